@@ -1,0 +1,33 @@
+"""The errors that a caller can act on. Each is also the nearest builtin."""
+
+
+class SegmentationError(Exception):
+    """Root of all errors that say what was wrong, what was wanted and the way out.
+
+    The command line prints such an error as one line and ends with exit code 2; a task never
+    retries it. Anything else is a bug or a fault of the machine.
+    """
+
+
+class InputError(SegmentationError, ValueError):
+    """A prompt, option or request that cannot be carried out."""
+
+
+class VideoError(SegmentationError, OSError):
+    """A video that is missing, unreadable, damaged before its first frame, or hangs its decoder."""
+
+
+class ModelError(SegmentationError, LookupError):
+    """A model name that nobody knows, or a checkpoint that cannot be had."""
+
+
+class StateError(SegmentationError, ValueError):
+    """A tracker state that is damaged or belongs to another model or video size."""
+
+
+class StorageError(SegmentationError, OSError):
+    """A file that cannot be written or read back: no permission, disk full, damaged."""
+
+
+class SeamError(SegmentationError, ArithmeticError):
+    """Two chunks disagree about the frames that they share."""

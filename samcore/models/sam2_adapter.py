@@ -1,0 +1,352 @@
+"""The only door to the `sam2` package's model classes.
+
+Longtake keeps its own tracking memory; of the package it uses the network: image encoder, memory
+attention, prompt encoder, mask decoder, memory encoder. `Sam2Model` gives these as functions from
+tensors to tensors, without the package's inference state.
+
+The computations follow `sam2/modeling/sam2_base.py` and `sam2/sam2_video_predictor.py` of sam2
+1.1.0 (github.com/facebookresearch/sam2), as `build_sam2_video_predictor` sets them up by default.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from sam2.modeling.sam2_base import SAM2Base
+from sam2.modeling.sam2_utils import get_1d_sine_pe
+from torch import Tensor
+
+from samcore.device import Compute
+from samcore.errors import ModelError
+from samcore.models.sam2_network import build_network
+
+IMAGE_MEAN = (0.485, 0.456, 0.406)
+IMAGE_STD = (0.229, 0.224, 0.225)
+"""ImageNet's statistics, which SAM 2 was trained with (`sam2/utils/transforms.py`)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageFeatures:
+    """What the image encoder says of one frame."""
+
+    tokens_n1c: Tensor
+    """Top-level features, (H/16 * W/16) x 1 x C."""
+    pos_n1c: Tensor
+    """Their position encoding, the same shape."""
+    high_res_1chw: tuple[Tensor, ...]
+    """Feature maps at strides 4 and 8 for the mask decoder, each 1 x C' x H' x W'."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DecodedMasks:
+    """What the mask decoder says of B objects on one frame."""
+
+    logits_b1hw: Tensor
+    """Low-resolution mask logits at a quarter of the model's input size, float32. Above 0 is
+    inside; -1024 everywhere where the object is absent."""
+    ious_b: Tensor
+    """Predicted IoU, float32 in [0, 1]."""
+    obj_ptr_bc: Tensor
+    """Object pointers."""
+    score_b1: Tensor
+    """Object-score logits; above 0 is present."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AttendedMemory:
+    """What B objects with one memory layout attend to at a frame; lists run over memory slots."""
+
+    maskmem_bchw: Sequence[Tensor]
+    """Spatial memories, each B x 64 x H/16 x W/16."""
+    temporal_positions: Sequence[int]
+    """For each spatial memory: 0 for a conditioning frame, else num_maskmem minus its age."""
+    obj_ptr_bc: Sequence[Tensor]
+    """Object pointers, each B x C."""
+    ptr_ages: Sequence[Sequence[int]]
+    """For each pointer, for each object: how many frames it lies back."""
+    max_ptr_age: int
+    """The age that the pointers' temporal encoding is normalised by."""
+
+
+def build_model(
+    config: str,
+    checkpoint: Path | None,
+    *,
+    seed: int | None,
+    image_size: int,
+    fingerprint: str,
+    compute: Compute,
+) -> "Sam2Model":
+    """Build a model on its device.
+
+    Args:
+        config: A configuration file, or a name of the sam2 package's own.
+        checkpoint: Weights, or None for random ones.
+        seed: Seed of random weights.
+        image_size: Side of the model's square input in pixels.
+        fingerprint: Digest of all of these, which states and results carry.
+        compute: Device and precision.
+
+    Raises:
+        ModelError: The configuration or the checkpoint cannot be used.
+    """
+    net = build_network(config, checkpoint, seed=seed, image_size=image_size)
+    return Sam2Model(net.to(compute.device), compute=compute, fingerprint=fingerprint)
+
+
+class Sam2Model:
+    """SAM 2's network on one device, in inference mode, without any memory of its own.
+
+    All methods take and give tensors on `compute.device`. Batch results do not depend on what else
+    is in the batch, but their last bits may depend on the batch's shape.
+    """
+
+    def __init__(self, net: SAM2Base, *, compute: Compute, fingerprint: str) -> None:
+        if net.memory_temporal_stride_for_eval != 1 or net.num_maskmem < 2:
+            raise ModelError(
+                "this model attends to its memory in strides or not at all "
+                f"(memory_temporal_stride_for_eval={net.memory_temporal_stride_for_eval}, "
+                f"num_maskmem={net.num_maskmem}); Longtake tracks with stride 1 and num_maskmem of "
+                "2 or more, as every published SAM 2 has"
+            )
+        self._net = net
+        self.compute = compute
+        self.fingerprint = fingerprint
+        """Digest of weights, configuration and input size: equal fingerprints, equal functions."""
+        self.image_size = int(net.image_size)
+        """Side of the square that frames are resized to, in pixels."""
+        self.feature_size = self.image_size // int(net.backbone_stride)
+        self.num_maskmem = int(net.num_maskmem)
+        """Spatial memories: one conditioning frame and the last `num_maskmem - 1` tracked ones."""
+        self.max_obj_ptrs = int(net.max_obj_ptrs_in_encoder) if net.use_obj_ptrs_in_encoder else 1
+        """Object pointers: of the last `max_obj_ptrs - 1` tracked frames."""
+        self.future_ptrs = not net.only_obj_ptrs_in_the_past_for_eval
+        """Whether pointers of conditioning frames that lie ahead are attended to."""
+        self.max_cond_frames = int(net.max_cond_frames_in_attn)
+        """Conditioning frames that the model was told to attend to; -1 for all."""
+        stats = torch.tensor([IMAGE_MEAN, IMAGE_STD], device=compute.device)
+        self._mean_1c11, self._std_1c11 = stats[:, None, :, None, None]
+
+    @property
+    def device(self) -> torch.device:
+        return self.compute.device
+
+    @property
+    def dtype_name(self) -> str:
+        """Arithmetic of the model, such as `bfloat16`."""
+        return str(self.compute.dtype).removeprefix("torch.")
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Inference mode, mixed precision as chosen, and kernels whose results repeat."""
+        with (
+            torch.inference_mode(),
+            torch.backends.cudnn.flags(
+                enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+            ),
+            self.compute.autocast(),
+        ):
+            yield
+
+    def preprocess(self, images_rgb_nhwc_u8: NDArray[np.uint8]) -> Tensor:
+        """Resize and normalise frames for the image encoder.
+
+        Bilinear with antialiasing on floats, as the package's image predictor does it. (Its video
+        predictor's loaders resize to 8-bit values with whatever PIL or decord does.)
+
+        Args:
+            images_rgb_nhwc_u8: N x H x W x 3, RGB.
+
+        Returns:
+            N x 3 x image_size x image_size, float32, on the device.
+        """
+        images = torch.from_numpy(np.ascontiguousarray(images_rgb_nhwc_u8)).to(self.device)
+        images = images.permute(0, 3, 1, 2).float() / 255.0
+        if images.shape[-2:] != (self.image_size, self.image_size):
+            size = (self.image_size, self.image_size)
+            images = F.interpolate(images, size=size, mode="bilinear", antialias=True)
+        normalised: Tensor = (images - self._mean_1c11) / self._std_1c11
+        return normalised
+
+    def encode_images(self, images_n3hw: Tensor) -> list[ImageFeatures]:
+        """Run the image encoder on N preprocessed frames; features of each, in order."""
+        out = self._net.forward_image(images_n3hw)
+        _, feats, pos, sizes = self._net._prepare_backbone_features(out)
+        maps = [
+            feat.permute(1, 2, 0).reshape(feat.shape[1], feat.shape[2], *size)
+            for feat, size in zip(feats[:-1], sizes[:-1], strict=True)
+        ]
+        return [
+            ImageFeatures(
+                tokens_n1c=feats[-1][:, i : i + 1],
+                # The encoding is the same for every frame.
+                pos_n1c=pos[-1][:, :1],
+                high_res_1chw=tuple(feature_map[i : i + 1] for feature_map in maps),
+            )
+            for i in range(images_n3hw.shape[0])
+        ]
+
+    def without_memory(self, features: ImageFeatures) -> Tensor:
+        """Features for a conditioning frame, which looks at no memory: 1 x C x H/16 x W/16."""
+        net = self._net
+        if net.directly_add_no_mem_embed:
+            return self._to_map(features.tokens_n1c + net.no_mem_embed)
+        fused = net.memory_attention(
+            curr=[features.tokens_n1c],
+            curr_pos=[features.pos_n1c],
+            memory=net.no_mem_embed.expand(1, 1, net.mem_dim),
+            memory_pos=net.no_mem_pos_enc.expand(1, 1, net.mem_dim),
+            num_obj_ptr_tokens=0,
+        )
+        return self._to_map(fused)
+
+    def with_memory(self, features: ImageFeatures, memory: AttendedMemory) -> Tensor:
+        """Fuse a frame with the memories of B objects: B x C x H/16 x W/16.
+
+        Follows `SAM2Base._prepare_memory_conditioned_features`.
+        """
+        net = self._net
+        num_objects = memory.maskmem_bchw[0].shape[0]
+        tokens = [m.flatten(2).permute(2, 0, 1) for m in memory.maskmem_bchw]
+        spatial_pos = self._maskmem_pos()
+        temporal_pos = net.maskmem_tpos_enc
+        pos = [
+            (spatial_pos + temporal_pos[net.num_maskmem - t - 1]).expand(-1, num_objects, -1)
+            for t in memory.temporal_positions
+        ]
+        num_ptr_tokens = 0
+        if memory.obj_ptr_bc:
+            ptrs, ptr_pos = self._pointer_tokens(memory, num_objects)
+            tokens.append(ptrs)
+            pos.append(ptr_pos)
+            num_ptr_tokens = ptrs.shape[0]
+        fused = net.memory_attention(
+            curr=[features.tokens_n1c.expand(-1, num_objects, -1)],
+            curr_pos=[features.pos_n1c.expand(-1, num_objects, -1)],
+            # Spatial memories alone would stay bfloat16, which the float32 layers refuse.
+            memory=torch.cat(tokens, dim=0).float(),
+            memory_pos=torch.cat(pos, dim=0),
+            num_obj_ptr_tokens=num_ptr_tokens,
+        )
+        return self._to_map(fused)
+
+    def decode(
+        self,
+        fused_bchw: Tensor,
+        features: ImageFeatures,
+        *,
+        is_cond: bool,
+        points_bp2: Tensor | None = None,
+        labels_bp: Tensor | None = None,
+        prior_logits_b1hw: Tensor | None = None,
+    ) -> DecodedMasks:
+        """Run prompt encoder and mask decoder.
+
+        Args:
+            fused_bchw: Features from `without_memory` or `with_memory`.
+            features: Those of the frame, for the high-resolution maps.
+            is_cond: A conditioning frame; decides whether three masks compete.
+            points_bp2: P clicks an object, x and y in pixels of the model's input. A box is two
+                points with labels 2 and 3.
+            labels_bp: 1 on the object, 0 off it, 2 and 3 the corners of a box.
+            prior_logits_b1hw: An earlier low-resolution mask that the clicks correct.
+        """
+        points = None
+        if points_bp2 is not None:
+            points = {"point_coords": points_bp2, "point_labels": labels_bp}
+        num_objects = fused_bchw.shape[0]
+        out = self._net._forward_sam_heads(
+            backbone_features=fused_bchw,
+            point_inputs=points,
+            mask_inputs=prior_logits_b1hw,
+            high_res_features=self._expand_high_res(features, num_objects),
+            multimask_output=self._net._use_multimask(is_cond, points),
+        )
+        _, _, ious, logits, _, obj_ptr, score = out
+        return DecodedMasks(logits, ious.float().max(dim=1).values, obj_ptr, score)
+
+    def mask_to_output(self, features: ImageFeatures, mask_hw: NDArray[np.bool_]) -> DecodedMasks:
+        """Take a given mask (any size) as the output of a conditioning frame.
+
+        Follows `SAM2VideoPredictor.add_new_mask` and `SAM2Base._use_mask_as_output`; models that
+        were trained to decode mask prompts do that instead.
+        """
+        size = (self.image_size, self.image_size)
+        mask = torch.from_numpy(np.ascontiguousarray(mask_hw)).to(self.device).float()[None, None]
+        if mask.shape[-2:] != size:
+            mask = F.interpolate(mask, size=size, mode="bilinear", antialias=True)
+            mask = (mask >= 0.5).float()
+        if not self._net.use_mask_input_as_output_without_sam:
+            return self.decode(
+                self.without_memory(features), features, is_cond=True, prior_logits_b1hw=mask
+            )
+        out = self._net._use_mask_as_output(
+            self._to_map(features.tokens_n1c), self._expand_high_res(features, 1), mask
+        )
+        _, _, ious, logits, _, obj_ptr, score = out
+        return DecodedMasks(logits, ious.float().max(dim=1).values, obj_ptr, score)
+
+    def encode_memory(
+        self, features: ImageFeatures, decoded: DecodedMasks, *, is_cond: bool
+    ) -> Tensor:
+        """Fuse a frame's features with B masks: spatial memories, B x 64 x H/16 x W/16, bfloat16.
+
+        bfloat16 also when computing in float32, as the package's predictor stores them: other
+        bits in memory would be other masks.
+        """
+        num_objects = decoded.logits_b1hw.shape[0]
+        high_res = F.interpolate(
+            decoded.logits_b1hw, size=(self.image_size, self.image_size), mode="bilinear"
+        )
+        maskmem, _ = self._net._encode_new_memory(
+            current_vision_feats=[features.tokens_n1c.expand(-1, num_objects, -1)],
+            feat_sizes=[(self.feature_size, self.feature_size)],
+            pred_masks_high_res=high_res,
+            object_score_logits=decoded.score_b1,
+            is_mask_from_pts=is_cond,
+        )
+        result: Tensor = maskmem.to(torch.bfloat16)
+        return result
+
+    def _pointer_tokens(self, memory: AttendedMemory, num_objects: int) -> tuple[Tensor, Tensor]:
+        """Object pointers as memory tokens and their temporal encoding, each N x B x mem_dim."""
+        net = self._net
+        ptrs = torch.stack(list(memory.obj_ptr_bc), dim=0)
+        pos = ptrs.new_zeros(len(memory.ptr_ages), num_objects, net.mem_dim)
+        if net.add_tpos_enc_to_obj_ptrs:
+            ages_nb = torch.tensor(memory.ptr_ages, device=self.device)
+            if not net.use_signed_tpos_enc_to_obj_ptrs:
+                ages_nb = ages_nb.abs()
+            dim = net.hidden_dim if net.proj_tpos_enc_in_obj_ptrs else net.mem_dim
+            pos = net.obj_ptr_tpos_proj(get_1d_sine_pe(ages_nb / memory.max_ptr_age, dim=dim))
+        split = net.hidden_dim // net.mem_dim
+        if split > 1:
+            # A pointer is wider than a memory token: it becomes several.
+            ptrs = ptrs.reshape(-1, num_objects, split, net.mem_dim)
+            ptrs = ptrs.permute(0, 2, 1, 3).flatten(0, 1)
+            pos = pos.repeat_interleave(split, dim=0)
+        return ptrs, pos
+
+    def _maskmem_pos(self) -> Tensor:
+        """Position encoding of a spatial memory, (H/16 * W/16) x 1 x 64."""
+        encoding = self._net.memory_encoder.position_encoding
+        like = torch.empty(1, 1, self.feature_size, self.feature_size, device=self.device)
+        # The package casts it to the dtype of the memory encoder's output.
+        dtype = self.compute.dtype
+        pos: Tensor = encoding(like).to(dtype)
+        return pos.flatten(2).permute(2, 0, 1)
+
+    def _expand_high_res(self, features: ImageFeatures, num_objects: int) -> list[Tensor] | None:
+        if not features.high_res_1chw:
+            return None
+        return [fmap.expand(num_objects, -1, -1, -1) for fmap in features.high_res_1chw]
+
+    def _to_map(self, tokens_nbc: Tensor) -> Tensor:
+        _, batch, channels = tokens_nbc.shape
+        side = self.feature_size
+        return tokens_nbc.permute(1, 2, 0).reshape(batch, channels, side, side)

@@ -1,0 +1,67 @@
+"""From the mask decoder's logits to masks at the size of the video."""
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+_PIXELS_AT_ONCE = 1 << 26
+"""Upper bound of float pixels held while masks are enlarged (256 MiB)."""
+
+
+def masks_at_video_size(
+    logits_n1hw: Tensor, *, height: int, width: int, fill_hole_area: int = 0
+) -> NDArray[np.bool_]:
+    """Enlarge low-resolution logits and cut at 0, as SAM 2's video predictor does.
+
+    Args:
+        logits_n1hw: Mask logits of N objects, N x 1 x H/4 x W/4 of the model's input.
+        height, width: Size of the video in pixels.
+        fill_hole_area: Background specks up to this many low-resolution pixels become foreground.
+
+    Returns:
+        N x height x width. One object's mask does not depend on the others.
+    """
+    if fill_hole_area > 0:
+        logits_n1hw = fill_holes(logits_n1hw, max_area=fill_hole_area)
+    masks_nhw = np.empty((logits_n1hw.shape[0], height, width), dtype=np.bool_)
+    # An object at a time on the CPU: the batch's shape must not reach the pixels, and one mask
+    # fits the cache. A GPU takes as many as the bound lets it.
+    at_once = 1 if logits_n1hw.device.type == "cpu" else max(1, _PIXELS_AT_ONCE // (height * width))
+    for start in range(0, len(masks_nhw), at_once):
+        large = F.interpolate(
+            logits_n1hw[start : start + at_once].float(), size=(height, width), mode="bilinear"
+        )
+        masks_nhw[start : start + at_once] = _to_host(large[:, 0] > 0)
+    return masks_nhw
+
+
+def fill_holes(logits_n1hw: Tensor, *, max_area: int) -> Tensor:
+    """Raise holes of at most `max_area` pixels to a faint foreground (0.1).
+
+    The rule of `sam2/utils/misc.py:fill_holes_in_mask_scores`, whose CUDA extension most
+    installations lack; OpenCV's connected components work everywhere.
+    """
+    filled = logits_n1hw.float().cpu().clone()
+    for logits_hw in filled[:, 0]:
+        background = (logits_hw <= 0).numpy().astype(np.uint8)
+        _, labels, stats, _ = cv2.connectedComponentsWithStats(background, connectivity=8)
+        is_hole = stats[:, cv2.CC_STAT_AREA] <= max_area
+        is_hole[0] = False  # label 0 is the foreground
+        logits_hw[torch.from_numpy(is_hole[labels])] = 0.1
+    return filled.to(logits_n1hw.device)
+
+
+def _to_host(masks_nhw: Tensor) -> NDArray[np.bool_]:
+    """Copy masks to the CPU, eight pixels to a byte where they have to cross a bus."""
+    if masks_nhw.device.type == "cpu":
+        result: NDArray[np.bool_] = masks_nhw.numpy()
+        return result
+    width = masks_nhw.shape[-1]
+    bits = F.pad(masks_nhw.to(torch.uint8), (0, -width % 8))
+    bits = bits.reshape(*bits.shape[:-1], -1, 8)
+    weights = torch.tensor([128, 64, 32, 16, 8, 4, 2, 1], dtype=torch.uint8, device=bits.device)
+    packed = (bits * weights).sum(dim=-1, dtype=torch.uint8).cpu().numpy()
+    return np.unpackbits(packed, axis=-1, count=width).view(np.bool_)

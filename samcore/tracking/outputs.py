@@ -1,0 +1,24 @@
+"""What the tracker gives for one frame."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameMasks:
+    """The masks of all live objects on one frame, in the order of their ids."""
+
+    frame_idx: int
+    """Position in the source video, from 0."""
+    obj_ids: tuple[int, ...]
+    """The N objects that have begun and were not removed, ascending."""
+    masks_nhw: NDArray[np.bool_]
+    """N x H x W at the size of the video as displayed. All False where an object is absent."""
+    object_scores_n: NDArray[np.float32]
+    """Logit that the object is in the frame at all; above 0 is present."""
+    predicted_ious_n: NDArray[np.float32]
+    """The model's guess of each mask's quality, in [0, 1]; 1 where a mask was given."""
+    prompted_n: NDArray[np.bool_]
+    """True where the mask comes from a prompt on this very frame."""

@@ -1,0 +1,413 @@
+"""Track objects through a video of any length in bounded memory."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from samcore.config import TrackSettings
+from samcore.device import default_batches
+from samcore.errors import InputError, StateError
+from samcore.models.sam2_adapter import ImageFeatures, Sam2Model
+from samcore.tracking.encoder import FrameEncoder, FrameLike
+from samcore.tracking.masks_out import masks_at_video_size
+from samcore.tracking.memory import FrameMemory, MemoryBank, MemoryLimits
+from samcore.tracking.outputs import FrameMasks
+from samcore.tracking.prompts import Prompt, check_prompt
+from samcore.tracking.propagation import ObjectOutput, encode_prompt, propagate
+from samcore.tracking.state import CondOutput, ObjectState, TrackerState
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _NumberedFrame:
+    frame_idx: int
+    image_rgb_hwc_u8: NDArray[np.uint8]
+
+
+@dataclass(slots=True)
+class _TrackedObject:
+    """An object's memory, and the outputs of its prompted frames ahead."""
+
+    bank: MemoryBank
+    outputs: dict[int, ObjectOutput] = field(default_factory=dict)
+
+    def has_begun(self, frame_idx: int) -> bool:
+        return any(memory.frame_idx <= frame_idx for memory in self.bank.cond)
+
+    def is_tracked(self, frame_idx: int) -> bool:
+        """Whether memory gives this frame's mask: the object has begun and has no prompt here."""
+        return self.has_begun(frame_idx) and not self.bank.is_cond(frame_idx)
+
+
+class VideoTracker:
+    """Follows objects through frames that arrive in order, and forgets what it cannot need.
+
+    ```python
+    model = load_model(resolve_model("sam2.1-tiny", ...), choose_compute("auto", "auto"))
+    tracker = VideoTracker(model, height=720, width=1280)
+    tracker.add_box(obj_id=1, frame_idx=0, box_xyxy_px=(412, 180, 640, 520))
+    for output in tracker.track(camera):          # any iterable of RGB arrays
+        print(output.frame_idx, output.obj_ids, output.masks_nhw.sum(axis=(1, 2)))
+    ```
+
+    An object begins at its first prompted frame. A prompted frame's masks come from its prompts
+    alone; every other frame's from the memory (`MemoryBank`). Prompts of later frames can be
+    encoded beforehand (`encode_prompts`, the *prompt pass*): then all frames see them, as with the
+    package's own predictor. Prompts that were not are encoded when their frame comes.
+
+    The state after any frame can be saved and carried on elsewhere: `state`, `from_state`. With the
+    same hardware and settings the masks are the same, bit for bit, wherever the cuts lie.
+    """
+
+    def __init__(
+        self,
+        model: Sam2Model,
+        *,
+        height: int,
+        width: int,
+        num_frames: int | None = None,
+        start_frame: int = 0,
+        settings: TrackSettings | None = None,
+    ) -> None:
+        """Start with no objects.
+
+        Args:
+            model: From `samcore.models.load_model`.
+            height, width: Size of the frames in pixels.
+            num_frames: Length of the whole video (not of a chunk); None for a stream.
+            start_frame: The first frame to come.
+            settings: Batch sizes and bounds. Device and precision are the model's already.
+        """
+        if height < 1 or width < 1:
+            raise InputError(
+                f"frames need a size of at least 1 x 1 pixels, got {height = }, {width = }"
+            )
+        if start_frame < 0 or (num_frames is not None and start_frame >= num_frames):
+            raise InputError(
+                f"start_frame must lie in the video, got {start_frame = }, {num_frames = }"
+            )
+        settings = settings or TrackSettings()
+        encode_batch, object_batch = default_batches(model.compute)
+        max_cond_frames = settings.max_cond_frames
+        if model.max_cond_frames > 0:
+            max_cond_frames = min(max_cond_frames, model.max_cond_frames)
+        # The package counts pointers up to the video's length, if that is shorter.
+        max_obj_ptrs = min(num_frames or model.max_obj_ptrs, model.max_obj_ptrs)
+        self.model = model
+        self.height = height
+        self.width = width
+        self.num_frames = num_frames
+        self.settings = settings
+        self._encoder = FrameEncoder(
+            model, height=height, width=width, batch_size=settings.encode_batch or encode_batch
+        )
+        self._object_batch = settings.object_batch or object_batch
+        self._limits = MemoryLimits(
+            num_maskmem=model.num_maskmem,
+            max_obj_ptrs=max_obj_ptrs,
+            max_cond_frames=max_cond_frames,
+            future_ptrs=model.future_ptrs,
+        )
+        self._next_frame = start_frame
+        self._objects: dict[int, _TrackedObject] = {}
+        self._waiting: dict[int, dict[int, Prompt]] = defaultdict(dict)
+
+    @property
+    def next_frame(self) -> int:
+        """The frame that `track` or `step` wants next."""
+        return self._next_frame
+
+    @property
+    def obj_ids(self) -> tuple[int, ...]:
+        """Objects with prompts, whether they have begun or not; ascending."""
+        waiting = {obj_id for prompts in self._waiting.values() for obj_id in prompts}
+        return tuple(sorted(self._objects.keys() | waiting))
+
+    @property
+    def prompted_frames(self) -> tuple[int, ...]:
+        """Frames whose prompts were not encoded yet; ascending."""
+        return tuple(sorted(self._waiting))
+
+    def add_prompt(self, prompt: Prompt) -> None:
+        """Take a prompt on a frame that was not tracked yet.
+
+        Raises:
+            InputError: The frame has gone by or is past the end, the object has a prompt there
+                already, the prompt says nothing, or its mask has another size than the video.
+        """
+        where = check_prompt(
+            prompt, height=self.height, width=self.width, num_frames=self.num_frames
+        )
+        if prompt.frame_idx < self._next_frame:
+            raise InputError(f"{where} comes too late: the next frame is {self._next_frame}")
+        obj = self._objects.get(prompt.obj_id)
+        if prompt.obj_id in self._waiting.get(prompt.frame_idx, {}) or (
+            obj is not None and obj.bank.is_cond(prompt.frame_idx)
+        ):
+            raise InputError(f"{where} is the second one there; put all its points into one prompt")
+        self._waiting[prompt.frame_idx][prompt.obj_id] = prompt
+
+    def add_box(
+        self, obj_id: int, frame_idx: int, box_xyxy_px: tuple[float, float, float, float]
+    ) -> None:
+        """Prompt with a box: left, top, right, bottom in pixels of the video."""
+        self.add_prompt(Prompt(obj_id, frame_idx, box_xyxy_px=box_xyxy_px))
+
+    def add_points(
+        self,
+        obj_id: int,
+        frame_idx: int,
+        points_xy_px: Sequence[tuple[float, float]],
+        labels: Sequence[int] | None = None,
+    ) -> None:
+        """Prompt with clicks; labels are 1 for the object (also when left out), 0 for not."""
+        labels = [1] * len(points_xy_px) if labels is None else labels
+        prompt = Prompt(
+            obj_id, frame_idx, points_xy_px=tuple(points_xy_px), point_labels=tuple(labels)
+        )
+        self.add_prompt(prompt)
+
+    def add_mask(self, obj_id: int, frame_idx: int, mask_hw: NDArray[np.bool_]) -> None:
+        """Prompt with a mask at the video's size."""
+        self.add_prompt(Prompt(obj_id, frame_idx, mask_hw=mask_hw.astype(np.bool_)))
+
+    def remove_object(self, obj_id: int) -> None:
+        """Forget an object: its memory, its prompts, its outputs.
+
+        Raises:
+            InputError: There is no such object.
+        """
+        if obj_id not in self.obj_ids:
+            raise InputError(f"no object {obj_id} to remove; there are {list(self.obj_ids)}")
+        self._objects.pop(obj_id, None)
+        for frame_idx in list(self._waiting):
+            self._waiting[frame_idx].pop(obj_id, None)
+            if not self._waiting[frame_idx]:
+                del self._waiting[frame_idx]
+
+    def encode_prompts(self, frames: Iterable[FrameLike]) -> None:
+        """Encode prompts before tracking, so that earlier frames see them too (the prompt pass).
+
+        Args:
+            frames: The frames in `prompted_frames`, or some of them, in ascending order; others
+                are passed over.
+        """
+        for batch in self._encoder.batches(f for f in frames if f.frame_idx in self._waiting):
+            with self.model.running():
+                for frame_idx, features in self._encoder.encode(batch).items():
+                    self._encode_waiting(frame_idx, features)
+
+    def track(self, frames: Iterable[FrameLike | NDArray[np.uint8]]) -> Iterator[FrameMasks]:
+        """Track frames in order, from `next_frame` on.
+
+        Frames are encoded `encode_batch` at once, so a frame's masks can come some frames late;
+        use `step`, or an `encode_batch` of 1, where that is too late.
+
+        Args:
+            frames: Frames with their numbers, or plain H x W x 3 RGB arrays, which are numbered
+                from `next_frame`.
+
+        Yields:
+            The masks of each frame, in order. `state` is that after the frame last yielded.
+
+        Raises:
+            InputError: A frame is missing or has another size.
+        """
+        for batch in self._encoder.batches(self._numbered(frames)):
+            features: Mapping[int, ImageFeatures] = {}
+            for frame in batch:
+                # Around each step, not the loop: held over a yield, the mode would leak into the
+                # caller's code.
+                with self.model.running():
+                    if not features and self._needs_image(frame.frame_idx):
+                        features = self._encoder.encode(batch)
+                    output = self._step(frame.frame_idx, features.get(frame.frame_idx))
+                yield output
+
+    def step(self, image_rgb_hwc_u8: NDArray[np.uint8]) -> FrameMasks:
+        """Track one frame, `next_frame`."""
+        (output,) = self.track([image_rgb_hwc_u8])
+        return output
+
+    def state(self) -> TrackerState:
+        """All that is needed to go on at `next_frame`.
+
+        Raises:
+            StateError: There are prompts that were not encoded.
+        """
+        if self._waiting:
+            raise StateError(
+                f"prompts on frames {list(self.prompted_frames)} are not encoded yet and would be "
+                "lost; call encode_prompts with these frames first"
+            )
+        objects = tuple(
+            ObjectState(
+                obj_id=obj_id,
+                cond=obj.bank.cond,
+                tracked=obj.bank.tracked,
+                outputs=tuple(
+                    CondOutput(
+                        frame_idx=frame_idx,
+                        logits_11hw=output.logits_11hw,
+                        score=output.score.item(),
+                        predicted_iou=output.predicted_iou.item(),
+                    )
+                    for frame_idx, output in sorted(obj.outputs.items())
+                ),
+            )
+            for obj_id, obj in sorted(self._objects.items())
+        )
+        return TrackerState(
+            model_fingerprint=self.model.fingerprint,
+            image_size=self.model.image_size,
+            dtype=self.model.dtype_name,
+            height=self.height,
+            width=self.width,
+            num_frames=self.num_frames,
+            next_frame=self._next_frame,
+            max_cond_frames=self._limits.max_cond_frames,
+            objects=objects,
+        )
+
+    @classmethod
+    def from_state(
+        cls, model: Sam2Model, state: TrackerState, *, settings: TrackSettings | None = None
+    ) -> "VideoTracker":
+        """Go on where a state was taken.
+
+        Raises:
+            StateError: The state was made by another model, input size, precision or bound.
+        """
+        tracker = cls(
+            model,
+            height=state.height,
+            width=state.width,
+            num_frames=state.num_frames,
+            settings=settings,
+        )
+        for name, theirs, ours in (
+            ("model", state.model_fingerprint, model.fingerprint),
+            ("image size", state.image_size, model.image_size),
+            ("precision", state.dtype, model.dtype_name),
+            ("max_cond_frames", state.max_cond_frames, tracker._limits.max_cond_frames),
+        ):
+            if theirs != ours:
+                raise StateError(
+                    f"this state was made with another {name}: {theirs}, here it is {ours}; "
+                    "load the same model with the same settings, or track from the start"
+                )
+        tracker._next_frame = state.next_frame
+        device = model.device
+        for saved in state.objects:
+            obj = tracker._object(saved.obj_id)
+            for memory in saved.cond:
+                obj.bank.add_cond(_to_device(memory, device))
+            for memory in saved.tracked:
+                obj.bank.add_tracked(_to_device(memory, device))
+            for output in saved.outputs:
+                obj.outputs[output.frame_idx] = ObjectOutput(
+                    logits_11hw=output.logits_11hw.to(device),
+                    score=torch.tensor(output.score, device=device),
+                    predicted_iou=torch.tensor(output.predicted_iou, device=device),
+                )
+        return tracker
+
+    def _object(self, obj_id: int) -> _TrackedObject:
+        if obj_id not in self._objects:
+            self._objects[obj_id] = _TrackedObject(MemoryBank(self._limits))
+        return self._objects[obj_id]
+
+    def _numbered(self, frames: Iterable[FrameLike | NDArray[np.uint8]]) -> Iterator[FrameLike]:
+        """Frames with their numbers, checked to come without a gap."""
+        for wanted, frame in enumerate(frames, start=self._next_frame):
+            if isinstance(frame, np.ndarray):
+                frame = _NumberedFrame(wanted, frame)
+            if frame.frame_idx != wanted:
+                raise InputError(
+                    f"frames must come in order without gaps: wanted frame {wanted}, got "
+                    f"{frame.frame_idx}"
+                )
+            yield frame
+
+    def _needs_image(self, frame_idx: int) -> bool:
+        """Whether anything looks at this frame's pixels."""
+        return frame_idx in self._waiting or any(
+            obj.is_tracked(frame_idx) for obj in self._objects.values()
+        )
+
+    def _encode_waiting(self, frame_idx: int, features: ImageFeatures) -> None:
+        """Turn the prompts on a frame into memory."""
+        for obj_id, prompt in sorted(self._waiting.pop(frame_idx).items()):
+            memory, output = encode_prompt(
+                self.model, features, prompt, height=self.height, width=self.width
+            )
+            obj = self._object(obj_id)
+            obj.bank.add_cond(memory)
+            obj.outputs[frame_idx] = output
+
+    def _step(self, frame_idx: int, features: ImageFeatures | None) -> FrameMasks:
+        """Masks of all objects that have begun; the frame goes into memory."""
+        tracked: dict[int, ObjectOutput] = {}
+        if features is not None:
+            if frame_idx in self._waiting:
+                self._encode_waiting(frame_idx, features)
+            banks = {i: o.bank for i, o in self._objects.items() if o.is_tracked(frame_idx)}
+            tracked = propagate(
+                self.model,
+                features,
+                frame_idx,
+                banks,
+                object_batch=self._object_batch,
+                max_ptr_age=self._limits.max_obj_ptrs - 1,
+            )
+        prompted = {
+            obj_id: obj.outputs.pop(frame_idx)
+            for obj_id, obj in self._objects.items()
+            if frame_idx in obj.outputs
+        }
+        self._next_frame = frame_idx + 1
+        for obj in self._objects.values():
+            obj.bank.forget_unreachable(self._next_frame)
+        return self._frame_masks(frame_idx, {**tracked, **prompted}, set(prompted))
+
+    def _frame_masks(
+        self, frame_idx: int, outputs: dict[int, ObjectOutput], prompted: set[int]
+    ) -> FrameMasks:
+        obj_ids = tuple(sorted(outputs))
+        if not obj_ids:
+            none = np.empty(0, dtype=np.float32)
+            masks_nhw = np.empty((0, self.height, self.width), dtype=np.bool_)
+            return FrameMasks(frame_idx, (), masks_nhw, none, none, np.empty(0, dtype=np.bool_))
+        ordered = [outputs[obj_id] for obj_id in obj_ids]
+        # One copy from the device for all scores, not two for each object.
+        numbers_2n = torch.stack(
+            [
+                torch.stack([output.score for output in ordered]),
+                torch.stack([output.predicted_iou for output in ordered]),
+            ]
+        ).cpu()
+        return FrameMasks(
+            frame_idx=frame_idx,
+            obj_ids=obj_ids,
+            masks_nhw=masks_at_video_size(
+                torch.cat([output.logits_11hw for output in ordered]),
+                height=self.height,
+                width=self.width,
+                fill_hole_area=self.settings.fill_hole_area,
+            ),
+            object_scores_n=numbers_2n[0].numpy(),
+            predicted_ious_n=numbers_2n[1].numpy(),
+            prompted_n=np.array([obj_id in prompted for obj_id in obj_ids]),
+        )
+
+
+def _to_device(memory: FrameMemory, device: torch.device) -> FrameMemory:
+    maskmem = memory.maskmem_1chw
+    return replace(
+        memory,
+        maskmem_1chw=None if maskmem is None else maskmem.to(device),
+        obj_ptr_1c=memory.obj_ptr_1c.to(device),
+    )
