@@ -1,0 +1,53 @@
+"""Longtake's engine: bounded, exact video object tracking with SAM 2, as a library.
+
+```python
+from samcore import VideoTracker, choose_compute, load_model, open_video, resolve_model
+```
+
+The names below are imported when they are first used: torch takes seconds to import, and a command
+that only prints its help should not wait for it.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from samcore.config import TrackSettings as TrackSettings
+    from samcore.device import choose_compute as choose_compute
+    from samcore.errors import SegmentationError as SegmentationError
+    from samcore.masks.table import MaskReader as MaskReader
+    from samcore.masks.table import MaskWriter as MaskWriter
+    from samcore.models.loader import load_model as load_model
+    from samcore.models.registry import resolve_model as resolve_model
+    from samcore.tracking.outputs import FrameMasks as FrameMasks
+    from samcore.tracking.prompts import Prompt as Prompt
+    from samcore.tracking.state import TrackerState as TrackerState
+    from samcore.tracking.tracker import VideoTracker as VideoTracker
+    from samcore.video import open_video as open_video
+
+_HOMES = {
+    "FrameMasks": "samcore.tracking.outputs",
+    "MaskReader": "samcore.masks.table",
+    "MaskWriter": "samcore.masks.table",
+    "Prompt": "samcore.tracking.prompts",
+    "SegmentationError": "samcore.errors",
+    "TrackSettings": "samcore.config",
+    "TrackerState": "samcore.tracking.state",
+    "VideoTracker": "samcore.tracking.tracker",
+    "choose_compute": "samcore.device",
+    "load_model": "samcore.models.loader",
+    "open_video": "samcore.video",
+    "resolve_model": "samcore.models.registry",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -2,10 +2,10 @@
 
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import sam2
 import torch
+from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -13,8 +13,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor
+from yaml import YAMLError
 
 from samcore.errors import ModelError
+from samcore.models.configs import config_file, find_config
 
 _PREDICTOR_FLAGS = {
     # What build_sam2_video_predictor sets when apply_postprocessing is True, its default. Hole
@@ -26,22 +28,26 @@ _PREDICTOR_FLAGS = {
     },
     "binarize_mask_from_pts_for_mem_enc": True,
 }
-_RANDOM_PRESENT_LOGIT = 10.0
-
-
-def config_path(config: str) -> Path:
-    """The file behind a configuration: a file's path, or a name of the sam2 package's own.
-
-    Raises:
-        ModelError: It is neither.
-    """
-    for path in (Path(config), Path(sam2.__file__).parent / config):
-        if path.suffix in (".yaml", ".yml") and path.is_file():
-            return path
-    raise ModelError(
-        f"no model configuration {config!r}: give a .yaml file or a name of the sam2 package's, "
-        "such as configs/sam2.1/sam2.1_hiera_t.yaml"
+_CLASSES = frozenset(
+    f"sam2.modeling.{name}"
+    for name in (
+        "backbones.hieradet.Hiera",
+        "backbones.image_encoder.FpnNeck",
+        "backbones.image_encoder.ImageEncoder",
+        "memory_attention.MemoryAttention",
+        "memory_attention.MemoryAttentionLayer",
+        "memory_encoder.CXBlock",
+        "memory_encoder.Fuser",
+        "memory_encoder.MaskDownSampler",
+        "memory_encoder.MemoryEncoder",
+        "position_encoding.PositionEmbeddingSine",
+        "sam.transformer.RoPEAttention",
+        "sam2_base.SAM2Base",
     )
+)
+"""All that the published configurations build. A configuration can name any callable; one from
+anywhere must not be able to run code."""
+_RANDOM_PRESENT_LOGIT = 10.0
 
 
 def build_network(
@@ -63,7 +69,10 @@ def build_network(
     # Building draws random numbers; the caller's generator must not notice.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0 if seed is None else seed)
-        net = instantiate(model_config, _recursive_=True)
+        try:
+            net = instantiate(model_config, _recursive_=True)
+        except (HydraException, AssertionError, ValueError) as error:
+            raise ModelError(f"{config} does not describe a SAM 2 model: {_line(error)}") from error
     if not isinstance(net, SAM2Base):
         raise ModelError(f"{config} builds a {type(net).__name__}; wanted a SAM 2 model")
     if checkpoint is not None:
@@ -74,26 +83,26 @@ def build_network(
 
 
 def _load_config(config: str, *, image_size: int) -> DictConfig:
-    path = config_path(config)
+    path = config_file(find_config(config))
     try:
-        model = OmegaConf.select(OmegaConf.load(path), "model", throw_on_missing=True)
+        model = OmegaConf.select(OmegaConf.load(path), "model")
+        if not isinstance(model, DictConfig):
+            raise ModelError(f"the model configuration {path} has no section 'model'")
         _refuse_foreign_targets(OmegaConf.to_container(model, resolve=False), path)
-        merged = OmegaConf.merge(model, _PREDICTOR_FLAGS, {"image_size": image_size})
+        sized = {"image_size": image_size}
+        merged = cast(DictConfig, OmegaConf.merge(model, _PREDICTOR_FLAGS, sized))
         OmegaConf.resolve(merged)
-    except (OmegaConfBaseException, KeyError, TypeError, OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"cannot read the model configuration {path}: {error}") from error
-    if not isinstance(merged, DictConfig):
-        raise ModelError(f"cannot read the model configuration {path}: wanted a mapping 'model'")
+    except (OmegaConfBaseException, YAMLError, TypeError, OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"cannot read the model configuration {path}: {_line(error)}") from error
     return merged
 
 
 def _refuse_foreign_targets(node: Any, path: Path) -> None:
-    """A configuration names the classes to call; only the sam2 package's may be."""
     if isinstance(node, dict):
         target = node.get("_target_")
-        if target is not None and not str(target).startswith("sam2.modeling."):
+        if target is not None and target not in _CLASSES:
             raise ModelError(
-                f"{path} asks for {target!r}: a configuration may only name sam2.modeling's classes"
+                f"{path} asks for {target!r}; a configuration may only name {sorted(_CLASSES)}"
             )
         node = list(node.values())
     if isinstance(node, list):
@@ -106,10 +115,8 @@ def _load_weights(net: SAM2Base, checkpoint: Path, *, config: str) -> None:
     try:
         net.load_state_dict(weights, strict=True)
     except RuntimeError as error:
-        # The message lists every key; the first line or two say enough.
-        told = " ".join(str(error).split())[:300]
         raise ModelError(
-            f"{checkpoint} does not fit the configuration {config}: {told}; give the configuration "
+            f"{checkpoint} does not fit the configuration {config}: {_line(error)}; give the one "
             "that the checkpoint was made with"
         ) from error
 
@@ -122,15 +129,20 @@ def _read_weights(checkpoint: Path) -> dict[str, Tensor]:
         # mmap: a checkpoint's bytes are paged in as they are copied, not held twice.
         loaded = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
-        told = " ".join(str(error).split())[:200]
         raise ModelError(
-            f"cannot read the checkpoint {checkpoint}: {told}; wanted a SAM 2 checkpoint (.pt with "
-            "tensors only, or .safetensors)"
+            f"cannot read the checkpoint {checkpoint}: {_line(error)}; wanted a SAM 2 checkpoint "
+            "(.pt with tensors only, or .safetensors)"
         ) from error
     weights = loaded.get("model", loaded) if isinstance(loaded, dict) else None
     if not isinstance(weights, dict) or not all(isinstance(w, Tensor) for w in weights.values()):
         raise ModelError(f"{checkpoint} holds no weights under 'model'; wanted a SAM 2 checkpoint")
     return weights
+
+
+def _line(error: BaseException) -> str:
+    """The beginning of a long message, on one line."""
+    told = " ".join(str(error).split())
+    return told if len(told) <= 240 else f"{told[:240]} ..."
 
 
 def _always_present(net: SAM2Base) -> None:

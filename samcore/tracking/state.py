@@ -1,6 +1,5 @@
 """The tracker's state as a file: everything of the past that the future can see."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -8,10 +7,11 @@ from typing import Literal
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 from torch import Tensor
 
-from samcore.errors import StateError, StorageError
+from samcore.errors import StateError
+from samcore.masks.atomic import AtomicFile, storage_error
 from samcore.tracking.memory import FrameMemory
 
 FORMAT_VERSION: Literal[1] = 1
@@ -111,16 +111,17 @@ class TrackerState:
         )
         # Rows of a batch share their storage; in the file each stands alone.
         own = {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
-        partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        data = serialize(own, metadata={_HEADER_KEY: header.model_dump_json()})
         try:
-            save_file(own, partial, metadata={_HEADER_KEY: header.model_dump_json()})
-            with partial.open("rb") as file:
-                os.fsync(file.fileno())
-            partial.replace(path)
-        except (OSError, SafetensorError) as error:
-            raise StorageError(f"cannot write the tracker state {path}: {error}") from error
-        finally:
-            partial.unlink(missing_ok=True)
+            file = AtomicFile(path)
+            try:
+                file.file.write(data)
+                file.commit()
+            except BaseException:
+                file.discard()
+                raise
+        except OSError as error:
+            raise storage_error(path, error, doing="write") from error
 
     @classmethod
     def load(cls, path: Path, device: torch.device | str = "cpu") -> "TrackerState":

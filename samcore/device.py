@@ -1,0 +1,153 @@
+"""Where the model runs and in which arithmetic."""
+
+import logging
+import os
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from samcore.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+_DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """A device and the arithmetic that the model uses on it."""
+
+    device: torch.device
+    """With its index, if it is a CUDA device: equal devices compare equal."""
+    dtype: torch.dtype
+    """float32, bfloat16 or float16. Weights stay float32; the narrow ones are for autocast."""
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context to run the model in: mixed precision, or nothing for float32."""
+        if self.dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=self.dtype)
+
+    def describe(self) -> str:
+        """For a person, such as `NVIDIA L4 (cuda:0), bfloat16`."""
+        name = str(self.device)
+        if self.device.type == "cuda":
+            name = f"{torch.cuda.get_device_name(self.device)} ({self.device})"
+        elif self.device.type == "cpu":
+            name = f"CPU ({torch.get_num_threads()} of {os.cpu_count()} cores)"
+        elif self.device.type == "mps":
+            name = "Apple GPU (mps)"
+        return f"{name}, {str(self.dtype).removeprefix('torch.')}"
+
+
+def choose_compute(device: str, dtype: str) -> Compute:
+    """Turn what a person asked for into a device and a dtype that work on this machine.
+
+    Args:
+        device: `auto` takes CUDA, else MPS, else the CPU. `cuda` is the first CUDA device.
+        dtype: `auto` takes bfloat16 where CUDA hardware has it, float16 on older cards, and
+            float32 elsewhere.
+
+    Raises:
+        InputError: The device is not here, or cannot compute in the dtype.
+    """
+    chosen = _choose_device(device)
+    if dtype == "auto":
+        return Compute(chosen, _natural_dtype(chosen))
+    if dtype not in _DTYPES:
+        raise InputError(f"unknown dtype {dtype!r}: wanted auto, {', '.join(_DTYPES)}")
+    compute = Compute(chosen, _DTYPES[dtype])
+    _check_arithmetic(compute)
+    return compute
+
+
+def default_batches(compute: Compute) -> tuple[int, int]:
+    """Frames that the encoder takes at once, and objects that run as one batch.
+
+    A GPU is launch-bound at batch one. On a CPU batching frames gains nothing and costs cache.
+    """
+    return {"cuda": (8, 64), "mps": (2, 16)}.get(compute.device.type, (1, 16))
+
+
+def _choose_device(device: str) -> torch.device:
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", 0)
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        wanted = torch.device(device)
+    except RuntimeError as error:
+        raise _unknown_device(device) from error
+    if wanted.type == "cpu":
+        return torch.device("cpu")
+    if wanted.type == "mps":
+        if not torch.backends.mps.is_available():
+            raise InputError(
+                "device mps asked for, but PyTorch finds no Apple GPU here; take --device auto"
+            )
+        return torch.device("mps")
+    if wanted.type == "cuda":
+        return _check_cuda(wanted)
+    raise _unknown_device(device)
+
+
+def _unknown_device(device: str) -> InputError:
+    return InputError(f"unknown device {device!r}: wanted auto, cpu, mps, cuda or cuda:N")
+
+
+def _check_cuda(wanted: torch.device) -> torch.device:
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if count == 0:
+        raise InputError(
+            f"device {wanted} asked for, but PyTorch finds no CUDA GPU here (driver, or "
+            "CUDA_VISIBLE_DEVICES?); take --device auto or --device cpu"
+        )
+    index = wanted.index or 0
+    if index >= count:
+        raise InputError(
+            f"device {wanted} asked for, but there are {count} CUDA GPUs here, cuda:0 to "
+            f"cuda:{count - 1}"
+        )
+    return torch.device("cuda", index)
+
+
+def _natural_dtype(device: torch.device) -> torch.dtype:
+    if device.type != "cuda":
+        # Without bfloat16 units a CPU computes it many times slower than float32.
+        return torch.float32
+    return torch.bfloat16 if _has_bfloat16(device) else torch.float16
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    with torch.cuda.device(device):
+        # With emulation counted in, cards without bfloat16 units say yes, too.
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+
+
+def _check_arithmetic(compute: Compute) -> None:
+    """Try the two operations that the model is made of; which dtypes work, only that tells."""
+    if compute.dtype == torch.float32:
+        return
+    try:
+        with torch.inference_mode(), compute.autocast():
+            image = torch.zeros(1, 1, 4, 4, device=compute.device)
+            kernel = torch.zeros(1, 1, 3, 3, device=compute.device)
+            torch.nn.functional.conv2d(image, kernel)
+            torch.matmul(image, image)
+    except RuntimeError as error:
+        raise InputError(
+            f"{compute.describe()} does not work on this machine ({str(error).splitlines()[0]}); "
+            "take --dtype auto or --dtype float32"
+        ) from error
+    if (
+        compute.device.type == "cuda"
+        and compute.dtype == torch.bfloat16
+        and not _has_bfloat16(compute.device)
+    ):
+        logger.warning("%s is emulated on this card: float16 is faster", compute.describe())

@@ -1,0 +1,64 @@
+"""Files that appear whole or not at all, and what to say when the disk refuses."""
+
+import contextlib
+import errno
+import os
+import secrets
+from pathlib import Path
+
+from samcore.errors import StorageError
+
+_DISK_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
+_NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def storage_error(path: Path, error: BaseException, *, doing: str) -> StorageError:
+    """One line for a person: which file, what the system said, the way out.
+
+    Args:
+        path: The file as the person knows it (never the temporary name).
+        error: What was caught.
+        doing: `write` or `read`.
+    """
+    code = error.errno if isinstance(error, OSError) else None
+    if code in _DISK_FULL:
+        why = "the disk is full; free some space or choose another folder"
+    elif code in _NOT_ALLOWED:
+        why = "no permission; change the folder's permissions or choose another one"
+    elif code == errno.ENOENT and doing == "write":
+        why = f"there is no folder {path.parent}; create it or choose another one"
+    elif code == errno.ENOENT:
+        why = "there is no such file"
+    else:
+        said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        why = " ".join(said.split())
+    return StorageError(f"cannot {doing} {path}: {why}")
+
+
+class AtomicFile:
+    """A binary file under a temporary name in `path`'s folder until `commit` moves it there.
+
+    The temporary name begins with a dot and ends in `.tmp`; only a killed process leaves one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        """Where the file will be."""
+        self._temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+        # Opened here and closed by commit or discard: it outlives any `with` of this scope.
+        self.file = open(self._temporary, "xb")  # noqa: SIM115
+        """Write here."""
+
+    def commit(self) -> None:
+        """Bring the bytes to the disk and move the file to its name, replacing an older one."""
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.file.close()
+        os.replace(self._temporary, self.path)
+
+    def discard(self) -> None:
+        """Leave nothing behind. Also right after a failed `commit`, and never raises OSError."""
+        with contextlib.suppress(OSError):
+            self.file.close()  # flushes, and so fails again on a full disk
+        with contextlib.suppress(OSError):
+            self._temporary.unlink()

@@ -1,0 +1,87 @@
+"""One row of a mask table, and the table's columns."""
+
+import struct
+from dataclasses import dataclass, fields
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from samcore.masks.rle import Rle, decode_mask
+
+SCHEMA = pa.schema(
+    [
+        pa.field("frame", pa.int64(), nullable=False),
+        pa.field("pts", pa.int64(), nullable=False),
+        pa.field("object_id", pa.int64(), nullable=False),
+        pa.field("object_score", pa.float32(), nullable=False),
+        pa.field("predicted_iou", pa.float32(), nullable=False),
+        pa.field("prompted", pa.bool_(), nullable=False),
+        pa.field("x", pa.int32(), nullable=False),
+        pa.field("y", pa.int32(), nullable=False),
+        pa.field("w", pa.int32(), nullable=False),
+        pa.field("h", pa.int32(), nullable=False),
+        pa.field("area", pa.int64(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("counts", pa.binary(), nullable=False),
+    ]
+)
+"""The columns, as `MaskRow` has them."""
+
+_PACKED = struct.Struct("<qqqff?iiiiqiiq")
+
+
+@dataclass(frozen=True, slots=True)
+class MaskRow:
+    """One object on one frame."""
+
+    frame: int
+    """Position in the source video, from 0."""
+    pts: int
+    """Presentation time stamp in units of the video's time base."""
+    object_id: int
+    """The caller's number of the object."""
+    object_score: float
+    """Logit that the object is in the frame at all; above 0 is present."""
+    predicted_iou: float
+    """The model's guess of the mask's quality, in [0, 1]."""
+    prompted: bool
+    """True where the mask comes from a prompt on this very frame."""
+    x: int
+    """Left edge of the mask's box in pixels; 0 where the object is absent, like all of the box."""
+    y: int
+    """Top edge in pixels."""
+    w: int
+    """Width in pixels."""
+    h: int
+    """Height in pixels."""
+    area: int
+    """Pixels inside the mask; 0 where the object is absent."""
+    height: int
+    """Rows of the picture."""
+    width: int
+    """Columns of the picture."""
+    counts: bytes
+    """COCO compressed run lengths."""
+
+    @property
+    def rle(self) -> Rle:
+        """The mask, compressed."""
+        return Rle(self.height, self.width, self.counts)
+
+    def mask(self) -> NDArray[np.bool_]:
+        """The mask as H x W booleans.
+
+        Raises:
+            ValueError: The run lengths are damaged.
+        """
+        return decode_mask(self.rle)
+
+    def packed(self) -> bytes:
+        """The whole row as bytes: equal rows, to the last bit of a score, and only those."""
+        values = [getattr(self, name) for name in _COLUMNS[:-1]]
+        return _PACKED.pack(*values, len(self.counts)) + self.counts
+
+
+_COLUMNS = [field.name for field in fields(MaskRow)]

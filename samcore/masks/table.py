@@ -1,0 +1,406 @@
+"""Masks on disk: a Parquet table with one row per frame and live object.
+
+Rows are in the order of (frame, object_id). Row groups end at frames' ends and depend on nothing
+but the rows, so the same rows give the same bytes however they were cut into chunks before.
+"""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from operator import attrgetter
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from samcore.errors import StorageError
+from samcore.masks.atomic import AtomicFile, storage_error
+from samcore.masks.rle import encode_masks
+from samcore.masks.row import SCHEMA, MaskRow
+from samcore.tracking.outputs import FrameMasks
+
+__all__ = ["MaskReader", "MaskRow", "MaskWriter", "concat_tables", "table_digest"]
+
+FORMAT_VERSION = 1
+"""Raised when a reader of the older one would misread the file."""
+ROWS_PER_GROUP = 2048
+"""Rows after which a row group ends, at the next frame's start."""
+BYTES_PER_GROUP = 8 * 1024 * 1024
+"""Run-length bytes after which a row group ends too: ragged masks must not fill the memory."""
+
+_HEADER_KEY = b"longtake.masks"
+
+
+class MaskWriter:
+    """Streams masks to a Parquet file; a context manager.
+
+    The file is under a temporary name in the same folder until the block ends without an
+    exception; otherwise nothing is left. Holds one row group, however long the video is.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        height: int,
+        width: int,
+        metadata: Mapping[str, str] | None = None,
+        rows_per_group: int = ROWS_PER_GROUP,
+    ) -> None:
+        """Nothing is written before the block is entered.
+
+        Args:
+            path: The file; one that is there is replaced.
+            height: Rows of the picture.
+            width: Columns of the picture.
+            metadata: Anything the caller wants to find again in `MaskReader.metadata`.
+            rows_per_group: Rows after which a row group ends, at the next frame's start.
+        """
+        if height < 1 or width < 1 or rows_per_group < 1:
+            raise ValueError(f"wanted at least 1, got {height = }, {width = }, {rows_per_group = }")
+        self._path = Path(path)
+        self._size_hw = (height, width)
+        self._rows_per_group = rows_per_group
+        self._schema = SCHEMA.with_metadata({_HEADER_KEY: _header(height, width, metadata or {})})
+        self._rows: list[MaskRow] = []
+        self._num_bytes = 0
+        self._last_frame = -1
+        self._last_id = -1
+        self._atomic: AtomicFile | None = None
+        self._parquet: Any = None
+
+    def __enter__(self) -> "MaskWriter":
+        if self._atomic is not None:
+            raise ValueError("a MaskWriter writes one file; make another one")
+        try:
+            self._atomic = AtomicFile(self._path)
+            self._parquet = pq.ParquetWriter(
+                self._atomic.file,
+                self._schema,
+                compression="zstd",
+                use_dictionary=["object_id", "prompted", "height", "width"],
+                write_statistics=["frame"],  # of `counts` they would only bloat the footer
+                write_page_checksum=True,
+            )
+        except OSError as error:
+            self._abort()
+            raise storage_error(self._path, error, doing="write") from error
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if exc_type is not None or self._atomic is None:
+            self._abort()
+            return
+        try:
+            self._flush()
+            self._parquet.close()
+            self._atomic.commit()
+        except OSError as error:
+            self._abort()
+            raise storage_error(self._path, error, doing="write") from error
+        except BaseException:
+            self._abort()
+            raise
+        self._parquet = None
+
+    def write(self, output: FrameMasks, pts: int) -> None:
+        """Add one frame's masks, one row per object.
+
+        Args:
+            output: Masks at the table's height and width; a later frame than the one before.
+            pts: The frame's time stamp in units of the video's time base.
+
+        Raises:
+            ValueError: A frame or object out of order, or masks of another size.
+            StorageError: The file cannot be written.
+        """
+        if output.frame_idx <= self._last_frame:
+            raise ValueError(
+                f"frames must ascend: got frame {output.frame_idx} after frame {self._last_frame}"
+            )
+        if output.masks_nhw.shape != (len(output.obj_ids), *self._size_hw):
+            raise ValueError(
+                f"wanted {len(output.obj_ids)} masks of {self._size_hw[0]} x {self._size_hw[1]}, "
+                f"got {output.masks_nhw.shape = }"
+            )
+        for place, rle in enumerate(encode_masks(output.masks_nhw)):
+            x, y, w, h = rle.box_xywh
+            self.write_row(
+                MaskRow(
+                    frame=output.frame_idx,
+                    pts=pts,
+                    object_id=output.obj_ids[place],
+                    object_score=float(output.object_scores_n[place]),
+                    predicted_iou=float(output.predicted_ious_n[place]),
+                    prompted=bool(output.prompted_n[place]),
+                    x=x,
+                    y=y,
+                    w=w,
+                    h=h,
+                    area=rle.area,
+                    height=rle.height,
+                    width=rle.width,
+                    counts=rle.counts,
+                )
+            )
+        self._last_frame = output.frame_idx
+
+    def write_row(self, row: MaskRow) -> None:
+        """Add one finished row, as another table gave it.
+
+        Raises:
+            ValueError: A frame or object out of order, or a mask of another size.
+            StorageError: The file cannot be written.
+        """
+        if self._parquet is None:
+            raise ValueError("this MaskWriter is not open: use it in a `with` block")
+        if (row.frame, row.object_id) <= (self._last_frame, self._last_id):
+            raise ValueError(
+                f"rows must ascend: got frame {row.frame} object {row.object_id} after "
+                f"frame {self._last_frame} object {self._last_id}"
+            )
+        if (row.height, row.width) != self._size_hw:
+            raise ValueError(
+                f"wanted masks of {self._size_hw[0]} x {self._size_hw[1]}, got "
+                f"{row.height} x {row.width} on frame {row.frame}"
+            )
+        is_full = len(self._rows) >= self._rows_per_group or self._num_bytes >= BYTES_PER_GROUP
+        if is_full and row.frame != self._last_frame:
+            try:
+                self._flush()
+            except OSError as error:
+                raise storage_error(self._path, error, doing="write") from error
+        self._rows.append(row)
+        self._num_bytes += len(row.counts)
+        self._last_frame, self._last_id = row.frame, row.object_id
+
+    def _flush(self) -> None:
+        if not self._rows:
+            return
+        columns = [
+            pa.array([getattr(row, field.name) for row in self._rows], type=field.type)
+            for field in self._schema
+        ]
+        table = pa.Table.from_arrays(columns, schema=self._schema)
+        self._parquet.write_table(table, row_group_size=len(self._rows))
+        self._rows.clear()
+        self._num_bytes = 0
+
+    def _abort(self) -> None:
+        """Close and leave nothing behind; what fails here is the failure that brought us here."""
+        if self._parquet is not None:
+            try:
+                self._parquet.close()  # writes a footer, into a file that goes away
+            except (OSError, pa.ArrowException):
+                self._parquet.is_open = False  # else its finaliser tries again, noisily
+            self._parquet = None
+        if self._atomic is not None:
+            self._atomic.discard()
+
+
+class MaskReader:
+    """Reads a mask table, one row group in memory at a time; a context manager."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file and check that it is a mask table.
+
+        Raises:
+            StorageError: Missing, damaged, not a mask table, or of another format version.
+        """
+        self.path = Path(path)
+        """The file."""
+        try:
+            self._file = pq.ParquetFile(self.path, page_checksum_verification=True)
+        except (OSError, pa.ArrowException) as error:
+            raise _unreadable(self.path, error) from error
+        try:
+            self.height, self.width, self.metadata = self._parse_header()
+            self._group_frames = self._parse_groups()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> "MaskReader":
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of the whole table."""
+        return int(self._file.metadata.num_rows)
+
+    @property
+    def frames(self) -> tuple[int, int] | None:
+        """[first, last + 1) of the frames that have rows; None when there are no rows."""
+        if not self._group_frames:
+            return None
+        return self._group_frames[0][0], self._group_frames[-1][1] + 1
+
+    def object_ids(self) -> tuple[int, ...]:
+        """The objects that have rows, ascending. Reads that one column only."""
+        found: set[int] = set()
+        for group in range(len(self._group_frames)):
+            found.update(self._read(group, ["object_id"]).column(0).to_pylist())
+        return tuple(sorted(found))
+
+    def rows(self, start: int | None = None, stop: int | None = None) -> Iterator[MaskRow]:
+        """The rows with start <= frame < stop, in order; open ends where None.
+
+        Row groups outside are not read.
+
+        Raises:
+            StorageError: The file is damaged.
+        """
+        for group, (first, last) in enumerate(self._group_frames):
+            if (start is not None and last < start) or (stop is not None and first >= stop):
+                continue
+            table = self._read(group, None)
+            frames = table.column("frame").to_numpy()
+            low = 0 if start is None else int(np.searchsorted(frames, start))
+            high = len(frames) if stop is None else int(np.searchsorted(frames, stop))
+            columns = [column.to_pylist() for column in table.slice(low, high - low).columns]
+            for values in zip(*columns, strict=True):
+                yield MaskRow(*values)
+
+    def frames_iter(
+        self, start: int | None = None, stop: int | None = None
+    ) -> Iterator[tuple[int, list[MaskRow]]]:
+        """Each frame that has rows, with its rows by ascending object id.
+
+        Raises:
+            StorageError: The file is damaged.
+        """
+        for frame, rows in itertools.groupby(self.rows(start, stop), key=attrgetter("frame")):
+            yield frame, list(rows)
+
+    def masks(self, frame: int) -> dict[int, NDArray[np.bool_]]:
+        """H x W booleans by object id; empty if the frame has no rows.
+
+        Raises:
+            StorageError: The file is damaged.
+        """
+        try:
+            return {row.object_id: row.mask() for row in self.rows(frame, frame + 1)}
+        except ValueError as error:
+            raise _unreadable(self.path, error) from error
+
+    def _read(self, group: int, columns: list[str] | None) -> Any:
+        try:
+            return self._file.read_row_group(group, columns=columns, use_threads=False)
+        except (OSError, pa.ArrowException) as error:
+            raise _unreadable(self.path, error) from error
+
+    def _parse_header(self) -> tuple[int, int, dict[str, str]]:
+        schema = self._file.schema_arrow
+        raw = (schema.metadata or {}).get(_HEADER_KEY)
+        if raw is None:
+            raise StorageError(f"cannot read {self.path}: a Parquet file, but not one of masks")
+        try:
+            header = json.loads(raw)
+            version = header["version"]
+            if version == FORMAT_VERSION and schema.remove_metadata().equals(SCHEMA):
+                return int(header["height"]), int(header["width"]), dict(header["metadata"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise _unreadable(self.path, error) from error
+        if version != FORMAT_VERSION:
+            raise StorageError(
+                f"cannot read {self.path}: masks in format {version}, this Longtake reads format "
+                f"{FORMAT_VERSION}; track again or use the version that wrote them"
+            )
+        raise StorageError(f"cannot read {self.path}: its columns are not those of a mask table")
+
+    def _parse_groups(self) -> list[tuple[int, int]]:
+        """First and last frame of each row group, from the footer's statistics."""
+        groups: list[tuple[int, int]] = []
+        for group in range(self._file.num_row_groups):
+            statistics = self._file.metadata.row_group(group).column(0).statistics
+            if statistics is None or not statistics.has_min_max:
+                raise StorageError(f"cannot read {self.path}: it does not say where frames lie")
+            groups.append((int(statistics.min), int(statistics.max)))
+        if any(left[1] >= right[0] for left, right in itertools.pairwise(groups)):
+            raise StorageError(f"cannot read {self.path}: its frames are out of order")
+        return groups
+
+
+def concat_tables(
+    parts: Sequence[tuple[Path, int, int]],
+    out: Path,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Join the rows with start <= frame < stop of each (path, start, stop) into one table.
+
+    Holds a row group of one part and one of the result, however many there are.
+
+    Raises:
+        ValueError: No parts, or their ranges do not ascend.
+        StorageError: A part is unreadable or of another picture size, or `out` cannot be written.
+    """
+    if not parts:
+        raise ValueError("nothing to join: wanted at least one table")
+    ranges = [(start, stop) for _, start, stop in parts]
+    if any(start > stop for start, stop in ranges) or any(
+        left[1] > right[0] for left, right in itertools.pairwise(ranges)
+    ):
+        raise ValueError(f"the parts' frames must ascend and not overlap, got {ranges}")
+    with MaskReader(parts[0][0]) as first:
+        height, width = first.height, first.width
+    with MaskWriter(out, height=height, width=width, metadata=metadata) as writer:
+        for path, start, stop in parts:
+            with MaskReader(path) as reader:
+                if (reader.height, reader.width) != (height, width):
+                    raise StorageError(
+                        f"cannot join {path}: its masks are {reader.height} x {reader.width}, "
+                        f"those of {parts[0][0]} are {height} x {width}"
+                    )
+                for row in reader.rows(start, stop):
+                    writer.write_row(row)
+
+
+def table_digest(path: Path) -> str:
+    """SHA-256 (hex) over the rows, whatever the file's compression, row groups and metadata.
+
+    Raises:
+        StorageError: Missing, damaged or not a mask table.
+    """
+    digest = hashlib.sha256()
+    with MaskReader(path) as reader:
+        for row in reader.rows():
+            digest.update(row.packed())
+    return digest.hexdigest()
+
+
+def _header(height: int, width: int, metadata: Mapping[str, str]) -> bytes:
+    header = {
+        "version": FORMAT_VERSION,
+        "height": height,
+        "width": width,
+        "metadata": dict(metadata),
+    }
+    return json.dumps(header, sort_keys=True).encode()
+
+
+def _unreadable(path: Path, error: BaseException) -> StorageError:
+    if isinstance(error, OSError) and error.errno is not None:
+        return storage_error(path, error, doing="read")
+    return StorageError(f"cannot read {path}: damaged or not a mask table; track that part again")

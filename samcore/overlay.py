@@ -1,0 +1,243 @@
+"""Masks drawn over the video, for people to look at."""
+
+import colorsys
+import unicodedata
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from samcore.errors import InputError, StorageError
+from samcore.masks.table import MaskReader, MaskRow
+from samcore.video import VideoSource, VideoWriter
+
+Progress = Callable[[int, int], None]
+"""Called after each frame with the frames written so far and all of them."""
+
+_HUES = (
+    # Okabe and Ito's colours, which people with any kind of colour vision can tell apart; black
+    # is left out, and the order puts those that differ most first (jfly.uni-koeln.de/color).
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (204, 121, 167),
+    (240, 228, 66),
+    (0, 114, 178),
+    (213, 94, 0),
+)
+_LIGHTNESS_STEPS = (0.0, 0.22, -0.17)
+"""Each turn through the hues is lighter or darker than the first: 21 colours in all."""
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_MAX_LABEL_CHARS = 24
+_MAX_PLACED = 64
+"""Labels that make way for one another; where there are more there is no room anyway."""
+
+
+def object_colour(obj_id: int) -> tuple[int, int, int]:
+    """The object's colour as RGB, the same in every frame, chunk and run."""
+    turn, place = divmod(obj_id - 1, len(_HUES))
+    red, green, blue = (level / 255 for level in _HUES[place])
+    hue, lightness, saturation = colorsys.rgb_to_hls(red, green, blue)
+    lightness += _LIGHTNESS_STEPS[turn % len(_LIGHTNESS_STEPS)]
+    rgb = colorsys.hls_to_rgb(hue, min(max(lightness, 0.15), 0.9), saturation)
+    return round(rgb[0] * 255), round(rgb[1] * 255), round(rgb[2] * 255)
+
+
+def draw_masks(
+    image_rgb_hwc_u8: NDArray[np.uint8],
+    masks: Mapping[int, NDArray[np.bool_]],
+    *,
+    labels: Mapping[int, str] | None = None,
+    caption: str | None = None,
+    opacity: float = 0.45,
+) -> NDArray[np.uint8]:
+    """Draw each object's mask as a tint with an outline, and its id and label.
+
+    Args:
+        image_rgb_hwc_u8: The picture, H x W x 3; left as it is.
+        masks: H x W booleans by object id; where all False nothing is drawn.
+        labels: Names by object id.
+        caption: A line for the upper left corner.
+        opacity: Of the tint, in [0, 1]; the outline is always opaque.
+
+    Returns:
+        A new picture of the same size. Later ids lie on top; labels lie on top of all masks and
+        move out of each other's way as far as the picture has room.
+
+    Raises:
+        ValueError: A mask is not of the picture's size.
+    """
+    canvas: NDArray[np.uint8] = np.array(image_rgb_hwc_u8, dtype=np.uint8, order="C")
+    height, width = canvas.shape[:2]
+    tags: list[tuple[str, tuple[int, int, int], tuple[int, int]]] = []
+    stroke = max(1, round(min(height, width) / 360))
+    if caption:
+        tags.append((_drawable(caption), (0, 0, 0), (0, 0)))
+    for obj_id in sorted(masks):
+        if masks[obj_id].shape != (height, width):
+            raise ValueError(
+                f"wanted masks of {height} x {width}, got {masks[obj_id].shape} for object {obj_id}"
+            )
+        mask_u8 = np.ascontiguousarray(masks[obj_id]).view(np.uint8)
+        x, y, w, h = cv2.boundingRect(mask_u8)
+        if w == 0:
+            continue
+        colour = object_colour(obj_id)
+        # Only the object's own box is touched: the cost goes with its size, not the picture's.
+        box = np.s_[y : y + h, x : x + w]
+        _draw_one(canvas[box], mask_u8[box], colour, opacity, stroke=stroke)
+        label = _drawable((labels or {}).get(obj_id, ""))
+        tags.append((f"{obj_id} {label}".strip(), colour, (x, y)))
+    _draw_tags(canvas, tags)
+    return canvas
+
+
+def write_overlay(
+    video: VideoSource,
+    table: Path,
+    out: Path,
+    *,
+    labels: Mapping[int, str] | None = None,
+    start: int | None = None,
+    stop: int | None = None,
+    on_progress: Progress | None = None,
+) -> int:
+    """Write a video of frames [start, stop) with their masks drawn over them.
+
+    Holds a few frames and one row group, however long the video is. The file is there when all
+    of it is, and not before.
+
+    Args:
+        video: The video that was tracked.
+        table: Its masks.
+        out: The video to write.
+        labels: Names by object id.
+        start: First frame; None is the first one that has masks.
+        stop: One past the last frame; None is one past the last one that has masks.
+        on_progress: Called after each frame.
+
+    Returns:
+        How many frames were written.
+
+    Raises:
+        InputError: The masks are not of this video's size, or there is no frame to draw.
+        VideoError: A frame cannot be read.
+        StorageError: The masks cannot be read, or the video cannot be written.
+    """
+    info = video.info
+    with MaskReader(table) as reader:
+        if (reader.height, reader.width) != (info.height, info.width):
+            raise InputError(
+                f"the masks in {table} are {reader.width} x {reader.height} pixels, the video is "
+                f"{info.width} x {info.height}: not tracked on this video"
+            )
+        first, last = reader.frames or (0, 0)
+        start = first if start is None else start
+        stop = last if stop is None else stop
+        if not 0 <= start < stop <= info.num_frames:
+            raise InputError(
+                f"no frames to draw: wanted 0 <= start < stop <= {info.num_frames}, got "
+                f"{start = }, {stop = }"
+            )
+        mask_rows = reader.frames_iter(start, stop)
+        pending = next(mask_rows, None)
+        rate = Fraction(info.avg_rate)
+        written = 0
+        with (
+            video.read(start, stop) as frames,
+            VideoWriter(out, width=info.width, height=info.height, rate=rate) as writer,
+        ):
+            for frame in frames:
+                masks: dict[int, NDArray[np.bool_]] = {}
+                if pending is not None and pending[0] == frame.frame_idx:
+                    masks = _decode(pending[1], table)
+                    pending = next(mask_rows, None)
+                caption = f"frame {frame.frame_idx}"
+                writer.write(
+                    draw_masks(frame.image_rgb_hwc_u8, masks, labels=labels, caption=caption)
+                )
+                written += 1
+                if on_progress is not None:
+                    on_progress(written, stop - start)
+    return written
+
+
+def _decode(rows: list[MaskRow], table: Path) -> dict[int, NDArray[np.bool_]]:
+    try:
+        return {row.object_id: row.mask() for row in rows if row.area}
+    except ValueError as error:
+        raise StorageError(f"cannot read {table}: frame {rows[0].frame}: {error}") from error
+
+
+def _draw_one(
+    region: NDArray[np.uint8],
+    mask_u8: NDArray[np.uint8],
+    colour: tuple[int, int, int],
+    opacity: float,
+    *,
+    stroke: int,
+) -> None:
+    """Tint and outline one object in its box of the canvas, in place."""
+    levels = np.arange(256)[None, :, None] * (1 - opacity) + np.array(colour) * opacity
+    tinted = cv2.LUT(np.ascontiguousarray(region), np.round(levels).astype(np.uint8))
+    cv2.copyTo(tinted, mask_u8, region)
+    outlines, _ = cv2.findContours(mask_u8, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(region, outlines, -1, colour, stroke, cv2.LINE_8)
+
+
+def _draw_tags(
+    canvas: NDArray[np.uint8],
+    tags: list[tuple[str, tuple[int, int, int], tuple[int, int]]],
+) -> None:
+    """Draw texts on filled boxes near their places (x, y), in place."""
+    height, width = canvas.shape[:2]
+    scale = min(max(min(height, width) / 900, 0.4), 2.0)
+    stroke = max(1, round(scale * 1.6))
+    margin = max(2, round(scale * 5))
+    taken: list[tuple[int, int, int, int]] = []
+    for text, colour, (x, y) in tags:
+        (text_w, text_h), below = cv2.getTextSize(text, _FONT, scale, stroke)
+        box_w, box_h = text_w + 2 * margin, text_h + below + 2 * margin
+        left = min(max(x, 0), max(width - box_w, 0))
+        top = _free_place(left, y - box_h, box_w, box_h, height, taken)
+        taken.append((left, top, left + box_w, top + box_h))
+        cv2.rectangle(canvas, (left, top), (left + box_w - 1, top + box_h - 1), colour, -1)
+        red, green, blue = colour
+        is_light = 0.299 * red + 0.587 * green + 0.114 * blue > 128
+        ink = (0, 0, 0) if is_light else (255, 255, 255)
+        baseline = (left + margin, top + margin + text_h)
+        cv2.putText(canvas, text, baseline, _FONT, scale, ink, stroke, cv2.LINE_AA)
+
+
+def _free_place(
+    left: int,
+    wanted: int,
+    box_w: int,
+    box_h: int,
+    height: int,
+    taken: list[tuple[int, int, int, int]],
+) -> int:
+    """The top of a box near `wanted` that covers no box before it, if there is one."""
+    lowest = max(height - box_h, 0)
+    wanted = min(max(wanted, 0), lowest)
+    if len(taken) > _MAX_PLACED:
+        return wanted
+    # Next to what is in the way, above or below it.
+    candidates = [wanted, *(box[3] for box in taken), *(box[1] - box_h for box in taken)]
+    for top in sorted(candidates, key=lambda top: (abs(top - wanted), top)):
+        if 0 <= top <= lowest and not any(
+            left < box[2] and box[0] < left + box_w and top < box[3] and box[1] < top + box_h
+            for box in taken
+        ):
+            return top
+    return wanted
+
+
+def _drawable(text: str) -> str:
+    """The text in the letters that OpenCV's font has, without accents, and not too long."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().strip()
+    plain = "".join(letter for letter in plain if letter.isprintable())
+    return plain if len(plain) <= _MAX_LABEL_CHARS else plain[: _MAX_LABEL_CHARS - 2] + ".."

@@ -1,0 +1,268 @@
+"""Prompts as people and programs write them: a JSON file, checked against a video."""
+
+import itertools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
+
+from samcore.errors import InputError
+
+MAX_FILE_BYTES = 16 * 1024 * 1024
+"""Largest prompts file; masks are files of their own."""
+MAX_OBJECTS = 10_000
+"""Most objects in one request."""
+MAX_OBJECT_ID = 2**31 - 1
+"""Largest object id; the least is 0."""
+MAX_LABEL_CHARS = 200
+"""Longest label."""
+MAX_NAME_CHARS = 1024
+"""Longest name of a mask file."""
+
+_STRICT = ConfigDict(
+    frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+)
+_Point = Annotated[tuple[float, float, Annotated[int, Field(ge=0, le=1)]], Field(strict=False)]
+
+_WANTED = {
+    "objects": f"a list of 1 to {MAX_OBJECTS} objects",
+    "id": f"a whole number from 0 to {MAX_OBJECT_ID}",
+    "label": f"a line of at most {MAX_LABEL_CHARS} characters",
+    "prompts": "a list of at least one prompt",
+    "frame": "a whole number, 0 or above",
+    "time": "seconds as a number, 0 or above",
+    "box": "four numbers, [x1, y1, x2, y2]",
+    "points": "a list of [x, y, label], label 1 on the object or 0 off it",
+    "mask": f"the name of a PNG file, at most {MAX_NAME_CHARS} characters",
+}
+_SHOWN_CHARS = 60
+_NOT_ONE_LINE = "a control character or line break"
+
+
+class PromptEntry(BaseModel):
+    """What is said about an object on one frame: a box, points, a mask, or a mask with points."""
+
+    model_config = _STRICT
+
+    frame: int | None = Field(None, ge=0)
+    """Position in the video, from 0. Either this or `time`."""
+    time: float | None = Field(None, ge=0)
+    """Seconds from the video's start, in place of `frame`."""
+    box: Annotated[tuple[float, float, float, float], Field(strict=False)] | None = None
+    """x1, y1, x2, y2 in pixels of the video as displayed."""
+    points: Annotated[tuple[_Point, ...], Field(strict=False)] = ()
+    """Clicks x, y, label in pixels of the video as displayed; label 1 is on the object, 0 off."""
+    mask: str | None = Field(None, min_length=1, max_length=MAX_NAME_CHARS)
+    """A PNG file of the video's size; what is not black is the object."""
+
+    @field_validator("mask")
+    @classmethod
+    def _is_one_line(cls, mask: str | None) -> str | None:
+        return _one_line(mask)
+
+    @model_validator(mode="after")
+    def _is_one_thing_to_do(self) -> "PromptEntry":
+        if (self.frame is None) == (self.time is None):
+            found = "neither" if self.frame is None else "both"
+            raise ValueError(f"wanted either frame or time, got {found}")
+        if self.box is None and not self.points and self.mask is None:
+            raise ValueError("wanted a box, points or a mask, got none of them")
+        if self.box is not None and self.mask is not None:
+            raise ValueError("box and mask: wanted one of them, got both")
+        if self.box is not None:
+            x1, y1, x2, y2 = self.box
+            if not (x1 < x2 and y1 < y2):
+                raise ValueError(
+                    f"box: wanted x1 < x2 and y1 < y2, got {list(self.box)}, which is inside out "
+                    "or empty"
+                )
+        return self
+
+
+class ObjectPrompts(BaseModel):
+    """One object and all that is said about it."""
+
+    model_config = _STRICT
+
+    id: int = Field(ge=0, le=MAX_OBJECT_ID)
+    """The object's number in the results."""
+    label: str | None = Field(None, max_length=MAX_LABEL_CHARS)
+    """A name for people."""
+    prompts: Annotated[tuple[PromptEntry, ...], Field(strict=False, min_length=1)]
+    """At least one; several on one frame go together."""
+
+    @field_validator("label")
+    @classmethod
+    def _is_one_line(cls, label: str | None) -> str | None:
+        return _one_line(label)
+
+
+class PromptFile(BaseModel):
+    """All objects of one request."""
+
+    model_config = _STRICT
+
+    objects: Annotated[
+        tuple[ObjectPrompts, ...], Field(strict=False, min_length=1, max_length=MAX_OBJECTS)
+    ]
+    """Each object once."""
+
+    @model_validator(mode="after")
+    def _ids_are_unique(self) -> "PromptFile":
+        seen: set[int] = set()
+        for item in self.objects:
+            if item.id in seen:
+                raise ValueError(
+                    f"object {item.id}: this id is given twice; put all prompts of one object "
+                    "in one entry"
+                )
+            seen.add(item.id)
+        return self
+
+    @property
+    def labels(self) -> dict[int, str]:
+        """The label of each object that has one, by id."""
+        return {item.id: item.label for item in self.objects if item.label}
+
+
+def parse_prompts(source: Path | str | Mapping[str, Any]) -> PromptFile:
+    """Check prompts from a JSON file, from JSON text, or from what JSON text stands for.
+
+    Frames, boxes and masks are not held against a video yet; `resolve_prompts` does that.
+
+    Raises:
+        InputError: One line that names the object, the field and the limit.
+    """
+    if isinstance(source, Path):
+        return _validate(_parse_json(_read_text(source), f"prompts file {source}"))
+    if isinstance(source, str):
+        return _validate(_parse_json(source, "prompts"))
+    return _validate(source)
+
+
+def error_line(error: ValidationError, raw: object) -> str:
+    """The first thing that is wrong with prompts, in one line.
+
+    Args:
+        error: From one of this module's models.
+        raw: What was validated, to name the object by its id.
+    """
+    # An unknown key first: a misspelt name says more than that the right one is missing. The rest
+    # is not counted, as pydantic reports a list with a bad item also as one that is too short.
+    details = error.errors(include_url=False)
+    return _describe(min(details, key=lambda one: one["type"] != "extra_forbidden"), raw)
+
+
+def shown(value: object) -> str:
+    """A value as an error shows it: on one line, and not too long."""
+    text = ascii(value) if not isinstance(value, str) else repr(value)
+    return text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 3] + "..."
+
+
+def _one_line(text: str | None) -> str | None:
+    if text is not None and not text.isprintable():
+        raise ValueError(_NOT_ONE_LINE)
+    return text
+
+
+def _describe(detail: ErrorDetails, raw: object) -> str:
+    loc, kind = detail["loc"], detail["type"]
+    where = _place(loc, raw)
+    if kind == "value_error" and _NOT_ONE_LINE not in detail["msg"]:
+        message = str(detail["ctx"]["error"])
+        return f"{where}: {message}" if where else message
+    names = [part for part in loc if isinstance(part, str)]
+    field = names[-1] if names else ""
+    if kind == "extra_forbidden":
+        model = (PromptFile, ObjectPrompts, PromptEntry)[_depth(loc[:-1])]
+        known = ", ".join(model.model_fields)
+        where = _place(loc[:-1], raw)
+        return f"{where + ': ' if where else ''}unknown key {shown(field)}; known are {known}"
+    if kind == "missing" and loc[-1] == field:
+        where = _place(loc[:-1], raw)
+        return f"{where + ': ' if where else ''}{field} is missing: wanted {_WANTED[field]}"
+    if kind in ("too_long", "too_short") and field != "box":
+        return f"{where}: wanted {_WANTED[field]}, got {detail['ctx']['actual_length']}"
+    wanted = _WANTED.get(field, "")
+    if kind == "model_type" or not wanted or (field in ("objects", "prompts") and loc[-1] != field):
+        wanted = "an object in braces, {...}"
+    return f"{where or 'prompts'}: wanted {wanted}, got {shown(detail['input'])}"
+
+
+def _depth(loc: tuple[int | str, ...]) -> int:
+    """0 in a PromptFile, 1 in an object, 2 in a prompt; a lone prompt's place is empty, too."""
+    return 2 if "prompts" in loc else 1 if "objects" in loc else 0
+
+
+def _place(loc: tuple[int | str, ...], raw: object) -> str:
+    """`object 3, prompts[1].box[2]` for ("objects", 0, "prompts", 1, "box", 2)."""
+    head = ""
+    rest = list(loc)
+    if len(rest) >= 2 and rest[0] == "objects":
+        head, rest = _object_name(raw, rest[1]), rest[2:]
+    path = ""
+    for part in rest:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
+    return f"{head}, {path}" if head and path else head or path
+
+
+def _object_name(raw: object, index: int | str) -> str:
+    try:
+        obj_id = raw["objects"][index]["id"]  # type: ignore[index]
+    except (TypeError, KeyError, IndexError):
+        obj_id = None
+    return f"object {obj_id}" if type(obj_id) is int else f"objects[{index}]"
+
+
+def _validate(raw: object) -> PromptFile:
+    try:
+        return PromptFile.model_validate(raw)
+    except ValidationError as error:
+        raise InputError(error_line(error, raw)) from error
+
+
+def _read_text(path: Path) -> str:
+    try:
+        if not path.is_file():
+            raise InputError(f"there is no prompts file {path}")
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+        if len(content) > MAX_FILE_BYTES:
+            raise InputError(
+                f"prompts file {path} is larger than {MAX_FILE_BYTES >> 20} MiB; give fewer "
+                "prompts, and masks as files of their own"
+            )
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"prompts file {path} is not UTF-8 text, at byte {error.start}") from error
+    except OSError as error:
+        raise InputError(f"cannot read prompts file {path}: {error.strerror}") from error
+
+
+def _parse_json(text: str, name: str) -> object:
+    if len(text) > MAX_FILE_BYTES:
+        raise InputError(f"{name}: more than {MAX_FILE_BYTES >> 20} MiB of JSON")
+
+    def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        members = dict(pairs)
+        if len(members) < len(pairs):
+            keys = sorted(key for key, _ in pairs)
+            twice = next(one for one, other in itertools.pairwise(keys) if one == other)
+            raise InputError(f"{name}: the key {shown(twice)} is given twice in one place")
+        return members
+
+    try:
+        return json.loads(text, object_pairs_hook=unique_keys)
+    except InputError:
+        raise
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{name} is not valid JSON: line {error.lineno} column {error.colno}: "
+            f"{error.msg.lower()}"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        # A number of thousands of digits, or brackets in brackets in brackets.
+        raise InputError(f"{name} is not valid JSON: {type(error).__name__}") from error

@@ -1,0 +1,134 @@
+"""Prompts as they are written on a command line: ID:FRAME:what."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from pydantic import ValidationError
+
+from samcore.errors import InputError
+from samcore.tracking.prompt_file import PromptEntry, PromptFile, error_line, parse_prompts, shown
+
+_OPTION = re.compile(r"(?P<id>\d+):(?P<when>[^:]*):(?P<what>.+)", re.ASCII | re.DOTALL)
+_FRAME = re.compile(r"\d+", re.ASCII)
+_TIME = re.compile(r"(?P<seconds>\d+(\.\d*)?|\.\d+)s", re.ASCII)
+_FORMS = {
+    "box": "ID:FRAME:x1,y1,x2,y2, such as 1:0:412,180,640,520",
+    "point": "ID:FRAME:x,y or ID:FRAME:x,y,0 for a point off the object, such as 1:0:500,300",
+    "mask": "ID:FRAME:FILE, such as 1:0:dog.png",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PromptOption:
+    """One option of the command line."""
+
+    obj_id: int
+    """The object that it speaks of."""
+    entry: PromptEntry
+    """What it says."""
+
+
+def parse_box_option(text: str) -> PromptOption:
+    """Read `ID:FRAME:x1,y1,x2,y2`; FRAME may be a time such as `12.5s`.
+
+    Raises:
+        InputError: One line that quotes the option and shows the wanted form.
+    """
+    obj_id, when, what = _split("box", text)
+    return _option("box", text, obj_id, {**when, "box": _numbers("box", text, what, {4})})
+
+
+def parse_point_option(text: str) -> PromptOption:
+    """Read `ID:FRAME:x,y[,LABEL]`; LABEL is 1 (on the object, as without it) or 0 (off it).
+
+    Raises:
+        InputError: One line that quotes the option and shows the wanted form.
+    """
+    obj_id, when, what = _split("point", text)
+    x, y, *rest = _numbers("point", text, what, {2, 3})
+    label = rest[0] if rest else 1.0
+    if label not in (0, 1):
+        _refuse("point", text, "the third number is 1 (on the object) or 0 (off it)")
+    return _option("point", text, obj_id, {**when, "points": [[x, y, int(label)]]})
+
+
+def parse_mask_option(text: str) -> PromptOption:
+    """Read `ID:FRAME:FILE`; the file's name may hold colons.
+
+    Raises:
+        InputError: One line that quotes the option and shows the wanted form.
+    """
+    obj_id, when, what = _split("mask", text)
+    return _option("mask", text, obj_id, {**when, "mask": what})
+
+
+def merge_options(
+    boxes: Iterable[PromptOption],
+    points: Iterable[PromptOption],
+    masks: Iterable[PromptOption],
+) -> PromptFile:
+    """Gather options by object, in the order of boxes, points, masks.
+
+    Raises:
+        InputError: There are none, or too many objects.
+    """
+    entries: dict[int, list[dict[str, Any]]] = {}
+    for option in (*boxes, *points, *masks):
+        entries.setdefault(option.obj_id, []).append(option.entry.model_dump(exclude_defaults=True))
+    if not entries:
+        raise InputError("no prompts: give at least one box, point or mask, or a prompts file")
+    return parse_prompts(
+        {"objects": [{"id": obj_id, "prompts": found} for obj_id, found in entries.items()]}
+    )
+
+
+def _split(kind: str, text: str) -> tuple[int, dict[str, float], str]:
+    match = _OPTION.fullmatch(text)
+    if match is None:
+        _refuse(kind, text)
+    when = match["when"]
+    if _FRAME.fullmatch(when):
+        # Beyond 18 digits Python may refuse to make a number; no video is that long.
+        if len(when) > 18:
+            _refuse(kind, text, "the frame is far too large")
+        return _object_id(kind, text, match["id"]), {"frame": int(when)}, match["what"]
+    time = _TIME.fullmatch(when)
+    if time is None:
+        _refuse(kind, text, "FRAME is a whole number, or a time such as 12.5s")
+    seconds = float(time["seconds"])
+    return _object_id(kind, text, match["id"]), {"time": seconds}, match["what"]
+
+
+def _object_id(kind: str, text: str, digits: str) -> int:
+    if len(digits) > 18:
+        _refuse(kind, text, "the object's id is far too large")
+    return int(digits)
+
+
+def _numbers(kind: str, text: str, what: str, counts: set[int]) -> list[float]:
+    try:
+        numbers = [float(part) for part in what.split(",")]
+    except ValueError:
+        _refuse(kind, text)
+    if len(numbers) not in counts:
+        _refuse(kind, text, f"got {len(numbers)} numbers after the frame")
+    return numbers
+
+
+def _option(kind: str, text: str, obj_id: int, raw: dict[str, Any]) -> PromptOption:
+    try:
+        entry = PromptEntry.model_validate(raw)
+        # The limits of an id are the file's.
+        parse_prompts({"objects": [{"id": obj_id, "prompts": [raw]}]})
+    except ValidationError as error:
+        _refuse(kind, text, error_line(error, raw))
+    except InputError as error:
+        _refuse(kind, text, str(error))
+    return PromptOption(obj_id, entry)
+
+
+def _refuse(kind: str, text: str, why: str = "") -> NoReturn:
+    reason = f": {why}" if why else ""
+    raise InputError(f"--{kind} {shown(text)}{reason}; wanted {_FORMS[kind]}")

@@ -1,0 +1,213 @@
+"""Prompts held against a video: what the tracker takes."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samcore.errors import InputError
+from samcore.masks.image import read_mask_image
+from samcore.tracking.prompt_file import PromptEntry, PromptFile, shown
+from samcore.tracking.prompts import Prompt
+
+
+class Picture(Protocol):
+    """What has to be known of a video."""
+
+    @property
+    def width(self) -> int:
+        """Pixels across as displayed."""
+
+    @property
+    def height(self) -> int:
+        """Pixels down as displayed."""
+
+    @property
+    def num_frames(self) -> int:
+        """Frames of the whole video."""
+
+
+@dataclass
+class _Draft:
+    """What is gathered for one object on one frame."""
+
+    where: str
+    box: tuple[float, float, float, float] | None = None
+    points: list[tuple[float, float]] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    mask_hw: NDArray[np.bool_] | None = None
+
+
+def resolve_prompts(
+    spec: PromptFile,
+    *,
+    video: Picture,
+    frame_at: Callable[[float], int],
+    base_dir: Path,
+    start: int,
+    stop: int,
+    allow_any_path: bool = False,
+) -> tuple[Prompt, ...]:
+    """Turn a request's prompts into the tracker's, by ascending (obj_id, frame_idx).
+
+    Entries for one object on one frame become one prompt, their points in the order given.
+
+    Args:
+        spec: The request.
+        video: Size and length of the video.
+        frame_at: The frame that is shown at a time in seconds.
+        base_dir: The folder that mask files are relative to.
+        start: First frame to track.
+        stop: One past the last frame to track.
+        allow_any_path: Take mask files from outside `base_dir`, too. For files that the person
+            at the keyboard named, not for requests from elsewhere.
+
+    Raises:
+        InputError: One line that names the object, the field and the limit.
+    """
+    drafts: dict[tuple[int, int], _Draft] = {}
+    for item in spec.objects:
+        for index, entry in enumerate(item.prompts):
+            name = f"object {item.id}" + (f" ({item.label})" if item.label else "")
+            where = f"{name}, prompts[{index}]"
+            frame = _frame(entry, where, video=video, frame_at=frame_at, start=start, stop=stop)
+            where += f", frame {frame}"
+            draft = drafts.setdefault((item.id, frame), _Draft(where=f"{name}, frame {frame}"))
+            _add_box(draft, entry, where, video)
+            _add_points(draft, entry, where, video)
+            _add_mask(draft, entry, where, video, base_dir, allow_any_path)
+            if draft.box is not None and draft.mask_hw is not None:
+                raise InputError(f"{where}: box and mask: wanted one of them, got both")
+    return tuple(_finish(drafts[key], *key) for key in sorted(drafts))
+
+
+def prompts_digest(prompts: Sequence[Prompt]) -> str:
+    """SHA-256 (hex) of what the tracker is told, mask pixels included.
+
+    Does not depend on the order of the prompts, nor on how or in which file they were written.
+    It does depend on the order of one prompt's clicks, which may move the last bit of a mask.
+    """
+    digest = hashlib.sha256()
+    for prompt in sorted(prompts, key=lambda prompt: (prompt.obj_id, prompt.frame_idx)):
+        mask_hw = prompt.mask_hw
+        line = {
+            "obj_id": int(prompt.obj_id),
+            "frame_idx": int(prompt.frame_idx),
+            "box": None if prompt.box_xyxy_px is None else _canonical(prompt.box_xyxy_px),
+            "points": [_canonical(point) for point in prompt.points_xy_px],
+            "labels": [int(label) for label in prompt.point_labels],
+            "mask": None if mask_hw is None else list(mask_hw.shape),
+        }
+        digest.update(json.dumps(line, sort_keys=True).encode() + b"\n")
+        if mask_hw is not None:
+            digest.update(np.packbits(mask_hw).tobytes())
+    return digest.hexdigest()
+
+
+def _canonical(numbers: Sequence[float]) -> list[str]:
+    return [(float(number) + 0.0).hex() for number in numbers]  # + 0.0: no negative zero
+
+
+def _frame(
+    entry: PromptEntry,
+    where: str,
+    *,
+    video: Picture,
+    frame_at: Callable[[float], int],
+    start: int,
+    stop: int,
+) -> int:
+    if entry.frame is not None:
+        frame, said = entry.frame, f"frame: wanted {{}}, got {entry.frame}"
+    else:
+        seconds = float(entry.time or 0.0)
+        try:
+            frame = frame_at(seconds)
+        except InputError as error:
+            raise InputError(f"{where}, time: {error}") from error
+        said = f"time: wanted {{}}, got {seconds:g} s, which is frame {frame}"
+    if not 0 <= frame < video.num_frames:
+        limit = f"a frame of the video, at most {video.num_frames - 1}"
+        raise InputError(f"{where}, {said.format(limit)}")
+    if not start <= frame < stop:
+        limit = f"one of the frames to track, {start} to {stop - 1}"
+        raise InputError(f"{where}, {said.format(limit)}; change the prompt or the frames to track")
+    return frame
+
+
+def _add_box(draft: _Draft, entry: PromptEntry, where: str, video: Picture) -> None:
+    if entry.box is None:
+        return
+    if draft.box is not None:
+        raise InputError(f"{where}, box: this object has a box on this frame already")
+    x1, y1, x2, y2 = entry.box
+    if min(x1, y1) < 0 or x2 > video.width or y2 > video.height:
+        raise InputError(
+            f"{where}, box: wanted a box in the picture, 0 to {video.width} across and 0 to "
+            f"{video.height} down, got {_plain(entry.box)}"
+        )
+    draft.box = entry.box
+
+
+def _add_points(draft: _Draft, entry: PromptEntry, where: str, video: Picture) -> None:
+    for index, (x, y, label) in enumerate(entry.points):
+        if not (0 <= x < video.width and 0 <= y < video.height):
+            raise InputError(
+                f"{where}, points[{index}]: wanted a point in the picture, 0 to "
+                f"{video.width - 1} across and 0 to {video.height - 1} down, got {_plain((x, y))}"
+            )
+        draft.points.append((x, y))
+        draft.labels.append(label)
+
+
+def _add_mask(
+    draft: _Draft,
+    entry: PromptEntry,
+    where: str,
+    video: Picture,
+    base_dir: Path,
+    allow_any_path: bool,
+) -> None:
+    if entry.mask is None:
+        return
+    if draft.mask_hw is not None:
+        raise InputError(f"{where}, mask: this object has a mask on this frame already")
+    try:
+        path = base_dir / entry.mask
+        # Links count as what they lead to.
+        if not (allow_any_path or path.resolve().is_relative_to(base_dir.resolve())):
+            raise InputError(
+                f"wanted a file in {base_dir}, got {shown(entry.mask)}, which lies outside"
+            )
+        draft.mask_hw = read_mask_image(path, height=video.height, width=video.width)
+    except InputError as error:
+        raise InputError(f"{where}, mask: {error}") from error
+    except (OSError, ValueError, RuntimeError) as error:
+        # A NUL in the name, a name too long, a loop of links.
+        raise InputError(f"{where}, mask: {shown(entry.mask)} cannot be a file's name") from error
+
+
+def _finish(draft: _Draft, obj_id: int, frame_idx: int) -> Prompt:
+    if draft.box is None and draft.mask_hw is None and 1 not in draft.labels:
+        raise InputError(
+            f"{draft.where}, points: wanted at least one point on the object (label 1), or a box "
+            "or mask, got only points off it"
+        )
+    return Prompt(
+        obj_id=obj_id,
+        frame_idx=frame_idx,
+        box_xyxy_px=draft.box,
+        points_xy_px=tuple(draft.points),
+        point_labels=tuple(draft.labels),
+        mask_hw=draft.mask_hw,
+    )
+
+
+def _plain(numbers: Sequence[float]) -> str:
+    """Numbers as a person writes them: 12, not 12.0."""
+    return "[" + ", ".join(f"{number:.10g}" for number in numbers) + "]"

@@ -1,0 +1,285 @@
+"""The set-up scripts, run for real on a project without dependencies, and without network."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = ("bash", "env", "dirname", "readlink", "sed", "head", "cat", "rm", "mkdir", "mv", "id")
+"""What the scripts may take for granted on any machine."""
+
+PYPROJECT = """\
+[project]
+name = "small"
+version = "0"
+requires-python = ">=3.10"
+[project.optional-dependencies]
+dev = []
+[tool.uv]
+package = false
+"""
+LONGTAKE = '#!/bin/sh\nprintf "%s\\n" "$PWD" "$@"\nexit 7\n'
+
+
+@dataclass(frozen=True)
+class Checkout:
+    root: Path
+    """A copy of the scripts in a folder whose name has spaces."""
+    bin: Path
+    """The only folder on the PATH."""
+
+    def run(self, script: str, *arguments: str, cwd: Path | None = None, **environment: str):
+        return subprocess.run(
+            [self.root / script, *arguments],
+            cwd=cwd or self.root,
+            env={
+                "PATH": str(self.bin),
+                "HOME": str(self.root.parent / "home"),
+                # uv's own Pythons, too, would come over the network.
+                "UV_OFFLINE": "1",
+                **environment,
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def offer(self, name: str, target: str | Path) -> None:
+        (self.bin / name).symlink_to(target)
+
+    def offer_script(self, name: str, text: str) -> None:
+        (self.bin / name).write_text(f"#!{shutil.which('bash')}\n{text}\n")
+        (self.bin / name).chmod(0o755)
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    root = tmp_path / "my long take"
+    shutil.copytree(ROOT / "infra", root / "infra")
+    shutil.copytree(ROOT / ".ci", root / ".ci")
+    (root / "pyproject.toml").write_text(PYPROJECT)
+    (tmp_path / "bin").mkdir()
+    made = Checkout(root, tmp_path / "bin")
+    for name in COMMANDS:
+        found = shutil.which(name)
+        if found is None:
+            pytest.skip(f"this machine has no {name}")
+        made.offer(name, found)
+    return made
+
+
+@pytest.fixture(scope="session")
+def uv() -> Path:
+    """uv's program itself: on the PATH may be a version manager's script, which needs more."""
+    command = shutil.which("uv") or str(ROOT / ".uv" / "ready" / "bin" / "uv")
+    # uv tells its children where it is.
+    ask = ["python", "-c", "import os; print(os.environ['UV'])"]
+    try:
+        done = subprocess.run(
+            [command, "run", "--no-project", "--offline", "--python", sys.executable, *ask],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no uv that runs here: {error}")
+    return Path(done.stdout.strip())
+
+
+@pytest.fixture
+def with_uv(checkout, uv):
+    """The same, with uv and this Python on the PATH."""
+    checkout.offer("uv", uv)
+    checkout.offer("python3", Path(sys.executable).resolve())
+    return checkout
+
+
+def set_up(checkout: Checkout) -> None:
+    """Set up, and put a program in the place of Longtake's."""
+    done = checkout.run("infra/setup.sh")
+    assert done.returncode == 0, done.stderr
+    program = checkout.root / ".venv" / "bin" / "longtake"
+    program.write_text(LONGTAKE)
+    program.chmod(0o755)
+
+
+def test_the_first_run_makes_the_environment_and_says_so(with_uv):
+    """A fresh checkout gets .venv; progress is on stderr, nothing on stdout."""
+    done = with_uv.run("infra/setup.sh")
+
+    assert done.returncode == 0, done.stderr
+    assert (with_uv.root / ".venv" / "bin" / "python").exists()
+    assert "done" in done.stderr
+    assert done.stdout == ""
+
+
+def test_the_second_run_is_quick_and_silent(with_uv):
+    """With nothing changed a start costs less than 0.3 s, and no line."""
+    set_up(with_uv)
+    best = float("inf")
+    for _ in range(5):
+        started = time.perf_counter()
+        done = with_uv.run("infra/setup.sh")
+        best = min(best, time.perf_counter() - started)
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert best < 0.3
+
+
+def test_the_second_run_needs_no_uv(with_uv):
+    """Set up once, it works where uv has gone."""
+    set_up(with_uv)
+    (with_uv.bin / "uv").unlink()
+    (with_uv.bin / "python3").unlink()
+
+    assert with_uv.run("infra/setup.sh").returncode == 0
+
+
+def test_a_changed_pyproject_is_installed_again(with_uv):
+    """After an update of the checkout the environment follows by itself."""
+    set_up(with_uv)
+    (with_uv.root / "pyproject.toml").write_text(PYPROJECT.replace('"0"', '"1"'))
+
+    assert "done" in with_uv.run("infra/setup.sh").stderr
+    assert with_uv.run("infra/setup.sh").stderr == ""
+
+
+def test_a_moved_checkout_gets_a_new_environment(with_uv):
+    """An environment holds absolute paths: it is made anew, not used from the old place."""
+    set_up(with_uv)
+    moved = Checkout(with_uv.root.with_name("moved here"), with_uv.bin)
+    with_uv.root.rename(moved.root)
+
+    done = moved.run("infra/setup.sh")
+
+    assert "moved" in done.stderr
+    assert done.returncode == 0
+    assert not (moved.root / ".venv" / "bin" / "longtake").exists()
+
+
+def test_a_failed_installation_is_tried_again(with_uv):
+    """What cannot be installed is an error each time, never taken for done."""
+    (with_uv.root / "pyproject.toml").write_text(
+        PYPROJECT.replace("[project.opt", 'dependencies = ["no-such-thing-longtake"]\n[project.opt')
+    )
+
+    for _ in range(2):
+        done = with_uv.run("infra/setup.sh")
+        assert done.returncode == 1
+        assert "the installation failed" in done.stderr
+
+
+def test_longtake_runs_from_anywhere(with_uv, tmp_path):
+    """Arguments, the caller's folder and the exit code pass through, also by a symlink."""
+    set_up(with_uv)
+    elsewhere = tmp_path / "else where"
+    elsewhere.mkdir()
+    (elsewhere / "lt").symlink_to(with_uv.root / "infra" / "longtake")
+
+    for script in ("infra/longtake", str(elsewhere / "lt")):
+        done = with_uv.run(script, "track", "a b.mp4", cwd=elsewhere)
+        assert done.returncode == 7
+        assert done.stdout.splitlines() == [str(elsewhere), "track", "a b.mp4"]
+
+
+def test_an_active_environment_is_left_alone(with_uv, tmp_path):
+    """Whoever stands in another virtual environment finds it as it was."""
+    mine = tmp_path / "mine"
+    mine.mkdir()
+
+    done = with_uv.run("infra/setup.sh", VIRTUAL_ENV=str(mine), UV_PROJECT_ENVIRONMENT=str(mine))
+
+    assert done.returncode == 0
+    assert (with_uv.root / ".venv").exists()
+    assert list(mine.iterdir()) == []
+
+
+def test_without_uv_and_python_the_command_to_type_is_told(checkout):
+    """Nothing to start from: one line that says what to install."""
+    done = checkout.run("infra/longtake", "demo")
+
+    assert done.returncode == 1
+    assert "sudo apt-get install -y python3 python3-venv" in done.stderr.splitlines()[-1]
+    assert "line " not in done.stderr, "bash itself complained"
+
+
+def test_a_python_without_pip_and_venv_is_told(checkout):
+    """A bare python3, as Debian's: one line that says what to install."""
+    checkout.offer_script("python3", "exit 1")
+
+    done = checkout.run("infra/setup.sh")
+
+    assert done.returncode == 1
+    assert "neither pip nor venv" in done.stderr.splitlines()[-1]
+
+
+def test_apt_is_asked_where_that_is_allowed(with_uv):
+    """As root, or with sudo that asks nothing, a missing python3 is installed."""
+    (with_uv.bin / "python3").unlink()
+    log = with_uv.root.parent / "apt.log"
+    with_uv.offer_script("sudo", '[[ $1 == -n ]] && shift; exec "$@"')
+    with_uv.offer("true", "/bin/true")
+    with_uv.offer("ln", shutil.which("ln"))
+    with_uv.offer_script(
+        "apt-get",
+        f'echo "$@" >>"{log}"\n'
+        f'[[ $1 == update ]] || ln -s "{Path(sys.executable).resolve()}" "{with_uv.bin}/python3"',
+    )
+
+    done = with_uv.run("infra/setup.sh")
+
+    assert done.returncode == 0, done.stderr
+    assert "python3" in log.read_text().splitlines()[-1]
+
+
+def test_a_python_that_is_too_old_is_told(with_uv):
+    """The line says which Python is needed and which is here."""
+    (with_uv.root / "pyproject.toml").write_text(PYPROJECT.replace("3.10", "3.99"))
+
+    done = with_uv.run("infra/setup.sh")
+
+    assert done.returncode == 1
+    here = ".".join(map(str, sys.version_info[:3]))
+    assert f"needs Python >=3.99, but this machine has Python {here}" in done.stderr
+
+
+def test_an_old_uv_is_not_used(checkout):
+    """A uv that cannot read this project's settings is passed over for a newer one."""
+    checkout.offer_script("uv", 'echo "uv 0.8.3"')
+
+    assert "fetching uv" in checkout.run("infra/setup.sh").stderr
+
+
+def test_the_checks_stop_at_the_first_that_fails(with_uv):
+    """`infra/test` runs ruff, mypy and pytest in the project's folder; CI runs just that."""
+    set_up(with_uv)
+    binaries = with_uv.root / ".venv" / "bin"
+    for name in ("ruff", "mypy", "python"):
+        (binaries / name).unlink(missing_ok=True)
+        (binaries / name).write_text(f'#!/bin/sh\necho {name} "$@"\n')
+        (binaries / name).chmod(0o755)
+
+    done = with_uv.run(".ci/run", "-k", "chunks", cwd=with_uv.root.parent)
+    assert done.stdout.splitlines() == [
+        "ruff check",
+        "ruff format --check",
+        "mypy",
+        "python -m pytest -k chunks",
+    ]
+
+    (binaries / "mypy").write_text("#!/bin/sh\nexit 3\n")
+    done = with_uv.run("infra/test")
+    assert done.returncode == 3
+    assert "pytest" not in done.stdout
+
+
+@pytest.mark.parametrize("script", ["infra/setup.sh", "infra/longtake", "infra/test", ".ci/run"])
+def test_scripts_can_be_started(script):
+    """A clone's scripts run without chmod."""
+    assert os.access(ROOT / script, os.X_OK)

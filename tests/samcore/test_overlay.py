@@ -1,0 +1,223 @@
+"""Masks drawn over the video."""
+
+import dataclasses
+import itertools
+import os
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from samcore.errors import InputError, StorageError
+from samcore.masks.table import MaskReader, MaskWriter
+from samcore.overlay import draw_masks, object_colour, write_overlay
+from samcore.tracking.outputs import FrameMasks
+from samcore.video import VideoWriter, open_video
+
+HEIGHT, WIDTH = 144, 192
+GRAY = 120
+
+
+def picture(height=HEIGHT, width=WIDTH):
+    return np.full((height, width, 3), GRAY, np.uint8)
+
+
+def block(left, top, size=40, *, height=HEIGHT, width=WIDTH):
+    mask_hw = np.zeros((height, width), bool)
+    mask_hw[top : top + size, left : left + size] = True
+    return mask_hw
+
+
+def test_a_mask_is_tinted_and_outlined():
+    """Inside, the picture shines through in the object's colour; the edge has the colour itself."""
+    image = picture()
+    drawn = draw_masks(image, {1: block(60, 60)}, opacity=0.5)
+
+    colour = np.array(object_colour(1))
+    np.testing.assert_allclose(drawn[80, 80], (colour + GRAY) / 2, atol=1)
+    assert tuple(drawn[99, 80]) == object_colour(1)
+    assert (image == GRAY).all(), "the caller's picture was drawn on"
+
+
+def test_the_rest_of_the_picture_stays():
+    """Away from masks and their labels no pixel changes, also where an object is absent."""
+    drawn = draw_masks(picture(), {1: block(60, 60), 2: block(0, 0, 0)}, labels={2: "gone"})
+
+    changed_y, changed_x = np.nonzero((drawn != GRAY).any(axis=2))
+    assert changed_y.max() < 100
+    assert changed_y.min() > 30  # the label sits on the mask
+    assert changed_x.min() >= 60
+
+
+def test_a_hole_stays_open():
+    """What is not in the mask is not tinted, even within the object."""
+    mask_hw = block(60, 60)
+    mask_hw[75:85, 75:85] = False
+    assert (draw_masks(picture(), {1: mask_hw})[80, 80] == GRAY).all()
+
+
+@pytest.mark.parametrize(
+    ("left", "top"), [(0, 0), (WIDTH - 6, 0), (0, HEIGHT - 6), (WIDTH - 6, HEIGHT - 6)]
+)
+@pytest.mark.parametrize("label", ["", "a dog", "größer ångström", "犬", "line\nbreak", "w" * 300])
+def test_labels_stay_in_the_picture(left, top, label):
+    """A label is drawn whole wherever its object is, in whatever letters."""
+    mask_hw = block(left, top, 6)
+    without = draw_masks(picture(), {12: mask_hw})
+    drawn = draw_masks(picture(), {12: mask_hw}, labels={12: label})
+
+    middle = draw_masks(picture(), {12: block(10, 70, 6)}, labels={12: label})
+    wanted = np.all(middle == object_colour(12), axis=2).sum()
+    found = np.all(drawn == object_colour(12), axis=2).sum()
+    assert found > 0.9 * wanted if len(label) < 100 else found > 0
+    assert (drawn != without).any() == (label not in ("", "犬"))
+
+
+def test_labels_do_not_cover_each_other():
+    """Objects in one place have their labels side by side, each with its whole ground."""
+    masks = {obj_id: block(80, 60 + obj_id, 20) for obj_id in (1, 2, 3)}
+    drawn = draw_masks(picture(), masks)
+
+    alone = [
+        np.all(draw_masks(picture(), {i: masks[i]}) == object_colour(i), axis=2).sum()
+        for i in masks
+    ]
+    ground = [np.all(drawn == object_colour(i), axis=2).sum() for i in masks]
+    outline = 4 * 20 * 2
+    assert all(g > a - outline for g, a in zip(ground, alone, strict=True))
+
+
+def test_a_small_picture_with_a_crowd():
+    """Hundreds of objects on a thumbnail are drawn, quickly and without a complaint."""
+    rng = np.random.default_rng(0)
+    masks = {i: rng.random((20, 30)) < 0.2 for i in range(300)}
+    drawn = draw_masks(picture(20, 30), masks, caption="frame 1")
+    assert drawn.shape == (20, 30, 3)
+
+
+def test_a_mask_of_another_size_is_refused():
+    """The object whose mask does not fit is named."""
+    with pytest.raises(ValueError, match=r"144 x 192, got \(10, 10\) for object 4"):
+        draw_masks(picture(), {4: np.ones((10, 10), bool)})
+
+
+# Linear RGB as people see it who lack red or green cones (Vienot, Brettel and Mollon 1999).
+COLOUR_VISION = {
+    "full": np.eye(3),
+    "no red cones": np.array([[0.11238, 0.88762, 0], [0.11238, 0.88762, 0], [0.004, -0.004, 1]]),
+    "no green cones": np.array(
+        [[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.0223, 0.0223, 1]]
+    ),
+}
+
+
+@pytest.mark.parametrize("vision", list(COLOUR_VISION))
+def test_colours_can_be_told_apart(vision):
+    """The first objects' colours differ clearly, with full and with dichromatic vision."""
+    linear = (np.array([object_colour(i) for i in range(1, 8)]) / 255) ** 2.2
+    seen = np.clip(linear @ COLOUR_VISION[vision].T, 0, 1) ** (1 / 2.2) * 255
+
+    apart = min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2))
+    assert apart > 30
+
+
+def test_each_object_keeps_its_colour():
+    """21 ids in a row have 21 colours, and any id has one, the same each time."""
+    assert len({object_colour(i) for i in range(1, 22)}) == 21
+    for obj_id in (0, 1, 999, 2**31 - 1):
+        assert object_colour(obj_id) == object_colour(obj_id)
+        assert all(0 <= level <= 255 for level in object_colour(obj_id))
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    """20 gray frames."""
+    path = tmp_path_factory.mktemp("video") / "gray.mp4"
+    with VideoWriter(path, width=WIDTH, height=HEIGHT, rate=Fraction(30000, 1001)) as writer:
+        for _ in range(20):
+            writer.write(picture())
+    return open_video(path)
+
+
+def write_table(path, start, stop, *, height=HEIGHT, width=WIDTH):
+    """Object 1 moves 8 pixels a frame along the middle; on frame 7 there is no row at all."""
+    one = np.ones(1, np.float32)
+    with MaskWriter(path, height=height, width=width) as writer:
+        for frame in range(start, stop):
+            if frame != 7:
+                masks = block(8 * frame, 60, height=height, width=width)[None]
+                writer.write(FrameMasks(frame, (1,), masks, one, one, one > 2), pts=frame)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "frames"),
+    [(None, None, range(3, 12)), (5, 9, range(5, 9)), (0, 20, range(20))],
+)
+def test_each_frame_has_its_own_masks(video, tmp_path, start, stop, frames):
+    """Frame by frame the mask lies where the table says, at the video's size and rate."""
+    table = write_table(tmp_path / "masks.parquet", 3, 12)
+    seen = []
+
+    written = write_overlay(
+        video,
+        table,
+        tmp_path / "overlay.mp4",
+        start=start,
+        stop=stop,
+        on_progress=lambda done, total: seen.append((done, total)),
+    )
+
+    assert written == len(frames)
+    assert seen == [(done + 1, len(frames)) for done in range(len(frames))]
+    overlay = open_video(tmp_path / "overlay.mp4")
+    assert (overlay.info.width, overlay.info.height) == (WIDTH, HEIGHT)
+    assert overlay.info.num_frames == len(frames)
+    assert overlay.info.avg_rate == video.info.avg_rate
+    with overlay.read() as reader:
+        for frame, shown in zip(frames, reader, strict=True):
+            row = shown.image_rgb_hwc_u8[85].astype(int)
+            tinted = np.flatnonzero(row[:, 0] - row[:, 2] > 30)  # object 1 is orange
+            if 3 <= frame < 12 and frame != 7:
+                assert abs(tinted[0] - 8 * frame) <= 2
+                assert abs(tinted[-1] - min(8 * frame + 39, WIDTH - 1)) <= 2
+            else:
+                assert len(tinted) == 0
+
+
+def test_masks_of_another_video_are_refused(video, tmp_path):
+    """Masks of another size are an error that gives both, and no file is made."""
+    table = write_table(tmp_path / "masks.parquet", 0, 3, height=150, width=200)
+    with pytest.raises(InputError, match="200 x 150 pixels, the video is 192 x 144"):
+        write_overlay(video, table, tmp_path / "overlay.mp4")
+    assert os.listdir(tmp_path) == ["masks.parquet"]
+
+
+@pytest.mark.parametrize(("start", "stop"), [(5, 5), (0, 21), (-1, 5)])
+def test_frames_that_are_not_there_are_refused(video, tmp_path, start, stop):
+    """A range outside the video is one line with the limits."""
+    table = write_table(tmp_path / "masks.parquet", 0, 3)
+    with pytest.raises(InputError, match=r"no frames to draw: .* stop <= 20"):
+        write_overlay(video, table, tmp_path / "overlay.mp4", start=start, stop=stop)
+
+
+def test_a_table_without_masks_has_nothing_to_show(video, tmp_path):
+    """Without rows the range has to be given; then the plain video is written."""
+    table = write_table(tmp_path / "masks.parquet", 0, 0)
+    with pytest.raises(InputError, match="no frames to draw"):
+        write_overlay(video, table, tmp_path / "overlay.mp4")
+    assert write_overlay(video, table, tmp_path / "overlay.mp4", start=0, stop=2) == 2
+
+
+def test_nothing_is_left_when_masks_are_damaged(video, tmp_path):
+    """A mask that cannot be one ends the work with its file and frame, and leaves no video."""
+    good = write_table(tmp_path / "good.parquet", 0, 4)
+    bad = tmp_path / "bad.parquet"
+    with MaskReader(good) as reader, MaskWriter(bad, height=HEIGHT, width=WIDTH) as writer:
+        for row in reader.rows():
+            counts = row.counts[:-1] if row.frame == 2 else row.counts
+            writer.write_row(dataclasses.replace(row, counts=counts))
+
+    with pytest.raises(StorageError, match=r"bad\.parquet: frame 2"):
+        write_overlay(video, bad, tmp_path / "overlay.mp4")
+    assert sorted(os.listdir(tmp_path)) == ["bad.parquet", "good.parquet"]
