@@ -1,0 +1,278 @@
+"""The ffmpeg program: where it is, how it is called to decode, and a process that never hangs."""
+
+import contextlib
+import functools
+import os
+import re
+import select
+import shutil
+import subprocess
+import threading
+import time
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import ffmpeg
+import imageio_ffmpeg
+
+from samcore.errors import VideoError
+from samcore.video.log import DecodeLog, FrameRecord
+
+STALL_S = 60.0
+"""Seconds without a frame after which a decoder is given up."""
+CONTAINERS = "mov,matroska,avi,mpegts"
+"""Demuxers that read the one file given to them. Playlists, concat scripts, image sequences and
+the like open other files by name, and are refused by ffmpeg itself before they open anything."""
+SOURCE_LIMITS = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
+"""Input options that keep a source from reaching beyond its own file."""
+
+_GLOBAL = ("-hide_banner", "-nostdin", "-nostats", "-loglevel", "repeat+level+info", "-copyts")
+_PIPE_BYTES = 1 << 20
+_LOG_BLOCK = 1 << 16
+_POLL_S = 0.05
+_VERSION_TIMEOUT_S = 60.0
+# ffmpeg 5.1, the first to know -fps_mode; later ones lose -vsync
+_FPS_MODE_LIBAVUTIL = (57, 28)
+
+
+@dataclass(frozen=True, slots=True)
+class FfmpegProgram:
+    """One ffmpeg on this machine."""
+
+    path: str
+    """The executable."""
+    version: str
+    """As it says of itself, e.g. `5.1.9-0+deb12u1`."""
+    has_fps_mode: bool
+    """False if `-vsync` is still the name of that option."""
+
+
+def find_ffmpeg() -> FfmpegProgram:
+    """Find ffmpeg: the one on the PATH, else the one that comes with imageio-ffmpeg.
+
+    Raises:
+        VideoError: There is none, or it does not run.
+    """
+    path = shutil.which("ffmpeg")
+    if path is None:
+        try:
+            path = imageio_ffmpeg.get_ffmpeg_exe()
+        except RuntimeError as error:
+            raise VideoError(
+                "no ffmpeg on this machine: install it, e.g. with `apt install ffmpeg`"
+            ) from error
+    return _ask_version(path)
+
+
+@functools.lru_cache(maxsize=8)
+def _ask_version(path: str) -> FfmpegProgram:
+    try:
+        answer = subprocess.run(
+            [path, "-version"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_VERSION_TIMEOUT_S,
+            check=True,
+        ).stdout.decode("utf-8", "replace")
+    except (OSError, subprocess.SubprocessError) as error:
+        raise VideoError(f"{path!r} is not an ffmpeg that runs here: {error}") from error
+    version = re.match(r"ffmpeg version (\S+)", answer)
+    libavutil = re.search(r"libavutil +(\d+)\. *(\d+)", answer)
+    if version is None or libavutil is None:
+        raise VideoError(f"{path!r} is not an ffmpeg: its version reads {answer[:60]!r}")
+    return FfmpegProgram(
+        path=path,
+        version=version[1],
+        has_fps_mode=(int(libavutil[1]), int(libavutil[2])) >= _FPS_MODE_LIBAVUTIL,
+    )
+
+
+def decode_command(
+    program: FfmpegProgram,
+    path: Path,
+    *,
+    filters: str,
+    one_thread: bool,
+    seek_s: Fraction | None = None,
+) -> list[str]:
+    """Build the command that writes raw pictures to stdout and a line per frame to stderr.
+
+    Args:
+        program: The ffmpeg to call.
+        path: The video file; any name, since it is given as a `file:` address.
+        filters: What follows `showinfo` in the filter chain.
+        one_thread: Needed for a damaged file: how ffmpeg patches up what is missing depends on
+            which of its threads comes first, so that several give other pixels every time.
+        seek_s: Go to the keyframe at or before this absolute time stamp first, in seconds.
+    """
+    before: dict[str, object] = dict(SOURCE_LIMITS)
+    if one_thread:
+        before["threads"] = 1
+    if seek_s is not None:
+        # rounded up: a microsecond below the keyframe would give the one before it
+        microseconds = -(-seek_s.numerator * 1_000_000 // seek_s.denominator)
+        before["seek_timestamp"] = 1
+        before["noaccurate_seek"] = None
+        before["ss"] = f"{microseconds}us"
+    # no -map of cover pictures: V is a video stream that is none
+    stream = ffmpeg.input(f"file:{path.absolute()}", **before)["V:0"]
+    no_drop = {"fps_mode" if program.has_fps_mode else "vsync": "passthrough"}
+    output = ffmpeg.output(
+        stream,
+        "pipe:1",
+        format="rawvideo",
+        # showinfo comes first: it adds up the pixels as decoded, before any conversion
+        vf=f"showinfo,{filters}",
+        # titles would be printed between the frames' records, and could pose as such
+        map_metadata=-1,
+        map_chapters=-1,
+        **no_drop,
+    )
+    command: list[str] = ffmpeg.compile(output, cmd=[program.path, *_GLOBAL])
+    return command
+
+
+class Stopped(Exception):
+    """The reader of a decoder was told to stop while it waited."""
+
+
+class Stalled(Exception):
+    """A decoder gave no frame for too long. It is for the caller to say which frame that was."""
+
+
+class DecodeProcess:
+    """One decoding ffmpeg: raw bytes from its stdout, frame records from its stderr.
+
+    Both pipes are read by whoever waits for a frame, so that neither can block the other, and
+    nothing is read ahead. A context manager: the process is gone when the block is left, in
+    whichever way. Should this process be killed, ffmpeg ends at its next write to a pipe.
+    """
+
+    def __init__(
+        self, command: list[str], *, stall_s: float, stopping: threading.Event | None = None
+    ) -> None:
+        self.log = DecodeLog()
+        """What ffmpeg said so far."""
+        self._stall_s = stall_s
+        self._stopping = stopping
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                # a Ctrl-C at the terminal is for us to handle; it would end the video early
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise VideoError(f"cannot start {command[0]!r}: {error.strerror}") from error
+        if self._process.stdout is None or self._process.stderr is None:
+            raise RuntimeError("Popen gave no pipes")
+        self._out = self._process.stdout.fileno()
+        self._err = self._process.stderr.fileno()
+        _widen(self._out)
+        self._open = {self._out, self._err}
+        for descriptor in self._open:
+            os.set_blocking(descriptor, False)
+        self._waste = memoryview(bytearray(1 << 12))
+
+    def __enter__(self) -> "DecodeProcess":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.kill()
+
+    def kill(self) -> None:
+        """End the process at once, wait until it is gone and close its pipes."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                pipe.close()
+        self._open.clear()
+
+    def next_record(self) -> FrameRecord | None:
+        """Wait for the next frame's record, throwing its raw bytes away; None at the end.
+
+        Raises:
+            Stalled: The decoder gave nothing for too long.
+            Stopped: The event was set.
+        """
+        since = time.monotonic()
+        while not self.log.records:
+            if not self._open:
+                return None
+            self._pump(self._waste, since)
+        return self.log.records.popleft()
+
+    def read_frame(self, picture: memoryview, *, first_pts: int | None) -> FrameRecord | None:
+        """Wait for the next picture and its record; None at the end.
+
+        Args:
+            picture: Filled with the picture's bytes.
+            first_pts: Below this no picture follows the record: ffmpeg was told to drop it.
+
+        Raises:
+            Stalled: The decoder gave nothing for too long.
+            Stopped: The event was set.
+        """
+        filled = 0
+        since = time.monotonic()
+        while filled < len(picture) or not self.log.records:
+            if not self._open or (filled == len(picture) and self._err not in self._open):
+                return None
+            count, progress = self._pump(picture[filled:], since)
+            filled += count
+            while first_pts is not None and self.log.records:
+                if self.log.records[0].pts >= first_pts:
+                    break
+                self.log.records.popleft()  # a missing time stamp is the lowest number of all
+            if progress:
+                since = time.monotonic()
+        return self.log.records.popleft()
+
+    def _pump(self, into: memoryview, since: float) -> tuple[int, bool]:
+        """Wait for either pipe; give how many bytes went `into`, and if a frame came nearer."""
+        if self._stopping is not None and self._stopping.is_set():
+            raise Stopped
+        if time.monotonic() - since > self._stall_s:
+            self.kill()
+            raise Stalled
+        poll = select.poll()
+        for descriptor in self._open:
+            if descriptor == self._err or len(into):
+                poll.register(descriptor, select.POLLIN)
+        # short sleeps: a stop has to be seen also while ffmpeg is silent
+        ready = {descriptor for descriptor, _ in poll.poll(_POLL_S * 1000)}
+        progress = False
+        # the log after the picture: a picture's record was written before it
+        count = 0
+        if self._out in ready:
+            with contextlib.suppress(BlockingIOError):
+                count = os.readv(self._out, [into])
+                progress = count > 0
+                if not count:
+                    self._open.discard(self._out)
+        if self._err in ready:
+            with contextlib.suppress(BlockingIOError):
+                piece = os.read(self._err, _LOG_BLOCK)
+                progress |= self.log.feed(piece)
+                if not piece:
+                    self._open.discard(self._err)
+        return count, progress
+
+
+def _widen(descriptor: int) -> None:
+    """Let a pipe hold 1 MiB where the system can, which spares switches for large pictures."""
+    with contextlib.suppress(ImportError, AttributeError, OSError):
+        import fcntl  # absent on some systems, as is the constant
+
+        fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)

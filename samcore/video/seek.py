@@ -1,0 +1,167 @@
+"""Frame-exact decoding of any stretch of a video file."""
+
+import logging
+import os
+import threading
+from collections.abc import Generator, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samcore.errors import VideoError
+from samcore.video.decoder import (
+    DecodeProcess,
+    FfmpegProgram,
+    Stalled,
+    Stopped,
+    decode_command,
+)
+from samcore.video.frame import Frame
+from samcore.video.index import NO_PTS, FrameIndex
+from samcore.video.info import VideoInfo
+
+logger = logging.getLogger(__name__)
+
+
+class VideoFrames:
+    """Gives the frames of a video file that was scanned, each checked against the scan.
+
+    A seek is a guess: a keyframe may not restore the picture (open GOP, intra refresh), and a
+    demuxer may land elsewhere (edit lists, no cues). So every frame given has the time stamp and
+    the checksum that the full decode gave it, and where they differ the decode begins again
+    further back, in the end from the beginning:
+
+        frames      0 . . . K . . . . K . . S . . . |stop
+        1st try                       |-->  =========      from the keyframe at or before S
+        2nd try               |---------->  =========      from an earlier one
+        last try    |-------------------->  =========      without a seek
+    """
+
+    def __init__(
+        self,
+        program: FfmpegProgram,
+        path: Path,
+        info: VideoInfo,
+        index: FrameIndex,
+        *,
+        shown_pts_n: NDArray[np.int64],
+    ) -> None:
+        self._program = program
+        self._path = path
+        self._info = info
+        self._index = index
+        self._shown_pts_n = shown_pts_n
+        self._opened_as = _version_of(path)
+
+    def frames(
+        self, start: int, stop: int, *, stopping: threading.Event, stall_s: float
+    ) -> Generator[Frame, None, None]:
+        """Give frames [start, stop); ends early when `stopping` is set.
+
+        Raises:
+            VideoError: The decoder hangs, or no longer gives what the scan found.
+        """
+        wanted = start
+        for point in self._index.seek_points(start):
+            if wanted == stop:
+                return
+            command = self._command(wanted, seek_pts=point)
+            with DecodeProcess(command, stall_s=stall_s, stopping=stopping) as process:
+                try:
+                    for frame in self._matching(process, wanted, stop):
+                        yield frame
+                        wanted = frame.frame_idx + 1
+                except Stopped:
+                    return
+                except Stalled as error:
+                    raise VideoError(
+                        f"the decoder gave nothing for {stall_s:g} s at frame {wanted} of "
+                        f"{str(self._path)!r} and was ended: the file may be damaged there, or "
+                        "its disk does not answer"
+                    ) from error
+                said = process.log.complaint
+            if wanted == stop:
+                return
+            if point is None:
+                raise VideoError(self._why_other(wanted, said))
+            logger.debug(
+                "frame %d of %s is not the scanned one after a seek to pts %d: starting earlier",
+                wanted,
+                self._path,
+                point,
+            )
+
+    def _command(self, wanted: int, *, seek_pts: int | None) -> list[str]:
+        info = self._info
+        # the size of a stream may change on its way; the picture's must not
+        filters = f"scale={info.width}:{info.height},format=rgb24"
+        if self._index.seekable:
+            # frames before the wanted one are dropped where they are, not converted and piped
+            filters = f"select='gte(pts,{self._index.pts_n[wanted]})',{filters}"
+        seek_s: Fraction | None = None if seek_pts is None else seek_pts * info.time_base
+        return decode_command(
+            self._program,
+            self._path,
+            filters=filters,
+            one_thread=info.damaged is not None,
+            seek_s=seek_s,
+        )
+
+    def _matching(self, process: DecodeProcess, wanted: int, stop: int) -> Iterator[Frame]:
+        """Give frames from `wanted` on for as long as they are the ones of the index."""
+        index = self._index
+        shape_hwc = (self._info.height, self._info.width, 3)
+        first_pts = int(index.pts_n[wanted]) if index.seekable else None
+        # without usable time stamps frames are counted from the beginning
+        for frame_idx in range(wanted if index.seekable else 0, stop):
+            image_rgb_hwc_u8 = np.empty(shape_hwc, np.uint8)
+            record = process.read_frame(image_rgb_hwc_u8.data.cast("B"), first_pts=first_pts)
+            if record is None or record.pts != index.pts_n[frame_idx]:
+                return
+            if record.checksum != index.checksum_n[frame_idx]:
+                return
+            if frame_idx >= wanted:
+                yield Frame(frame_idx, int(self._shown_pts_n[frame_idx]), image_rgb_hwc_u8)
+
+    def _why_other(self, frame_idx: int, said: str | None) -> str:
+        name = repr(str(self._path))
+        if _version_of(self._path) != self._opened_as:
+            return (
+                f"{name} changed while it was read, seen at frame {frame_idx}: leave the file "
+                "alone while it is tracked, then run again"
+            )
+        because = f" (ffmpeg said: {said})" if said else ""
+        return (
+            f"frame {frame_idx} of {name} decodes to another picture than the first time{because}: "
+            "decoding it is not reproducible; convert the file, e.g. with "
+            "`ffmpeg -i FILE -c:v libx264 NEW.mp4`, and use that"
+        )
+
+
+def shown_pts(index: FrameIndex, *, frame_ticks: int) -> NDArray[np.int64]:
+    """Give every frame a time stamp that is not below the one before.
+
+    Where the decoder gave none, it is one frame after the previous; where time runs back, it
+    stands still. Time stamps that are in order are given as they are.
+
+    Args:
+        index: The frames.
+        frame_ticks: Duration of a frame in units of the time base.
+    """
+    if index.seekable:
+        return index.pts_n
+    filled = index.pts_n.copy()
+    for frame_idx in np.flatnonzero(filled == NO_PTS):
+        filled[frame_idx] = filled[frame_idx - 1] + frame_ticks if frame_idx else 0
+    ordered: NDArray[np.int64] = np.maximum.accumulate(filled)
+    return ordered
+
+
+def _version_of(path: Path) -> tuple[int, int, int] | None:
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return None
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns

@@ -1,0 +1,299 @@
+"""The door to videos: open one, know its frames, read any of them."""
+
+import functools
+import math
+import threading
+from collections.abc import Callable, Generator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samcore.errors import InputError, VideoError
+from samcore.video.decoder import STALL_S, find_ffmpeg
+from samcore.video.digest import source_digest
+from samcore.video.frame import Frame, FrameProducer
+from samcore.video.images import IMAGE_RATE, ImageFrames, image_codec, list_images, scan_images
+from samcore.video.index import FrameIndex, load_index, save_index
+from samcore.video.info import VideoInfo
+from samcore.video.rate import find_rate
+from samcore.video.reader import FrameReader
+from samcore.video.scan import HeaderClaims, Scan, read_claims, scan_video
+from samcore.video.seek import VideoFrames, shown_pts
+
+Progress = Callable[[int, int | None], None]
+"""Called while a video is scanned, with the frames so far and how many the header claims."""
+
+# a time in seconds that was rounded on its way still names its own frame
+_TIME_SLACK_S = Fraction(1, 1_000_000)
+_IMAGES_DECODER = "images"
+
+
+class VideoSource:
+    """A video whose every frame is known. Holds no file open and no frame.
+
+    Frames are numbered in presentation order, as one full decode gives them, and a frame that is
+    read is that very frame, wherever reading began.
+    """
+
+    def __init__(
+        self,
+        info: VideoInfo,
+        index: FrameIndex,
+        producer: FrameProducer,
+        *,
+        shown_pts_n: NDArray[np.int64],
+        stall_s: float = STALL_S,
+    ) -> None:
+        """Use `open_video` instead."""
+        self.info = info
+        """What is known of the video."""
+        self.index = index
+        """Time stamps and checksums as decoded."""
+        self._producer = producer
+        self._shown_pts_n = shown_pts_n
+        self._stall_s = stall_s
+
+    def __repr__(self) -> str:
+        info = self.info
+        return f"VideoSource({info.source!r}, {info.num_frames} x {info.width}x{info.height})"
+
+    def pts(self, frame_idx: int) -> int:
+        """Give a frame's time stamp in units of `info.time_base`; never below the one before.
+
+        Raises:
+            InputError: There is no such frame.
+        """
+        self._check(frame_idx)
+        return int(self._shown_pts_n[frame_idx])
+
+    def time_s(self, frame_idx: int) -> Fraction:
+        """Give the seconds from the first frame to this one.
+
+        Raises:
+            InputError: There is no such frame.
+        """
+        return (self.pts(frame_idx) - self.info.start_pts) * self.info.time_base
+
+    def frame_at(self, time_s: float) -> int:
+        """Give the frame that is on the screen this many seconds after the first one appeared.
+
+        Raises:
+            InputError: The time is before the first frame or past the end of the last.
+        """
+        lasts_s = self.info.duration_s
+        if not math.isfinite(time_s) or not 0 <= time_s < lasts_s:
+            raise InputError(f"no frame at {time_s:g} s: the video lasts from 0 to {lasts_s:g} s")
+        ticks = (Fraction(time_s) + _TIME_SLACK_S) / self.info.time_base + self.info.start_pts
+        place = np.searchsorted(self._shown_pts_n, math.floor(ticks), side="right")
+        return max(int(place) - 1, 0)
+
+    def read(
+        self,
+        start: int = 0,
+        stop: int | None = None,
+        *,
+        prefetch: int = 8,
+        stall_s: float | None = None,
+    ) -> FrameReader:
+        """Read frames [start, stop), decoding a few ahead.
+
+        Args:
+            start: First frame.
+            stop: One past the last frame; None is the video's end.
+            prefetch: Frames that may wait decoded; memory holds two more at most.
+            stall_s: Seconds without a frame after which the decoder is ended; None is what the
+                video was opened with.
+
+        Raises:
+            InputError: The frames are not in the video.
+        """
+        num_frames = self.info.num_frames
+        stop = num_frames if stop is None else stop
+        if not 0 <= start <= stop <= num_frames:
+            raise InputError(
+                f"frames [{start}, {stop}) are not in the video: wanted 0 <= start <= stop <= "
+                f"{num_frames}"
+            )
+        produce = functools.partial(
+            _produce,
+            self._producer,
+            start,
+            stop,
+            self._stall_s if stall_s is None else stall_s,
+        )
+        return FrameReader(produce, prefetch=prefetch)
+
+    def frame(self, frame_idx: int) -> Frame:
+        """Read one frame.
+
+        Raises:
+            InputError: There is no such frame.
+            VideoError: It cannot be decoded any more.
+        """
+        self._check(frame_idx)
+        with self.read(frame_idx, frame_idx + 1, prefetch=1) as reader:
+            return next(reader)
+
+    def _check(self, frame_idx: int) -> None:
+        if not 0 <= frame_idx < self.info.num_frames:
+            raise InputError(
+                f"no frame {frame_idx}: the video has frames 0 to {self.info.num_frames - 1}"
+            )
+
+
+def _produce(
+    producer: FrameProducer, start: int, stop: int, stall_s: float, stopping: threading.Event
+) -> Generator[Frame, None, None]:
+    return producer.frames(start, stop, stopping=stopping, stall_s=stall_s)
+
+
+def open_video(
+    source: str | Path,
+    *,
+    index_path: Path | None = None,
+    on_progress: Progress | None = None,
+    stall_s: float = STALL_S,
+) -> VideoSource:
+    """Open a video file or a folder of images, and find out about every frame of it.
+
+    The first time that is one full decode, at several times the speed of playing.
+
+    Args:
+        source: An mp4, mov, mkv, webm, avi or ts file, or a folder of JPEG or PNG images.
+        index_path: Where to keep what was found. If it is there and of a file with this content
+            and this version of ffmpeg, it is read and nothing is decoded.
+        on_progress: Called during the scan with the frames so far and how many the header claims.
+        stall_s: Seconds without a frame after which a decoder is ended.
+
+    Raises:
+        VideoError: Missing, unreadable, empty, not a video, no frame that can be decoded, images
+            of different sizes, or the decoder hangs.
+        StorageError: The index cannot be written.
+    """
+    path = Path(source)
+    if path.is_dir():
+        return _open_images(str(source), path, index_path, on_progress)
+    size_bytes = _check_file(str(source), path)
+    digest = source_digest(path)
+    program = find_ffmpeg()
+    known = None
+    if index_path is not None:
+        known = load_index(
+            index_path, size_bytes=size_bytes, digest=digest, decoder=program.version
+        )
+    if known is None:
+        claims = read_claims(path, timeout_s=stall_s)
+        scan = scan_video(
+            program,
+            path,
+            total=claims.num_frames,
+            stall_s=stall_s,
+            on_progress=on_progress,
+        )
+        index = scan.index
+        info = _video_info(str(source), scan, claims, size_bytes=size_bytes, digest=digest)
+        if index_path is not None:
+            save_index(index_path, info, index, decoder=program.version)
+    else:
+        info, index = known[0].model_copy(update={"source": str(source)}), known[1]
+    shown_pts_n = shown_pts(index, frame_ticks=_frame_ticks(info.avg_rate, info.time_base))
+    producer = VideoFrames(program, path, info, index, shown_pts_n=shown_pts_n)
+    return VideoSource(info, index, producer, shown_pts_n=shown_pts_n, stall_s=stall_s)
+
+
+def _check_file(source: str, path: Path) -> int:
+    """Give the file's size, or say what is wrong before ffmpeg says it less well."""
+    try:
+        if not path.exists():
+            hint = ": download it first" if "://" in source else ""
+            raise VideoError(f"no video at {source!r}{hint}")
+        if not path.is_file():
+            raise VideoError(f"{source!r} is neither a file nor a folder of images")
+        with path.open("rb"):
+            size_bytes = path.stat().st_size
+    except OSError as error:
+        if isinstance(error, VideoError):
+            raise
+        raise VideoError(f"cannot read the video {source!r}: {error.strerror}") from error
+    if size_bytes == 0:
+        raise VideoError(f"{source!r} is empty (0 bytes): was it copied whole?")
+    return size_bytes
+
+
+def _frame_ticks(rate: Fraction, time_base: Fraction) -> int:
+    return max(1, round(1 / (rate * time_base)))
+
+
+def _video_info(
+    source: str, scan: Scan, claims: HeaderClaims, *, size_bytes: int, digest: str
+) -> VideoInfo:
+    index, log = scan.index, scan.log
+    rate = find_rate(index, scan.time_base, claimed=log.frame_rate)
+    ticks = _frame_ticks(rate.avg_rate, scan.time_base)
+    shown = shown_pts(index, frame_ticks=ticks)
+    first, last = int(shown[0]), int(shown[-1])
+    return VideoInfo(
+        source=source,
+        kind="video",
+        width=scan.width,
+        height=scan.height,
+        num_frames=len(index),
+        time_base=scan.time_base,
+        avg_rate=rate.avg_rate,
+        start_pts=first,
+        duration_s=float((last - first) * scan.time_base + 1 / rate.avg_rate),
+        codec=log.codec,
+        container=log.container,
+        header_num_frames=claims.num_frames,
+        header_duration_s=log.duration_s if claims.duration_s is None else claims.duration_s,
+        rotation_deg=log.rotation_deg,
+        variable_rate=rate.variable,
+        size_bytes=size_bytes,
+        digest=digest,
+        damaged=log.complaint,
+    )
+
+
+def _open_images(
+    source: str, folder: Path, index_path: Path | None, on_progress: Progress | None
+) -> VideoSource:
+    try:
+        images = list_images(folder)
+        size_bytes = sum(image.stat().st_size for image in images)
+    except OSError as error:
+        raise VideoError(f"cannot read the folder {source!r}: {error.strerror}") from error
+    digest = source_digest(folder)
+    known = None
+    if index_path is not None:
+        known = load_index(
+            index_path, size_bytes=size_bytes, digest=digest, decoder=_IMAGES_DECODER
+        )
+    if known is None:
+        index, width, height = scan_images(folder, images, on_progress)
+        info = VideoInfo(
+            source=source,
+            kind="images",
+            width=width,
+            height=height,
+            num_frames=len(index),
+            time_base=1 / IMAGE_RATE,
+            avg_rate=IMAGE_RATE,
+            start_pts=0,
+            duration_s=float(len(index) / IMAGE_RATE),
+            codec=image_codec(images),
+            container="folder",
+            header_num_frames=None,
+            header_duration_s=None,
+            rotation_deg=0,
+            variable_rate=False,
+            size_bytes=size_bytes,
+            digest=digest,
+            damaged=None,
+        )
+        if index_path is not None:
+            save_index(index_path, info, index, decoder=_IMAGES_DECODER)
+    else:
+        info, index = known[0].model_copy(update={"source": source}), known[1]
+    return VideoSource(info, index, ImageFrames(images, index), shown_pts_n=index.pts_n)

@@ -1,0 +1,136 @@
+"""The frames of any stretch are those of one full decode, whatever the file is like."""
+
+import hashlib
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from samcore.video import Frame, VideoSource, open_video
+
+
+def _hash(frame: Frame) -> str:
+    return hashlib.sha256(frame.image_rgb_hwc_u8.tobytes()).hexdigest()
+
+
+def _telling_starts(source: VideoSource) -> list[int]:
+    """The beginning, the places around the keyframes in the middle, and the end."""
+    last = source.info.num_frames - 1
+    keys = np.flatnonzero(source.index.key_n)
+    key = int(keys[len(keys) // 2])
+    return sorted({0, 1, max(key - 1, 0), key, min(key + 1, last), min(key + 7, last), last})
+
+
+def test_any_stretch_equals_the_full_decode(clips, nasty_name):
+    """Every chunk, wherever it starts, holds the frames that a sequential decode gives there."""
+    _check_stretches(clips, nasty_name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "open-gop.mkv",
+        "variable-rate.mp4",
+        "rotated.mp4",
+        "edit-list.mp4",
+        "truncated.mp4",
+        "corrupted.mp4",
+        "doubled-pts.mkv",
+        "changing-size.ts",
+    ],
+)
+@pytest.mark.usefixtures("bundled_ffmpeg")
+def test_the_bundled_ffmpeg_is_as_exact(clips, name):
+    """The same holds for the other ffmpeg that a machine may have, years apart from Debian's."""
+    _check_stretches(clips, name)
+
+
+def _check_stretches(clips, name):
+    path = clips.path(name)
+    source = open_video(path)
+    info = source.info
+    expected = clips.hashes(path, info.width, info.height)
+
+    assert info.num_frames == len(expected)
+    with source.read() as reader:
+        assert [_hash(frame) for frame in reader] == expected
+    for start in _telling_starts(source):
+        stop = min(start + 3, info.num_frames)
+        with source.read(start, stop) as reader:
+            frames = list(reader)
+        assert [frame.frame_idx for frame in frames] == list(range(start, stop))
+        assert [frame.pts for frame in frames] == [source.pts(i) for i in range(start, stop)]
+        assert [_hash(frame) for frame in frames] == expected[start:stop], start
+
+
+def test_chunks_that_overlap_share_their_frames(clips):
+    """A plan of short chunks covers a file of open groups with the very frames of one decode."""
+    path = clips.path("open-gop.mkv")
+    source = open_video(path)
+    expected = clips.hashes(path, source.info.width, source.info.height)
+
+    bounds = range(0, source.info.num_frames + 1, 10)
+    for start, stop in pairwise(bounds):
+        with source.read(max(start - 2, 0), stop) as reader:
+            assert [_hash(frame) for frame in reader] == expected[max(start - 2, 0) : stop]
+
+
+def test_a_picture_is_contiguous_rgb_and_the_readers_own(clips):
+    """Each frame is a contiguous H x W x 3 array that no later frame writes over."""
+    source = open_video(clips.path("rotated.mp4"))
+
+    with source.read(prefetch=1) as reader:
+        first = next(reader).image_rgb_hwc_u8
+        before = first.copy()
+        rest = [frame.image_rgb_hwc_u8 for frame in reader]
+
+    assert first.shape == (160, 120, 3)
+    assert first.dtype == np.uint8
+    assert first.flags.c_contiguous
+    assert (first == before).all()
+    assert not any(np.shares_memory(first, other) for other in rest)
+
+
+def test_one_frame_is_the_one_that_a_chunk_holds(clips):
+    """`frame(i)` and `read(i)` agree."""
+    source = open_video(clips.path("open-gop.mp4"))
+
+    with source.read(22, 23) as reader:
+        (in_chunk,) = reader
+    alone = source.frame(22)
+
+    assert (alone.frame_idx, alone.pts) == (in_chunk.frame_idx, in_chunk.pts)
+    assert (alone.image_rgb_hwc_u8 == in_chunk.image_rgb_hwc_u8).all()
+
+
+def test_a_rotated_video_is_given_as_displayed(clips, tmp_path):
+    """A quarter turn to the right in the header turns the pixels so."""
+    turned = clips.path("rotated.mp4")
+    lying = tmp_path / "lying.mp4"
+    data = bytearray(turned.read_bytes())
+    matrix = data.index(b"tkhd") + 44
+    unit = (1 << 16).to_bytes(4, "big")
+    data[matrix : matrix + 20] = unit + bytes(12) + unit
+    lying.write_bytes(data)
+
+    upright = open_video(turned).frame(5).image_rgb_hwc_u8
+    stored = open_video(lying).frame(5).image_rgb_hwc_u8
+
+    assert open_video(turned).info.rotation_deg == 90
+    # colours of turned pixels are interpolated along the other axis: equal but for that
+    difference = np.abs(np.rot90(stored, k=-1).astype(int) - upright)
+    assert np.median(difference) <= 2
+    assert np.mean(difference) < np.mean(np.abs(np.rot90(stored, k=1).astype(int) - upright)) / 5
+
+
+def test_a_damaged_file_gives_the_same_pixels_every_time(clips):
+    """What a decoder makes up for missing data does not change from one read to the next."""
+    source = open_video(clips.path("corrupted.mp4"))
+
+    reads = []
+    for _ in range(3):
+        with source.read(20, 40) as reader:
+            reads.append([_hash(frame) for frame in reader])
+
+    assert source.info.damaged is not None
+    assert reads[0] == reads[1] == reads[2]

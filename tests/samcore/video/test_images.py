@@ -1,0 +1,163 @@
+"""A folder of images is a video."""
+
+import cv2
+import numpy as np
+import pytest
+
+from samcore.errors import VideoError
+from samcore.video import open_video, source_digest
+
+
+def _picture(number, height=30, width=40):
+    """An RGB picture that tells its number."""
+    picture = np.zeros((height, width, 3), np.uint8)
+    picture[:] = (number, 100, 255 - number)
+    picture[: height // 2, : width // 2] = (200, number, 50)
+    return picture
+
+
+def _write(path, picture_rgb):
+    assert cv2.imwrite(str(path), picture_rgb[:, :, ::-1])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Twelve PNG frames, named without leading zeros."""
+    for number in range(12):
+        _write(tmp_path / f"frame{number}.png", _picture(number))
+    return tmp_path
+
+
+def test_frames_come_in_natural_order_in_true_colours(folder):
+    """Frame 10 comes after frame 2, and red stays red."""
+    source = open_video(folder)
+
+    assert (source.info.kind, source.info.width, source.info.height) == ("images", 40, 30)
+    assert (source.info.num_frames, source.info.codec) == (12, "png")
+    with source.read() as reader:
+        for number, frame in enumerate(reader):
+            assert frame.frame_idx == frame.pts == number
+            assert frame.image_rgb_hwc_u8.flags.c_contiguous
+            assert (frame.image_rgb_hwc_u8 == _picture(number)).all()
+    assert (source.frame(11).image_rgb_hwc_u8 == _picture(11)).all()
+
+
+def test_a_stretch_is_the_same_as_in_the_whole(folder):
+    """Reading may start anywhere, and times count from the first image."""
+    source = open_video(folder)
+
+    with source.read(3, 6) as reader:
+        frames = list(reader)
+
+    assert [frame.frame_idx for frame in frames] == [3, 4, 5]
+    assert [int(frame.image_rgb_hwc_u8[-1, -1, 0]) for frame in frames] == [3, 4, 5]
+    assert source.frame_at(float(source.time_s(7))) == 7
+
+
+def test_names_of_all_kinds_are_sorted(tmp_path):
+    """Names with letters after numbers, upper case and mixed kinds sort without an error."""
+    names = ["1.png", "1b.jpg", "02.jpeg", "a.PNG", "b10.png", "b9.JPG"]
+    for number, name in enumerate(names):
+        picture = _picture(10 * number)
+        suffix = name.rpartition(".")[2].lower()
+        data = cv2.imencode(f".{suffix}", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 100])[1]
+        (tmp_path / name).write_bytes(data.tobytes())
+    (tmp_path / ".hidden.png").write_text("no image")
+    (tmp_path / "notes.txt").write_text("no image")
+
+    source = open_video(tmp_path)
+
+    assert source.info.codec == "jpeg+png"
+    with source.read() as reader:
+        first_pixels = [int(frame.image_rgb_hwc_u8[-1, -1, 0]) for frame in reader]
+    assert first_pixels == pytest.approx([0, 10, 20, 30, 50, 40], abs=2)
+
+
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [
+        (np.full((8, 8), 0x8000, np.uint16), (128, 128, 128)),
+        (np.full((8, 8), 77, np.uint8), (77, 77, 77)),
+        (np.full((8, 8, 4), (10, 20, 30, 0), np.uint8), (30, 20, 10)),
+        (np.full((8, 8, 3), (0x1000, 0x2000, 0x3000), np.uint16), (0x30, 0x20, 0x10)),
+    ],
+    ids=["16-bit grey", "grey", "alpha", "16-bit colour"],
+)
+def test_every_depth_becomes_8_bit_rgb(tmp_path, stored, expected):
+    """Deep, grey and transparent PNGs are given as 8-bit RGB."""
+    assert cv2.imwrite(str(tmp_path / "0.png"), stored)
+
+    picture = open_video(tmp_path).frame(0).image_rgb_hwc_u8
+
+    assert picture.shape == (8, 8, 3)
+    assert picture.dtype == np.uint8
+    assert np.abs(picture.astype(int) - expected).max() <= 1
+
+
+def test_images_of_two_sizes_are_refused(folder):
+    """The first image of another size is named, with both sizes."""
+    _write(folder / "frame5.png", _picture(5, height=20))
+
+    with pytest.raises(VideoError, match=r"frame0\.png is 40x30 and frame5\.png is 40x20"):
+        open_video(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"no image at all"])
+def test_a_damaged_image_is_named(folder, content):
+    """A file that is no image is refused by its name."""
+    (folder / "frame7.png").write_bytes(content)
+
+    with pytest.raises(VideoError, match=r"frame7\.png' is not an image"):
+        open_video(folder)
+
+
+def test_an_image_that_changes_is_noticed(folder):
+    """A frame that was replaced after the scan is not passed off as the scanned one."""
+    source = open_video(folder)
+    _write(folder / "frame4.png", _picture(99))
+
+    with source.read() as reader:
+        for number in range(4):
+            assert (next(reader).image_rgb_hwc_u8 == _picture(number)).all()
+        with pytest.raises(VideoError, match=r"frame 4, .*changed"):
+            next(reader)
+
+
+def test_an_image_that_goes_is_noticed(folder):
+    """A frame that was removed after the scan is an error that names the file."""
+    source = open_video(folder)
+    (folder / "frame11.png").unlink()
+
+    with pytest.raises(VideoError, match=r"frame11\.png"):
+        source.frame(11)
+
+
+def test_the_digest_goes_by_names_and_contents(folder):
+    """Renaming, changing or adding an image changes the digest; reading does not."""
+    digests = [source_digest(folder), open_video(folder).info.digest]
+    assert digests[0] == digests[1]
+
+    (folder / "frame11.png").rename(folder / "frame12.png")
+    digests.append(source_digest(folder))
+    _write(folder / "frame0.png", _picture(1))
+    digests.append(source_digest(folder))
+    _write(folder / "frame99.png", _picture(1))
+    digests.append(source_digest(folder))
+    assert len(set(digests)) == 4
+
+
+def test_the_index_is_kept_and_used(folder, tmp_path_factory):
+    """A folder is scanned once; an image more makes another scan."""
+    index_path = tmp_path_factory.mktemp("index") / "index.parquet"
+    calls: list[tuple[int, int | None]] = []
+
+    def on_progress(done: int, total: int | None) -> None:
+        calls.append((done, total))
+
+    first = open_video(folder, index_path=index_path, on_progress=on_progress)
+    again = open_video(folder, index_path=index_path, on_progress=on_progress)
+    assert calls == [(done, 12) for done in range(1, 13)]
+    assert again.info == first.info
+
+    _write(folder / "frame12.png", _picture(12))
+    assert open_video(folder, index_path=index_path).info.num_frames == 13

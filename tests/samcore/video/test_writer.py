@@ -1,0 +1,190 @@
+"""A written video plays anywhere, and is whole or absent."""
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+from fractions import Fraction
+
+import numpy as np
+import psutil
+import pytest
+
+from samcore.errors import InputError, StorageError, VideoError
+from samcore.video import VideoWriter, open_video
+
+RATE = Fraction(30000, 1001)
+
+
+def _pictures(count, height, width):
+    """A white square that moves over a coloured ground."""
+    for number in range(count):
+        picture = np.full((height, width, 3), (180, 40, 90), np.uint8)
+        picture[10:30, number : number + 20] = 255
+        yield picture
+
+
+def _write(path, count=20, height=60, width=80):
+    with VideoWriter(path, width=width, height=height, rate=RATE) as writer:
+        _write_all(writer, _pictures(count, height, width))
+
+
+def _write_all(writer, pictures):
+    for picture in pictures:
+        writer.write(picture)
+
+
+@pytest.mark.usefixtures("each_ffmpeg")
+@pytest.mark.parametrize(("height", "width"), [(60, 80), (61, 81), (1, 1)])
+def test_what_is_written_is_read_back(tmp_path, height, width):
+    """Frames, rate and colours come back; an odd size is padded, not stretched."""
+    path = tmp_path / "out.mp4"
+    _write(path, height=height, width=width)
+
+    source = open_video(path)
+
+    assert source.info.num_frames == 20
+    assert source.info.avg_rate == RATE
+    assert (source.info.width, source.info.height) == (width + width % 2, height + height % 2)
+    with source.read() as reader:
+        for frame, written in zip(reader, _pictures(20, height, width), strict=True):
+            read = frame.image_rgb_hwc_u8[:height, :width]
+            assert np.median(np.abs(read.astype(int) - written)) <= 6
+    assert [entry.name for entry in tmp_path.iterdir() if entry.is_file()] == ["out.mp4"]
+
+
+@pytest.mark.skipif(shutil.which("ffprobe") is None, reason="asks ffprobe about the file")
+def test_it_plays_in_a_browser(tmp_path):
+    """H.264 in 4:2:0 with marked colours, and the index comes before the pictures."""
+    path = tmp_path / "out.mp4"
+    _write(path)
+
+    answer = subprocess.run(
+        ["ffprobe", "-v", "error", "-show_streams", "-of", "json", str(path)],
+        check=True,
+        capture_output=True,
+    )
+    (stream,) = json.loads(answer.stdout)["streams"]
+
+    assert (stream["codec_name"], stream["pix_fmt"]) == ("h264", "yuv420p")
+    assert stream["r_frame_rate"] == "30000/1001"
+    assert (stream["color_space"], stream["color_range"]) == ("bt709", "tv")
+    data = path.read_bytes()
+    assert data.index(b"moov") < data.index(b"mdat")
+
+
+def test_it_can_be_read_by_whom_the_folder_allows(tmp_path):
+    """The file has the permissions that any new file gets."""
+    _write(tmp_path / "out.mp4")
+    (tmp_path / "other").touch()
+
+    assert (tmp_path / "out.mp4").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_an_exception_leaves_no_file(tmp_path):
+    """What was begun and not finished is not there, and the old file still is."""
+    path = tmp_path / "out.mp4"
+    path.write_text("the old one")
+
+    def fail():
+        yield from _pictures(5, 60, 80)
+        raise ZeroDivisionError
+
+    writer = VideoWriter(path, width=80, height=60, rate=RATE)
+    with pytest.raises(ZeroDivisionError), writer:
+        _write_all(writer, fail())
+
+    assert path.read_text() == "the old one"
+    assert os.listdir(tmp_path) == ["out.mp4"]
+    with pytest.raises(RuntimeError, match="closed"):
+        writer.write(np.zeros((60, 80, 3), np.uint8))
+
+
+def test_no_frame_makes_no_file(tmp_path):
+    """A video without frames is an error, not an empty file."""
+    with pytest.raises(VideoError, match="no frame was written"):
+        _write(tmp_path / "out.mp4", count=0)
+
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_full_disk_is_told(tmp_path):
+    """An encoder that may not write more ends in a StorageError, without a file."""
+    path = tmp_path / "out.mp4"
+    noise = np.random.default_rng(0).integers(0, 256, (30, 240, 320, 3), np.uint8)
+
+    writer = VideoWriter(path, width=320, height=240, rate=RATE)
+    (encoder,) = psutil.Process().children()
+    resource.prlimit(encoder.pid, resource.RLIMIT_FSIZE, (50_000, 50_000))
+    with pytest.raises(StorageError, match="free some space"), writer:
+        _write_all(writer, noise)
+
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_encoder_that_dies_is_an_error(tmp_path):
+    """A crash of the encoder is told, and leaves no file."""
+    writer = VideoWriter(tmp_path / "out.mp4", width=80, height=60, rate=RATE)
+    (encoder,) = psutil.Process().children()
+    encoder.kill()
+    with pytest.raises(VideoError, match="failed"), writer:
+        _write_all(writer, _pictures(400, 60, 80))
+
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("place", ["gone/out.mp4", "file/out.mp4"])
+def test_a_folder_that_cannot_be_written_to_is_told(tmp_path, place):
+    """A missing folder, or a file in its place, is a StorageError before any frame."""
+    (tmp_path / "file").touch()
+
+    with pytest.raises(StorageError, match="cannot write the video"):
+        VideoWriter(tmp_path / place, width=80, height=60, rate=RATE)
+
+
+def test_a_folder_in_the_files_place_is_told(tmp_path):
+    """A path that is a folder is a StorageError, and nothing is left in it or beside it."""
+    (tmp_path / "out.mp4").mkdir()
+
+    with pytest.raises(StorageError, match="cannot write the video"):
+        _write(tmp_path / "out.mp4")
+
+    assert os.listdir(tmp_path) == ["out.mp4"]
+    assert os.listdir(tmp_path / "out.mp4") == []
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        np.zeros((80, 60, 3), np.uint8),
+        np.zeros((60, 80, 4), np.uint8),
+        np.zeros((60, 80, 3), np.float32),
+    ],
+    ids=["turned", "alpha", "float"],
+)
+def test_a_picture_that_does_not_fit_is_refused(tmp_path, picture):
+    """A picture of another size or type is refused before it garbles the video."""
+    writer = VideoWriter(tmp_path / "out.mp4", width=80, height=60, rate=RATE)
+    with pytest.raises(InputError, match=r"\(60, 80, 3\)"), writer:
+        writer.write(picture)
+
+
+@pytest.mark.parametrize(("width", "height", "rate"), [(0, 60, 25), (80, -1, 25), (80, 60, 0)])
+def test_a_size_or_rate_of_nothing_is_refused(tmp_path, width, height, rate):
+    """Sizes and rates must be above 0."""
+    with pytest.raises(InputError, match="above 0"):
+        VideoWriter(tmp_path / "out.mp4", width=width, height=height, rate=Fraction(rate))
+
+
+def test_a_view_of_a_larger_array_is_written_as_seen(tmp_path):
+    """A picture that is not contiguous is written pixel for pixel."""
+    path = tmp_path / "out.mp4"
+    mirrored = next(_pictures(1, 60, 80))[:, ::-1]
+    with VideoWriter(path, width=80, height=60, rate=RATE) as writer:
+        writer.write(mirrored)
+
+    read = open_video(path).frame(0).image_rgb_hwc_u8
+
+    assert np.median(np.abs(read.astype(int) - mirrored)) <= 6
+    assert read[20, 70].min() > 200
