@@ -1,0 +1,74 @@
+"""What commands print when they are done."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from samcore.models.registry import DEFAULT_MODEL, Published, list_models
+from samcore.video.info import VideoInfo
+from tasks.manifest import MANIFEST, MASKS, OVERLAY, read_manifest
+from tasks.progress import clock
+from tasks.records import ResultRef
+
+
+def result_lines(result: ResultRef, *, seconds: float) -> Iterator[str]:
+    """What was written, where, and how well chunks agreed.
+
+    Args:
+        result: What was published.
+        seconds: What the command took.
+    """
+    destination = Path(result.destination)
+    objects = f"{result.objects} object{'' if result.objects == 1 else 's'}"
+    if result.was_there:
+        yield f"nothing to do: {destination} holds this result already"
+    yield f"masks of {objects} on {result.frames} frames: {destination / MASKS}"
+    if result.has_overlay:
+        yield f"video with the masks drawn in: {destination / OVERLAY}"
+    if result.seam_agreement is not None:
+        exact = ", identical to the last bit" if result.seams_identical else ""
+        yield f"agreement at seams: {result.seam_agreement:.4f} at least{exact}"
+    manifest = read_manifest(destination, result.key)
+    if manifest is not None and not result.was_there:
+        peaks = manifest.peaks
+        vram = "" if peaks.vram_bytes is None else f" and {peaks.vram_bytes / 1e9:.1f} GB of GPU"
+        rate = manifest.frames / max(manifest.timings.tracking, 1e-6)
+        yield (
+            f"took {clock(seconds)}; tracking {rate:.1f} frames/s, at most "
+            f"{peaks.rss_bytes / 1e9:.1f} GB of memory{vram}"
+        )
+        yield f"all of it is listed in {destination / MANIFEST}"
+
+
+def model_lines(cache_dir: Path) -> Iterator[str]:
+    """A table of the known models."""
+    rows = [("NAME", "HERE", "INPUT", "LICENCE", "ABOUT")]
+    for entry in list_models(cache_dir):
+        model = entry.model
+        here = "yes" if entry.available else "no"
+        if not entry.available and isinstance(model.weights, Published):
+            here = f"{model.weights.size / 1e6:.0f} MB"
+        about = model.about + (" (default)" if model.name == DEFAULT_MODEL else "")
+        rows.append((model.name, here, f"{model.image_size} px", model.licence, about))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        cells = zip(row, widths, strict=True)
+        yield "  ".join(cell.ljust(width) for cell, width in cells).rstrip()
+    yield f"HERE: yes, or the size of the download to {cache_dir}"
+
+
+def video_lines(info: VideoInfo) -> Iterator[str]:
+    """What there is to know of a video."""
+    rate = "variable, on average " if info.variable_rate else ""
+    yield f"{info.source}: {info.codec} in {info.container}"
+    turned = f", turned by {info.rotation_deg} degrees" if info.rotation_deg else ""
+    yield f"size      {info.width} x {info.height} pixels as displayed{turned}"
+    yield f"frames    {info.num_frames}{_claim(info.header_num_frames, info.num_frames)}"
+    yield f"rate      {rate}{float(info.avg_rate):.3f} frames/s ({info.avg_rate})"
+    yield f"duration  {clock(info.duration_s)} ({info.duration_s:.3f} s)"
+    yield f"content   {info.size_bytes} bytes, {info.digest}"
+    if info.damaged is not None:
+        yield f"damaged   {info.damaged}"
+
+
+def _claim(claimed: int | None, found: int) -> str:
+    return "" if claimed in (None, found) else f" (the header claims {claimed})"

@@ -1,0 +1,85 @@
+"""Run the flow from a command, with all that a person sees of it."""
+
+import atexit
+import contextlib
+from pathlib import Path
+
+from flows.console import Terminal, WarningPrinter
+from flows.embedded_server import EmbeddedServer
+from tasks.manifest import find_result
+from tasks.progress import listening
+from tasks.records import ResultRef
+from tasks.request import SegmentRequest
+from tasks.settings import (
+    Settings,
+    has_prefect_server,
+    quiet_prefect,
+)
+
+
+def run_local(
+    request: SegmentRequest, terminal: Terminal, *, settings: Settings, verbose: bool = False
+) -> ResultRef:
+    """Check the request, then run `segment-video` in this process.
+
+    All that a person may have got wrong is said before Prefect is there, and without it.
+
+    Args:
+        request: What is asked.
+        terminal: Where progress shows.
+        settings: Of the environment.
+        verbose: Show Prefect's log.
+
+    Raises:
+        SegmentationError: Something that the person can put right.
+        ServerError: Prefect's embedded server does not start.
+    """
+    if not verbose:
+        quiet_prefect()
+    with contextlib.ExitStack() as server_stack, contextlib.ExitStack() as stack:
+        server: EmbeddedServer | None = None
+        if not has_prefect_server() and Path(request.source).expanduser().exists():
+            # It takes its time, while torch is imported and the video scanned.
+            server = server_stack.enter_context(EmbeddedServer(settings.cache_dir / "server.lock"))
+        if not verbose:
+            stack.enter_context(WarningPrinter(terminal).attached())
+            stack.enter_context(terminal.live())
+        found = _check(request, terminal, settings)
+        if found is not None:
+            return found
+        terminal.wait("starting Prefect")
+        # Prefect's client has things to tell the server until the process ends, and waits a minute
+        # for one that is gone. Registered before Prefect is imported, this runs after all of that.
+        atexit.register(server_stack.pop_all().close)
+        return _run_flow(request, terminal, server)
+
+
+def _check(request: SegmentRequest, terminal: Terminal, settings: Settings) -> ResultRef | None:
+    """Say what is wrong with the request; the result, if there is nothing left to do."""
+    # Late: this imports torch, and what is wrong with the options should not take seconds to say.
+    from tasks.resolve import resolve_request
+
+    run = resolve_request(
+        request,
+        cache_dir=settings.cache_dir,
+        on_scan=terminal.scan,
+        on_download=terminal.download,
+    )
+    found = find_result(run.ref, run.record)
+    return found if found is not None and found.has_overlay >= request.overlay else None
+
+
+def _run_flow(
+    request: SegmentRequest, terminal: Terminal, server: EmbeddedServer | None
+) -> ResultRef:
+    # Late, for the same reason.
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from flows.segment_video import segment_video
+
+    with contextlib.ExitStack() as stack:
+        # A server may also be named by the person's Prefect profile.
+        if server is not None and not PREFECT_API_URL.value():
+            stack.enter_context(temporary_settings({PREFECT_API_URL: server.url()}))
+        stack.enter_context(listening(terminal.tracking))
+        return segment_video(request)

@@ -1,0 +1,93 @@
+"""Flow: track objects through one video, chunk by chunk, and publish their masks."""
+
+import logging
+from collections import deque
+from typing import Any
+
+from prefect import flow
+from prefect.futures import PrefectFuture
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from tasks.draw_overlay import draw_overlay
+from tasks.encode_prompts import encode_prompts
+from tasks.manifest import find_result
+from tasks.plan_chunks import plan_chunks
+from tasks.probe_video import probe_video
+from tasks.progress import listening
+from tasks.progress_artifact import ArtifactListener
+from tasks.publish import publish
+from tasks.publish_part import publish_part
+from tasks.records import ResultRef, RunRef
+from tasks.request import SegmentRequest
+from tasks.run_folder import RunFolder
+from tasks.stitch_seam import stitch_seam
+from tasks.track_chunk import track_chunk
+
+_log = logging.getLogger(__name__)
+
+_Futures = list[PrefectFuture[Any]]
+
+
+@flow(
+    name="segment-video",
+    flow_run_name="{request.video_name}: segment",
+    # Two are enough: one chunk's seam and files, while the flow's own thread tracks the next.
+    task_runner=ThreadPoolTaskRunner(max_workers=2),  # type: ignore[arg-type]  # theirs is invariant
+    persist_result=False,
+)
+def segment_video(request: SegmentRequest) -> ResultRef:
+    """Track objects through a video of any length and publish their masks.
+
+    Run it again after whatever stopped it, and it goes on from the last finished chunk; run it
+    again after it finished, and it does nothing.
+
+    Args:
+        request: Which objects in which video, and where the masks go.
+
+    Raises:
+        SegmentationError: Something that the person who asked can put right, in one line.
+    """
+    probe_video(request)
+    run = plan_chunks(request)
+    folder = RunFolder.at(run)
+    with folder.lock(on_wait=lambda: _log.warning("another process is at this run: waiting")):
+        folder.sweep()
+        result = find_result(run, folder.record())
+        if result is None:
+            _track(run, request, folder)
+            result = publish(run, request)
+        if request.overlay:
+            draw_overlay(run)
+            result = result.model_copy(update={"has_overlay": True})
+    return result
+
+
+def _track(run: RunRef, request: SegmentRequest, folder: RunFolder) -> None:
+    """Track what is not done yet; check and publish each chunk while the next is tracked."""
+    record = folder.record()
+    by_memory = record.handoff == "memory"
+    todo = folder.plan_work(with_states=by_memory)
+    if by_memory and 0 in todo:
+        encode_prompts(run)
+    behind: deque[_Futures] = deque()
+    with listening(ArtifactListener(run.key)):
+        for chunk in record.chunks:
+            track_chunk(run, chunk.index)
+            behind.append(_submit_checks(run, request, chunk.index))
+            # A chunk's checks have had the time of a whole chunk; a failed one ends the run here.
+            if len(behind) > 1:
+                _wait(behind.popleft())
+    for futures in behind:
+        _wait(futures)
+
+
+def _submit_checks(run: RunRef, request: SegmentRequest, index: int) -> _Futures:
+    futures: _Futures = [publish_part.submit(run, index)]
+    if index > 0:
+        futures.append(stitch_seam.submit(run, request, index))
+    return futures
+
+
+def _wait(futures: _Futures) -> None:
+    for future in futures:
+        future.result()

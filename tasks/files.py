@@ -1,0 +1,176 @@
+"""Files that are whole or absent, and what they weigh."""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from samcore.errors import SegmentationError
+from samcore.masks.atomic import AtomicFile, storage_error
+
+
+class FileRecord(BaseModel):
+    """One file's identity: enough to tell whether it is still the one that was written."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    """Relative to the folder of the record."""
+    size: int
+    """Bytes."""
+    sha256: str
+    """Hex digest of the content."""
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path, doing: Literal["read", "write"]) -> Iterator[None]:
+    """Turn what the operating system says about `path` into one clear line.
+
+    Raises:
+        StorageError: In place of any OSError that is not already one of ours.
+    """
+    try:
+        yield
+    except SegmentationError:
+        raise
+    except OSError as error:
+        raise storage_error(path, error, doing=doing) from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, if they are not there.
+
+    Raises:
+        StorageError: No permission, or a file is in the way.
+    """
+    with storage_errors(folder, "write"):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` outlive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write `path` so that it is there whole or not at all, also after a power cut.
+
+    Raises:
+        StorageError: No permission, disk full.
+    """
+    make_folder(path.parent)
+    with storage_errors(path, "write"):
+        target = AtomicFile(path)
+        try:
+            target.file.write(data)
+            target.commit()
+        except BaseException:
+            target.discard()
+            raise
+        sync_folder(path.parent)
+
+
+def write_json(path: Path, record: BaseModel) -> None:
+    """Write `record` as JSON that a person can read, whole or not at all."""
+    write_atomic(path, (record.model_dump_json(indent=2) + "\n").encode())
+
+
+def move(source: Path, destination: Path) -> None:
+    """Give a finished file on the same file system its final name.
+
+    Raises:
+        StorageError: No permission, disk full.
+    """
+    with storage_errors(destination, "write"):
+        source.replace(destination)
+        sync_folder(destination.parent)
+
+
+def seal(path: Path) -> FileRecord:
+    """Force a finished file to the disk and give its record.
+
+    Raises:
+        StorageError: The file cannot be read back.
+    """
+    with storage_errors(path, "write"):
+        record = file_record(path)
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        sync_folder(path.parent)
+        return record
+
+
+def file_record(path: Path) -> FileRecord:
+    """Size and digest of a file as it is now; OSError when it is missing."""
+    digest = hashlib.sha256()
+    size = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+            size += len(block)
+    return FileRecord(name=path.name, size=size, sha256=digest.hexdigest())
+
+
+def is_intact(path: Path, record: FileRecord) -> bool:
+    """Whether `path` still holds the very bytes that `record` was made of."""
+    try:
+        return path.stat().st_size == record.size and file_record(path).sha256 == record.sha256
+    except OSError:
+        return False
+
+
+def check_writable(folder: Path) -> None:
+    """Make `folder` if need be, and write to it once.
+
+    Raises:
+        StorageError: It cannot be made or written to.
+    """
+    make_folder(folder)
+    probe = folder / f".writable.{uuid.uuid4().hex[:8]}.tmp"
+    with storage_errors(folder, "write"):
+        try:
+            probe.write_bytes(b"x")
+        finally:
+            with contextlib.suppress(OSError):
+                probe.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def exclusive(path: Path, *, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
+    """Hold the lock file `path`; wait while another process holds it.
+
+    The kernel frees the lock when its holder ends in whatever way, SIGKILL included.
+
+    Args:
+        path: Made if need be; it stays, since to remove it would open a race.
+        on_wait: Called once, before waiting.
+
+    Raises:
+        StorageError: The lock file cannot be made.
+    """
+    make_folder(path.parent)
+    with storage_errors(path, "write"):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if on_wait is not None:
+                on_wait()
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,92 @@
+"""The published result: what makes it whole, and how it is replaced."""
+
+import json
+import platform
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from tasks.files import FileRecord, is_intact
+from tasks.records import Manifest, ResultRef, RunRecord, RunRef
+
+MANIFEST = "manifest.json"
+MASKS = "masks.parquet"
+SEAMS = "seams.json"
+OVERLAY = "overlay.mp4"
+
+_PACKAGES = ("longtake", "torch", "sam2", "prefect", "numpy", "opencv-python-headless", "pyarrow")
+
+
+def read_manifest(destination: Path, key: str) -> Manifest | None:
+    """The manifest of a whole result of the run `key`, else None. Reads all files' bytes."""
+    try:
+        manifest = Manifest.model_validate_json((destination / MANIFEST).read_bytes())
+    except (OSError, ValidationError):
+        return None
+    if manifest.key != key or not all(
+        is_intact(destination / file.name, file) for file in manifest.files
+    ):
+        return None
+    return manifest
+
+
+def published_key(destination: Path) -> str | None:
+    """The key of the result that lies there, whole or not; None if none does.
+
+    A manifest that this version cannot read has the key "" and is nobody's to replace unasked.
+    """
+    try:
+        content = json.loads((destination / MANIFEST).read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        return ""
+    key = content.get("key") if isinstance(content, dict) else None
+    return key if isinstance(key, str) else ""
+
+
+def result_ref(run: RunRef, manifest: Manifest, *, was_there: bool) -> ResultRef:
+    """What there is to say of a published result."""
+    return ResultRef(
+        destination=run.destination,
+        key=run.key,
+        frames=manifest.frames,
+        objects=len(manifest.request.objects),
+        seam_agreement=manifest.seam_agreement,
+        seams_identical=manifest.seams_identical,
+        has_overlay=any(file.name == OVERLAY for file in manifest.files),
+        was_there=was_there,
+    )
+
+
+def find_result(run: RunRef, record: RunRecord) -> ResultRef | None:
+    """The result of this run, if it is at the destination, whole, and names objects as asked."""
+    manifest = read_manifest(Path(run.destination), run.key)
+    if manifest is None or manifest.request.objects != record.objects:
+        return None
+    return result_ref(run, manifest, was_there=True)
+
+
+def with_file(manifest: Manifest, record: FileRecord) -> Manifest:
+    """The manifest with one more file, or the file's new content."""
+    others = [f for f in manifest.files if f.name != record.name]
+    return manifest.model_copy(update={"files": (*others, record)})
+
+
+def versions() -> dict[str, str]:
+    """Of Longtake and what it stands on."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            # Run from a folder that was never installed.
+            found[package] = "unknown"
+    return found
+
+
+def now() -> str:
+    """The time as records have it: ISO 8601, UTC, whole seconds."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

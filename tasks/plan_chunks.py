@@ -1,0 +1,40 @@
+"""Task: turn the request into an exact run and lay out its folder."""
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.logs import run_logger
+from tasks.records import RunRef
+from tasks.request import SegmentRequest
+from tasks.resolve import resolve_request
+from tasks.retries import retry_transient
+from tasks.settings import load_settings
+
+
+@task(
+    name="plan-chunks",
+    task_run_name="{request.video_name}: plan",
+    retries=2,
+    retry_delay_seconds=[2, 10],
+    retry_condition_fn=retry_transient,
+    cache_policy=NO_CACHE,  # takes no time worth saving
+    persist_result=False,
+)
+def plan_chunks(request: SegmentRequest) -> RunRef:
+    """Check the request, choose what it leaves open, cut the video into chunks; where the run is.
+
+    Raises:
+        SegmentationError: The request cannot be carried out.
+    """
+    run = resolve_request(request, cache_dir=load_settings().cache_dir)
+    run.folder.create(run.record, run.video.info, run.prompts)
+    run_logger(__name__).info(
+        "run %s: %d frames in %d chunks, %d objects, %s on %s",
+        run.record.key,
+        run.record.stop - run.record.start,
+        len(run.record.chunks),
+        len(run.record.objects),
+        run.record.model.name,
+        run.record.settings.device,
+    )
+    return run.ref

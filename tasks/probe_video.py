@@ -1,0 +1,36 @@
+"""Task: find out about every frame of the video."""
+
+import logging
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.logs import run_logger
+from tasks.request import SegmentRequest
+from tasks.retries import retry_transient
+from tasks.sources import open_source
+
+_log = logging.getLogger(__name__)
+
+
+@task(
+    name="probe-video",
+    task_run_name="{request.video_name}: probe",
+    retries=2,
+    retry_delay_seconds=[2, 10],
+    retry_condition_fn=retry_transient,
+    cache_policy=NO_CACHE,  # the index of the frames is kept in the work folder
+    persist_result=False,
+)
+def probe_video(request: SegmentRequest) -> int:
+    """Scan the video, or read what an earlier scan found; the number of its frames."""
+    info = open_source(Path(request.source).expanduser().absolute(), request.work_path).info
+    run_logger(__name__).info(
+        "%s: %d frames, %d x %d", info.source, info.num_frames, info.width, info.height
+    )
+    if info.damaged is not None:
+        _log.warning(
+            "%s is damaged, found %d frames: %s", info.source, info.num_frames, info.damaged
+        )
+    return info.num_frames

@@ -1,0 +1,154 @@
+"""Task: join the parts, and make the result appear at the destination."""
+
+import contextlib
+import shutil
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from samcore.errors import StorageError
+from samcore.masks.table import concat_tables
+from samcore.stitching import SeamReport, owned_ranges
+from tasks.files import FileRecord, exclusive, move, seal, storage_errors, write_atomic, write_json
+from tasks.manifest import MANIFEST, MASKS, SEAMS, now, published_key, result_ref, versions
+from tasks.publish_part import staging_dir, write_part
+from tasks.records import (
+    ChunkRecord,
+    Manifest,
+    Peaks,
+    ResultRef,
+    RunRef,
+    SeamList,
+    Timings,
+)
+from tasks.request import SegmentRequest
+from tasks.resolve import check_other_result
+from tasks.retries import retry_transient
+from tasks.run_folder import RunFolder
+from tasks.stitch_seam import seam_report
+
+
+@task(
+    name="publish",
+    task_run_name="{run.video}: publish",
+    retries=4,
+    retry_delay_seconds=[1, 5, 20, 60],
+    retry_jitter_factor=0.5,
+    retry_condition_fn=retry_transient,
+    cache_policy=NO_CACHE,  # joining again gives the same bytes
+    persist_result=False,
+)
+def publish(run: RunRef, request: SegmentRequest) -> ResultRef:
+    """Join all chunks' masks and publish them with the seams; the manifest comes last.
+
+    Whoever sees a manifest sees a whole result: an older one goes before its files do.
+
+    Raises:
+        InputError: Another request's result has appeared at the destination.
+        StorageError: The destination cannot be written to.
+    """
+    destination = Path(run.destination)
+    folder = RunFolder.at(run)
+    chunks = _finished_chunks(folder)
+    seams = [seam_report(folder, chunk.index) for chunk in chunks[1:]]
+    staged = _stage(run, folder, seams)
+    manifest = _manifest(run, folder, chunks, seams, staged)
+    with exclusive(destination / ".longtake" / "lock"):
+        check_other_result(request, run.key)
+        _replace_result(destination, staging_dir(run), manifest)
+    folder.drop_states()
+    _clear_staging(run)
+    return result_ref(run, manifest, was_there=False)
+
+
+def _finished_chunks(folder: RunFolder) -> list[ChunkRecord]:
+    records = []
+    for chunk in folder.record().chunks:
+        record = folder.chunk(chunk.index)
+        if record is None:
+            raise StorageError(f"chunk {chunk.index} in {folder.path} is not done; run again")
+        records.append(record)
+    return records
+
+
+def _stage(run: RunRef, folder: RunFolder, seams: list[SeamReport]) -> tuple[FileRecord, ...]:
+    """Write the result's files beside the destination."""
+    record = folder.record()
+    staging = staging_dir(run)
+    parts = [
+        (write_part(run, folder, index), start, stop)
+        for index, (start, stop) in enumerate(owned_ranges(record.chunks))
+    ]
+    # Nothing of how the video was cut: the same masks are the same file.
+    metadata = {
+        "source_digest": record.source_digest,
+        "prompts_digest": record.prompts_digest,
+        "model": record.model.name,
+        "model_fingerprint": record.model.fingerprint,
+    }
+    concat_tables(parts, staging / MASKS, metadata)
+    content = SeamList(seams=tuple(seams)).model_dump_json(indent=2) + "\n"
+    write_atomic(staging / SEAMS, content.encode())
+    return seal(staging / MASKS), seal(staging / SEAMS)
+
+
+def _manifest(
+    run: RunRef,
+    folder: RunFolder,
+    chunks: list[ChunkRecord],
+    seams: list[SeamReport],
+    files: tuple[FileRecord, ...],
+) -> Manifest:
+    record = folder.record()
+    compared = [seam for seam in seams if seam.frames]
+    prompt_pass = folder.prompt_pass()
+    return Manifest(
+        key=run.key,
+        request=record,
+        video=folder.video(),
+        frames=record.stop - record.start,
+        files=files,
+        seam_agreement=min((seam.agreement for seam in compared), default=None),
+        seams_identical=all(seam.identical for seam in compared) if compared else None,
+        chunks=tuple(chunks),
+        timings=Timings(
+            prompt_pass=0.0 if prompt_pass is None else prompt_pass.seconds,
+            tracking=sum(chunk.seconds for chunk in chunks),
+        ),
+        peaks=Peaks(
+            rss_bytes=max(chunk.peak_rss_bytes for chunk in chunks),
+            vram_bytes=max((chunk.peak_vram_bytes or 0 for chunk in chunks), default=0) or None,
+        ),
+        versions=versions(),
+        finished_at=now(),
+    )
+
+
+def _replace_result(destination: Path, staging: Path, manifest: Manifest) -> None:
+    """Move the staged files in, manifest last. Only with the destination's lock held."""
+    with storage_errors(destination, "write"):
+        if published_key(destination) is not None:
+            stale = _listed_files(destination)
+            (destination / MANIFEST).unlink()
+            for name in stale - {file.name for file in manifest.files}:
+                (destination / name).unlink(missing_ok=True)
+    for file in manifest.files:
+        move(staging / file.name, destination / file.name)
+    write_json(destination / MANIFEST, manifest)
+
+
+def _listed_files(destination: Path) -> set[str]:
+    """What the manifest there says that it published; only plain names, whatever it says."""
+    with contextlib.suppress(ValueError, OSError):
+        manifest = Manifest.model_validate_json((destination / MANIFEST).read_bytes())
+        return {file.name for file in manifest.files if Path(file.name).name == file.name}
+    return set()
+
+
+def _clear_staging(run: RunRef) -> None:
+    """Remove what was only there to put the result together."""
+    staging = staging_dir(run)
+    shutil.rmtree(staging, ignore_errors=True)
+    with contextlib.suppress(OSError):  # another run's parts are there
+        staging.parent.rmdir()

@@ -1,0 +1,56 @@
+"""Task: bring one chunk's own masks to the destination while the next chunk is tracked."""
+
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from samcore.errors import StorageError
+from samcore.masks.table import concat_tables
+from samcore.stitching import owned_ranges
+from tasks.files import make_folder
+from tasks.records import RunRef
+from tasks.retries import retry_transient
+from tasks.run_folder import RunFolder
+
+
+def staging_dir(run: RunRef) -> Path:
+    """Where the result is put together at the destination."""
+    return Path(run.destination) / ".longtake" / "parts" / run.key
+
+
+@task(
+    name="publish-part",
+    task_run_name="{run.video}: publish chunk {index}",
+    retries=4,
+    retry_delay_seconds=[1, 5, 20, 60],
+    retry_jitter_factor=0.5,
+    retry_condition_fn=retry_transient,
+    cache_policy=NO_CACHE,  # the part is named for its content, and is not written twice
+    persist_result=False,
+)
+def publish_part(run: RunRef, index: int) -> str:
+    """Put the frames that chunk `index` owns beside the destination; the part's path.
+
+    A chunk owns the frames up to the next one's start. The last step then only joins files that
+    are at the destination already.
+    """
+    return str(write_part(run, RunFolder.at(run), index))
+
+
+def write_part(run: RunRef, folder: RunFolder, index: int) -> Path:
+    """Write the part of chunk `index`, if it is not there.
+
+    Raises:
+        StorageError: The chunk is not there, or the destination cannot be written to.
+    """
+    done = folder.chunk(index)
+    if done is None:
+        raise StorageError(f"chunk {index} in {folder.path} is gone or damaged; run again")
+    # Named for what is in it: a chunk that had to be tracked again gives another part.
+    part = staging_dir(run) / f"{index:05d}-{done.masks.sha256[:16]}.parquet"
+    if not part.is_file():
+        start, stop = owned_ranges(folder.record().chunks)[index]
+        make_folder(part.parent)
+        concat_tables([(folder.masks_path(index), start, stop)], part)
+    return part

@@ -1,0 +1,204 @@
+"""The JSON records of a run, as they lie on the disk."""
+
+import hashlib
+import json
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from samcore.chunks import Chunk, plan_chunks
+from samcore.config import TrackSettings
+from samcore.models.registry import ModelSpec
+from samcore.stitching import SeamReport
+from samcore.video import VideoInfo
+from tasks.files import FileRecord
+from tasks.request import Handoff
+
+RUN_FORMAT: Literal[1] = 1
+"""Part of every run's key: raised when older work can no longer be gone on with."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TrackedObject(_Record):
+    """One object that is asked for."""
+
+    id: int
+    label: str | None
+    prompted_frames: tuple[int, ...]
+    """Ascending."""
+
+
+class RunRecord(_Record):
+    """`request.json`: what was asked, checked, with everything that was left open now chosen."""
+
+    format: Literal[1] = RUN_FORMAT
+    source: str
+    """Absolute path of the video."""
+    source_digest: str
+    objects: tuple[TrackedObject, ...]
+    """By ascending id."""
+    prompts_digest: str
+    model: ModelSpec
+    settings: TrackSettings
+    """Nothing in it is `auto` or 0 any more."""
+    start: int
+    """First frame to track."""
+    stop: int
+    """One past the last frame to track."""
+    chunk_frames: int
+    overlap: int
+    handoff: Handoff
+
+    @property
+    def key(self) -> str:
+        """Names the run: equal keys give equal masks and equal work on the way to them.
+
+        Where the video or the weights lie, what objects are called, and which of several equal
+        devices is used, are not part of it.
+        """
+        identity = {
+            "format": self.format,
+            "source": self.source_digest,
+            "prompts": self.prompts_digest,
+            "model": self.model.fingerprint,
+            "settings": {
+                **self.settings.model_dump(mode="json"),
+                "device": self.settings.device.partition(":")[0],
+            },
+            "frames": [self.start, self.stop],
+            "chunks": [self.chunk_frames, self.overlap, self.handoff],
+        }
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
+
+    @property
+    def chunks(self) -> tuple[Chunk, ...]:
+        """The plan."""
+        return plan_chunks(
+            self.start, self.stop, chunk_frames=self.chunk_frames, overlap=self.overlap
+        )
+
+
+class PassRecord(_Record):
+    """`prompts.done.json`: the prompt pass is done."""
+
+    state: FileRecord
+    frames: int
+    """Prompted frames that were encoded."""
+    seconds: float
+
+
+class ChunkRecord(_Record):
+    """`done.json`: a chunk is done. Written last; without it the chunk does not exist."""
+
+    index: int
+    """Place in the plan, from 0."""
+    start: int
+    stop: int
+    """Frames [start, stop)."""
+    masks: FileRecord
+    state: FileRecord | None
+    """The state at the next chunk's first frame; None for the last chunk and other hand-offs."""
+    attempts: int
+    """Tries of the task in the run that finished the chunk."""
+    degradations: tuple[str, ...]
+    """What was given up to fit into memory; empty if nothing was."""
+    device: str
+    seconds: float
+    """From the first frame wanted to the last one written."""
+    frames_per_second: float
+    peak_rss_bytes: int
+    peak_vram_bytes: int | None
+    finished_at: str
+    """ISO 8601, UTC."""
+
+
+class SeamRecord(_Record):
+    """`seam.json`, in the later chunk's folder: how far it agrees with the one before."""
+
+    left_masks_sha256: str
+    right_masks_sha256: str
+    """The tables that were compared."""
+    report: SeamReport
+
+
+class SeamList(_Record):
+    """`seams.json`: one report for each seam, in order."""
+
+    seams: tuple[SeamReport, ...]
+
+
+class Timings(_Record):
+    """Seconds."""
+
+    prompt_pass: float
+    tracking: float
+    """Sum over all chunks, whichever run tracked them."""
+
+
+class Peaks(_Record):
+    """The most memory that any chunk used."""
+
+    rss_bytes: int
+    vram_bytes: int | None
+
+
+class Manifest(_Record):
+    """`manifest.json`: the result is whole. Written last; without it there is no result."""
+
+    format: Literal[1] = RUN_FORMAT
+    key: str
+    request: RunRecord
+    video: VideoInfo
+    frames: int
+    """Frames tracked."""
+    files: tuple[FileRecord, ...]
+    """Everything published beside this manifest."""
+    seam_agreement: float | None
+    """The least agreement of any seam; None with a single chunk or no overlap."""
+    seams_identical: bool | None
+    """Whether all seams are the same to the last bit; None like `seam_agreement`."""
+    chunks: tuple[ChunkRecord, ...]
+    timings: Timings
+    peaks: Peaks
+    versions: dict[str, str]
+    """Of Longtake and what it stands on."""
+    finished_at: str
+    """ISO 8601, UTC."""
+
+
+class RunRef(_Record):
+    """What tasks pass to each other about a run: where it is, not what is in it."""
+
+    folder: str
+    """`runs/<key>` on this machine."""
+    destination: str
+    """Where the result goes."""
+    key: str
+    video: str
+    """The video's name, for people."""
+
+
+class ChunkRef(_Record):
+    """A finished chunk."""
+
+    index: int
+    frames: int
+    resumed: bool
+    """It was done before."""
+
+
+class ResultRef(_Record):
+    """A published result."""
+
+    destination: str
+    key: str
+    frames: int
+    objects: int
+    seam_agreement: float | None
+    seams_identical: bool | None
+    has_overlay: bool
+    was_there: bool
+    """It was published before; nothing was tracked."""

@@ -1,0 +1,77 @@
+"""Task: hold two neighbouring chunks against each other where they overlap."""
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from samcore.errors import StorageError
+from samcore.stitching import SeamReport, check_seam, compare_seam
+from tasks.logs import run_logger
+from tasks.records import RunRef, SeamRecord
+from tasks.request import SegmentRequest
+from tasks.retries import retry_transient
+from tasks.run_folder import RunFolder
+
+
+@task(
+    name="stitch-seam",
+    task_run_name="{run.video}: check seam before chunk {index}",
+    retries=2,
+    retry_delay_seconds=[2, 10],
+    retry_condition_fn=retry_transient,
+    cache_policy=NO_CACHE,  # the run's folder is the record of what is done
+    persist_result=False,
+)
+def stitch_seam(run: RunRef, request: SegmentRequest, index: int) -> float:
+    """Compare chunk `index` with the one before over the frames that both tracked; the agreement.
+
+    Raises:
+        SeamError: They agree less than the request allows.
+    """
+    report = seam_report(RunFolder.at(run), index)
+    run_logger(__name__).info(
+        "chunks %d and %d: agreement %.4f%s over %d frames",
+        index - 1,
+        index,
+        report.agreement,
+        " (identical)" if report.identical else "",
+        report.frames,
+    )
+    check_seam(
+        report,
+        min_agreement=request.least_agreement,
+        on_disagreement=request.on_disagreement,
+    )
+    return report.agreement
+
+
+def seam_report(folder: RunFolder, index: int) -> SeamReport:
+    """The report on the seam before chunk `index`, made now if need be.
+
+    Raises:
+        StorageError: One of the chunks is not there.
+    """
+    known = folder.seam(index)
+    if known is not None:
+        return known.report
+    left, right = folder.chunk(index - 1), folder.chunk(index)
+    if left is None or right is None:
+        raise StorageError(
+            f"chunks {index - 1} and {index} in {folder.path} are gone or damaged; run again"
+        )
+    report = compare_seam(
+        folder.masks_path(index - 1),
+        folder.masks_path(index),
+        start=right.start,
+        stop=left.stop,
+        left_index=index - 1,
+        right_index=index,
+    )
+    folder.finish_seam(
+        index,
+        SeamRecord(
+            left_masks_sha256=left.masks.sha256,
+            right_masks_sha256=right.masks.sha256,
+            report=report,
+        ),
+    )
+    return report

@@ -1,0 +1,156 @@
+"""What a person gets wrong ends at once, with one line and exit code 2."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows.cli import run
+
+BOX = ("--box", "1:0:10,10,60,60")
+TINY = ("--model", "random-tiny", "--image-size", "64", "--device", "cpu")
+
+
+@pytest.fixture(autouse=True)
+def _no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing answers here: these errors must come before Prefect is wanted."""
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        ((*BOX,), "--output"),
+        (("-o", "out"), "no prompts"),
+        (("-o", "out", "--box", "1:0:10,10"), "--box '1:0:10,10'"),
+        (("-o", "out", "--box", "1:0:60,10,10,60"), "inside out"),
+        (("-o", "out", *TINY, "--box", "1:0:10,10,600,60"), "object 1"),
+        (("-o", "out", *TINY, "--box", "1:66:10,10,60,60"), "at most 65"),
+        (("-o", "out", *TINY, "--box", "1:9.5s:10,10,60,60"), "9.5 s"),
+        (("-o", "out", "--point", "1:0:10"), "--point '1:0:10'"),
+        (("-o", "out", *TINY, "--point", "1:0:10,10,0"), "label 1"),
+        (("-o", "out", *TINY, "--point", "1:0:200,10"), "0 to 127 across"),
+        (("-o", "out", "--mask", "1:0"), "--mask '1:0'"),
+        (("-o", "out", *TINY, "--mask", "1:0:missing.png"), "missing.png"),
+        (("-o", "out", "--prompts", "missing.json"), "missing.json"),
+        (("-o", "out", "--prompts", "broken.json"), "line 1 column 13"),
+        (("-o", "out", "--prompts", "broken.json", *BOX), "not both"),
+        (("-o", "out", *BOX, "--model", "sam2.1-teeny"), "did you mean sam2.1-tiny"),
+        (("-o", "out", *BOX, "--checkpoint", "missing.pt"), "--config"),
+        (("-o", "out", *BOX, "--config", "configs/sam2.1/sam2.1_hiera_t.yaml"), "--checkpoint"),
+        (("-o", "out", *BOX, *TINY[:2], "--image-size", "50"), "50"),
+        (("-o", "out", *BOX, *TINY[:4], "--device", "cuda:9"), "cuda:9"),
+        (("-o", "out", *BOX, "--dtype", "int8"), "--dtype"),
+        (("-o", "out", *BOX, "--chunk-frames", "many"), "--chunk-frames"),
+        (("-o", "out", *BOX, "--overlap", "240"), "overlap"),
+        (("-o", "out", *BOX, *TINY, "--stop", "99"), "66"),
+        (("-o", "out", *BOX, "--handoff", "hope"), "--handoff"),
+        (("-o", "out", *BOX, "--min-agreement", "2"), "min_agreement"),
+        (("-o", "/proc/out", *BOX, *TINY), "/proc/out"),
+        (("-o", "broken.json/out", *BOX, *TINY), "broken.json"),
+        (("-o", "s3://bucket/out", *BOX), "s3:// addresses are not supported yet"),
+        (("-o", "out", *BOX, "--fast"), "--fast"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_bad_options(
+    args: tuple[str, ...],
+    says: str,
+    clip: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Each mistake is one line on standard error that says which; there is no result."""
+    monkeypatch.chdir(tmp_path)
+    Path("broken.json").write_text('{"objects": oops}')
+
+    code = run(["track", str(clip), *args])
+
+    out, err = capfd.readouterr()
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert err.startswith("longtake: ")
+    assert says in err
+    assert not Path("out/manifest.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("missing.mp4", None),
+        ("empty.mp4", b""),
+        ("text.mp4", b"this is a diary and not a video\n" * 20),
+        ("list.mp4", b"ffconcat version 1.0\nfile '/etc/passwd'\n"),
+    ],
+)
+@pytest.mark.parametrize("command", ["track", "probe"])
+def test_bad_videos(command: str, name: str, content: bytes | None, tmp_path: Path) -> None:
+    """A video that is none: a real process ends with exit code 2 and one line that names it."""
+    video = tmp_path / name
+    if content is not None:
+        video.write_bytes(content)
+    args = [command, str(video)]
+    if command == "track":
+        args += ["-o", str(tmp_path / "out"), *BOX, *TINY]
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "flows.cli", *args], capture_output=True, text=True, check=False
+    )
+
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.count("\n") == 1
+    assert name in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_verbose_shows_the_traceback(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """With -v the traceback comes before the line."""
+    assert run(["track", str(tmp_path / "no.mp4"), "-o", str(tmp_path), *BOX, *TINY, "-v"]) == 2
+    err = capfd.readouterr().err
+    assert "Traceback (most recent call last)" in err
+    assert err.splitlines()[-1].startswith("longtake: ")
+
+
+@pytest.mark.parametrize("args", [[], ["models"], ["track", "--help"], ["probe", "{clip}"]])
+def test_start_is_quick(args: list[str], clip: Path) -> None:
+    """Help, the list of models and a probe wait for neither torch nor Prefect."""
+    args = [arg.format(clip=clip) for arg in args]
+    script = (
+        "import sys; from flows.cli import run; run(sys.argv[1:]); "
+        "sys.exit(str({'torch', 'prefect'} & set(sys.modules)) if "
+        "{'torch', 'prefect'} & set(sys.modules) else 0)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script, *args], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout
+
+
+def test_models_says_what_is_here(capsys: pytest.CaptureFixture[str]) -> None:
+    """The list tells the size of a download from a model that needs none."""
+    assert run(["models"]) == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert "156 MB" in lines["sam2.1-tiny"]
+    assert "(default)" in lines["sam2.1-tiny"]
+    assert " yes " in lines["random-tiny"]
+
+
+def test_probe_gives_a_record(clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """For programs a probe is one JSON record, for people some lines."""
+    from samcore.video import VideoInfo
+
+    assert run(["probe", str(clip), "--json"]) == 0
+    info = VideoInfo.model_validate_json(capsys.readouterr().out)
+    assert (info.num_frames, info.width, info.height) == (66, 128, 96)
+
+    assert run(["probe", str(clip)]) == 0
+    assert "128 x 96" in capsys.readouterr().out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """The version is the distribution's."""
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("longtake ")

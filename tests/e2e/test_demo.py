@@ -1,0 +1,48 @@
+"""The command as a newcomer runs it: no environment, no server, an empty home."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import psutil
+import pytest
+
+from samcore.video import open_video
+
+
+@pytest.mark.slow
+def test_demo_on_a_bare_machine(tmp_path: Path) -> None:
+    """The demo makes, tracks and shows its video, and leaves no process behind."""
+    home, out = tmp_path / "home", tmp_path / "demo"
+    home.mkdir()
+    environment = {"HOME": str(home), "PATH": os.environ["PATH"]}
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "flows.cli", "demo", "-o", str(out)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+    )
+
+    assert ended.returncode == 0, ended.stderr
+    assert "masks of 2 objects on 48 frames" in ended.stdout
+    assert "identical to the last bit" in ended.stdout
+    # Progress, and nothing of Prefect's.
+    progress = ("scene.mp4: frame", "scanning the video", "starting Prefect")
+    assert [line for line in ended.stderr.splitlines() if not line.startswith(progress)] == []
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["seams_identical"] is True
+    assert len(manifest["chunks"]) == 3
+    assert open_video(out / "overlay.mp4").info.num_frames == 48
+    assert cv2.imread(str(out / "still.png")).shape == (240, 320, 3)
+    servers = [
+        process.info["pid"]
+        for process in psutil.process_iter(["pid", "cmdline"])
+        if str(home) in " ".join(process.info["cmdline"] or ())
+    ]
+    assert not servers

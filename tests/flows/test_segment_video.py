@@ -1,0 +1,171 @@
+"""The flow as Prefect runs it."""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
+from prefect.client.schemas.objects import TaskRun
+from prefect.client.schemas.sorting import FlowRunSort
+
+from flows.segment_video import segment_video
+from samcore.errors import SeamError
+from samcore.masks.table import MaskReader
+from tasks.manifest import MASKS
+from tasks.request import SegmentRequest
+from tasks.resolve import resolve_request
+from tasks.settings import load_settings
+
+Ask = Callable[..., SegmentRequest]
+
+TWO_CHUNKS = {
+    "stop": 14,
+    "chunk_frames": 8,
+    "overlap": 2,
+    "prompts": {"objects": [{"id": 1, "prompts": [{"frame": 0, "box": [10, 10, 60, 60]}]}]},
+}
+
+
+def _last_run(api: str) -> tuple[str, list[TaskRun]]:
+    """Name of the last flow run, and its task runs."""
+    with get_client(sync_client=True) as client:
+        assert str(client.api_url).rstrip("/") == api.rstrip("/")
+        (run,) = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(name=FlowRunFilterName(like_="segment")),
+            sort=FlowRunSort.START_TIME_DESC,
+            limit=1,
+        )
+        tasks = client.read_task_runs(
+            flow_run_filter=FlowRunFilter(id={"any_": [run.id]}),  # type: ignore[arg-type]
+        )
+    return run.name, tasks
+
+
+def test_a_run_and_the_same_run_again(
+    prefect_api: str, prefect_database: str, ask: Ask, tmp_path: Path
+) -> None:
+    """The run's tasks say video and chunk; the same request again tracks nothing; and nothing of
+    the video or its masks is in Prefect's database."""
+    request = ask(**TWO_CHUNKS)
+    result = segment_video(request)
+    assert not result.was_there
+    assert result.seams_identical
+
+    name, tasks = _last_run(prefect_api)
+    assert name == "clip.mp4: segment"
+    assert sorted(task.name for task in tasks) == [
+        "clip.mp4: check seam before chunk 1",
+        "clip.mp4: encode prompts",
+        "clip.mp4: plan",
+        "clip.mp4: probe",
+        "clip.mp4: publish",
+        "clip.mp4: publish chunk 0",
+        "clip.mp4: publish chunk 1",
+        "clip.mp4: track chunk 0",
+        "clip.mp4: track chunk 1",
+    ]
+    assert {task.state_name for task in tasks} == {"Completed"}
+
+    manifest = Path(result.destination) / "manifest.json"
+    before = manifest.stat().st_mtime_ns
+    again = segment_video(request)
+    assert again.was_there
+    assert manifest.stat().st_mtime_ns == before
+    _, tasks = _last_run(prefect_api)
+    assert sorted(task.name for task in tasks) == ["clip.mp4: plan", "clip.mp4: probe"]
+
+    _check_database(prefect_database, Path(result.destination) / MASKS)
+
+
+def _check_database(database: str, masks: Path) -> None:
+    with MaskReader(masks) as reader:
+        counts = max((row.counts for row in reader.rows()), key=len)
+    assert len(counts) > 20
+    content = b"".join(path.read_bytes() for path in Path(database).parent.glob("*.db*"))
+    assert b"segment-video" in content
+    assert counts not in content
+    connection = sqlite3.connect(database)
+    try:
+        tables = [name for (name,) in connection.execute("select name from sqlite_master")]
+        assert "task_run_state" in tables
+        (largest,) = connection.execute("select max(length(data)) from task_run_state").fetchone()
+    finally:
+        connection.close()
+    # A reference to a result, not the result: a mask table is tens of thousands of bytes.
+    assert (largest or 0) < 2_000
+
+
+def test_progress_is_an_artifact(prefect_api: str, ask: Ask) -> None:
+    """A run ends with its progress at 100 in the UI."""
+    result = segment_video(ask(**TWO_CHUNKS))
+    with get_client(sync_client=True) as client:
+        artifacts = client.request(
+            "POST",
+            "/artifacts/filter",
+            json={"artifacts": {"key": {"any_": [f"longtake-{result.key}"]}}},
+        ).json()
+    assert {artifact["type"] for artifact in artifacts} == {"progress"}
+    assert max(artifact["data"] for artifact in artifacts) == 100
+    assert "frame 14 of 14" in artifacts[0]["description"]
+
+
+def test_finished_chunks_show_as_resumed(prefect_api: str, ask: Ask) -> None:
+    """A result without its manifest is none; it is published again from the finished chunks, whose
+    tasks say Resumed."""
+    result = segment_video(ask(**TWO_CHUNKS))
+    destination = Path(result.destination)
+    masks = (destination / MASKS).read_bytes()
+    (destination / "manifest.json").unlink()
+
+    again = segment_video(ask(**TWO_CHUNKS))
+
+    assert not again.was_there
+    assert (destination / MASKS).read_bytes() == masks
+    _, tasks = _last_run(prefect_api)
+    states = {task.name: task.state_name for task in tasks if "track" in task.name}
+    assert states == {"clip.mp4: track chunk 0": "Resumed", "clip.mp4: track chunk 1": "Resumed"}
+
+
+def test_disagreement_ends_the_run(prefect_api: str, ask: Ask) -> None:
+    """A seam below the bar fails the run once, without a retry and with nothing published."""
+    request = ask(**TWO_CHUNKS, handoff="mask", min_agreement=1.0, on_disagreement="fail")
+    with pytest.raises(SeamError):
+        segment_video(request)
+
+    assert not (request.destination_dir / "manifest.json").exists()
+    _, tasks = _last_run(prefect_api)
+    (failed,) = [task for task in tasks if task.state_name == "Failed"]
+    assert failed.name == "clip.mp4: check seam before chunk 1"
+    assert failed.run_count == 1
+
+
+def test_two_runs_of_one_request_take_turns(
+    prefect_api: str, ask: Ask, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A run waits, and says so, while another process works on the same request."""
+    request = ask(**TWO_CHUNKS)
+    folder = resolve_request(request, cache_dir=load_settings().cache_dir).folder
+    held = folder.lock()
+    held.__enter__()
+    release = threading.Timer(2.0, held.__exit__, (None, None, None))
+    started = time.monotonic()
+    release.start()
+
+    result = segment_video(request)
+
+    release.join()
+    assert time.monotonic() - started > 2.0
+    assert not result.was_there
+    assert any("waiting" in record.getMessage() for record in caplog.records)
+
+
+def test_form_describes_every_field() -> None:
+    """The UI's form is made of the flow's schema: each field of a request says what it is."""
+    schema = segment_video.parameters.model_dump()
+    fields = schema["definitions"]["SegmentRequest"]["properties"]
+    assert set(fields) == set(SegmentRequest.model_fields)
+    assert [name for name, field in fields.items() if not field.get("description")] == []

@@ -1,0 +1,117 @@
+"""What lies at the destination is a whole result or none."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from samcore.errors import InputError, SeamError
+from tasks.draw_overlay import draw_overlay
+from tasks.manifest import find_result, published_key
+from tasks.plan_chunks import plan_chunks
+from tasks.publish import publish
+from tasks.records import ResultRef, RunRef
+from tasks.request import SegmentRequest
+from tasks.run_folder import RunFolder
+from tasks.stitch_seam import stitch_seam
+
+Ask = Callable[..., SegmentRequest]
+Segment = Callable[[SegmentRequest], ResultRef]
+
+TINY = {
+    "stop": 12,
+    "chunk_frames": 7,
+    "overlap": 2,
+    "prompts": {"objects": [{"id": 1, "prompts": [{"frame": 0, "box": [10, 10, 60, 60]}]}]},
+}
+
+
+def test_manifest_lists_what_is_there(ask: Ask, segment: Segment) -> None:
+    """Every file is listed with its true size and digest, the overlay too once it is drawn."""
+    request = ask(**TINY)
+    result = segment(request)
+    run = plan_chunks.fn(request)
+    draw_overlay.fn(run)
+
+    folder = Path(result.destination)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    visible = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    assert {file["name"] for file in manifest["files"]} == visible - {"manifest.json"}
+    assert "overlay.mp4" in visible
+    for file in manifest["files"]:
+        content = (folder / file["name"]).read_bytes()
+        assert file["size"] == len(content)
+        assert file["sha256"] == hashlib.sha256(content).hexdigest()
+    assert manifest["frames"] == 12
+    assert [chunk["index"] for chunk in manifest["chunks"]] == [0, 1]
+    assert len(json.loads((folder / "seams.json").read_text())["seams"]) == 1
+    found = find_result(run, RunFolder.at(run).record())
+    assert found is not None
+    assert found.has_overlay
+
+
+def test_damaged_result_is_published_again(ask: Ask, segment: Segment) -> None:
+    """A result whose masks have changed is none; publishing again brings the same bytes back."""
+    request = ask(**TINY)
+    masks = Path(segment(request).destination) / "masks.parquet"
+    content = masks.read_bytes()
+    masks.write_bytes(content[:-4] + b"PAR?")
+
+    run = plan_chunks.fn(request)
+    assert find_result(run, RunFolder.at(run).record()) is None
+    publish.fn(run, request)
+
+    assert masks.read_bytes() == content
+    assert find_result(run, RunFolder.at(run).record()) is not None
+
+
+def test_another_result_is_not_replaced_unasked(ask: Ask, segment: Segment) -> None:
+    """Another request's result is refused with the way out, and replaced whole with `force`."""
+    first = segment(ask(**TINY))
+    draw_overlay.fn(plan_chunks.fn(ask(**TINY)))
+    other = {**TINY, "stop": 10}
+
+    with pytest.raises(InputError, match=r"another request.*-o.*--force"):
+        plan_chunks.fn(ask(**other))
+    second = segment(ask(**other, force=True))
+
+    assert published_key(Path(first.destination)) == second.key != first.key
+    # The first one's overlay does not show what is there now.
+    assert not (Path(first.destination) / "overlay.mp4").exists()
+
+
+def test_disagreement_fails_if_asked(
+    ask: Ask, track_chunks: Callable[..., RunRef], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Chunks that disagree are a warning, or an error that names the seam, as asked."""
+    loose = ask(**TINY, handoff="mask", min_agreement=1.0)
+    run = track_chunks(loose)  # a hand-off by masks never agrees to the last bit
+    assert any("disagree" in record.getMessage() for record in caplog.records)
+
+    strict = ask(**TINY, handoff="mask", min_agreement=1.0, on_disagreement="fail")
+    with pytest.raises(SeamError, match="chunks 0 and 1 disagree"):
+        stitch_seam.fn(run, strict, 1)
+
+
+def test_new_labels_need_no_tracking(ask: Ask, segment: Segment) -> None:
+    """Objects can be named anew: the masks are published again from the chunks, as they were."""
+    masks = Path(segment(ask(**TINY)).destination) / "masks.parquet"
+    before = masks.read_bytes()
+    run = plan_chunks.fn(ask(**TINY))
+    done = RunFolder.at(run).chunk_path(0) / "done.json"
+    tracked = done.stat().st_mtime_ns
+
+    named = {"objects": [{**TINY["prompts"]["objects"][0], "label": "dog"}]}
+    request = ask(**{**TINY, "prompts": named})
+    run = plan_chunks.fn(request)
+    assert find_result(run, RunFolder.at(run).record()) is None
+    segment(request)
+
+    found = find_result(run, RunFolder.at(run).record())
+    assert found is not None
+    assert masks.read_bytes() == before
+    assert done.stat().st_mtime_ns == tracked
+    manifest = json.loads((masks.parent / "manifest.json").read_text())
+    assert [item["label"] for item in manifest["request"]["objects"]] == ["dog"]

@@ -1,0 +1,144 @@
+"""What a run's folder promises: a chunk is whole or does not exist."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from samcore.masks.table import table_digest
+from tasks.plan_chunks import plan_chunks
+from tasks.publish import publish
+from tasks.records import RunRef
+from tasks.request import SegmentRequest
+from tasks.resolve import resolve_request
+from tasks.run_folder import RunFolder
+from tasks.settings import load_settings
+from tasks.track_chunk import track_chunk
+
+Ask = Callable[..., SegmentRequest]
+TrackChunks = Callable[..., RunRef]
+
+SMALL = {"stop": 32, "chunk_frames": 8, "overlap": 2}
+"""Five chunks: [0, 8) [6, 14) [12, 20) [18, 26) [24, 32), and all prompts of the clip."""
+
+
+@pytest.fixture
+def tracked(ask: Ask, track_chunks: TrackChunks) -> tuple[SegmentRequest, RunRef, RunFolder]:
+    """A run whose chunks are all tracked, and nothing published."""
+    request = ask(**SMALL)
+    run = track_chunks(request)
+    return request, run, RunFolder.at(run)
+
+
+def test_damage_is_tracked_again(
+    tracked: tuple[SegmentRequest, RunRef, RunFolder], track_chunks: TrackChunks
+) -> None:
+    """A chunk without its record, with a damaged table, or before a chunk that needs its lost
+    state does not exist; what is tracked again is what was there, and the rest is left alone."""
+    request, _, folder = tracked
+    last = len(folder.record().chunks) - 1
+    digests = [table_digest(folder.masks_path(index)) for index in range(last + 1)]
+    assert folder.plan_work(with_states=True) == []
+    assert [index for index in range(last) if folder.has_state(index)] == [last - 1]
+
+    # The state that the last chunk began from is kept: it alone is tracked again.
+    table = folder.masks_path(last)
+    table.write_bytes(table.read_bytes()[:-1] + b"?")
+    assert folder.chunk(last) is None
+    assert folder.plan_work(with_states=True) == [last]
+
+    # The first chunk needs no state, and nobody needs the one that it leaves.
+    (folder.chunk_path(0) / "done.json").unlink()
+    assert folder.plan_work(with_states=True) == [0, last]
+
+    # Chunk 1's state is gone, so the way to chunk 2 begins at the start.
+    (folder.chunk_path(2) / "done.json").unlink()
+    assert folder.plan_work(with_states=True) == [0, 1, 2, last]
+
+    untouched = (folder.chunk_path(3) / "done.json").stat().st_mtime_ns
+    track_chunks(request)
+    assert [table_digest(folder.masks_path(index)) for index in range(last + 1)] == digests
+    assert (folder.chunk_path(3) / "done.json").stat().st_mtime_ns == untouched
+
+
+def test_finished_chunks_are_resumed(
+    tracked: tuple[SegmentRequest, RunRef, RunFolder],
+) -> None:
+    """The task of a chunk that is done tracks nothing and ends as Resumed."""
+    _, run, folder = tracked
+    before = (folder.chunk_path(1) / "done.json").stat().st_mtime_ns
+
+    state = track_chunk.fn(run, 1)
+
+    assert state.name == "Resumed"
+    assert (folder.chunk_path(1) / "done.json").stat().st_mtime_ns == before
+
+
+def test_publishing_needs_every_chunk_and_then_frees_the_states(
+    tracked: tuple[SegmentRequest, RunRef, RunFolder],
+) -> None:
+    """Nothing is published while a chunk lacks; afterwards no state takes up the disk."""
+    request, run, folder = tracked
+    done = folder.chunk_path(2) / "done.json"
+    content = done.read_bytes()
+    done.unlink()
+    with pytest.raises(OSError, match=r"chunk 2 .* is not done"):
+        publish.fn(run, request)
+    assert not (Path(run.destination) / "manifest.json").exists()
+
+    done.write_bytes(content)
+    publish.fn(run, request)
+    assert not list(folder.path.rglob("*.safetensors"))
+    assert not list(Path(run.destination).rglob("*.tmp"))
+
+
+def test_half_written_files_are_swept(ask: Ask) -> None:
+    """What a killed process left half written goes, what is whole stays."""
+    folder = RunFolder.at(plan_chunks.fn(ask(**SMALL)))
+    half = folder.chunk_path(0) / ".masks.parquet.abc.tmp"
+    half.parent.mkdir(parents=True)
+    half.write_bytes(b"half")
+
+    folder.sweep()
+
+    assert not half.exists()
+    assert folder.record().stop == 32
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"chunk_frames": 9},
+        {"overlap": 3},
+        {"handoff": "mask"},
+        {"image_size": 64},
+        {"stop": 33},
+        {"settings": {"device": "cpu", "fill_hole_area": 8}},
+        {"settings": {"device": "cpu", "object_batch": 1}},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_key_follows_what_changes_the_work(ask: Ask, change: dict[str, object]) -> None:
+    """Whatever changes masks or chunks changes the key."""
+    cache = load_settings().cache_dir
+    before = resolve_request(ask(**SMALL), cache_dir=cache).record
+    assert resolve_request(ask(**{**SMALL, **change}), cache_dir=cache).record.key != before.key
+
+
+def test_key_ignores_places(ask: Ask, clip: Path, tmp_path: Path) -> None:
+    """Where the video lies, where results go and which of several GPUs is used is no part of it."""
+    cache = load_settings().cache_dir
+    record = resolve_request(ask(**SMALL), cache_dir=cache).record
+    copy = tmp_path / "other name.mp4"
+    copy.write_bytes(clip.read_bytes())
+    moved = ask(**SMALL, source=str(copy), destination=str(tmp_path / "else"), overlay=True)
+    assert resolve_request(moved, cache_dir=cache).record.key == record.key
+
+    keys = {
+        record.model_copy(
+            update={"settings": record.settings.model_copy(update={"device": device})}
+        ).key
+        for device in ("cuda:0", "cuda:3")
+    }
+    assert len(keys) == 1
+    assert record.key not in keys

@@ -1,0 +1,36 @@
+"""The environment is read in one place, and what a person has set stays."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tasks.settings import PREFECT_DEFAULTS, load_settings, set_defaults
+
+
+@pytest.mark.parametrize(
+    ("environment", "wanted"),
+    [
+        ({"LONGTAKE_CACHE": "/a/b"}, "/a/b"),
+        ({"LONGTAKE_CACHE": "", "XDG_CACHE_HOME": "/c"}, "/c/longtake"),
+        ({"LONGTAKE_CACHE": "", "XDG_CACHE_HOME": "relative", "HOME": "/h"}, "/h/.cache/longtake"),
+        ({"LONGTAKE_CACHE": "", "XDG_CACHE_HOME": "", "HOME": "/h"}, "/h/.cache/longtake"),
+    ],
+)
+def test_cache_folder(
+    environment: dict[str, str], wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cache is where the person says, else where the system has its caches."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert load_settings().cache_dir == Path(wanted)
+
+
+def test_own_settings_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prefect's defaults for a run without server do not replace what is set."""
+    name = next(iter(PREFECT_DEFAULTS))
+    monkeypatch.setenv(name, "7")
+    monkeypatch.delenv("DO_NOT_TRACK", raising=False)
+    set_defaults()
+    assert os.environ[name] == "7"
+    assert os.environ["DO_NOT_TRACK"] == "1"
