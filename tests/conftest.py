@@ -1,18 +1,37 @@
-"""What tests of tasks, flows and the command share: one small video and a request for it."""
+"""What holds for every test, and what tests of tasks, flows and the command share: one request."""
 
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
+import torch
 
 from samcore.scenes import Scene, box_of
 from samcore.video import VideoWriter
-from tasks.request import SegmentRequest
-from tasks.resolve import validate_request
+from tasks.request import SegmentRequest, validate_request
 
 NUM_FRAMES = 66
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`needs_cuda` skips on a laptop, and fails where FAIL_WITHOUT_CUDA=1 says a GPU must be."""
+    if torch.cuda.is_available() or os.environ.get("FAIL_WITHOUT_CUDA") == "1":
+        return
+    skip = pytest.mark.skip(reason="needs a CUDA GPU; there is none here")
+    for item in items:
+        if "needs_cuda" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def _random_state() -> Iterator[None]:
+    """No test sees the random numbers that another one drew."""
+    state = torch.random.get_rng_state()
+    yield
+    torch.random.set_rng_state(state)
 
 
 @pytest.fixture(scope="session")
@@ -75,8 +94,7 @@ def ask(clip: Path, prompts: dict[str, object], tmp_path: Path) -> Ask:
             "source": str(clip),
             "prompts": prompts,
             "destination": str(tmp_path / "out"),
-            "model": "random-tiny",
-            "image_size": 64,
+            "model": "nano",
             "settings": {"device": "cpu"},
             "chunk_frames": 20,
             "overlap": 5,

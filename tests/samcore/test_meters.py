@@ -1,5 +1,7 @@
 """Memory of the process, now and at its peak."""
 
+import contextlib
+import mmap
 import sys
 import time
 from pathlib import Path
@@ -13,11 +15,19 @@ MIB = 2**20
 SLACK = 12 * MIB
 
 
+@contextlib.contextmanager
+def held_memory(size):
+    """Hold `size` bytes, from the kernel: the allocator may have as much to spare."""
+    with mmap.mmap(-1, size) as block:
+        for page in range(0, size, mmap.PAGESIZE):
+            block[page] = 1
+        yield
+
+
 def use_memory(size):
-    """Hold `size` bytes for a moment; large blocks go back to the system when freed."""
-    block = bytearray(size)
-    block[::4096] = b"x" * len(block[::4096])
-    return len(block)
+    """Hold `size` bytes for a moment."""
+    with held_memory(size):
+        pass
 
 
 @pytest.fixture(params=["kernel peak", "sampled peak"])
@@ -34,11 +44,9 @@ def test_a_peak_that_is_over_is_still_seen(peak_source):
     """Memory that was used and given back counts in the peak, not in the present use."""
     with MemoryMeter(interval_s=0.002) as meter:
         before = meter.snapshot()
-        block = bytearray(150 * MIB)
-        block[::4096] = b"x" * len(block[::4096])
-        if peak_source == "sampled peak":
-            time.sleep(0.05)
-        del block
+        with held_memory(150 * MIB):
+            if peak_source == "sampled peak":
+                time.sleep(0.05)
         after = meter.snapshot()
 
     assert after.peak_rss_bytes >= before.rss_bytes + 150 * MIB - SLACK
@@ -85,10 +93,10 @@ def test_the_peak_stays_after_the_block():
     with MemoryMeter() as meter:
         pass
     at_end = meter.snapshot()
-    block = bytearray(b"x") * (100 * MIB)
-    later = meter.snapshot()
+    with held_memory(100 * MIB):
+        later = meter.snapshot()
 
-    assert later.rss_bytes > at_end.rss_bytes + len(block) - SLACK
+    assert later.rss_bytes > at_end.rss_bytes + 100 * MIB - SLACK
     assert later.peak_rss_bytes == at_end.peak_rss_bytes
 
 

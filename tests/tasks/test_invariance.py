@@ -36,7 +36,9 @@ def unchunked(
     return destination
 
 
-@pytest.mark.parametrize(("chunk_frames", "overlap"), [(c, o) for c in (7, 20, 64) for o in (0, 1, 5)])
+@pytest.mark.parametrize(
+    ("chunk_frames", "overlap"), [(c, o) for c in (7, 20, 64) for o in (0, 1, 5)]
+)
 def test_masks_do_not_depend_on_chunks(
     ask: Callable[..., SegmentRequest],
     segment: Segment,
