@@ -14,7 +14,6 @@ from rich.progress import (
     SpinnerColumn,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
 )
 
 from tasks.progress import Throttle, TrackProgress, clock, describe
@@ -31,6 +30,7 @@ class Terminal:
         self._may_print = Throttle(_LINE_INTERVAL_S, at_once=False)
         self._progress: Progress | None = None
         self._bar: TaskID | None = None
+        self._shown = ""
 
     def say(self, line: str) -> None:
         """Print a line; a bar that is shown stays below it."""
@@ -45,10 +45,9 @@ class Terminal:
         with Progress(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
-            BarColumn(),
+            BarColumn(bar_width=16),  # all of the line fits into 80 columns
             MofNCompleteColumn(),
             TextColumn("{task.fields[note]}", markup=False),
-            TimeElapsedColumn(),
             console=self._console,
             transient=True,
         ) as progress:
@@ -68,6 +67,13 @@ class Terminal:
         mega = None if total is None else round(total / 1e6)
         self._show("downloading the model", round(done / 1e6), mega, "MB")
 
+    def training(self, step: int, steps: int, note: str) -> None:
+        """A model is being trained: steps so far, and how many there will be."""
+        if self._progress is not None:
+            self._update("training", step, steps, note)
+        elif self._may_print() or step == steps:
+            self.say(f"training: step {step} of {steps}, {note}")
+
     def wait(self, what: str) -> None:
         """Something without a measure is going on."""
         self._show(what, 0, None, "")
@@ -78,13 +84,9 @@ class Terminal:
             if self._may_print() or progress.finished:
                 self.say(describe(progress))
             return
-        note = (
-            f"chunk {progress.chunk + 1}/{progress.num_chunks}  {progress.fps:.1f} frames/s  "
-            f"peak {_memory(progress)}"
-        )
-        if progress.eta_s is not None:
-            note += f"  {clock(progress.eta_s)} left"
-        self._update(f"tracking {progress.video}", progress.done, progress.total, note)
+        left = "" if progress.eta_s is None else f"  {clock(progress.eta_s)} left"
+        note = f"{progress.fps:.1f} fps{left}  peak {_memory(progress)}"
+        self._update("tracking", progress.done, progress.total, note)
 
     def _show(self, what: str, done: int, total: int | None, unit: str) -> None:
         if self._progress is not None:
@@ -96,9 +98,13 @@ class Terminal:
     def _update(self, what: str, done: int, total: int | None, note: str) -> None:
         if self._progress is None:
             return
-        if self._bar is None:
+        # One bar, of what is going on now; a new one, since rich keeps an old total.
+        if self._bar is None or self._shown != what:
+            if self._bar is not None:
+                self._progress.remove_task(self._bar)
             self._bar = self._progress.add_task(what, total=total, note=note)
-        self._progress.update(self._bar, description=what, completed=done, total=total, note=note)
+            self._shown = what
+        self._progress.update(self._bar, completed=done, total=total, note=note)
 
 
 def _memory(progress: TrackProgress) -> str:

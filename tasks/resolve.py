@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from samcore.chunks import plan_chunks
 from samcore.config import TrackSettings
 from samcore.errors import InputError
-from samcore.models.registry import DEFAULT_MODEL, ModelSpec, list_models, resolve_model
+from samcore.models.registry import ModelSpec, list_models, resolve_model
 from samcore.tracking.prompt_file import PromptFile, parse_prompts
 from samcore.tracking.prompt_resolve import prompts_digest, resolve_prompts
 from samcore.tracking.prompts import Prompt
@@ -115,9 +115,8 @@ def _read_prompts(request: SegmentRequest) -> tuple[PromptFile, Path]:
 
 
 def _needs_download(request: SegmentRequest, cache_dir: Path) -> bool:
-    name = request.model or DEFAULT_MODEL
-    known = {entry.name: entry for entry in list_models(cache_dir)}
-    return request.checkpoint is None and name in known and not known[name].available
+    here = {entry.name: entry.available for entry in list_models(cache_dir)}
+    return request.checkpoint is None and not here.get(request.model or "", True)
 
 
 def _resolve_model(

@@ -68,6 +68,10 @@ class KnownModel:
     licence: str = "Apache-2.0"
 
 
+NANO_DIR = Path(__file__).parent / "nano"
+"""The embedded model: weights, configuration, recipe and model card."""
+
+
 def _published(generation: str, size: str, num_bytes: int, sha256: str, about: str) -> KnownModel:
     # The package shortens the sizes in its configurations' names, but not in the checkpoints'.
     short = {"tiny": "t", "small": "s", "base-plus": "b+", "large": "l"}[size]
@@ -144,6 +148,13 @@ KNOWN_MODELS: tuple[KnownModel, ...] = (
         "SAM 2.0, 224 M parameters",
     ),
     KnownModel(
+        name="nano",
+        config=str(NANO_DIR / "config.yaml"),
+        weights=Embedded(NANO_DIR / "nano.safetensors"),
+        about="3 M parameters, in this package; for demos and tests, not for real footage",
+        image_size=128,
+    ),
+    KnownModel(
         name="random-tiny",
         config="configs/sam2.1/sam2.1_hiera_t.yaml",
         weights=Seeded(seed=0),
@@ -205,7 +216,8 @@ def resolve_model(
     """Turn a request into one exact model whose weights are on this machine.
 
     Args:
-        name: A known model; None with no checkpoint is `sam2.1-tiny`.
+        name: A known model; None with no checkpoint is `sam2.1-tiny`, if it is here: a model that
+            nobody named is not worth a download that nobody asked for.
         checkpoint: Weights to use in place of the named model's. Without a name it needs `config`.
         config: What `checkpoint` was made with: a name of the sam2 package's, or a file's path.
         image_size: Side of the model's input in pixels; None is the model's own.
@@ -223,6 +235,12 @@ def resolve_model(
     if checkpoint is not None:
         return _resolve_checkpoint(
             name, checkpoint, config=config, image_size=image_size, cache_dir=cache_dir
+        )
+    if name is None and not _entry(_known(DEFAULT_MODEL), cache_dir).available:
+        raise ModelError(
+            f"no model was named, and the default, {DEFAULT_MODEL}, is not on this machine: "
+            f"--model {DEFAULT_MODEL} downloads it (156 MB); --model nano needs no download, but "
+            "is for trying things out, not for real footage"
         )
     model = _known(name or DEFAULT_MODEL)
     size = _image_size(model.config, model.image_size, image_size)

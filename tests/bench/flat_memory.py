@@ -3,8 +3,8 @@
     python tests/bench/flat_memory.py                  # 200 and 2,000 frames
     python tests/bench/flat_memory.py --frames 200 20000 --objects 3
 
-Each length runs in a process of its own: decode, track (SAM 2.1 tiny with random weights at a small
-input size), write the masks. Prints both peaks and their ratio, and exits with 1 above --limit.
+Each length runs in a process of its own: decode, track (`nano`, or --model NAME), write
+the masks. Prints both peaks and their ratio, and exits with 1 above --limit.
 """
 
 import argparse
@@ -43,9 +43,9 @@ def make_video(path: Path, *, num_frames: int, num_objects: int) -> dict[int, li
     }
 
 
-def track(video_path: Path, boxes: dict[int, list[float]], image_size: int, out: Path) -> None:
+def track(video_path: Path, boxes: dict[int, list[float]], model_name: str, out: Path) -> None:
     """Track one video and print the process's peak memory as JSON."""
-    spec = resolve_model("random-tiny", image_size=image_size, cache_dir=out.parent)
+    spec = resolve_model(model_name, cache_dir=out.parent)
     model = load_model(spec, choose_compute("auto", "auto"))
     video = open_video(video_path)
     info = video.info
@@ -67,7 +67,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, nargs="+", default=[200, 2000])
     parser.add_argument("--objects", type=int, default=1)
-    parser.add_argument("--image-size", type=int, default=64)
+    parser.add_argument("--model", default="nano")
     parser.add_argument("--limit", type=float, default=1.05, help="largest ratio that passes")
     parser.add_argument(
         "--child", nargs=3, metavar=("VIDEO", "BOXES", "OUT"), help=argparse.SUPPRESS
@@ -76,14 +76,14 @@ def main() -> int:
     if args.child:
         video, boxes, out = args.child
         parsed = {int(obj_id): box for obj_id, box in json.loads(boxes).items()}
-        track(Path(video), parsed, args.image_size, Path(out))
+        track(Path(video), parsed, args.model, Path(out))
         return 0
     peaks = []
     with tempfile.TemporaryDirectory() as folder:
         for num_frames in args.frames:
             video = Path(folder, f"{num_frames}.mp4")
             boxes = make_video(video, num_frames=num_frames, num_objects=args.objects)
-            command = [sys.executable, __file__, "--image-size", str(args.image_size), "--child"]
+            command = [sys.executable, __file__, "--model", args.model, "--child"]
             command += [str(video), json.dumps(boxes), str(video.with_suffix(".parquet"))]
             printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
             peak = json.loads(printed.splitlines()[-1])

@@ -137,10 +137,30 @@ def test_a_published_model_is_fetched_once(small_published, tmp_path):
     assert seen[-1] == (small_published.weights.size, small_published.weights.size)
 
 
-def test_the_default_is_the_tiny_model(tmp_path):
-    """No name, no checkpoint, no download: the error says which file to put where."""
+def test_the_default_is_never_downloaded_nor_replaced_unasked(tmp_path):
+    """Without its checkpoint the error names both ways out; nothing is fetched."""
     with pytest.raises(ModelError) as caught:
-        resolve_model(None, cache_dir=tmp_path, download=False)
+        resolve_model(None, cache_dir=tmp_path, download=True)
+
+    assert "--model sam2.1-tiny downloads it" in str(caught.value)
+    assert "--model nano" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_default_is_the_tiny_model_where_it_is(tmp_path):
+    """No name and no checkpoint: the tiny model, once its file is there."""
+    default = next(entry for entry in list_models(tmp_path) if entry.name == "sam2.1-tiny")
+    with default.path.open("wb") as file:
+        file.truncate(default.model.weights.size)
+
+    with pytest.raises(ModelError, match=r"not the published file of sam2\.1-tiny"):
+        resolve_model(None, cache_dir=tmp_path)
+
+
+def test_a_checkpoint_that_cannot_be_had_says_where_to_put_it(tmp_path):
+    """A name without its file and no download: the error says which file to put where."""
+    with pytest.raises(ModelError) as caught:
+        resolve_model("sam2.1-tiny", cache_dir=tmp_path, download=False)
 
     assert "092824/sam2.1_hiera_tiny.pt" in str(caught.value)
     assert str(tmp_path / "sam2.1_hiera_tiny.pt") in str(caught.value)

@@ -1,0 +1,44 @@
+"""`longtake train-nano`: the recipe of the embedded model, from nothing to weights."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from flows.console import Terminal
+from samcore.models.registry import NANO_DIR
+from samcore.training import Progress, train
+from tasks.progress import clock
+
+
+def run_training(
+    folder: Path, config: Path | None, device: str, terminal: Terminal
+) -> Iterator[str]:
+    """Train, or go on training, and say what came out.
+
+    Args:
+        folder: For weights, checkpoint, log and curve; made if need be.
+        config: What to train on; None is the recipe of the shipped weights.
+        device: As for tracking.
+        terminal: Where progress shows.
+
+    Yields:
+        Lines for a person.
+
+    Raises:
+        SegmentationError: The configuration, the device or the folder cannot be used.
+    """
+
+    def show(progress: Progress) -> None:
+        left = progress.seconds / max(progress.step, 1) * (progress.steps - progress.step)
+        note = (
+            f"{progress.phase}: loss {progress.loss:.3f}, IoU {progress.iou:.3f}, "
+            f"about {clock(left)} left"
+        )
+        terminal.training(progress.step, progress.steps, note)
+
+    with terminal.live():
+        result = train(
+            config or NANO_DIR / "training.yaml", folder, device=device, on_progress=show
+        )
+    yield f"{result.step} of {result.steps} steps in {clock(result.seconds)}: {result.weights}"
+    yield f"the curve: {folder / 'curve.png'}"
+    yield f"to track with it: --checkpoint {result.weights} --config {NANO_DIR / 'config.yaml'}"

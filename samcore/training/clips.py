@@ -1,0 +1,164 @@
+"""Short clips with truth, painted on the fly: the batch of step k is a function of (seed, k)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from samcore.errors import InputError
+from samcore.scenes import Difficulty, Scene
+from samcore.training.config import Phase, TrainConfig
+
+VALIDATION_SEEDS = range(10_000, 20_000)
+"""Scenes that steer the training: seen as numbers, never trained on."""
+TEST_SEEDS = range(20_000, 30_000)
+"""Scenes for the final table alone."""
+_TRAINING_SEEDS = (1 << 20, 1 << 40)
+
+_VIDEO_FRAMES = 600
+"""Length of the scenes that clips are cut from."""
+_ASPECTS = ((1.0, 1.0), (1.0, 1.0), (1.0, 1.0), (1.0, 1.34), (1.0, 1.78), (1.34, 1.0))
+"""Height and width of a scene over the model's input; the model squeezes frames to a square."""
+_TRIES = 6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClipBatch:
+    """S clips of T frames with K objects each; R = S * K rows, the objects of one clip together."""
+
+    step: int
+    """The step that it is for."""
+    images_sthw3: Tensor
+    """S x T x H x W x 3, uint8, RGB, at the model's input size."""
+    masks_rthw: Tensor
+    """R x T x H x W, bool."""
+
+    def pin_memory(self) -> "ClipBatch":
+        """The batch in memory that a GPU can copy from while it computes (the loader asks)."""
+        return ClipBatch(self.step, self.images_sthw3.pin_memory(), self.masks_rthw.pin_memory())
+
+
+class ClipDataset(Dataset[ClipBatch]):
+    """Whole batches by step number."""
+
+    def __init__(self, config: TrainConfig, *, first_step: int) -> None:
+        self._config = config
+        self._first_step = first_step
+
+    def __len__(self) -> int:
+        return self._config.steps - self._first_step
+
+    def __getitem__(self, index: int) -> ClipBatch:
+        return make_batch(self._config, self._first_step + index)
+
+
+def clip_batches(config: TrainConfig, *, first_step: int, pin: bool) -> Iterator[ClipBatch]:
+    """The batches from a step on, painted ahead by worker processes."""
+    loader = DataLoader(
+        ClipDataset(config, first_step=first_step),
+        batch_size=None,
+        num_workers=config.workers,
+        prefetch_factor=4 if config.workers else None,
+        pin_memory=pin,
+        worker_init_fn=_quiet_worker,
+    )
+    return iter(loader)
+
+
+def _quiet_worker(_worker: int) -> None:
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+
+
+def make_batch(config: TrainConfig, step: int) -> ClipBatch:
+    """Paint the clips of one step."""
+    phase, _ = config.at(step)
+    rng = np.random.default_rng([config.seed, step])
+    clips = [_draw_clip(rng, phase) for _ in range(phase.scenes)]
+    return ClipBatch(
+        step=step,
+        images_sthw3=torch.from_numpy(np.stack([images for images, _ in clips])),
+        masks_rthw=torch.from_numpy(np.concatenate([masks for _, masks in clips])),
+    )
+
+
+def _draw_clip(
+    rng: np.random.Generator, phase: Phase
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Images T x H x W x 3 and masks K x T x H x W of one clip."""
+    side = phase.image_size
+    shares = np.array([phase.mix.easy, phase.mix.medium, phase.mix.hard])
+    names: tuple[Difficulty, ...] = ("easy", "medium", "hard")
+    height, width = np.array(_ASPECTS[int(rng.integers(len(_ASPECTS)))]) * side
+    scene = Scene(
+        int(rng.integers(*_TRAINING_SEEDS)),
+        difficulty=names[int(rng.choice(3, p=shares / shares.sum()))],
+        num_frames=_VIDEO_FRAMES,
+        height=int(height),
+        width=int(width),
+        num_objects=int(rng.integers(1, phase.objects + 2)),
+    )
+    frames_t, objects_k = _choose_frames(rng, phase, scene)
+    images, masks = [], []
+    for frame_idx in frames_t:
+        frame = scene.frame(int(frame_idx))
+        image, mask_nhw = frame.image_rgb_hwc_u8, frame.masks_nhw[objects_k]
+        if image.shape[:2] != (side, side):
+            image = np.asarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA))
+            mask_nhw = np.stack([_resize_mask(mask_hw, side) for mask_hw in mask_nhw])
+        images.append(image)
+        masks.append(mask_nhw)
+    return np.stack(images).astype(np.uint8), np.stack(masks, axis=1)
+
+
+def _resize_mask(mask_hw: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:
+    share_hw = cv2.resize(mask_hw.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
+    return np.asarray(share_hw >= 0.5)
+
+
+def _choose_frames(
+    rng: np.random.Generator, phase: Phase, scene: Scene
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Frames of the scene for a clip, and K of the objects that its first frame shows well."""
+    seek = phase.frames > 1 and rng.uniform() < phase.seek_absence
+    best: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+    least = 25.0 * (phase.image_size / 128) ** 2
+    for _ in range(_TRIES):
+        frames_t = _draw_times(rng, phase)
+        shown = np.flatnonzero(scene.masks_nhw(int(frames_t[0])).sum(axis=(1, 2)) >= least)
+        if not len(shown):
+            continue
+        if not seek:
+            best = frames_t, shown
+            break
+        seen_tn = np.array([scene.masks_nhw(int(t)).any(axis=(1, 2)) for t in frames_t[1:]])
+        vanishing = np.intersect1d(shown, np.flatnonzero((~seen_tn).any(axis=0)))
+        if len(vanishing):
+            best = frames_t, vanishing
+            break
+        best = frames_t, shown
+    if best is None:
+        # Nothing came into view in all these tries: the first frame that shows the first object.
+        try:
+            first = scene.first_visible(1)
+        except InputError:
+            first = 0
+        best = np.full(phase.frames, first), np.zeros(1, np.int64)
+    frames_t, candidates = best
+    order = rng.permutation(candidates)
+    return frames_t, np.resize(order, phase.objects)
+
+
+def _draw_times(rng: np.random.Generator, phase: Phase) -> NDArray[np.int64]:
+    """Ascending frame numbers of one clip."""
+    if rng.uniform() < phase.sparse:
+        gaps = rng.integers(1, 25, phase.frames - 1)
+    else:
+        gaps = np.full(phase.frames - 1, rng.integers(1, phase.max_stride + 1))
+    times = np.concatenate([[0], np.cumsum(gaps)]).astype(np.int64)
+    return np.asarray(times + rng.integers(0, _VIDEO_FRAMES - times[-1]))
