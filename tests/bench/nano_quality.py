@@ -20,7 +20,7 @@ PROMPTS: tuple[EvalPrompt, ...] = ("box", "point", "mask")
 
 
 def share(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+    return "-" if value is None else f"{value:.3f}"
 
 
 def main() -> int:

@@ -12,6 +12,8 @@ from sam2.build_sam import build_sam2_video_predictor
 
 from samcore.config import TrackSettings
 from samcore.device import choose_compute
+from samcore.models.loader import load_model
+from samcore.models.registry import resolve_model
 from samcore.models.sam2_adapter import Sam2Model, build_model
 from samcore.scenes import Scene
 from samcore.tracking.prompts import Prompt
@@ -51,12 +53,12 @@ def _heed_memory(net: torch.nn.Module) -> None:
                 parameter.mul_(10)
 
 
-def _build(config: str, image_size: int = IMAGE_SIZE) -> Sam2Model:
+def _build(config: str) -> Sam2Model:
     model = build_model(
         config,
         None,
         seed=0,
-        image_size=image_size,
+        image_size=IMAGE_SIZE,
         fingerprint=f"random:{config}",
         compute=choose_compute("cpu", "float32"),
     )
@@ -71,9 +73,10 @@ def tiny_model() -> Sam2Model:
 
 
 @pytest.fixture(scope="session")
-def smallest_model() -> Sam2Model:
-    """The same at 64 px, for what does not depend on the size."""
-    return _build(TINY, image_size=64)
+def smallest_model(tmp_path_factory: pytest.TempPathFactory) -> Sam2Model:
+    """The embedded model, for what does not depend on the size."""
+    spec = resolve_model("nano", cache_dir=tmp_path_factory.mktemp("cache"))
+    return load_model(spec, choose_compute("cpu", "float32"))
 
 
 @pytest.fixture(scope="session")

@@ -100,38 +100,24 @@ def test_masks_do_not_depend_on_the_chunks(
 
 CARRY_ON = """
 import sys
+from pathlib import Path
 import numpy as np
 import torch
-from samcore.device import choose_compute
-from samcore.models.sam2_adapter import build_model
-from samcore.tracking.state import TrackerState
-from samcore.tracking.tracker import VideoTracker
+from samcore import TrackerState, VideoTracker, choose_compute, load_model, resolve_model
 
 torch.set_num_threads(int(sys.argv[2]))
-model = build_model("configs/sam2.1/sam2.1_hiera_t.yaml", None, seed=0, image_size=64,
-                    fingerprint="random", compute=choose_compute("cpu", "float32"))
-tracker = VideoTracker.from_state(model, TrackerState.load(sys.argv[1] + "/state.safetensors"))
+spec = resolve_model("nano", cache_dir=Path(sys.argv[1]))
+model = load_model(spec, choose_compute("cpu", "float32"))
+tracker = VideoTracker.from_state(model, TrackerState.load(Path(sys.argv[1], "state.safetensors")))
 outputs = list(tracker.track(np.load(sys.argv[1] + "/frames.npy")))
 np.savez(sys.argv[1] + "/out.npz", masks=np.stack([o.masks_nhw for o in outputs]),
          scores=np.stack([o.object_scores_n for o in outputs]))
 """
 
 
-def test_a_fresh_process_carries_on_bit_for_bit(frames, tmp_path):
+def test_a_fresh_process_carries_on_bit_for_bit(smallest_model, frames, tmp_path):
     """A state saved here and loaded by another process goes on as if nothing had happened."""
-    # Built as the other process builds it.
-    from samcore.device import choose_compute
-    from samcore.models.sam2_adapter import build_model
-
-    model = build_model(
-        "configs/sam2.1/sam2.1_hiera_t.yaml",
-        None,
-        seed=0,
-        image_size=64,
-        fingerprint="random",
-        compute=choose_compute("cpu", "float32"),
-    )
-    tracker = start(model, frames, TrackSettings())
+    tracker = start(smallest_model, frames, TrackSettings())
     for _ in tracker.track(frames[:20]):
         pass
     tracker.state().save(tmp_path / "state.safetensors")
