@@ -11,8 +11,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from samcore.atomic import AtomicFile, storage_error
 from samcore.errors import SegmentationError
-from samcore.masks.atomic import AtomicFile, storage_error
 
 
 class FileRecord(BaseModel):

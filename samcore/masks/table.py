@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from samcore.atomic import AtomicFile, storage_error
 from samcore.errors import StorageError
-from samcore.masks.atomic import AtomicFile, storage_error
 from samcore.masks.rle import encode_masks
 from samcore.masks.row import SCHEMA, MaskRow
 from samcore.tracking.outputs import FrameMasks

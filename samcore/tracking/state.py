@@ -10,8 +10,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor
 
+from samcore.atomic import AtomicFile, storage_error
 from samcore.errors import StateError
-from samcore.masks.atomic import AtomicFile, storage_error
 from samcore.tracking.memory import FrameMemory
 
 FORMAT_VERSION: Literal[1] = 1

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from samcore.atomic import AtomicFile, storage_error
 from samcore.errors import StateError
-from samcore.masks.atomic import AtomicFile, storage_error
 
 CHECKPOINT_NAME = "checkpoint.pt"
 WEIGHTS_NAME = "nano.safetensors"

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from samcore.atomic import storage_error
 from samcore.device import Compute, choose_compute
 from samcore.errors import StateError
-from samcore.masks.atomic import storage_error
 from samcore.models.sam2_adapter import Sam2Model
 from samcore.models.sam2_network import build_network
 from samcore.training.checkpoint import (
