@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,16 +31,21 @@ def test_demo_on_a_bare_machine(tmp_path: Path) -> None:
     )
 
     assert ended.returncode == 0, ended.stderr
-    assert "masks of 2 objects on 48 frames" in ended.stdout
+    assert "masks of 2 objects on 96 frames" in ended.stdout
     assert "identical to the last bit" in ended.stdout
     # Progress, and nothing of Prefect's.
     progress = ("scene.mp4: frame", "scanning the video", "starting Prefect")
     assert [line for line in ended.stderr.splitlines() if not line.startswith(progress)] == []
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["seams_identical"] is True
-    assert len(manifest["chunks"]) == 3
-    assert open_video(out / "overlay.mp4").info.num_frames == 48
-    assert cv2.imread(str(out / "still.png")).shape == (240, 320, 3)
+    assert len(manifest["chunks"]) == 4
+    assert open_video(out / "overlay.mp4").info.num_frames == 96
+    assert cv2.imread(str(out / "frames.png")).shape == (480, 640, 3)
+    # Quality, printed and real: both shapes are followed, the one that leaves is found again.
+    js = [float(j) for j in re.findall(r"mean J ([\d.]+)", ended.stdout)]
+    assert len(js) == 2
+    assert min(js) > 0.75
+    assert re.search(r"absent on 28, and said so on 2\d", ended.stdout)
     servers = [
         process.info["pid"]
         for process in psutil.process_iter(["pid", "cmdline"])
