@@ -20,6 +20,8 @@ def _command(
     api: str, args: Sequence[str], *, max_file_bytes: int | None = None
 ) -> subprocess.Popen[str]:
     def limit() -> None:
+        # A shell's background jobs ignore Ctrl-C, and so would what they start.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         if max_file_bytes is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (max_file_bytes, max_file_bytes))
 
