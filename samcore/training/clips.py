@@ -125,38 +125,58 @@ def _choose_frames(
     rng: np.random.Generator, phase: Phase, scene: Scene
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Frames of the scene for a clip, and K of the objects that its first frame shows well."""
-    seek = phase.frames > 1 and rng.uniform() < phase.seek_absence
-    best: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+    draw = rng.uniform() if phase.frames > 1 else 1.0
+    wanted = 0
+    if draw < phase.seek_return:
+        wanted = 2
+    elif draw < phase.seek_return + phase.seek_absence:
+        wanted = 1
+    best: tuple[int, NDArray[np.int64], NDArray[np.int64]] | None = None
     least = 25.0 * (phase.image_size / 128) ** 2
     for _ in range(_TRIES):
-        frames_t = _draw_times(rng, phase)
-        shown = np.flatnonzero(scene.masks_nhw(int(frames_t[0])).sum(axis=(1, 2)) >= least)
+        frames_t = _draw_times(rng, phase, sparse=wanted == 2)
+        areas_n = scene.masks_nhw(int(frames_t[0])).sum(axis=(1, 2))
+        shown = np.flatnonzero(areas_n >= least)
         if not len(shown):
             continue
-        if not seek:
-            best = frames_t, shown
+        found, candidates = 0, shown
+        if wanted:
+            found, candidates = _most_eventful(scene, frames_t, shown)
+        if best is None or found > best[0]:
+            best = found, frames_t, candidates
+        if found >= wanted:
             break
-        seen_tn = np.array([scene.masks_nhw(int(t)).any(axis=(1, 2)) for t in frames_t[1:]])
-        vanishing = np.intersect1d(shown, np.flatnonzero((~seen_tn).any(axis=0)))
-        if len(vanishing):
-            best = frames_t, vanishing
-            break
-        best = frames_t, shown
     if best is None:
         # Nothing came into view in all these tries: the first frame that shows the first object.
         try:
             first = scene.first_visible(1)
         except InputError:
             first = 0
-        best = np.full(phase.frames, first), np.zeros(1, np.int64)
-    frames_t, candidates = best
+        best = 0, np.full(phase.frames, first), np.zeros(1, np.int64)
+    _, frames_t, candidates = best
     order = rng.permutation(candidates)
     return frames_t, np.resize(order, phase.objects)
 
 
-def _draw_times(rng: np.random.Generator, phase: Phase) -> NDArray[np.int64]:
-    """Ascending frame numbers of one clip."""
-    if rng.uniform() < phase.sparse:
+def _most_eventful(
+    scene: Scene, frames_t: NDArray[np.int64], shown: NDArray[np.int64]
+) -> tuple[int, NDArray[np.int64]]:
+    """Of the objects shown first: those that come back (2), else that vanish (1), else all (0)."""
+    seen_tn = np.array([scene.masks_nhw(int(t)).any(axis=(1, 2)) for t in frames_t])[:, shown]
+    gone_tn = np.logical_or.accumulate(~seen_tn, axis=0)
+    returning, vanishing = (gone_tn & seen_tn).any(axis=0), gone_tn[-1]
+    if returning.any():
+        return 2, shown[returning]
+    if vanishing.any():
+        return 1, shown[vanishing]
+    return 0, shown
+
+
+def _draw_times(
+    rng: np.random.Generator, phase: Phase, *, sparse: bool = False
+) -> NDArray[np.int64]:
+    """Ascending frame numbers of one clip, far apart for sure if `sparse`."""
+    if sparse or rng.uniform() < phase.sparse:
         gaps = rng.integers(1, 25, phase.frames - 1)
     else:
         gaps = np.full(phase.frames - 1, rng.integers(1, phase.max_stride + 1))

@@ -53,6 +53,8 @@ class Phase(_Strict):
     """Most video frames between two frames of an evenly stepped clip."""
     seek_absence: Share = 0.0
     """Share of clips chosen for an object that vanishes in them."""
+    seek_return: Share = 0.0
+    """Share of clips chosen for an object that vanishes in them and comes back."""
     given_memory: Ramp = (0.0, 0.0)
     """Share of memories that are made from the true mask in place of the predicted one."""
     given_presence: Ramp = (1.0, 0.0)
@@ -113,6 +115,8 @@ class TrainConfig(_Strict):
         for phase in self.phases:
             if not any(phase.prompts.values()):
                 raise ValueError(f"phase {phase.name}: all kinds of prompt have share 0")
+            if phase.seek_absence + phase.seek_return > 1:
+                raise ValueError(f"phase {phase.name}: seek_absence and seek_return exceed 1")
         return self
 
     @property

@@ -75,13 +75,18 @@ def mean_j(scene: Scene, masks: Masks, start: int = 0, obj_id: int | None = None
 
 
 @pytest.mark.parametrize(
-    ("difficulty", "num_objects", "least"),
-    [("easy", 1, 0.85), ("easy", 2, 0.7), ("medium", 2, 0.5)],
+    ("difficulty", "num_objects", "seeds", "least"),
+    # Where two objects swap, a whole scene is lost: with two, more scenes make a fair mean.
+    [
+        ("easy", 1, (1, 2, 3), 0.85),
+        ("easy", 2, (1, 2, 3, 4, 5), 0.7),
+        ("medium", 2, (1, 2, 3), 0.7),
+    ],
 )
-def test_masks_follow_the_objects(nano, difficulty, num_objects, least):
+def test_masks_follow_the_objects(nano, difficulty, num_objects, seeds, least):
     """Prompted once by a box, objects are followed for 120 frames."""
     scenes = [
-        make_scene(seed, difficulty, num_frames=120, num_objects=num_objects) for seed in (1, 2, 3)
+        make_scene(seed, difficulty, num_frames=120, num_objects=num_objects) for seed in seeds
     ]
 
     found = np.mean([mean_j(scene, track(nano, scene, box_prompts(scene))) for scene in scenes])

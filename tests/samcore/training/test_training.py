@@ -155,6 +155,27 @@ def test_batches_follow_from_the_step_alone(small_run):
     assert not torch.equal(make_batch(config, 3).images_sthw3, batch.images_sthw3)
 
 
+@pytest.mark.parametrize(("sought", "least"), [("seek_absence", 0.5), ("seek_return", 0.5)])
+def test_clips_show_what_is_sought(small_run, sought, least):
+    """Clips that are to show an absence, or a return after one, mostly do; others seldom do."""
+    config = load_config(small_run)
+    phase = config.phases[1].model_copy(
+        update={"frames": 8, "scenes": 4, "sparse": 1.0, "seek_absence": 0.0, "image_size": 64}
+    )
+
+    def share(phase):
+        held = []
+        for seed in range(6):
+            batch = make_batch(config.model_copy(update={"phases": (phase,), "seed": seed}), 0)
+            seen = batch.masks_rthw.any(dim=(2, 3)).numpy()
+            gone = np.logical_or.accumulate(~seen, axis=1)
+            back = (gone & seen).any(axis=1)
+            held.append((gone[:, -1] if sought == "seek_absence" else back).mean())
+        return float(np.mean(held))
+
+    assert share(phase.model_copy(update={sought: 1.0})) > max(least, 1.5 * share(phase))
+
+
 def test_the_shipped_recipe_is_valid_and_keeps_off_the_scenes_that_judge_it():
     """`training.yaml` loads, and no scene is both trained on and judged by."""
     config = load_config(NANO / "training.yaml")
