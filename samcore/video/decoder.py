@@ -11,7 +11,6 @@ import threading
 import time
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from types import TracebackType
 
 import ffmpeg
@@ -19,14 +18,10 @@ import imageio_ffmpeg
 
 from samcore.errors import VideoError
 from samcore.video.log import DecodeLog, FrameRecord
+from samcore.video.media import Media
 
 STALL_S = 60.0
 """Seconds without a frame after which a decoder is given up."""
-CONTAINERS = "mov,matroska,avi,mpegts"
-"""Demuxers that read the one file given to them. Playlists, concat scripts, image sequences and
-the like open other files by name, and are refused by ffmpeg itself before they open anything."""
-SOURCE_LIMITS = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
-"""Input options that keep a source from reaching beyond its own file."""
 
 _GLOBAL = ("-hide_banner", "-nostdin", "-nostats", "-loglevel", "repeat+level+info", "-copyts")
 _PIPE_BYTES = 1 << 20
@@ -91,25 +86,29 @@ def _ask_version(path: str) -> FfmpegProgram:
 
 def decode_command(
     program: FfmpegProgram,
-    path: Path,
+    media: Media,
     *,
     filters: str,
     one_thread: bool,
     seek_s: Fraction | None = None,
+    max_pixels: int | None = None,
 ) -> list[str]:
     """Build the command that writes raw pictures to stdout and a line per frame to stderr.
 
     Args:
         program: The ffmpeg to call.
-        path: The video file; any name, since it is given as a `file:` address.
+        media: What to read.
         filters: What follows `showinfo` in the filter chain.
         one_thread: Needed for a damaged file: how ffmpeg patches up what is missing depends on
             which of its threads comes first, so that several give other pixels every time.
         seek_s: Go to the keyframe at or before this absolute time stamp first, in seconds.
+        max_pixels: Larger pictures are refused before there is memory for one.
     """
-    before: dict[str, object] = dict(SOURCE_LIMITS)
+    before: dict[str, object] = dict(media.options)
     if one_thread:
         before["threads"] = 1
+    if max_pixels is not None:
+        before["max_pixels"] = max_pixels
     if seek_s is not None:
         # rounded up: a microsecond below the keyframe would give the one before it
         microseconds = -(-seek_s.numerator * 1_000_000 // seek_s.denominator)
@@ -117,7 +116,7 @@ def decode_command(
         before["noaccurate_seek"] = None
         before["ss"] = f"{microseconds}us"
     # no -map of cover pictures: V is a video stream that is none
-    stream = ffmpeg.input(f"file:{path.absolute()}", **before)["V:0"]
+    stream = ffmpeg.input(media.address, **before)["V:0"]
     no_drop = {"fps_mode" if program.has_fps_mode else "vsync": "passthrough"}
     output = ffmpeg.output(
         stream,

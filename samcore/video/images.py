@@ -1,6 +1,7 @@
 """A folder of JPEG or PNG images, one per frame."""
 
 import re
+import struct
 import threading
 import zlib
 from collections.abc import Callable, Generator
@@ -10,8 +11,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
 
 from samcore.errors import VideoError
+from samcore.limits import DEFAULT_LIMITS, Limits
 from samcore.video.frame import Frame
 from samcore.video.index import FrameIndex
 
@@ -71,8 +75,25 @@ def read_image(path: Path) -> tuple[NDArray[np.uint8], int]:
     return rgb, zlib.adler32(data)
 
 
+def _check_size(path: Path, limits: Limits) -> None:
+    """Hold the size that an image claims against the limit, before there is memory for it."""
+    for kind in (JpegImageFile, PngImageFile):
+        try:
+            with kind(path) as image:
+                size_wh = image.size
+        # Pillow has no root for the errors of damaged files; SyntaxError is among them.
+        except (OSError, ValueError, SyntaxError, EOFError, IndexError, struct.error):
+            continue
+        limits.check_size(*size_wh, name=str(path))
+        return
+    raise VideoError(f"{str(path)!r} is not an image that can be decoded: replace or remove it")
+
+
 def scan_images(
-    folder: Path, images: list[Path], on_progress: Callable[[int, int | None], None] | None
+    folder: Path,
+    images: list[Path],
+    on_progress: Callable[[int, int | None], None] | None,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> tuple[FrameIndex, int, int]:
     """Decode every image once.
 
@@ -80,6 +101,7 @@ def scan_images(
         The index, with the frame number as time stamp, and the width and height in pixels.
 
     Raises:
+        InputError: One is larger than the limit.
         VideoError: There are none, one cannot be decoded, or they differ in size.
     """
     if not images:
@@ -87,6 +109,7 @@ def scan_images(
     checksum_n = np.zeros(len(images), np.uint32)
     first_hw = (0, 0)
     for frame_idx, image in enumerate(images):
+        _check_size(image, limits)
         rgb_hwc_u8, checksum_n[frame_idx] = read_image(image)
         size_hw = (rgb_hwc_u8.shape[0], rgb_hwc_u8.shape[1])
         if frame_idx == 0:

@@ -68,7 +68,8 @@ class VideoInfo(BaseModel):
     """True if the frames are not evenly spaced in time."""
     size_bytes: int
     """Size of the file; of all images together for a folder."""
-    digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
-    """SHA-256 of the file; for a folder, of the images' names and contents."""
+    digest: str = Field(pattern=r"^(sha256|etag):[0-9a-f]{64}$")
+    """SHA-256 of the file; for a folder, of the images' names and contents. Of a file in a store
+    that does not know its SHA-256: `etag`, and a digest of what the store has in its place."""
     damaged: str | None
     """What ffmpeg complained of during the full decode; None if it had nothing to say."""

@@ -44,6 +44,21 @@ _COMPLAINT = re.compile(
     rf"({_CONTEXT})(?:\[(?:error|fatal|panic)\] (?!mmco: )|"
     r"\[(?:info|warning)\] (?=concealing \d|corrupt decoded frame))(.+)"
 )
+# What a connection's layers say is no damage of the video. Most of it is made good by connecting
+# again; these are the words of giving up. The longest wait is the last one before that.
+_NETWORK_CONTEXT = re.compile(r"\[(?:https?|tls|tcp|httpproxy) @ 0x")
+_NETWORK_TEXT = re.compile(
+    r"Will reconnect at |HTTP error \d|Stream ends prematurely|Failed to reconnect|TLS connection"
+)
+_GIVEN_UP = re.compile(
+    r"HTTP error 4(?!29)\d\d[^\n]*|Failed to reconnect|Will reconnect .* in 15 s"
+)
+_READ_FAILED = re.compile(
+    r"Input/output error|Connection (?:refused|reset|timed out)|Network is unreachable|"
+    r"Server returned (?:4|5)"
+)
+_ADDRESS = re.compile(r"https?://[^\s'\"]+?(?=:? |:?$|['\"])")
+_TOO_LARGE = re.compile(r"Picture size (\d+)x(\d+) exceeds specified max pixel count")
 # what the throw-away output says of time stamps is no damage of the input
 _OUTPUT_CONTEXT = re.compile(r"\[(?:out#|null|rawvideo|vost#)")
 
@@ -86,6 +101,10 @@ class DecodeLog:
         """How many error lines there were."""
         self.first_complaint = ""
         """The first error line; empty if there was none."""
+        self.broken = ""
+        """How a connection was lost for good, in ffmpeg's words; empty if none was."""
+        self.too_large_wh: tuple[int, int] | None = None
+        """Size of a picture that was refused for having more pixels than ffmpeg may take."""
         self._head: re.Match[str] | None = None
         self._stream = -1
         self._rotations: dict[int, float] = {}
@@ -133,11 +152,27 @@ class DecodeLog:
                 base_num, base_den, rate_num, rate_den = map(int, timing.groups())
                 self.time_base = Fraction(base_num, base_den) if base_den else None
                 self.frame_rate = Fraction(rate_num, rate_den) if rate_num and rate_den else None
+        if _NETWORK_CONTEXT.search(line):
+            self._take_network(line)
+            return
+        if too_large := _TOO_LARGE.search(line):
+            self.too_large_wh = (int(too_large[1]), int(too_large[2]))
         complaint = _COMPLAINT.match(line)
         if complaint and not _OUTPUT_CONTEXT.search(complaint[1]):
             self._complain(complaint[2].strip())
 
+    def _take_network(self, text: str) -> None:
+        if given_up := _GIVEN_UP.search(text):
+            self.broken = self.broken or given_up[0]
+
     def _complain(self, text: str) -> None:
+        if _NETWORK_TEXT.search(text):
+            self._take_network(text)
+            return
+        # an address may be signed, and what is said here is shown
+        text = _ADDRESS.sub("the source", text)
+        if failed := _READ_FAILED.search(text):
+            self.broken = self.broken or failed[0]
         self.complaints += 1
         self.first_complaint = self.first_complaint or text
 

@@ -9,13 +9,12 @@ from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 
-from samcore.errors import VideoError
+from samcore.errors import InputError, SegmentationError, TransientStorageError, VideoError
+from samcore.limits import DEFAULT_LIMITS, Limits
 from samcore.video.decoder import (
-    SOURCE_LIMITS,
     DecodeProcess,
     FfmpegProgram,
     Stalled,
@@ -23,6 +22,7 @@ from samcore.video.decoder import (
 )
 from samcore.video.index import FrameIndex
 from samcore.video.log import DecodeLog
+from samcore.video.media import Media, VideoFile
 
 logger = logging.getLogger(__name__)
 
@@ -58,19 +58,18 @@ class Scan:
     """Seconds per unit of a time stamp."""
 
 
-def read_claims(path: Path, *, timeout_s: float) -> HeaderClaims:
+def read_claims(media: Media, *, timeout_s: float) -> HeaderClaims:
     """Ask ffprobe what the header claims; nothing is known if there is no ffprobe."""
     nothing = HeaderClaims(None, None)
     ffprobe = shutil.which("ffprobe")
     if ffprobe is None:
         return nothing
-    limits = [part for key, value in SOURCE_LIMITS.items() for part in (f"-{key}", value)]
-    command = [ffprobe, "-v", "error", *limits, "-select_streams", "V:0"]
+    command = [ffprobe, "-v", "error", "-select_streams", "V:0"]
     command += ["-show_entries", "stream=nb_frames:format=duration", "-of", "json"]
     try:
         # ffmpeg.probe() would leave a hanging ffprobe behind; this kills it
         answer = subprocess.run(
-            [*command, f"file:{path.absolute()}"],
+            [*command, *media.arguments()],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=timeout_s,
@@ -78,7 +77,8 @@ def read_claims(path: Path, *, timeout_s: float) -> HeaderClaims:
         )
         said = json.loads(answer.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
-        logger.debug("ffprobe said nothing of %s: %s", path, error)
+        # not the error itself: it holds the command, and so an address that may be signed
+        logger.debug("ffprobe said nothing of the header: %s", type(error).__name__)
         return nothing
     stream = (said.get("streams") or [{}])[0]
     num_frames: int | None = None
@@ -92,28 +92,32 @@ def read_claims(path: Path, *, timeout_s: float) -> HeaderClaims:
 
 def scan_video(
     program: FfmpegProgram,
-    path: Path,
+    file: VideoFile,
     *,
     total: int | None,
     stall_s: float,
     on_progress: Callable[[int, int | None], None] | None,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> Scan:
     """Decode every frame once and write down its time stamp and checksum.
 
     Args:
         program: The ffmpeg to decode with.
-        path: The video file.
+        file: The video.
         total: Frames expected, handed to `on_progress` as it is.
         stall_s: Seconds without a frame after which it is given up.
         on_progress: Called with the frames so far and `total`. A damaged file is begun again.
+        limits: How large and how many frames may be.
 
     Raises:
+        InputError: They are larger or more than that.
         VideoError: It is no video, has no frame that can be decoded, or hangs the decoder.
+        TransientStorageError: The connection to it broke off.
     """
-    scan = _decode_all(program, path, total, stall_s, on_progress, one_thread=False)
+    scan = _decode_all(program, file, total, stall_s, on_progress, limits, one_thread=False)
     if scan is None:
-        logger.debug("%s is damaged: decoding it with one thread", path)
-        scan = _decode_all(program, path, total, stall_s, on_progress, one_thread=True)
+        logger.debug("%s is damaged: decoding it with one thread", file.name)
+        scan = _decode_all(program, file, total, stall_s, on_progress, limits, one_thread=True)
     if scan is None:
         raise RuntimeError("a decode with one thread gives a scan or an error")
     return scan
@@ -121,18 +125,27 @@ def scan_video(
 
 def _decode_all(
     program: FfmpegProgram,
-    path: Path,
+    file: VideoFile,
     total: int | None,
     stall_s: float,
     on_progress: Callable[[int, int | None], None] | None,
+    limits: Limits,
     *,
     one_thread: bool,
 ) -> Scan | None:
     """Decode to the end; None if damage shows while several threads decode."""
     pts, key, checksum = array("q"), bytearray(), array("I")
     size_wh = (0, 0)
-    command = decode_command(program, path, filters=_ALMOST_NOTHING, one_thread=one_thread)
-    with DecodeProcess(command, stall_s=stall_s) as process:
+    with contextlib.ExitStack() as stack:
+        media = stack.enter_context(file.media())
+        command = decode_command(
+            program,
+            media,
+            filters=_ALMOST_NOTHING,
+            one_thread=one_thread,
+            max_pixels=limits.max_pixels,
+        )
+        process = stack.enter_context(DecodeProcess(command, stall_s=stall_s))
         log = process.log
         try:
             while (record := process.next_record()) is not None:
@@ -140,18 +153,27 @@ def _decode_all(
                     return None
                 if not pts:
                     size_wh = (record.width, record.height)
+                    limits.check_size(*size_wh, name=file.name)
                 pts.append(record.pts)
                 key.append(record.key)
                 checksum.append(record.checksum)
+                # here, not at the end: a few bytes can hold frames for ever
+                limits.check_frames(len(pts), name=file.name, more=True)
                 if on_progress is not None:
                     on_progress(len(pts), total)
         except Stalled as error:
+            if media.is_remote:
+                said = f"nothing came for {stall_s:g} s"
+                raise connection_lost(file, len(pts), said) from error
             raise VideoError(
-                f"the decoder gave nothing for {stall_s:g} s at frame {len(pts)} of {str(path)!r} "
+                f"the decoder gave nothing for {stall_s:g} s at frame {len(pts)} of {file.name!r} "
                 "and was ended: the file may be damaged there, or its disk does not answer"
             ) from error
+    if log.broken:
+        # what was decoded may be the first half only, and look like a whole video
+        raise connection_lost(file, len(pts), log.broken)
     if not pts or log.time_base is None:
-        raise VideoError(_why_no_frames(path, log))
+        raise _no_frames(file.name, log, limits)
     if log.complaints and not one_thread:
         return None
     index = FrameIndex(
@@ -162,8 +184,38 @@ def _decode_all(
     return Scan(index, log, *size_wh, log.time_base)
 
 
-def _why_no_frames(path: Path, log: DecodeLog) -> str:
-    name = repr(str(path))
+def connection_lost(file: VideoFile, frame_idx: int, said: str) -> SegmentationError:
+    """Give the error of a connection that was lost while this frame was to be decoded.
+
+    Raises:
+        SegmentationError: The store itself says better why.
+    """
+    if file.changed():
+        return VideoError(content_changed(file.name, frame_idx))
+    return TransientStorageError(
+        f"the connection to {file.name} broke off at frame {frame_idx} ({said}); run again"
+    )
+
+
+def content_changed(name: str, frame_idx: int) -> str:
+    """Say that a video is not the one any more that it was."""
+    return (
+        f"{name!r} changed while it was read, seen at frame {frame_idx}: leave the file "
+        "alone while it is tracked, then run again"
+    )
+
+
+def _no_frames(source: str, log: DecodeLog, limits: Limits) -> SegmentationError:
+    if log.too_large_wh is not None:
+        try:
+            limits.check_size(*log.too_large_wh, name=source)
+        except InputError as error:
+            return error
+    return VideoError(_why_no_frames(source, log))
+
+
+def _why_no_frames(source: str, log: DecodeLog) -> str:
+    name = repr(source)
     said = log.first_complaint or "ffmpeg gave no reason"
     if "not on whitelist" in said:
         return f"{name} is a playlist, a script or of a kind that is not read: {_WANTED}"

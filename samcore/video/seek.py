@@ -1,16 +1,15 @@
 """Frame-exact decoding of any stretch of a video file."""
 
+import contextlib
 import logging
-import os
 import threading
 from collections.abc import Generator, Iterator
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from samcore.errors import VideoError
+from samcore.errors import SegmentationError, VideoError
 from samcore.video.decoder import (
     DecodeProcess,
     FfmpegProgram,
@@ -21,6 +20,8 @@ from samcore.video.decoder import (
 from samcore.video.frame import Frame
 from samcore.video.index import NO_PTS, FrameIndex
 from samcore.video.info import VideoInfo
+from samcore.video.media import Media, VideoFile
+from samcore.video.scan import connection_lost, content_changed
 
 logger = logging.getLogger(__name__)
 
@@ -42,33 +43,41 @@ class VideoFrames:
     def __init__(
         self,
         program: FfmpegProgram,
-        path: Path,
+        file: VideoFile,
         info: VideoInfo,
         index: FrameIndex,
         *,
         shown_pts_n: NDArray[np.int64],
     ) -> None:
         self._program = program
-        self._path = path
+        self._file = file
         self._info = info
         self._index = index
         self._shown_pts_n = shown_pts_n
-        self._opened_as = _version_of(path)
 
     def frames(
         self, start: int, stop: int, *, stopping: threading.Event, stall_s: float
     ) -> Generator[Frame, None, None]:
         """Give frames [start, stop); ends early when `stopping` is set.
 
+        Where a connection is lost although ffmpeg connected again as often as it does (a signed
+        address has expired, say), decoding goes on over a new one, if the last one gave a frame.
+
         Raises:
             VideoError: The decoder hangs, or no longer gives what the scan found.
+            TransientStorageError: The connection is lost before it gives a frame.
         """
         wanted = start
-        for point in self._index.seek_points(start):
-            if wanted == stop:
-                return
-            command = self._command(wanted, seek_pts=point)
-            with DecodeProcess(command, stall_s=stall_s, stopping=stopping) as process:
+        points = iter(self._index.seek_points(start))
+        while wanted < stop:
+            point = next(points)
+            began_at = wanted
+            with contextlib.ExitStack() as stack:
+                media = stack.enter_context(self._file.media())
+                command = self._command(media, wanted, seek_pts=point)
+                process = stack.enter_context(
+                    DecodeProcess(command, stall_s=stall_s, stopping=stopping)
+                )
                 try:
                     for frame in self._matching(process, wanted, stop):
                         yield frame
@@ -76,24 +85,27 @@ class VideoFrames:
                 except Stopped:
                     return
                 except Stalled as error:
-                    raise VideoError(
-                        f"the decoder gave nothing for {stall_s:g} s at frame {wanted} of "
-                        f"{str(self._path)!r} and was ended: the file may be damaged there, or "
-                        "its disk does not answer"
-                    ) from error
-                said = process.log.complaint
+                    raise self._stalled(media, wanted, stall_s) from error
+                log = process.log
             if wanted == stop:
                 return
-            if point is None:
-                raise VideoError(self._why_other(wanted, said))
-            logger.debug(
-                "frame %d of %s is not the scanned one after a seek to pts %d: starting earlier",
-                wanted,
-                self._path,
-                point,
-            )
+            if log.broken:
+                if wanted == began_at:
+                    raise connection_lost(self._file, wanted, log.broken)
+                logger.debug("%s: connecting again at frame %d", self._file.name, wanted)
+                points = iter(self._index.seek_points(wanted))
+            elif point is None:
+                raise VideoError(self._why_other(wanted, log.complaint))
+            else:
+                logger.debug(
+                    "frame %d of %s is not the scanned one after a seek to pts %d: starting "
+                    "earlier",
+                    wanted,
+                    self._file.name,
+                    point,
+                )
 
-    def _command(self, wanted: int, *, seek_pts: int | None) -> list[str]:
+    def _command(self, media: Media, wanted: int, *, seek_pts: int | None) -> list[str]:
         info = self._info
         # the size of a stream may change on its way; the picture's must not
         filters = f"scale={info.width}:{info.height},format=rgb24"
@@ -103,10 +115,19 @@ class VideoFrames:
         seek_s: Fraction | None = None if seek_pts is None else seek_pts * info.time_base
         return decode_command(
             self._program,
-            self._path,
+            media,
             filters=filters,
             one_thread=info.damaged is not None,
             seek_s=seek_s,
+        )
+
+    def _stalled(self, media: Media, frame_idx: int, stall_s: float) -> SegmentationError:
+        if media.is_remote:
+            return connection_lost(self._file, frame_idx, f"nothing came for {stall_s:g} s")
+        return VideoError(
+            f"the decoder gave nothing for {stall_s:g} s at frame {frame_idx} of "
+            f"{self._file.name!r} and was ended: the file may be damaged there, or its disk does "
+            "not answer"
         )
 
     def _matching(self, process: DecodeProcess, wanted: int, stop: int) -> Iterator[Frame]:
@@ -126,12 +147,9 @@ class VideoFrames:
                 yield Frame(frame_idx, int(self._shown_pts_n[frame_idx]), image_rgb_hwc_u8)
 
     def _why_other(self, frame_idx: int, said: str | None) -> str:
-        name = repr(str(self._path))
-        if _version_of(self._path) != self._opened_as:
-            return (
-                f"{name} changed while it was read, seen at frame {frame_idx}: leave the file "
-                "alone while it is tracked, then run again"
-            )
+        name = repr(self._file.name)
+        if self._file.changed():
+            return content_changed(self._file.name, frame_idx)
         because = f" (ffmpeg said: {said})" if said else ""
         return (
             f"frame {frame_idx} of {name} decodes to another picture than the first time{because}: "
@@ -157,11 +175,3 @@ def shown_pts(index: FrameIndex, *, frame_ticks: int) -> NDArray[np.int64]:
         filled[frame_idx] = filled[frame_idx - 1] + frame_ticks if frame_idx else 0
     ordered: NDArray[np.int64] = np.maximum.accumulate(filled)
     return ordered
-
-
-def _version_of(path: Path) -> tuple[int, int, int] | None:
-    try:
-        stat = os.stat(path)
-    except OSError:
-        return None
-    return stat.st_ino, stat.st_size, stat.st_mtime_ns

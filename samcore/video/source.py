@@ -1,9 +1,10 @@
 """The door to videos: open one, know its frames, read any of them."""
 
+import contextlib
 import functools
 import math
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samcore.errors import InputError, VideoError
+from samcore.limits import DEFAULT_LIMITS, Limits
 from samcore.video.decoder import STALL_S, find_ffmpeg
 from samcore.video.digest import source_digest
 from samcore.video.frame import Frame, FrameProducer
 from samcore.video.images import IMAGE_RATE, ImageFrames, image_codec, list_images, scan_images
 from samcore.video.index import FrameIndex, load_index, save_index
 from samcore.video.info import VideoInfo
+from samcore.video.media import LocalFile, Media, VideoFile
 from samcore.video.rate import find_rate
 from samcore.video.reader import FrameReader
 from samcore.video.scan import HeaderClaims, Scan, read_claims, scan_video
@@ -45,6 +48,7 @@ class VideoSource:
         *,
         shown_pts_n: NDArray[np.int64],
         stall_s: float = STALL_S,
+        file: VideoFile | None = None,
     ) -> None:
         """Use `open_video` instead."""
         self.info = info
@@ -54,6 +58,7 @@ class VideoSource:
         self._producer = producer
         self._shown_pts_n = shown_pts_n
         self._stall_s = stall_s
+        self._file = file
 
     def __repr__(self) -> str:
         info = self.info
@@ -136,6 +141,21 @@ class VideoSource:
         with self.read(frame_idx, frame_idx + 1, prefetch=1) as reader:
             return next(reader)
 
+    @contextlib.contextmanager
+    def media(self) -> Iterator[Media | None]:
+        """Give what ffmpeg can read the whole file from, sound included; None for a folder.
+
+        Valid within the block.
+
+        Raises:
+            StorageError: The store of the file does not give it.
+        """
+        if self._file is None:
+            yield None
+            return
+        with self._file.media() as media:
+            yield media
+
     def _check(self, frame_idx: int) -> None:
         if not 0 <= frame_idx < self.info.num_frames:
             raise InputError(
@@ -150,57 +170,70 @@ def _produce(
 
 
 def open_video(
-    source: str | Path,
+    source: str | Path | VideoFile,
     *,
     index_path: Path | None = None,
     on_progress: Progress | None = None,
     stall_s: float = STALL_S,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> VideoSource:
     """Open a video file or a folder of images, and find out about every frame of it.
 
     The first time that is one full decode, at several times the speed of playing.
 
     Args:
-        source: An mp4, mov, mkv, webm, avi or ts file, or a folder of JPEG or PNG images.
+        source: An mp4, mov, mkv, webm, avi or ts file, or a folder of JPEG or PNG images; or a
+            `VideoFile` that lies elsewhere.
         index_path: Where to keep what was found. If it is there and of a file with this content
             and this version of ffmpeg, it is read and nothing is decoded.
         on_progress: Called during the scan with the frames so far and how many the header claims.
         stall_s: Seconds without a frame after which a decoder is ended.
+        limits: How large a video may be.
 
     Raises:
+        InputError: It is larger.
         VideoError: Missing, unreadable, empty, not a video, no frame that can be decoded, images
             of different sizes, or the decoder hangs.
-        StorageError: The index cannot be written.
+        StorageError: The index cannot be written, or the store of a `VideoFile` does not give it.
     """
-    path = Path(source)
-    if path.is_dir():
-        return _open_images(str(source), path, index_path, on_progress)
-    size_bytes = _check_file(str(source), path)
-    digest = source_digest(path)
+    if isinstance(source, str | Path):
+        path = Path(source)
+        if path.is_dir():
+            return _open_images(str(source), path, index_path, on_progress, limits)
+        size_bytes = _check_file(str(source), path)
+        limits.check_video_bytes(size_bytes, name=str(source))  # before all of it is read
+        digest = source_digest(path)
+        file: VideoFile = LocalFile(str(source), path, size_bytes=size_bytes, digest=digest)
+    else:
+        file = source
+        limits.check_video_bytes(file.size_bytes, name=file.name)
     program = find_ffmpeg()
     known = None
     if index_path is not None:
         known = load_index(
-            index_path, size_bytes=size_bytes, digest=digest, decoder=program.version
+            index_path, size_bytes=file.size_bytes, digest=file.digest, decoder=program.version
         )
     if known is None:
-        claims = read_claims(path, timeout_s=stall_s)
+        with file.media() as media:
+            claims = read_claims(media, timeout_s=stall_s)
         scan = scan_video(
             program,
-            path,
+            file,
             total=claims.num_frames,
             stall_s=stall_s,
             on_progress=on_progress,
+            limits=limits,
         )
         index = scan.index
-        info = _video_info(str(source), scan, claims, size_bytes=size_bytes, digest=digest)
+        info = _video_info(file, scan, claims)
         if index_path is not None:
             save_index(index_path, info, index, decoder=program.version)
     else:
-        info, index = known[0].model_copy(update={"source": str(source)}), known[1]
+        info, index = known[0].model_copy(update={"source": file.name}), known[1]
+        _check_info(info, limits)
     shown_pts_n = shown_pts(index, frame_ticks=_frame_ticks(info.avg_rate, info.time_base))
-    producer = VideoFrames(program, path, info, index, shown_pts_n=shown_pts_n)
-    return VideoSource(info, index, producer, shown_pts_n=shown_pts_n, stall_s=stall_s)
+    producer = VideoFrames(program, file, info, index, shown_pts_n=shown_pts_n)
+    return VideoSource(info, index, producer, shown_pts_n=shown_pts_n, stall_s=stall_s, file=file)
 
 
 def _check_file(source: str, path: Path) -> int:
@@ -226,16 +259,14 @@ def _frame_ticks(rate: Fraction, time_base: Fraction) -> int:
     return max(1, round(1 / (rate * time_base)))
 
 
-def _video_info(
-    source: str, scan: Scan, claims: HeaderClaims, *, size_bytes: int, digest: str
-) -> VideoInfo:
+def _video_info(file: VideoFile, scan: Scan, claims: HeaderClaims) -> VideoInfo:
     index, log = scan.index, scan.log
     rate = find_rate(index, scan.time_base, claimed=log.frame_rate)
     ticks = _frame_ticks(rate.avg_rate, scan.time_base)
     shown = shown_pts(index, frame_ticks=ticks)
     first, last = int(shown[0]), int(shown[-1])
     return VideoInfo(
-        source=source,
+        source=file.name,
         kind="video",
         width=scan.width,
         height=scan.height,
@@ -250,20 +281,32 @@ def _video_info(
         header_duration_s=log.duration_s if claims.duration_s is None else claims.duration_s,
         rotation_deg=log.rotation_deg,
         variable_rate=rate.variable,
-        size_bytes=size_bytes,
-        digest=digest,
+        size_bytes=file.size_bytes,
+        digest=file.digest,
         damaged=log.complaint,
     )
 
 
+def _check_info(info: VideoInfo, limits: Limits) -> None:
+    """Hold what an earlier scan found against limits that may be other ones now."""
+    limits.check_frames(info.num_frames, name=info.source)
+    limits.check_size(info.width, info.height, name=info.source)
+
+
 def _open_images(
-    source: str, folder: Path, index_path: Path | None, on_progress: Progress | None
+    source: str,
+    folder: Path,
+    index_path: Path | None,
+    on_progress: Progress | None,
+    limits: Limits,
 ) -> VideoSource:
     try:
         images = list_images(folder)
         size_bytes = sum(image.stat().st_size for image in images)
     except OSError as error:
         raise VideoError(f"cannot read the folder {source!r}: {error.strerror}") from error
+    limits.check_frames(len(images), name=source)
+    limits.check_video_bytes(size_bytes, name=source)
     digest = source_digest(folder)
     known = None
     if index_path is not None:
@@ -271,7 +314,7 @@ def _open_images(
             index_path, size_bytes=size_bytes, digest=digest, decoder=_IMAGES_DECODER
         )
     if known is None:
-        index, width, height = scan_images(folder, images, on_progress)
+        index, width, height = scan_images(folder, images, on_progress, limits)
         info = VideoInfo(
             source=source,
             kind="images",
@@ -296,4 +339,5 @@ def _open_images(
             save_index(index_path, info, index, decoder=_IMAGES_DECODER)
     else:
         info, index = known[0].model_copy(update={"source": source}), known[1]
+        _check_info(info, limits)
     return VideoSource(info, index, ImageFrames(images, index), shown_pts_n=index.pts_n)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import threading
@@ -11,26 +12,46 @@ from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 
-import ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 
 from samcore.errors import InputError, StorageError, VideoError
 from samcore.video.decoder import find_ffmpeg
+from samcore.video.encode import (
+    BROWSER,
+    Codec,
+    Sound,
+    encode_command,
+    ivf_frame_header,
+    ivf_header,
+    to_even,
+)
 
+_WRITE_TIMEOUT_S = 120.0
+"""An encoder that takes not one byte for so long hangs. A frame of 8K takes seconds."""
 _CLOSE_TIMEOUT_S = 600.0
 _MAX_SAID = 5
 _DISK_FULL = ("No space left on device", "Disk quota exceeded", "File too large")
 
 
 class VideoWriter:
-    """Writes frames to an mp4 that plays in any browser: H.264, 4:2:0, index in front.
+    """Writes frames to a video file; by default an mp4 that plays in any browser.
 
     A context manager. The file appears at `path` when the block is left without an exception, and
     only then; an exception leaves nothing behind.
     """
 
-    def __init__(self, path: str | Path, *, width: int, height: int, rate: Fraction) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        width: int,
+        height: int,
+        rate: Fraction,
+        time_base: Fraction | None = None,
+        codec: Codec = BROWSER,
+        sound: Sound | None = None,
+    ) -> None:
         """Start the encoder.
 
         Args:
@@ -38,6 +59,10 @@ class VideoWriter:
             width: Pixels across. An odd one gets its last column twice: H.264 wants even sizes.
             height: Pixels down. An odd one gets its last row twice.
             rate: Frames per second.
+            time_base: Seconds per unit of the time stamps that `write` is to be given; None for
+                frames that follow each other at `rate`.
+            codec: The kind of video.
+            sound: To go with it.
 
         Raises:
             InputError: The size or the rate is not above 0.
@@ -52,8 +77,12 @@ class VideoWriter:
         """Where the file will be."""
         self.num_frames = 0
         """Frames written so far."""
-        self._shape_hwc = (height, width, 3)
-        self._to_even = ((0, height % 2), (0, width % 2), (0, 0))
+        self._codec = codec
+        self._shape = codec.shape(height, width)
+        self._time_base = time_base
+        self._last_pts = -1
+        odd_h, odd_w = (height % 2, width % 2) if codec.needs_even_size else (0, 0)
+        size_wh = (width + odd_w, height + odd_h)
         program = find_ffmpeg()
         folder = self.path.absolute().parent
         self._temporary = folder / f".{self.path.name}.{uuid.uuid4().hex}.part"
@@ -65,8 +94,14 @@ class VideoWriter:
             ) from error
         try:
             self._process = subprocess.Popen(
-                _encode_command(
-                    program.path, self._temporary, width + width % 2, height + height % 2, rate
+                encode_command(
+                    program,
+                    self._temporary,
+                    codec,
+                    size_wh=size_wh,
+                    rate=rate,
+                    time_base=time_base,
+                    sound=sound,
                 ),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
@@ -80,6 +115,10 @@ class VideoWriter:
         self._said: deque[str] = deque(maxlen=_MAX_SAID)
         self._listener = threading.Thread(target=self._listen, name="video-writer", daemon=True)
         self._listener.start()
+        if self._process.stdin is not None:
+            # a blocked write could not be ended when the encoder hangs
+            os.set_blocking(self._process.stdin.fileno(), False)
+        self._before = b"" if time_base is None else ivf_header(codec, size_wh, time_base)
         self._closed = False
 
     def __enter__(self) -> "VideoWriter":
@@ -96,28 +135,43 @@ class VideoWriter:
         else:
             self.abort()
 
-    def write(self, image_rgb_hwc_u8: NDArray[np.uint8]) -> None:
-        """Add a frame, H x W x 3.
+    def write(self, image: NDArray[np.generic], *, pts: int | None = None) -> None:
+        """Add a frame, H x W x 3, or H x W for a video of numbers.
+
+        Args:
+            image: The picture.
+            pts: When it is shown, in units of the `time_base`: 0 or later, after the one before.
 
         Raises:
-            InputError: The picture has another size or type than the video.
+            InputError: The picture has another size or type than the video, or its time stamp is
+                missing or out of order.
             StorageError: The disk is full.
             VideoError: The encoder failed.
         """
         if self._closed:
             raise RuntimeError("this writer is closed: make a new one")
-        if image_rgb_hwc_u8.shape != self._shape_hwc or image_rgb_hwc_u8.dtype != np.uint8:
+        if image.shape != self._shape or image.dtype != self._codec.dtype:
             raise InputError(
-                f"wanted a uint8 picture of shape {self._shape_hwc}, got {image_rgb_hwc_u8.dtype} "
-                f"of shape {image_rgb_hwc_u8.shape}"
+                f"wanted a {np.dtype(self._codec.dtype)} picture of shape {self._shape}, got "
+                f"{image.dtype} of shape {image.shape}"
+            )
+        is_timed = self._time_base is not None
+        if (pts is not None) != is_timed or (pts is not None and pts <= self._last_pts):
+            raise InputError(
+                f"frame {self.num_frames}: got the time stamp {pts} after {self._last_pts}, in a "
+                f"video with the time base {self._time_base}"
             )
         if self._process.stdin is None:
             raise RuntimeError("the encoder has no input")
-        # a copy of the edge, since a black one would tint the pixels beside it
-        even = np.pad(image_rgb_hwc_u8, self._to_even, mode="edge")
+        data = (to_even(image) if self._codec.needs_even_size else image).tobytes()
+        if pts is not None:
+            self._last_pts = pts
+            self._before += ivf_frame_header(len(data), pts)
         try:
-            self._process.stdin.write(np.ascontiguousarray(even).data)
-        except OSError as error:  # a broken pipe: the encoder has ended and said why
+            self._feed(self._process.stdin.fileno(), self._before)
+            self._feed(self._process.stdin.fileno(), data)
+            self._before = b""
+        except BrokenPipeError as error:  # the encoder has ended and said why
             raise self._failure() from error
         self.num_frames += 1
 
@@ -169,6 +223,27 @@ class VideoWriter:
         with contextlib.suppress(FileNotFoundError):
             self._temporary.unlink()
 
+    def _feed(self, pipe: int, data: bytes) -> None:
+        """Give the encoder all of `data`, as fast as it takes it.
+
+        Raises:
+            BrokenPipeError: The encoder has ended.
+            VideoError: The encoder hangs.
+        """
+        left = memoryview(data)
+        ready = select.poll()
+        ready.register(pipe, select.POLLOUT)
+        while left:
+            if ready.poll(_WRITE_TIMEOUT_S * 1000):
+                left = left[os.write(pipe, left) :]
+            else:
+                self._process.kill()
+                raise VideoError(
+                    f"the encoder of {str(self.path)!r} hangs: it has taken nothing for "
+                    f"{_WRITE_TIMEOUT_S:g} s at frame {self.num_frames}; run again, and if it "
+                    "hangs again, try another ffmpeg or a faster disk"
+                )
+
     def _listen(self) -> None:
         if self._process.stderr is not None:
             for line in self._process.stderr:
@@ -187,33 +262,3 @@ class VideoWriter:
                 f"no room to write the video {str(self.path)!r}: free some space, then run again"
             )
         return VideoError(f"the encoder of {str(self.path)!r} failed: {said}")
-
-
-def _encode_command(program: str, path: Path, width: int, height: int, rate: Fraction) -> list[str]:
-    frames = ffmpeg.input(
-        "pipe:0",
-        format="rawvideo",
-        pix_fmt="rgb24",
-        video_size=(width, height),
-        framerate=f"{rate.numerator}/{rate.denominator}",
-    )
-    # colours are converted to, and marked as, the ones that players assume
-    filters = "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p"
-    output = ffmpeg.output(
-        frames,
-        f"file:{path}",
-        format="mp4",
-        vf=filters,
-        vcodec="libx264",
-        preset="veryfast",
-        crf=20,
-        colorspace="bt709",
-        color_primaries="bt709",
-        color_trc="bt709",
-        color_range="tv",
-        movflags="+faststart",
-    )
-    command: list[str] = ffmpeg.compile(
-        output.overwrite_output(), cmd=[program, "-hide_banner", "-nostats", "-loglevel", "error"]
-    )
-    return command

@@ -5,6 +5,7 @@ import os
 import resource
 import shutil
 import subprocess
+import time
 from fractions import Fraction
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 
 from samcore.errors import InputError, StorageError, VideoError
 from samcore.video import VideoWriter, open_video
+from samcore.video import writer as writer_module
 
 RATE = Fraction(30000, 1001)
 
@@ -131,6 +133,29 @@ def test_an_encoder_that_dies_is_an_error(tmp_path):
     with pytest.raises(VideoError, match="failed"), writer:
         _write_all(writer, _pictures(400, 60, 80))
 
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 20), (2, 0)], ids=["write", "close"])
+def test_an_encoder_that_hangs_is_an_error(tmp_path, monkeypatch, before, after):
+    """An encoder that takes no frames, or does not end, is killed after its time and told; no
+    file is left."""
+    monkeypatch.setattr(writer_module, "_WRITE_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(writer_module, "_CLOSE_TIMEOUT_S", 0.5)
+    writer = VideoWriter(tmp_path / "out.mp4", width=320, height=240, rate=RATE)
+    (encoder,) = psutil.Process().children()
+
+    def pictures():
+        yield from _pictures(before, 240, 320)
+        encoder.suspend()
+        yield from _pictures(after, 240, 320)
+
+    started = time.monotonic()
+    with pytest.raises(VideoError, match=r"hangs|did not end"), writer:
+        _write_all(writer, pictures())
+
+    assert time.monotonic() - started < 10
+    assert not encoder.is_running()
     assert os.listdir(tmp_path) == []
 
 
