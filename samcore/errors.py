@@ -29,5 +29,24 @@ class StorageError(SegmentationError, OSError):
     """A file that cannot be written or read back: no permission, disk full, damaged."""
 
 
+class TransientStorageError(StorageError):
+    """A store that did not answer, was too busy, or broke off: the same call may work later."""
+
+
+class StorageConflictError(StorageError):
+    """What is stored is not what this call expected to find: another writer was there first."""
+
+
+class MissingObjectError(StorageError, FileNotFoundError):
+    """There is no such object in the store."""
+
+
 class SeamError(SegmentationError, ArithmeticError):
     """Two chunks disagree about the frames that they share."""
+
+
+class OutOfMemory(SegmentationError, MemoryError):
+    """What was asked does not fit into memory, however little is done at once.
+
+    It may fit when others have let go of theirs, so a task tries it again a few times.
+    """

@@ -4,11 +4,17 @@ import contextlib
 import os
 import sys
 import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 import psutil
+
+_T = TypeVar("_T")
 
 _STATUS = Path("/proc/self/status")
 _CLEAR_REFS = Path("/proc/self/clear_refs")
@@ -28,6 +34,8 @@ class MemoryReading:
     """Memory of tensors on all CUDA devices now; None while no CUDA device is in use."""
     peak_vram_bytes: int | None
     """The most of it (summed over devices, each at its own peak); None like `vram_bytes`."""
+    reserved_vram_bytes: int | None = None
+    """What torch holds of all CUDA devices now, its caches included; None like `vram_bytes`."""
 
 
 class MemoryMeter:
@@ -97,13 +105,16 @@ class MemoryMeter:
             peak_rss_bytes=self._peak_rss,
             vram_bytes=None if vram is None else sum(now for now, _ in vram),
             peak_vram_bytes=None if vram is None else sum(self._peak_vram.values()),
+            reserved_vram_bytes=_reserved_vram(),
         )
 
     def _sample(self) -> None:
         while not self._stop.wait(self._interval_s):
-            rss = self._process.memory_info().rss
-            with _running_lock:
-                self._peak_rss = max(self._peak_rss, rss)
+            # Even to look takes a little memory; where there is none, the next look counts.
+            with contextlib.suppress(MemoryError):
+                rss = self._process.memory_info().rss
+                with _running_lock:
+                    self._peak_rss = max(self._peak_rss, rss)
 
     def _take_peaks(self) -> None:
         """Fold in the process's own peaks. Only with `_running_lock` held."""
@@ -114,6 +125,42 @@ class MemoryMeter:
             self._peak_rss = max(self._peak_rss, kernel)
         for device, (_, peak) in enumerate(_vram() or ()):
             self._peak_vram[device] = max(self._peak_vram.get(device, 0), peak)
+
+
+class StageClock:
+    """Adds up where the time goes, by the name of a stage.
+
+    It is the time that the caller waits. A GPU works while its caller goes on, so there the time
+    of one stage shows in the next one that needs its result.
+    """
+
+    def __init__(self) -> None:
+        self._seconds: defaultdict[str, float] = defaultdict(float)
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds by stage, in the order in which the stages were first met."""
+        return dict(self._seconds)
+
+    @contextlib.contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        """Add the time that the block takes, also one that fails."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._seconds[stage] += time.perf_counter() - started
+
+    def waiting(self, stage: str, items: Iterable[_T]) -> Iterator[_T]:
+        """The same items; the time that they are waited for is added."""
+        iterator = iter(items)
+        while True:
+            with self(stage):
+                try:
+                    item = next(iterator)
+                except StopIteration:
+                    return
+            yield item
 
 
 _running: set[MemoryMeter] = set()
@@ -149,6 +196,13 @@ def _vram() -> list[tuple[int, int]] | None:
         (torch.cuda.memory_allocated(device), torch.cuda.max_memory_allocated(device))
         for device in range(torch.cuda.device_count())
     ]
+
+
+def _reserved_vram() -> int | None:
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return None
+    return sum(int(torch.cuda.memory_reserved(d)) for d in range(torch.cuda.device_count()))
 
 
 def _reset_vram_peak() -> None:

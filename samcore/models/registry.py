@@ -256,6 +256,22 @@ def resolve_model(
     return _spec(model.name, model.config, size, checkpoint=path, digest=digest)
 
 
+def resized_model(spec: ModelSpec, image_size: int) -> ModelSpec:
+    """The same weights with another input size.
+
+    The fingerprint follows from that of `spec`: it is another one than that of the same model
+    asked for with this size in the first place.
+
+    Raises:
+        InputError: The architecture does not take this size.
+    """
+    if image_size == spec.image_size:
+        return spec
+    check_image_size(spec.config, image_size)
+    digest = hashlib.sha256(f"{spec.fingerprint} at {image_size}".encode()).hexdigest()
+    return spec.model_copy(update={"image_size": image_size, "fingerprint": f"sha256:{digest}"})
+
+
 def _resolve_checkpoint(
     name: str | None,
     checkpoint: Path,

@@ -10,11 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import ErrorDetails
 
 from samcore.errors import InputError
+from samcore.limits import DEFAULT_LIMITS, Limits
 
-MAX_FILE_BYTES = 16 * 1024 * 1024
-"""Largest prompts file; masks are files of their own."""
-MAX_OBJECTS = 10_000
-"""Most objects in one request."""
 MAX_OBJECT_ID = 2**31 - 1
 """Largest object id; the least is 0."""
 MAX_LABEL_CHARS = 200
@@ -28,7 +25,7 @@ _STRICT = ConfigDict(
 _Point = Annotated[tuple[float, float, Annotated[int, Field(ge=0, le=1)]], Field(strict=False)]
 
 _WANTED = {
-    "objects": f"a list of 1 to {MAX_OBJECTS} objects",
+    "objects": "a list of at least one object",
     "id": f"a whole number from 0 to {MAX_OBJECT_ID}",
     "label": f"a line of at most {MAX_LABEL_CHARS} characters",
     "prompts": "a list of at least one prompt",
@@ -105,9 +102,7 @@ class PromptFile(BaseModel):
 
     model_config = _STRICT
 
-    objects: Annotated[
-        tuple[ObjectPrompts, ...], Field(strict=False, min_length=1, max_length=MAX_OBJECTS)
-    ]
+    objects: Annotated[tuple[ObjectPrompts, ...], Field(strict=False, min_length=1)]
     """Each object once."""
 
     @model_validator(mode="after")
@@ -128,19 +123,29 @@ class PromptFile(BaseModel):
         return {item.id: item.label for item in self.objects if item.label}
 
 
-def parse_prompts(source: Path | str | Mapping[str, Any]) -> PromptFile:
+def parse_prompts(
+    source: Path | str | Mapping[str, Any], *, limits: Limits = DEFAULT_LIMITS
+) -> PromptFile:
     """Check prompts from a JSON file, from JSON text, or from what JSON text stands for.
 
     Frames, boxes and masks are not held against a video yet; `resolve_prompts` does that.
 
+    Args:
+        source: The file, the text or its meaning.
+        limits: How large a file is read, and how many objects are taken.
+
     Raises:
         InputError: One line that names the object, the field and the limit.
     """
+    raw: object = source
     if isinstance(source, Path):
-        return _validate(_parse_json(_read_text(source), f"prompts file {source}"))
-    if isinstance(source, str):
-        return _validate(_parse_json(source, "prompts"))
-    return _validate(source)
+        raw = _parse_json(_read_text(source, limits), f"prompts file {source}")
+    elif isinstance(source, str):
+        limits.check_prompts_bytes(len(source.encode(errors="replace")), name="the prompts' JSON")
+        raw = _parse_json(source, "prompts")
+    spec = _validate(raw)
+    limits.check_objects(len(spec.objects))
+    return spec
 
 
 def error_line(error: ValidationError, raw: object) -> str:
@@ -224,17 +229,13 @@ def _validate(raw: object) -> PromptFile:
         raise InputError(error_line(error, raw)) from error
 
 
-def _read_text(path: Path) -> str:
+def _read_text(path: Path, limits: Limits) -> str:
     try:
         if not path.is_file():
             raise InputError(f"there is no prompts file {path}")
         with path.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
-        if len(content) > MAX_FILE_BYTES:
-            raise InputError(
-                f"prompts file {path} is larger than {MAX_FILE_BYTES >> 20} MiB; give fewer "
-                "prompts, and masks as files of their own"
-            )
+            content = file.read(limits.max_prompts_bytes + 1)
+        limits.check_prompts_bytes(len(content), name=f"prompts file {path}", more=True)
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"prompts file {path} is not UTF-8 text, at byte {error.start}") from error
@@ -243,9 +244,6 @@ def _read_text(path: Path) -> str:
 
 
 def _parse_json(text: str, name: str) -> object:
-    if len(text) > MAX_FILE_BYTES:
-        raise InputError(f"{name}: more than {MAX_FILE_BYTES >> 20} MiB of JSON")
-
     def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         members = dict(pairs)
         if len(members) < len(pairs):

@@ -8,10 +8,12 @@ from typing import Any, NoReturn
 from pydantic import ValidationError
 
 from samcore.errors import InputError
+from samcore.tracking.automatic import AutomaticPrompts
 from samcore.tracking.prompt_file import PromptEntry, PromptFile, error_line, parse_prompts, shown
 
 _OPTION = re.compile(r"(?P<id>\d+):(?P<when>[^:]*):(?P<what>.+)", re.ASCII | re.DOTALL)
 _FRAME = re.compile(r"\d+", re.ASCII)
+_AUTOMATIC = re.compile(r"(?P<count>\d{1,9})(:(?P<frame>\d{1,18}))?", re.ASCII)
 _TIME = re.compile(r"(?P<seconds>\d+(\.\d*)?|\.\d+)s", re.ASCII)
 _FORMS = {
     "box": "ID:FRAME:x1,y1,x2,y2, such as 1:0:412,180,640,520",
@@ -62,6 +64,24 @@ def parse_mask_option(text: str) -> PromptOption:
     """
     obj_id, when, what = _split("mask", text)
     return _option("mask", text, obj_id, {**when, "mask": what})
+
+
+def parse_automatic_option(text: str) -> AutomaticPrompts:
+    """Read `N` or `N:FRAME`.
+
+    Raises:
+        InputError: One line that quotes the option and shows the wanted form.
+    """
+    match = _AUTOMATIC.fullmatch(text)
+    try:
+        if match is None:
+            raise ValueError
+        frame = None if match["frame"] is None else int(match["frame"])
+        return AutomaticPrompts(max_objects=int(match["count"]), frame=frame)
+    except ValueError as error:
+        raise InputError(
+            f"--automatic {shown(text)}; wanted N or N:FRAME, N from 1 to 1000, such as 10 or 5:300"
+        ) from error
 
 
 def merge_options(

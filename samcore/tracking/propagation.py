@@ -28,7 +28,13 @@ class ObjectOutput:
 
 
 def encode_prompt(
-    model: Sam2Model, features: ImageFeatures, prompt: Prompt, *, height: int, width: int
+    model: Sam2Model,
+    features: ImageFeatures,
+    prompt: Prompt,
+    *,
+    height: int,
+    width: int,
+    bank_device: torch.device,
 ) -> tuple[FrameMemory, ObjectOutput]:
     """Turn a prompt into a conditioning frame's memory and masks. No other frame is looked at.
 
@@ -42,8 +48,8 @@ def encode_prompt(
             decoded = _decode_clicks(model, features, prompt, (height, width), prior)
     else:
         decoded = _decode_clicks(model, features, prompt, (height, width), None)
-    maskmem = model.encode_memory(features, decoded, is_cond=True)
-    return _split(decoded, maskmem, 0, prompt.frame_idx)
+    maskmem = model.encode_memory(features, decoded, is_cond=True).to(bank_device)
+    return _split(decoded, maskmem, decoded.obj_ptr_bc.to(bank_device), 0, prompt.frame_idx)
 
 
 def propagate(
@@ -54,38 +60,40 @@ def propagate(
     *,
     object_batch: int,
     max_ptr_age: int,
-) -> dict[int, ObjectOutput]:
-    """Track objects into a frame and remember it.
+    bank_device: torch.device,
+) -> dict[int, tuple[FrameMemory, ObjectOutput]]:
+    """Track objects into a frame. The banks stay as they are: what fails here can be tried again.
 
     Objects that read the same memory slots run as one batch. Which ones share a batch follows from
     the banks alone, never from where a chunk began.
 
     Args:
-        banks: Memory of each object, by `obj_id`. The frame is added to each.
+        banks: Memory of each object, by `obj_id`.
         object_batch: Most objects in a batch.
         max_ptr_age: The age that normalises the pointers' temporal encoding.
+        bank_device: Where memories are kept.
 
     Returns:
-        The masks of each object.
+        For each object what is to be remembered of the frame, and its masks.
     """
     groups: dict[tuple[tuple[int, ...], int], list[tuple[int, MemoryLayout]]] = defaultdict(list)
     for obj_id in sorted(banks):
         layout = banks[obj_id].layout(frame_idx)
         groups[layout.shape].append((obj_id, layout))
-    outputs: dict[int, ObjectOutput] = {}
+    steps: dict[int, tuple[FrameMemory, ObjectOutput]] = {}
     for group in groups.values():
         for start in range(0, len(group), object_batch):
             members = group[start : start + object_batch]
             layouts = [layout for _, layout in members]
             members_banks = [banks[obj_id] for obj_id, _ in members]
-            memory = _gather(members_banks, layouts, frame_idx, max_ptr_age)
+            memory = _gather(members_banks, layouts, frame_idx, max_ptr_age, model.device)
             fused = model.with_memory(features, memory)
             decoded = model.decode(fused, features, is_cond=False)
-            maskmem = model.encode_memory(features, decoded, is_cond=False)
+            maskmem = model.encode_memory(features, decoded, is_cond=False).to(bank_device)
+            ptrs = decoded.obj_ptr_bc.to(bank_device)
             for row, (obj_id, _) in enumerate(members):
-                remembered, outputs[obj_id] = _split(decoded, maskmem, row, frame_idx)
-                banks[obj_id].add_tracked(remembered)
-    return outputs
+                steps[obj_id] = _split(decoded, maskmem, ptrs, row, frame_idx)
+    return steps
 
 
 def _decode_clicks(
@@ -118,9 +126,13 @@ def _decode_clicks(
 
 
 def _gather(
-    banks: Sequence[MemoryBank], layouts: Sequence[MemoryLayout], frame_idx: int, max_ptr_age: int
+    banks: Sequence[MemoryBank],
+    layouts: Sequence[MemoryLayout],
+    frame_idx: int,
+    max_ptr_age: int,
+    device: torch.device,
 ) -> AttendedMemory:
-    """Stack the memories of a batch of objects, slot by slot."""
+    """Stack the memories of a batch of objects, slot by slot, on the device that computes."""
 
     def rows(slot: int, kind: str) -> list[int]:
         return [getattr(layout, kind)[slot] for layout in layouts]
@@ -130,12 +142,12 @@ def _gather(
     ptrs = [rows(slot, "ptr_frames") for slot in range(len(first.ptr_frames))]
     return AttendedMemory(
         maskmem_bchw=[
-            torch.cat([bank.maskmem(t) for bank, t in zip(banks, frames, strict=True)])
+            torch.cat([bank.maskmem(t) for bank, t in zip(banks, frames, strict=True)]).to(device)
             for frames in spatial
         ],
         temporal_positions=first.temporal_positions,
         obj_ptr_bc=[
-            torch.cat([bank.obj_ptr(t) for bank, t in zip(banks, frames, strict=True)])
+            torch.cat([bank.obj_ptr(t) for bank, t in zip(banks, frames, strict=True)]).to(device)
             for frames in ptrs
         ],
         ptr_ages=[[frame_idx - t for t in frames] for frames in ptrs],
@@ -144,13 +156,13 @@ def _gather(
 
 
 def _split(
-    decoded: DecodedMasks, maskmem_bchw: Tensor, row: int, frame_idx: int
+    decoded: DecodedMasks, maskmem_bchw: Tensor, obj_ptr_bc: Tensor, row: int, frame_idx: int
 ) -> tuple[FrameMemory, ObjectOutput]:
     """One object's row of a batch, as memory and as output."""
     memory = FrameMemory(
         frame_idx=frame_idx,
         maskmem_1chw=maskmem_bchw[row : row + 1],
-        obj_ptr_1c=decoded.obj_ptr_bc[row : row + 1],
+        obj_ptr_1c=obj_ptr_bc[row : row + 1],
     )
     output = ObjectOutput(
         logits_11hw=decoded.logits_b1hw[row : row + 1],

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,35 +11,24 @@ from numpy.typing import NDArray
 from samcore.config import TrackSettings
 from samcore.device import default_batches
 from samcore.errors import InputError, StateError
+from samcore.meters import StageClock
 from samcore.models.sam2_adapter import ImageFeatures, Sam2Model
 from samcore.tracking.encoder import FrameEncoder, FrameLike
 from samcore.tracking.masks_out import masks_at_video_size
 from samcore.tracking.memory import FrameMemory, MemoryBank, MemoryLimits
+from samcore.tracking.objects import TrackedObject
 from samcore.tracking.outputs import FrameMasks
 from samcore.tracking.prompts import Prompt, check_prompt
 from samcore.tracking.propagation import ObjectOutput, encode_prompt, propagate
-from samcore.tracking.state import CondOutput, ObjectState, TrackerState
+from samcore.tracking.state import TrackerState
+
+_Encoded = tuple[FrameMemory, ObjectOutput]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _NumberedFrame:
     frame_idx: int
     image_rgb_hwc_u8: NDArray[np.uint8]
-
-
-@dataclass(slots=True)
-class _TrackedObject:
-    """An object's memory, and the outputs of its prompted frames ahead."""
-
-    bank: MemoryBank
-    outputs: dict[int, ObjectOutput] = field(default_factory=dict)
-
-    def has_begun(self, frame_idx: int) -> bool:
-        return any(memory.frame_idx <= frame_idx for memory in self.bank.cond)
-
-    def is_tracked(self, frame_idx: int) -> bool:
-        """Whether memory gives this frame's mask: the object has begun and has no prompt here."""
-        return self.has_begun(frame_idx) and not self.bank.is_cond(frame_idx)
 
 
 class VideoTracker:
@@ -71,6 +60,8 @@ class VideoTracker:
         num_frames: int | None = None,
         start_frame: int = 0,
         settings: TrackSettings | None = None,
+        bank_on_cpu: bool = False,
+        clock: StageClock | None = None,
     ) -> None:
         """Start with no objects.
 
@@ -80,6 +71,9 @@ class VideoTracker:
             num_frames: Length of the whole video (not of a chunk); None for a stream.
             start_frame: The first frame to come.
             settings: Batch sizes and bounds. Device and precision are the model's already.
+            bank_on_cpu: Keep memories in main memory and bring them to the device for each step:
+                slower, the same masks, and the GPU holds none of them.
+            clock: Told how long encoding (`encode`) and tracking (`track`) take.
         """
         if height < 1 or width < 1:
             raise InputError(
@@ -105,6 +99,8 @@ class VideoTracker:
             model, height=height, width=width, batch_size=settings.encode_batch or encode_batch
         )
         self._object_batch = settings.object_batch or object_batch
+        self._bank_device = torch.device("cpu") if bank_on_cpu else model.device
+        self._clock = clock or StageClock()
         self._limits = MemoryLimits(
             num_maskmem=model.num_maskmem,
             max_obj_ptrs=max_obj_ptrs,
@@ -112,7 +108,7 @@ class VideoTracker:
             future_ptrs=model.future_ptrs,
         )
         self._next_frame = start_frame
-        self._objects: dict[int, _TrackedObject] = {}
+        self._objects: dict[int, TrackedObject] = {}
         self._waiting: dict[int, dict[int, Prompt]] = defaultdict(dict)
 
     @property
@@ -191,20 +187,23 @@ class VideoTracker:
     def encode_prompts(self, frames: Iterable[FrameLike]) -> None:
         """Encode prompts before tracking, so that earlier frames see them too (the prompt pass).
 
+        After an error it can be called again with the frames that `prompted_frames` then has.
+
         Args:
             frames: The frames in `prompted_frames`, or some of them, in ascending order; others
                 are passed over.
         """
         for batch in self._encoder.batches(f for f in frames if f.frame_idx in self._waiting):
-            with self.model.running():
+            with self.model.running(), self._clock("encode"):
                 for frame_idx, features in self._encoder.encode(batch).items():
-                    self._encode_waiting(frame_idx, features)
+                    self._take_prompts(frame_idx, self._encode_waiting(frame_idx, features))
 
     def track(self, frames: Iterable[FrameLike | NDArray[np.uint8]]) -> Iterator[FrameMasks]:
         """Track frames in order, from `next_frame` on.
 
         Frames are encoded `encode_batch` at once, so a frame's masks can come some frames late;
-        use `step`, or an `encode_batch` of 1, where that is too late.
+        use `step`, or an `encode_batch` of 1, where that is too late. After an error the tracker
+        is as it was after the last frame: call this again with the frames from `next_frame` on.
 
         Args:
             frames: Frames with their numbers, or plain H x W x 3 RGB arrays, which are numbered
@@ -223,8 +222,10 @@ class VideoTracker:
                 # caller's code.
                 with self.model.running():
                     if not features and self._needs_image(frame.frame_idx):
-                        features = self._encoder.encode(batch)
-                    output = self._step(frame.frame_idx, features.get(frame.frame_idx))
+                        with self._clock("encode"):
+                            features = self._encoder.encode(batch)
+                    with self._clock("track"):
+                        output = self._step(frame.frame_idx, features.get(frame.frame_idx))
                 yield output
 
     def step(self, image_rgb_hwc_u8: NDArray[np.uint8]) -> FrameMasks:
@@ -243,23 +244,7 @@ class VideoTracker:
                 f"prompts on frames {list(self.prompted_frames)} are not encoded yet and would be "
                 "lost; call encode_prompts with these frames first"
             )
-        objects = tuple(
-            ObjectState(
-                obj_id=obj_id,
-                cond=obj.bank.cond,
-                tracked=obj.bank.tracked,
-                outputs=tuple(
-                    CondOutput(
-                        frame_idx=frame_idx,
-                        logits_11hw=output.logits_11hw,
-                        score=output.score.item(),
-                        predicted_iou=output.predicted_iou.item(),
-                    )
-                    for frame_idx, output in sorted(obj.outputs.items())
-                ),
-            )
-            for obj_id, obj in sorted(self._objects.items())
-        )
+        objects = tuple(obj.state(obj_id) for obj_id, obj in sorted(self._objects.items()))
         return TrackerState(
             model_fingerprint=self.model.fingerprint,
             image_size=self.model.image_size,
@@ -274,9 +259,15 @@ class VideoTracker:
 
     @classmethod
     def from_state(
-        cls, model: Sam2Model, state: TrackerState, *, settings: TrackSettings | None = None
+        cls,
+        model: Sam2Model,
+        state: TrackerState,
+        *,
+        settings: TrackSettings | None = None,
+        bank_on_cpu: bool = False,
+        clock: StageClock | None = None,
     ) -> "VideoTracker":
-        """Go on where a state was taken.
+        """Go on where a state was taken; the options are those of a new tracker.
 
         Raises:
             StateError: The state was made by another model, input size, precision or bound.
@@ -287,6 +278,8 @@ class VideoTracker:
             width=state.width,
             num_frames=state.num_frames,
             settings=settings,
+            bank_on_cpu=bank_on_cpu,
+            clock=clock,
         )
         for name, theirs, ours in (
             ("model", state.model_fingerprint, model.fingerprint),
@@ -300,24 +293,15 @@ class VideoTracker:
                     "load the same model with the same settings, or track from the start"
                 )
         tracker._next_frame = state.next_frame
-        device = model.device
         for saved in state.objects:
-            obj = tracker._object(saved.obj_id)
-            for memory in saved.cond:
-                obj.bank.add_cond(_to_device(memory, device))
-            for memory in saved.tracked:
-                obj.bank.add_tracked(_to_device(memory, device))
-            for output in saved.outputs:
-                obj.outputs[output.frame_idx] = ObjectOutput(
-                    logits_11hw=output.logits_11hw.to(device),
-                    score=torch.tensor(output.score, device=device),
-                    predicted_iou=torch.tensor(output.predicted_iou, device=device),
-                )
+            tracker._objects[saved.obj_id] = TrackedObject.of(
+                saved, tracker._limits, device=model.device, bank_device=tracker._bank_device
+            )
         return tracker
 
-    def _object(self, obj_id: int) -> _TrackedObject:
+    def _object(self, obj_id: int) -> TrackedObject:
         if obj_id not in self._objects:
-            self._objects[obj_id] = _TrackedObject(MemoryBank(self._limits))
+            self._objects[obj_id] = TrackedObject(MemoryBank(self._limits))
         return self._objects[obj_id]
 
     def _numbered(self, frames: Iterable[FrameLike | NDArray[np.uint8]]) -> Iterator[FrameLike]:
@@ -338,23 +322,43 @@ class VideoTracker:
             obj.is_tracked(frame_idx) for obj in self._objects.values()
         )
 
-    def _encode_waiting(self, frame_idx: int, features: ImageFeatures) -> None:
-        """Turn the prompts on a frame into memory."""
-        for obj_id, prompt in sorted(self._waiting.pop(frame_idx).items()):
-            memory, output = encode_prompt(
-                self.model, features, prompt, height=self.height, width=self.width
+    def _encode_waiting(self, frame_idx: int, features: ImageFeatures) -> dict[int, _Encoded]:
+        """Memory and masks of the prompts that wait on a frame, by object. They go on waiting."""
+        return {
+            obj_id: encode_prompt(
+                self.model,
+                features,
+                prompt,
+                height=self.height,
+                width=self.width,
+                bank_device=self._bank_device,
             )
+            for obj_id, prompt in sorted(self._waiting.get(frame_idx, {}).items())
+        }
+
+    def _take_prompts(self, frame_idx: int, encoded: Mapping[int, _Encoded]) -> None:
+        """Remember a frame's prompts, which wait no more."""
+        self._waiting.pop(frame_idx, None)
+        for obj_id, (memory, output) in encoded.items():
             obj = self._object(obj_id)
             obj.bank.add_cond(memory)
             obj.outputs[frame_idx] = output
 
     def _step(self, frame_idx: int, features: ImageFeatures | None) -> FrameMasks:
-        """Masks of all objects that have begun; the frame goes into memory."""
-        tracked: dict[int, ObjectOutput] = {}
+        """Masks of all objects that have begun; the frame goes into memory.
+
+        All of it is computed before anything is changed, so that a step that fails, for want of
+        memory say, leaves the tracker as it was and can be taken again.
+        """
+        encoded: Mapping[int, _Encoded] = {}
+        tracked: Mapping[int, _Encoded] = {}
         if features is not None:
-            if frame_idx in self._waiting:
-                self._encode_waiting(frame_idx, features)
-            banks = {i: o.bank for i, o in self._objects.items() if o.is_tracked(frame_idx)}
+            encoded = self._encode_waiting(frame_idx, features)
+            banks = {
+                obj_id: obj.bank
+                for obj_id, obj in self._objects.items()
+                if obj.is_tracked(frame_idx) and obj_id not in encoded
+            }
             tracked = propagate(
                 self.model,
                 features,
@@ -362,16 +366,24 @@ class VideoTracker:
                 banks,
                 object_batch=self._object_batch,
                 max_ptr_age=self._limits.max_obj_ptrs - 1,
+                bank_device=self._bank_device,
             )
         prompted = {
-            obj_id: obj.outputs.pop(frame_idx)
+            obj_id: obj.outputs[frame_idx]
             for obj_id, obj in self._objects.items()
             if frame_idx in obj.outputs
         }
+        prompted.update({obj_id: output for obj_id, (_, output) in encoded.items()})
+        outputs = {obj_id: output for obj_id, (_, output) in tracked.items()} | prompted
+        masks = self._frame_masks(frame_idx, outputs, set(prompted))
+        self._take_prompts(frame_idx, encoded)
+        for obj_id, (memory, _) in tracked.items():
+            self._objects[obj_id].bank.add_tracked(memory)
         self._next_frame = frame_idx + 1
         for obj in self._objects.values():
+            obj.outputs.pop(frame_idx, None)
             obj.bank.forget_unreachable(self._next_frame)
-        return self._frame_masks(frame_idx, {**tracked, **prompted}, set(prompted))
+        return masks
 
     def _frame_masks(
         self, frame_idx: int, outputs: dict[int, ObjectOutput], prompted: set[int]
@@ -402,12 +414,3 @@ class VideoTracker:
             predicted_ious_n=numbers_2n[1].numpy(),
             prompted_n=np.array([obj_id in prompted for obj_id in obj_ids]),
         )
-
-
-def _to_device(memory: FrameMemory, device: torch.device) -> FrameMemory:
-    maskmem = memory.maskmem_1chw
-    return replace(
-        memory,
-        maskmem_1chw=None if maskmem is None else maskmem.to(device),
-        obj_ptr_1c=memory.obj_ptr_1c.to(device),
-    )

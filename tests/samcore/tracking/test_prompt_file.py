@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from samcore.errors import InputError
-from samcore.tracking import prompt_file
+from samcore.limits import Limits
 from samcore.tracking.prompt_file import PromptFile, parse_prompts
 from samcore.tracking.prompt_options import (
     merge_options,
@@ -145,12 +145,12 @@ def refused(action, *words):
     [
         pytest.param({}, ["objects is missing"], id="nothing"),
         pytest.param([], ["{...}", "[]"], id="a list"),
-        pytest.param({"objects": []}, ["objects", "1 to 10000", "got 0"], id="no objects"),
+        pytest.param({"objects": []}, ["objects", "at least one", "got 0"], id="no objects"),
         pytest.param({"objectz": [BOX]}, ["unknown key 'objectz'", "objects"], id="misspelt top"),
         pytest.param({"objects": [3]}, ["objects[0]", "{...}", "3"], id="no object"),
         pytest.param(
             {"objects": [{"id": i, "prompts": [BOX]} for i in range(10_001)]},
-            ["objects", "10000", "10001"],
+            ["10,001 objects", "limit is 10,000", "LONGTAKE_MAX_OBJECTS"],
             id="too many objects",
         ),
         pytest.param(
@@ -272,16 +272,16 @@ def test_bad_json_is_one_clear_line(text, words, tmp_path):
     assert str(path) in message or "object 3" in message
 
 
-def test_a_file_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
     """Missing, a folder, no text or too large: one line with the file's name."""
     path = tmp_path / "prompts.json"
     refused(lambda: parse_prompts(path), "there is no prompts file", str(path))
     refused(lambda: parse_prompts(tmp_path), "there is no prompts file")
     path.write_bytes(b'{"objects": "\xff"}')
     refused(lambda: parse_prompts(path), str(path), "UTF-8", "byte 13")
-    monkeypatch.setattr(prompt_file, "MAX_FILE_BYTES", 2**20)
     path.write_bytes(b" " * (2**20 + 1))
-    refused(lambda: parse_prompts(path), str(path), "1 MiB")
+    limits = Limits(max_prompts_bytes=2**20)
+    refused(lambda: parse_prompts(path, limits=limits), str(path), "1,048,576")
 
 
 @pytest.mark.parametrize(

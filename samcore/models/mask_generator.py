@@ -1,0 +1,123 @@
+"""The only door to the `sam2` package's automatic mask generator."""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
+
+from samcore.models.sam2_adapter import Sam2Model
+
+logger = logging.getLogger(__name__)
+
+_MAX_SIDE = 1024
+"""Larger pictures are made smaller first: a mask is decoded at a quarter of the model's input, and
+hundreds of masks at the size of an 8K picture would not fit into memory."""
+_PIXELS_AT_ONCE = 1 << 25
+"""Upper bound of float pixels that a batch of masks holds (128 MiB)."""
+_MASKS_PER_POINT = 3
+_MAX_POINTS_AT_ONCE = 64
+_STRIDES = (4, 8, 16)
+"""Of the feature maps that the image encoder gives."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FoundMask:
+    """One mask that the generator proposes."""
+
+    mask_hw: NDArray[np.bool_]
+    """At the size of the picture, H x W."""
+    predicted_iou: float
+    """What the model thinks of it, about 0 to 1."""
+    stability: float
+    """IoU of the mask cut at a higher and at a lower logit, 0 to 1."""
+
+
+def generate_masks(
+    model: Sam2Model,
+    image_rgb_hwc_u8: NDArray[np.uint8],
+    *,
+    points_per_side: int,
+    min_predicted_iou: float,
+    min_stability: float,
+) -> list[FoundMask]:
+    """Click on every point of a grid and give the masks that the model is sure of.
+
+    The masks may overlap: an object is often there with its parts. Their order is that of the
+    package. Equal arguments give equal masks on the same hardware.
+
+    Args:
+        model: Any SAM 2; runs on its device.
+        image_rgb_hwc_u8: H x W x 3.
+        points_per_side: The grid has this many points across, and down.
+        min_predicted_iou: Masks that the model predicts a lower IoU for are left out; 0 to 1.
+        min_stability: Masks with a softer edge are left out; 0 to 1.
+    """
+    height, width = image_rgb_hwc_u8.shape[:2]
+    small_hwc = _shrink(image_rgb_hwc_u8)
+    pixels = small_hwc.shape[0] * small_hwc.shape[1] * _MASKS_PER_POINT
+    generator = _generator(
+        model,
+        points_per_side=points_per_side,
+        points_per_batch=max(1, min(_MAX_POINTS_AT_ONCE, _PIXELS_AT_ONCE // pixels)),
+        pred_iou_thresh=min_predicted_iou,
+        stability_score_thresh=min_stability,
+    )
+    with model.running(), _root_logger_left_alone():
+        found = generator.generate(small_hwc)
+    logger.debug("the mask generator proposes %d masks", len(found))
+    return [
+        FoundMask(
+            mask_hw=_enlarge(item["segmentation"], height=height, width=width),
+            predicted_iou=float(item["predicted_iou"]),
+            stability=float(item["stability_score"]),
+        )
+        for item in found
+    ]
+
+
+def _generator(model: Sam2Model, **options: float) -> SAM2AutomaticMaskGenerator:
+    with warnings.catch_warnings():
+        # The package compiles its transforms in a way that newer versions of torch warn of.
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        # The network itself, which nothing outside this package gets to see.
+        generator = SAM2AutomaticMaskGenerator(model._net, **options)
+    # The package has the sizes of a 1024 px input written in.
+    side = model.image_size
+    generator.predictor._bb_feat_sizes = [(side // stride, side // stride) for stride in _STRIDES]
+    return generator
+
+
+@contextlib.contextmanager
+def _root_logger_left_alone() -> Iterator[None]:
+    """The package logs through the root logger, which sets itself up to print if nobody has."""
+    root = logging.getLogger()
+    nobody = logging.NullHandler()
+    root.addHandler(nobody)
+    try:
+        yield
+    finally:
+        root.removeHandler(nobody)
+
+
+def _shrink(image_hwc: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    height, width = image_hwc.shape[:2]
+    scale = _MAX_SIDE / max(height, width)
+    if scale >= 1:
+        return np.ascontiguousarray(image_hwc)
+    size_wh = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return cv2.resize(image_hwc, size_wh, interpolation=cv2.INTER_AREA).astype(np.uint8)
+
+
+def _enlarge(mask_hw: NDArray[np.bool_], *, height: int, width: int) -> NDArray[np.bool_]:
+    if mask_hw.shape == (height, width):
+        return np.ascontiguousarray(mask_hw)
+    # Linear between the pixels: no staircase along the edge.
+    large = cv2.resize(mask_hw.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(large >= 0.5)

@@ -1,0 +1,117 @@
+"""Automatic prompts: track whatever the mask generator finds on one frame."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from samcore.errors import InputError
+from samcore.tracking.prompts import Prompt
+
+if TYPE_CHECKING:
+    # It imports torch, and what is asked for is checked before that is needed.
+    from samcore.models.mask_generator import FoundMask
+
+_SAME_OBJECT = 0.5
+"""Share of the smaller of two masks that they have in common, from which on they show one thing."""
+
+
+class AutomaticPrompts(BaseModel):
+    """Track every object that SAM 2's mask generator finds on one frame."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, title="find them")
+
+    max_objects: int = Field(
+        default=10,
+        ge=1,
+        le=1000,
+        title="At most",
+        description="Objects to track; the ones that the model is most sure of.",
+    )
+    frame: int | None = Field(
+        default=None,
+        ge=0,
+        title="On frame",
+        description="Where to look for them; the default is the first frame that is tracked.",
+    )
+    min_area: float = Field(
+        default=0.001,
+        gt=0,
+        lt=1,
+        title="Least area",
+        description="Of an object, as a part of the picture: 0.001 is a square of 45 px in HD.",
+    )
+    min_predicted_iou: float = Field(
+        default=0.8,
+        ge=0,
+        le=1,
+        title="Least predicted IoU",
+        description="How good the model must think a mask is, 0 to 1.",
+    )
+    min_stability: float = Field(
+        default=0.85,
+        ge=0,
+        le=1,
+        title="Least stability",
+        description="How sharp the edge of a mask must be, 0 to 1.",
+    )
+    points_per_side: int = Field(
+        default=32,
+        ge=1,
+        le=128,
+        title="Points per side",
+        description="The model is asked at this many points across and down; more find smaller "
+        "objects and take longer.",
+    )
+
+
+def choose_objects(
+    found: Sequence["FoundMask"], options: AutomaticPrompts, *, frame_idx: int
+) -> tuple[Prompt, ...]:
+    """Turn what the mask generator found into mask prompts.
+
+    The best come first, by predicted IoU times stability, and get the ids 1, 2, and so on. A mask
+    that shares more than half of its area, or of the other's, with a better one is a part of that
+    object, or that object with something else, and is left out.
+
+    Args:
+        found: All masks of one picture, in any order.
+        options: How many there may be, and how large each has to be.
+        frame_idx: The frame that the masks are of.
+
+    Raises:
+        InputError: None of them is large enough.
+    """
+    chosen: list[NDArray[np.bool_]] = []
+    for item in sorted(found, key=_order):
+        if len(chosen) == options.max_objects:
+            break
+        area = np.count_nonzero(item.mask_hw)
+        if area < max(1.0, options.min_area * item.mask_hw.size):
+            continue
+        if not any(_is_same(item.mask_hw, other) for other in chosen):
+            chosen.append(item.mask_hw)
+    if not chosen:
+        raise InputError(
+            f"no objects found on frame {frame_idx}: wanted a mask of at least "
+            f"{options.min_area:.10g} of the picture, predicted IoU {options.min_predicted_iou:g} "
+            f"and stability {options.min_stability:g}; look on another frame, lower these, or "
+            "give prompts"
+        )
+    return tuple(
+        Prompt(obj_id=number, frame_idx=frame_idx, mask_hw=mask_hw)
+        for number, mask_hw in enumerate(chosen, start=1)
+    )
+
+
+def _order(item: "FoundMask") -> tuple[float, int]:
+    """Best first; of two that are equally good, the one that begins higher up."""
+    return -item.predicted_iou * item.stability, int(item.mask_hw.argmax())
+
+
+def _is_same(one_hw: NDArray[np.bool_], other_hw: NDArray[np.bool_]) -> bool:
+    common = np.count_nonzero(one_hw & other_hw)
+    smaller = min(np.count_nonzero(one_hw), np.count_nonzero(other_hw))
+    return bool(common > _SAME_OBJECT * smaller)

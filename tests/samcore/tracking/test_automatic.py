@@ -1,0 +1,145 @@
+"""Objects that nobody pointed at: what the mask generator finds, and what is made of it."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+
+from samcore.device import choose_compute
+from samcore.errors import InputError
+from samcore.models.loader import load_model
+from samcore.models.mask_generator import FoundMask, generate_masks
+from samcore.models.registry import resolve_model
+from samcore.scenes import Scene
+from samcore.tracking.automatic import AutomaticPrompts, choose_objects
+from samcore.tracking.prompt_options import parse_automatic_option
+
+
+def iou(one, other):
+    return np.count_nonzero(one & other) / np.count_nonzero(one | other)
+
+
+def load(name, tmp_path, dtype="float32"):
+    return load_model(resolve_model(name, cache_dir=tmp_path), choose_compute("cpu", dtype))
+
+
+def find(model, image, options):
+    found = generate_masks(
+        model,
+        image,
+        points_per_side=options.points_per_side,
+        min_predicted_iou=options.min_predicted_iou,
+        min_stability=options.min_stability,
+    )
+    return choose_objects(found, options, frame_idx=0)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "seed", "dtype"),
+    [
+        pytest.param(96, 128, 3, "float32", id="small"),
+        pytest.param(400, 1040, 8, "float32", id="larger than what masks are made at"),
+        pytest.param(96, 128, 3, "bfloat16", id="bfloat16"),
+    ],
+)
+def test_the_shapes_of_a_scene_are_found(height, width, seed, dtype, tmp_path):
+    """Each shape that can be seen is found once, with ids from 1 on, and nothing else is."""
+    scene = Scene(seed, num_frames=66, height=height, width=width, num_objects=2)
+    image = next(iter(scene)).image_rgb_hwc_u8
+    prompts = find(load("nano", tmp_path, dtype), image, AutomaticPrompts(points_per_side=10))
+
+    truth = [mask_hw for mask_hw in scene.masks_nhw(0) if mask_hw.any()]
+    assert [prompt.obj_id for prompt in prompts] == list(range(1, len(truth) + 1))
+    for shape_hw in truth:
+        assert max(iou(shape_hw, prompt.mask_hw) for prompt in prompts) > 0.8
+
+
+def test_equal_pictures_give_equal_objects(tmp_path):
+    """The same picture gives the same masks in the same order, to the pixel, for any network:
+    here one whose input is 256 px and whose masks are noise."""
+    scene = Scene(3, num_frames=4, height=96, width=128, num_objects=2)
+    image = next(iter(scene)).image_rgb_hwc_u8
+    options = AutomaticPrompts(points_per_side=2, min_predicted_iou=0, min_stability=0)
+    model = load("random-tiny", tmp_path)
+    once, again = find(model, image, options), find(model, image, options)
+
+    assert once
+    assert len(once) == len(again)
+    assert all(np.array_equal(a.mask_hw, b.mask_hw) for a, b in zip(once, again, strict=True))
+
+
+def test_the_generator_leaves_the_process_as_it_was(tmp_path):
+    """The package logs through the root logger; nothing of it reaches a program's terminal."""
+    root = logging.getLogger()
+    before, generator = list(root.handlers), torch.random.get_rng_state()
+    model = load("nano", tmp_path)
+    generate_masks(
+        model,
+        np.zeros((32, 32, 3), np.uint8),
+        points_per_side=1,
+        min_predicted_iou=1,
+        min_stability=1,
+    )
+    assert root.handlers == before
+    assert torch.equal(torch.random.get_rng_state(), generator)
+
+
+def mask(y1, y2, x1, x2):
+    mask_hw = np.zeros((20, 20), bool)
+    mask_hw[y1:y2, x1:x2] = True
+    return mask_hw
+
+
+def chosen(found, **options):
+    found = [FoundMask(mask_hw, score, 0.9) for mask_hw, score in found]
+    prompts = choose_objects(found, AutomaticPrompts(**options), frame_idx=5)
+    assert {prompt.frame_idx for prompt in prompts} == {5}
+    return [prompt.mask_hw for prompt in prompts]
+
+
+def test_parts_are_no_objects_of_their_own():
+    """Of masks that show one thing the best stays: parts of it and larger masks around it go;
+    a neighbour that overlaps by less than half stays."""
+    body, arm, group = mask(2, 10, 2, 10), mask(2, 10, 2, 5), mask(2, 10, 2, 18)
+    neighbour = mask(2, 10, 8, 16)
+
+    kept = chosen([(arm, 0.85), (group, 0.9), (neighbour, 0.92), (body, 0.95)])
+
+    assert len(kept) == 2
+    assert np.array_equal(kept[0], body)
+    assert np.array_equal(kept[1], neighbour)
+
+
+def test_the_bounds_hold():
+    """At most so many, the best ones; none that is too small; of equals the upper one first."""
+    masks = [(mask(0, 4, 0, 4), 0.8), (mask(8, 12, 8, 12), 0.9), (mask(4, 8, 4, 8), 0.9)]
+
+    assert len(chosen(masks)) == 3
+    first, second = chosen(masks, max_objects=2)
+    assert np.array_equal(first, masks[2][0])
+    assert np.array_equal(second, masks[1][0])
+    assert len(chosen([*masks, (mask(15, 17, 15, 17), 0.99)], min_area=0.03)) == 3
+    with pytest.raises(InputError, match=r"no objects found on frame 5.*0\.05 of the picture"):
+        chosen(masks, min_area=0.05)
+    with pytest.raises(InputError, match="no objects found"):
+        chosen([(mask(0, 0, 0, 0), 0.99)])
+
+
+@pytest.mark.parametrize(
+    ("text", "options"), [("10", (10, None)), ("3:250", (3, 250)), ("1:0", (1, 0))]
+)
+def test_the_option(text, options):
+    """N, or N:FRAME."""
+    asked = parse_automatic_option(text)
+    assert (asked.max_objects, asked.frame) == options
+
+
+WRONG = ["", "0", "-1", "x", "1:", ":1", "1:-2", "1:2:3", "1001", "9" * 30]
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_an_option_that_is_wrong(text):
+    """One line that shows the wanted form."""
+    with pytest.raises(InputError, match=r"--automatic .*wanted N or N:FRAME"):
+        parse_automatic_option(text)
