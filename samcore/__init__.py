@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from samcore.masks.table import MaskWriter as MaskWriter
     from samcore.models.loader import load_model as load_model
     from samcore.models.registry import resolve_model as resolve_model
+    from samcore.result import Result as Result
     from samcore.tracking.outputs import FrameMasks as FrameMasks
     from samcore.tracking.prompts import Prompt as Prompt
     from samcore.tracking.state import TrackerState as TrackerState
@@ -30,6 +31,7 @@ _HOMES = {
     "MaskReader": "samcore.masks.table",
     "MaskWriter": "samcore.masks.table",
     "Prompt": "samcore.tracking.prompts",
+    "Result": "samcore.result",
     "SegmentationError": "samcore.errors",
     "TrackSettings": "samcore.config",
     "TrackerState": "samcore.tracking.state",

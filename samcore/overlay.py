@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from samcore.errors import InputError, StorageError
 from samcore.masks.table import MaskReader, MaskRow
-from samcore.video import VideoSource, VideoWriter
+from samcore.video import Frame, Media, Sound, VideoSource, VideoWriter, has_sound
 
 Progress = Callable[[int, int], None]
 """Called after each frame with the frames written so far and all of them."""
@@ -51,15 +51,17 @@ def draw_masks(
     masks: Mapping[int, NDArray[np.bool_]],
     *,
     labels: Mapping[int, str] | None = None,
+    scores: Mapping[int, float] | None = None,
     caption: str | None = None,
     opacity: float = 0.45,
 ) -> NDArray[np.uint8]:
-    """Draw each object's mask as a tint with an outline, and its id and label.
+    """Draw each object's mask as a tint with an outline, and its id, label and score.
 
     Args:
         image_rgb_hwc_u8: The picture, H x W x 3; left as it is.
         masks: H x W booleans by object id; where all False nothing is drawn.
         labels: Names by object id.
+        scores: Probabilities by object id.
         caption: A line for the upper left corner.
         opacity: Of the tint, in [0, 1]; the outline is always opaque.
 
@@ -90,7 +92,9 @@ def draw_masks(
         box = np.s_[y : y + h, x : x + w]
         _draw_one(canvas[box], mask_u8[box], colour, opacity, stroke=stroke)
         label = _drawable((labels or {}).get(obj_id, ""))
-        tags.append((f"{obj_id} {label}".strip(), colour, (x, y)))
+        score = f"{scores[obj_id]:.2f}" if scores and obj_id in scores else ""
+        text = " ".join(part for part in (str(obj_id), label, score) if part)
+        tags.append((text, colour, (x, y)))
     _draw_tags(canvas, tags)
     return canvas
 
@@ -107,8 +111,9 @@ def write_overlay(
 ) -> int:
     """Write a video of frames [start, stop) with their masks drawn over them.
 
-    Holds a few frames and one row group, however long the video is. The file is there when all
-    of it is, and not before.
+    Each frame is shown when and as long as in the video, also where the rate varies, and with the
+    sound of that stretch. Holds a few frames and one row group, however long the video is. The
+    file is there when all of it is, and not before.
 
     Args:
         video: The video that was tracked.
@@ -144,25 +149,67 @@ def write_overlay(
             )
         mask_rows = reader.frames_iter(start, stop)
         pending = next(mask_rows, None)
-        rate = Fraction(info.avg_rate)
+        clock = _Clock(video, start)
         written = 0
         with (
+            video.media() as media,
             video.read(start, stop) as frames,
-            VideoWriter(out, width=info.width, height=info.height, rate=rate) as writer,
+            VideoWriter(
+                out,
+                width=info.width,
+                height=info.height,
+                rate=Fraction(info.avg_rate),
+                time_base=clock.time_base,
+                sound=_sound(video, media, start, stop),
+            ) as writer,
         ):
             for frame in frames:
                 masks: dict[int, NDArray[np.bool_]] = {}
+                scores: dict[int, float] = {}
                 if pending is not None and pending[0] == frame.frame_idx:
                     masks = _decode(pending[1], table)
+                    scores = {row.object_id: row.confidence for row in pending[1]}
                     pending = next(mask_rows, None)
-                caption = f"frame {frame.frame_idx}"
-                writer.write(
-                    draw_masks(frame.image_rgb_hwc_u8, masks, labels=labels, caption=caption)
+                image = draw_masks(
+                    frame.image_rgb_hwc_u8,
+                    masks,
+                    labels=labels,
+                    scores=scores,
+                    caption=f"frame {frame.frame_idx}",
                 )
+                writer.write(image, pts=clock.pts(frame))
                 written += 1
                 if on_progress is not None:
                     on_progress(written, stop - start)
     return written
+
+
+class _Clock:
+    """When frames are shown, where they do not simply follow each other."""
+
+    def __init__(self, video: VideoSource, start: int) -> None:
+        self.time_base = video.info.time_base if video.info.variable_rate else None
+        """None for a constant rate."""
+        self._start_pts = video.pts(start)
+        self._last = -1
+
+    def pts(self, frame: Frame) -> int | None:
+        """The frame's time stamp from the first one on; None for a constant rate."""
+        if self.time_base is None:
+            return None
+        # Time stamps of a broken video may repeat; no two frames can be shown at once.
+        self._last = max(frame.pts - self._start_pts, self._last + 1)
+        return self._last
+
+
+def _sound(video: VideoSource, media: Media | None, start: int, stop: int) -> Sound | None:
+    """What is heard while frames [start, stop) are shown, if anything is."""
+    if media is None:
+        return None
+    info = video.info
+    lasts_s = video.time_s(stop - 1) - video.time_s(start) + 1 / info.avg_rate
+    sound = Sound(media, start_s=video.pts(start) * info.time_base, duration_s=lasts_s)
+    return sound if has_sound(sound) else None
 
 
 def _decode(rows: list[MaskRow], table: Path) -> dict[int, NDArray[np.bool_]]:

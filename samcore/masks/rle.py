@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
+from samcore.masks.row_runs import row_runs_in
+
 _MAX_BYTES_PER_RUN = 7
 """Seven groups of five bits hold any 32-bit run or difference."""
 
@@ -79,6 +81,78 @@ def decode_mask(rle: Rle) -> NDArray[np.bool_]:
     return mask_hw
 
 
+def run_lengths(rle: Rle) -> NDArray[np.int64]:
+    """Run lengths in pixels down the columns, background first, off and on by turns.
+
+    Raises:
+        ValueError: The run lengths are damaged.
+    """
+    return _run_lengths(rle)
+
+
+def decode_box(rle: Rle, box_xywh: tuple[int, int, int, int]) -> NDArray[np.bool_]:
+    """The part of the mask inside a box, h x w booleans, row-major.
+
+    Its cost goes with the box's columns and not with the picture.
+
+    Args:
+        rle: A mask.
+        box_xywh: Left, top, width and height; within the picture, and around the whole mask.
+
+    Raises:
+        ValueError: The run lengths are damaged, or the box is not around the mask.
+    """
+    x, y, w, h = box_xywh
+    if x < 0 or y < 0 or w < 0 or h < 0 or x + w > rle.width or y + h > rle.height:
+        raise ValueError(f"the box {box_xywh} is not in a picture of {rle.width} x {rle.height}")
+    found = _run_lengths(rle)
+    runs = np.zeros(len(found) | 1, np.int64)  # an odd number: it ends with background, maybe none
+    runs[: len(found)] = found
+    # What lies before and after these columns is background.
+    runs[0] -= x * rle.height
+    runs[-1] -= (rle.width - x - w) * rle.height
+    if runs[0] < 0 or runs[-1] < 0:
+        raise ValueError(f"damaged mask: it reaches out of its box {box_xywh}")
+    is_inside = np.arange(len(runs), dtype=np.uint8) & 1
+    columns_wh = np.repeat(is_inside, runs).reshape(w, rle.height)
+    inside: NDArray[np.bool_] = np.ascontiguousarray(columns_wh[:, y : y + h].T).view(np.bool_)
+    return inside
+
+
+def encode_box(
+    crop_hw: NDArray[np.bool_], left_top: tuple[int, int], *, height: int, width: int
+) -> Rle:
+    """Compress a mask of which all lies in a box, without making it whole.
+
+    Args:
+        crop_hw: What is in the box.
+        left_top: Where the box begins.
+        height: Rows of the picture.
+        width: Columns of the picture.
+    """
+    x, y = left_top
+    # Reading order of the picture on its side is down the columns of the picture.
+    runs = row_runs_in(crop_hw.T, (y, x), (width, height))
+    as_coco = {"size": [height, width], "counts": runs.tolist()}
+    return Rle(height, width, bytes(coco.frPyObjects(as_coco, height, width)["counts"]))
+
+
+def overlap(rles: Sequence[Rle]) -> bool:
+    """Whether any two of the masks share a pixel; without decoding.
+
+    Raises:
+        ValueError: The masks differ in size, or the run lengths of one are damaged.
+    """
+    if len({(rle.height, rle.width) for rle in rles}) > 1:
+        raise ValueError("masks of one size wanted")
+    for rle in rles:
+        _run_lengths(rle)  # refuses damaged ones, on which pycocotools' merge never ends
+    if len(rles) < 2:
+        return False
+    as_coco = [_as_coco(rle) for rle in rles]
+    return bool(coco.area(coco.merge(as_coco)) < sum(int(area) for area in coco.area(as_coco)))
+
+
 def decode_masks(rles: Sequence[Rle]) -> NDArray[np.bool_]:
     """The masks as N x H x W booleans, in order; 0 x 0 x 0 for none.
 
@@ -114,6 +188,55 @@ def rle_iou(a: Rle, b: Rle) -> float:
         return 1.0
     # Different bytes are different masks, so at most one of them is empty here.
     return float(coco.iou([_as_coco(a)], [_as_coco(b)], [0])[0, 0])
+
+
+def iou_matrix(a: Sequence[Rle], b: Sequence[Rle]) -> NDArray[np.float64]:
+    """Intersection over union of each mask of `a` (rows) with each of `b` (columns).
+
+    Two empty masks have 0.0 here, as matchers want it: what is not there is no match.
+
+    Raises:
+        ValueError: The masks differ in size, or the run lengths of one are damaged.
+    """
+    if len({(rle.height, rle.width) for rle in (*a, *b)}) > 1:
+        raise ValueError("masks of one size wanted")
+    if not a or not b:
+        return np.zeros((len(a), len(b)))
+    for rle in (*a, *b):
+        _run_lengths(rle)  # refuses damaged ones
+    columns = [_as_coco(rle) for rle in b]
+    ious = coco.iou([_as_coco(rle) for rle in a], columns, [0] * len(columns))
+    return np.nan_to_num(np.asarray(ious, dtype=np.float64))
+
+
+def rle_from_coco(segmentation: object, *, height: int, width: int) -> Rle:
+    """A mask as COCO's JSON has it: compressed runs, runs as a list of numbers, or polygons.
+
+    Polygons are filled as COCO's own code fills them.
+
+    Raises:
+        ValueError: It is none of these, of another size, or damaged.
+    """
+    try:
+        if isinstance(segmentation, dict):
+            counts, size = segmentation["counts"], list(segmentation["size"])
+            if size != [height, width]:
+                raise ValueError(f"a mask of {size}, wanted {[height, width]}")
+            if isinstance(counts, list):
+                counts = coco.frPyObjects(dict(segmentation), height, width)["counts"]
+            rle = Rle(height, width, counts.encode() if isinstance(counts, str) else bytes(counts))
+        elif isinstance(segmentation, list):
+            # Four numbers would be taken for a box, and fewer end in an error without a type.
+            if not segmentation or any(len(p) < 6 or len(p) % 2 for p in segmentation):
+                raise ValueError("no polygons: wanted lists of x and y, three points or more")
+            parts = coco.frPyObjects(segmentation, height, width)
+            rle = Rle(height, width, bytes(coco.merge(parts)["counts"]))
+        else:
+            raise ValueError(f"no mask of COCO's: {type(segmentation).__name__}")
+    except (KeyError, TypeError, IndexError, AttributeError, OverflowError) as error:
+        raise ValueError(f"no mask of COCO's: {error!r}") from error
+    _run_lengths(rle)
+    return rle
 
 
 def _as_coco(rle: Rle) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """One row of a mask table, and the table's columns."""
 
+import math
 import struct
 from dataclasses import dataclass, fields
 
@@ -66,6 +67,11 @@ class MaskRow:
     """COCO compressed run lengths."""
 
     @property
+    def confidence(self) -> float:
+        """The object score as a probability that the object is in the frame, in [0, 1]."""
+        return 1 / (1 + math.exp(-max(min(self.object_score, 700.0), -700.0)))
+
+    @property
     def rle(self) -> Rle:
         """The mask, compressed."""
         return Rle(self.height, self.width, self.counts)
@@ -82,6 +88,17 @@ class MaskRow:
         """The whole row as bytes: equal rows, to the last bit of a score, and only those."""
         values = [getattr(self, name) for name in _COLUMNS[:-1]]
         return _PACKED.pack(*values, len(self.counts)) + self.counts
+
+    @classmethod
+    def unpacked(cls, data: bytes, offset: int = 0) -> "tuple[MaskRow, int]":
+        """The row that `packed` put at `offset`, and where the next one begins.
+
+        Raises:
+            struct.error: There is no whole row.
+        """
+        *values, num_bytes = _PACKED.unpack_from(data, offset)
+        start = offset + _PACKED.size
+        return cls(*(*values, data[start : start + num_bytes])), start + num_bytes
 
 
 _COLUMNS = [field.name for field in fields(MaskRow)]

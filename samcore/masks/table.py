@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from samcore.atomic import AtomicFile, storage_error
 from samcore.errors import StorageError
-from samcore.masks.rle import encode_masks
+from samcore.masks.rle import Rle, encode_masks
 from samcore.masks.row import SCHEMA, MaskRow
 from samcore.tracking.outputs import FrameMasks
 
@@ -73,6 +73,8 @@ class MaskWriter:
         self._last_id = -1
         self._atomic: AtomicFile | None = None
         self._parquet: Any = None
+        self.broken = False
+        """A row group failed half way: nothing more can be written to this file."""
 
     def __enter__(self) -> "MaskWriter":
         if self._atomic is not None:
@@ -133,26 +135,11 @@ class MaskWriter:
                 f"wanted {len(output.obj_ids)} masks of {self._size_hw[0]} x {self._size_hw[1]}, "
                 f"got {output.masks_nhw.shape = }"
             )
-        for place, rle in enumerate(encode_masks(output.masks_nhw)):
-            x, y, w, h = rle.box_xywh
-            self.write_row(
-                MaskRow(
-                    frame=output.frame_idx,
-                    pts=pts,
-                    object_id=output.obj_ids[place],
-                    object_score=float(output.object_scores_n[place]),
-                    predicted_iou=float(output.predicted_ious_n[place]),
-                    prompted=bool(output.prompted_n[place]),
-                    x=x,
-                    y=y,
-                    w=w,
-                    h=h,
-                    area=rle.area,
-                    height=rle.height,
-                    width=rle.width,
-                    counts=rle.counts,
-                )
-            )
+        rles = encode_masks(output.masks_nhw)
+        # All rows before the first is added: a frame that fails here can be written again.
+        rows = [_row(output, place, rle, pts) for place, rle in enumerate(rles)]
+        for row in rows:
+            self.write_row(row)
         self._last_frame = output.frame_idx
 
     def write_row(self, row: MaskRow) -> None:
@@ -192,7 +179,9 @@ class MaskWriter:
             for field in self._schema
         ]
         table = pa.Table.from_arrays(columns, schema=self._schema)
+        self.broken = True
         self._parquet.write_table(table, row_group_size=len(self._rows))
+        self.broken = False
         self._rows.clear()
         self._num_bytes = 0
 
@@ -388,6 +377,26 @@ def table_digest(path: Path) -> str:
         for row in reader.rows():
             digest.update(row.packed())
     return digest.hexdigest()
+
+
+def _row(output: FrameMasks, place: int, rle: Rle, pts: int) -> MaskRow:
+    x, y, w, h = rle.box_xywh
+    return MaskRow(
+        frame=output.frame_idx,
+        pts=pts,
+        object_id=output.obj_ids[place],
+        object_score=float(output.object_scores_n[place]),
+        predicted_iou=float(output.predicted_ious_n[place]),
+        prompted=bool(output.prompted_n[place]),
+        x=x,
+        y=y,
+        w=w,
+        h=h,
+        area=rle.area,
+        height=rle.height,
+        width=rle.width,
+        counts=rle.counts,
+    )
 
 
 def _header(height: int, width: int, metadata: Mapping[str, str]) -> bytes:

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import os
+import subprocess
 from fractions import Fraction
 
 import numpy as np
@@ -13,6 +14,7 @@ from samcore.masks.table import MaskReader, MaskWriter
 from samcore.overlay import draw_masks, object_colour, write_overlay
 from samcore.tracking.outputs import FrameMasks
 from samcore.video import VideoWriter, open_video
+from samcore.video.decoder import find_ffmpeg
 
 HEIGHT, WIDTH = 144, 192
 GRAY = 120
@@ -221,3 +223,87 @@ def test_nothing_is_left_when_masks_are_damaged(video, tmp_path):
     with pytest.raises(StorageError, match=r"bad\.parquet: frame 2"):
         write_overlay(video, bad, tmp_path / "overlay.mp4")
     assert sorted(os.listdir(tmp_path)) == ["bad.parquet", "good.parquet"]
+
+
+def test_a_score_stands_beside_the_label():
+    """The score makes the label wider, and other scores look different."""
+    masks = {3: block(20, 80)}
+    plain = draw_masks(picture(), masks, labels={3: "dog"})
+    drawn = [draw_masks(picture(), masks, labels={3: "dog"}, scores={3: s}) for s in (0.5, 1.0)]
+
+    ground = [np.all(image == object_colour(3), axis=2).sum() for image in (plain, *drawn)]
+    assert ground[1] > ground[0] + 50
+    assert (drawn[0] != drawn[1]).any()
+    assert (draw_masks(picture(), masks, labels={3: "dog"}, scores={4: 1.0}) == plain).all()
+
+
+def make_film(path, *options, seconds=3):
+    """A moving picture; a tone that is silent but for its second second."""
+    command = [find_ffmpeg().path, "-v", "error", "-nostdin", "-y"]
+    command += ["-f", "lavfi", "-i", f"testsrc2=size={WIDTH}x{HEIGHT}:rate=20:duration={seconds}"]
+    command += ["-f", "lavfi", "-i", f"sine=frequency=440:duration={seconds}"]
+    command += ["-af", "volume='between(t,1,2)':eval=frame", "-c:v", "libx264", "-pix_fmt"]
+    command += ["yuv420p", *options, f"file:{path}"]
+    subprocess.run(command, check=True, capture_output=True)
+    return open_video(path)
+
+
+def loudness(path):
+    """Root mean square of each tenth of a second, first channel."""
+    command = [find_ffmpeg().path, "-v", "error", "-nostdin", "-i", f"file:{path}", "-vn"]
+    command += ["-f", "f32le", "-ac", "1", "-ar", "16000", "-"]
+    data = subprocess.run(command, check=True, capture_output=True).stdout
+    samples = np.frombuffer(data, np.float32)
+    return np.sqrt((samples[: len(samples) // 1600 * 1600].reshape(-1, 1600) ** 2).mean(axis=1))
+
+
+@pytest.mark.parametrize(
+    ("container", "start", "stop"), [("mp4", 0, 60), ("mkv", 15, 50), ("ts", 15, 50)]
+)
+def test_the_sound_of_the_stretch_is_kept(tmp_path, container, start, stop):
+    """What is heard with a frame of the video is heard with it in the overlay, and no more."""
+    film = make_film(tmp_path / f"film.{container}", "-c:a", "aac")
+    table = write_table(tmp_path / "masks.parquet", 0, 60)
+    write_overlay(film, table, tmp_path / "overlay.mp4", start=start, stop=stop)
+
+    overlay = open_video(tmp_path / "overlay.mp4")
+    assert overlay.info.num_frames == stop - start
+    loud = loudness(tmp_path / "overlay.mp4") > 0.03
+    assert len(loud) == pytest.approx((stop - start) / 2, abs=2)
+    first, last = (20 - start) / 2, (40 - start) / 2
+    assert np.flatnonzero(loud)[0] == pytest.approx(first, abs=1.1)
+    assert np.flatnonzero(loud)[-1] + 1 == pytest.approx(min(last, len(loud)), abs=1.1)
+
+
+def test_a_varying_rate_is_kept(tmp_path):
+    """Where frames are shown for different times, they are so in the overlay, to the tick."""
+    no_drop = "-fps_mode" if find_ffmpeg().has_fps_mode else "-vsync"
+    film = make_film(
+        tmp_path / "film.mp4", "-vf", "select='mod(n,5)*mod(n,7)'", no_drop, "passthrough", "-an"
+    )
+    assert film.info.variable_rate
+    table = write_table(tmp_path / "masks.parquet", 3, 20)
+    write_overlay(film, table, tmp_path / "overlay.mp4")
+
+    overlay = open_video(tmp_path / "overlay.mp4")
+    wanted = [film.time_s(frame) - film.time_s(3) for frame in range(3, 20)]
+    assert [overlay.time_s(frame) for frame in range(17)] == wanted
+
+
+def test_a_browser_can_play_it(tmp_path):
+    """H.264 and AAC in an mp4 whose index is in front."""
+    film = make_film(tmp_path / "film.mkv", "-c:a", "flac", seconds=1)
+    table = write_table(tmp_path / "masks.parquet", 0, 20)
+    write_overlay(film, table, tmp_path / "overlay.mp4")
+
+    said = subprocess.run(
+        [find_ffmpeg().path, "-hide_banner", "-i", f"file:{tmp_path}/overlay.mp4"],
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stderr
+    assert "Video: h264" in said
+    assert "yuv420p" in said
+    assert "Audio: aac" in said
+    data = (tmp_path / "overlay.mp4").read_bytes()
+    assert data.index(b"moov") < data.index(b"mdat")

@@ -1,0 +1,136 @@
+"""What all writers are given, and what they share."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path, PurePath
+
+from samcore.errors import StorageError
+from samcore.masks.table import MaskReader, MaskRow
+from samcore.video.info import VideoInfo
+
+NO_LABEL = "object"
+"""The class of an object that was given no label."""
+
+
+@dataclass(frozen=True, slots=True)
+class Masklets:
+    """The masks of one run, and what there is to know about them."""
+
+    table: Path
+    """The mask table."""
+    video: VideoInfo
+    """The video that was tracked."""
+    start: int
+    """First frame that was tracked."""
+    stop: int
+    """One past the last frame that was tracked."""
+    object_ids: tuple[int, ...]
+    """All objects that were asked for, ascending; also one that was never seen."""
+    labels: Mapping[int, str] = field(default_factory=dict)
+    """Names of those that have one."""
+
+    @property
+    def num_frames(self) -> int:
+        """How many frames were tracked."""
+        return self.stop - self.start
+
+    @property
+    def sequence(self) -> str:
+        """The video's name as a file name: letters, digits, dots, dashes, underscores."""
+        source = self.video.source.partition("?")[0]
+        stem = PurePath(source).stem if self.video.kind == "video" else PurePath(source).name
+        return re.sub(r"[^\w.-]+", "_", stem).strip("._") or "video"
+
+    @property
+    def frame_digits(self) -> int:
+        """Digits of a frame's number in file names, so that they sort: 5, as DAVIS has, or more."""
+        return max(5, len(str(self.stop)))
+
+    def label(self, object_id: int) -> str:
+        """The object's label, or `object`."""
+        return self.labels.get(object_id, NO_LABEL)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The labels in use, ascending."""
+        return tuple(sorted({self.label(object_id) for object_id in self.object_ids}))
+
+    def frames(self) -> Iterator[tuple[int, list[MaskRow]]]:
+        """Every frame that was tracked, with its rows by ascending object id; holds a row group.
+
+        Raises:
+            StorageError: The table is damaged, or has other frames or objects than it should.
+        """
+        known = set(self.object_ids)
+        wanted = self.start
+        with MaskReader(self.table) as reader:
+            if (reader.height, reader.width) != (self.video.height, self.video.width):
+                raise StorageError(
+                    f"cannot read {self.table}: its masks are not of the video's size; track again"
+                )
+            for frame, rows in reader.frames_iter():
+                if not wanted <= frame < self.stop or not known.issuperset(
+                    row.object_id for row in rows
+                ):
+                    raise StorageError(
+                        f"cannot read {self.table}: frame {frame} has not what its manifest says; "
+                        "track again"
+                    )
+                while wanted < frame:
+                    yield wanted, []
+                    wanted += 1
+                yield frame, rows
+                wanted += 1
+        for frame in range(wanted, self.stop):
+            yield frame, []
+
+    def frame_times(self) -> "FrameTimes":
+        """Reckons when frames are shown, where no video is at hand."""
+        return FrameTimes(self)
+
+
+class FrameTimes:
+    """Time stamps as the table has them. Frames without rows get theirs by the mean rate."""
+
+    def __init__(self, masklets: Masklets) -> None:
+        self._base = masklets.video.time_base
+        self._ticks = 1 / (masklets.video.avg_rate * self._base)
+        self._frame = 0
+        self._pts = Fraction(masklets.video.start_pts)
+
+    def pts(self, frame: int, rows: Sequence[MaskRow]) -> int:
+        """The frame's time stamp in the video's time base; to be asked in the frames' order."""
+        reckoned = self._pts + (frame - self._frame) * self._ticks
+        self._pts = Fraction(rows[0].pts) if rows else reckoned
+        self._frame = frame
+        return round(self._pts)
+
+
+def numbering(object_ids: Sequence[int], limit: int) -> dict[int, int]:
+    """A number from 1 to `limit` for each object: its own id if all ids are such numbers, else
+    1, 2, 3 and so on by ascending id.
+
+    Raises:
+        ValueError: There are more objects than that.
+    """
+    if all(1 <= object_id <= limit for object_id in object_ids):
+        return {object_id: object_id for object_id in object_ids}
+    if len(object_ids) > limit:
+        raise ValueError(f"{len(object_ids)} objects, and at most {limit} can be numbered")
+    return {object_id: place + 1 for place, object_id in enumerate(sorted(object_ids))}
+
+
+def write_objects(path: Path, masklets: Masklets, numbers: Mapping[int, int]) -> None:
+    """Write down which number in the files is which object."""
+    objects = [
+        {
+            "value": numbers[object_id],
+            "object_id": object_id,
+            "label": masklets.labels.get(object_id),
+        }
+        for object_id in masklets.object_ids
+    ]
+    path.write_text(json.dumps({"objects": objects}, indent=2, ensure_ascii=False) + "\n", "utf-8")

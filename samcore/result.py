@@ -1,0 +1,273 @@
+"""A published result, for programs to read."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from samcore.atomic import storage_error
+from samcore.errors import InputError, StorageError
+from samcore.exports.masklets import FrameTimes, Masklets
+from samcore.masks.rle import decode_masks
+from samcore.masks.table import MaskReader, MaskRow
+from samcore.video.info import VideoInfo
+
+MANIFEST = "manifest.json"
+MASKS = "masks.parquet"
+FORMAT = 1
+
+
+class _Part(BaseModel):
+    # Only what a reader needs; the rest of the manifest may grow.
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class _File(_Part):
+    name: str
+    size: int
+    sha256: str
+
+
+class ResultObject(_Part):
+    """One object that was tracked."""
+
+    id: int
+    """The caller's number."""
+    label: str | None
+    """The caller's name for it, if there is one."""
+
+
+class _Request(_Part):
+    source: str
+    objects: tuple[ResultObject, ...]
+    start: int
+    stop: int
+
+
+class _Manifest(_Part):
+    format: int
+    key: str
+    request: _Request
+    video: VideoInfo
+    files: tuple[_File, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ResultFrame:
+    """The N objects that have begun by this frame, present or absent, by ascending id."""
+
+    frame_idx: int
+    """Position in the source video, from 0."""
+    pts: int
+    """When it is shown, in units of the video's time base."""
+    time_s: float
+    """Seconds from the video's first frame to this one."""
+    obj_ids: tuple[int, ...]
+    """The caller's numbers."""
+    labels: tuple[str, ...]
+    """Their labels; `object` where one has none."""
+    class_ids_n: NDArray[np.int64]
+    """Place of each label in `Result.classes`."""
+    masks_nhw: NDArray[np.bool_]
+    """N x H x W; all False where an object is absent."""
+    boxes_xyxy_n4: NDArray[np.float32]
+    """N x 4: left, top, right and bottom in pixels, right and bottom one past the last; zeros where
+    an object is absent."""
+    scores_n: NDArray[np.float32]
+    """Probability that the object is in the frame, in [0, 1]."""
+    predicted_ious_n: NDArray[np.float32]
+    """The model's guess of each mask's quality, in [0, 1]."""
+    prompted_n: NDArray[np.bool_]
+    """True where the mask comes from a prompt on this very frame."""
+
+    @property
+    def present_n(self) -> NDArray[np.bool_]:
+        """Whether each object has a mask on this frame."""
+        return self.boxes_xyxy_n4[:, 2] > 0
+
+    def to_supervision(self) -> Any:
+        """The objects that are present, as `supervision.Detections`.
+
+        `tracker_id` is the object's id, `confidence` its score, `class_id` its label's place in
+        `Result.classes`; the labels are in `data["class_name"]`.
+
+        Raises:
+            InputError: supervision is not installed.
+        """
+        try:
+            import supervision  # an extra, and half a second
+        except ImportError as error:
+            raise InputError(
+                "supervision is not installed: pip install 'longtake[supervision]'"
+            ) from error
+        n = self.present_n
+        return supervision.Detections(
+            xyxy=self.boxes_xyxy_n4[n],
+            mask=self.masks_nhw[n],
+            confidence=self.scores_n[n],
+            class_id=self.class_ids_n[n],
+            tracker_id=np.array(self.obj_ids, dtype=int)[n],
+            data={"class_name": np.array(self.labels, dtype=str)[n]},
+        )
+
+
+class Result:
+    """A folder that was published: its objects, and its masks frame by frame.
+
+        for frame in Result("out"):
+            print(frame.frame_idx, frame.obj_ids, frame.masks_nhw.shape)
+
+    Holds no file open; iterating holds one frame's masks and one row group.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Check that there is a whole result with its masks intact.
+
+        Args:
+            path: The folder that a run published to.
+
+        Raises:
+            InputError: There is no such folder, or no finished result in it.
+            StorageError: The manifest or the masks are damaged; which, is said.
+        """
+        self.path = Path(path).expanduser().absolute()
+        """The folder."""
+        manifest = _read_manifest(self.path)
+        self._files = manifest.files
+        self._check_file(MASKS)
+        self.source = manifest.request.source
+        """Path or address of the video when it was tracked."""
+        self.key = manifest.key
+        """Names the run: equal keys, equal masks."""
+        self.video = manifest.video
+        """What is known of the video."""
+        self.objects = manifest.request.objects
+        """All objects that were asked for, by ascending id."""
+        self.masklets = Masklets(
+            table=self.path / MASKS,
+            video=manifest.video,
+            start=manifest.request.start,
+            stop=manifest.request.stop,
+            object_ids=tuple(item.id for item in self.objects),
+            labels={item.id: item.label for item in self.objects if item.label},
+        )
+        """The same, as exports want it."""
+        self.classes = self.masklets.classes
+        """The labels in use, ascending; `object` if any object has none."""
+
+    def __repr__(self) -> str:
+        return f"Result({str(self.path)!r}, {len(self.objects)} objects on {len(self)} frames)"
+
+    def __len__(self) -> int:
+        """How many frames were tracked."""
+        return self.masklets.num_frames
+
+    def __iter__(self) -> Iterator[ResultFrame]:
+        """Every frame that was tracked, in order, also those before the first object begins.
+
+        Raises:
+            StorageError: The masks are damaged.
+        """
+        times = FrameTimes(self.masklets)
+        for frame_idx, rows in self.masklets.frames():
+            yield self._frame(frame_idx, rows, times.pts(frame_idx, rows))
+
+    def check(self) -> None:
+        """Make sure that every file that was published is there as it was; reads them all.
+
+        Raises:
+            StorageError: One is not; which, is said.
+        """
+        for file in self._files:
+            self._check_file(file.name)
+
+    def frame(self, frame_idx: int) -> ResultFrame:
+        """One frame; reads one row group.
+
+        Raises:
+            InputError: That frame was not tracked.
+            StorageError: The masks are damaged.
+        """
+        if not self.masklets.start <= frame_idx < self.masklets.stop:
+            raise InputError(
+                f"no frame {frame_idx}: frames {self.masklets.start} to {self.masklets.stop - 1} "
+                "were tracked"
+            )
+        with MaskReader(self.masklets.table) as reader:
+            rows = list(reader.rows(frame_idx, frame_idx + 1))
+        return self._frame(frame_idx, rows, FrameTimes(self.masklets).pts(frame_idx, rows))
+
+    def _check_file(self, name: str) -> None:
+        path = self.path / name
+        listed = next((file for file in self._files if file.name == name), None)
+        if listed is None:
+            raise StorageError(f"the manifest in {self.path} lists no {name}; track again")
+        digest = hashlib.sha256()
+        try:
+            with path.open("rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+        except OSError as error:
+            raise storage_error(path, error, doing="read") from error
+        if digest.hexdigest() != listed.sha256:
+            raise StorageError(
+                f"{path} is damaged: it is not the file that its manifest lists; run the same "
+                "command again to publish it anew"
+            )
+
+    def _frame(self, frame_idx: int, rows: list[MaskRow], pts: int) -> ResultFrame:
+        video = self.video
+        try:
+            masks_nhw = decode_masks([row.rle for row in rows])
+        except ValueError as error:
+            raise StorageError(
+                f"cannot read {self.masklets.table}: frame {frame_idx}: {error}"
+            ) from error
+        labels = tuple(self.masklets.label(row.object_id) for row in rows)
+        boxes = [(row.x, row.y, row.x + row.w, row.y + row.h) for row in rows]
+        return ResultFrame(
+            frame_idx=frame_idx,
+            pts=pts,
+            time_s=float(Fraction(pts - video.start_pts) * video.time_base),
+            obj_ids=tuple(row.object_id for row in rows),
+            labels=labels,
+            class_ids_n=np.array([self.classes.index(label) for label in labels], np.int64),
+            masks_nhw=masks_nhw if rows else np.zeros((0, video.height, video.width), np.bool_),
+            boxes_xyxy_n4=np.array(boxes, np.float32).reshape(-1, 4),
+            scores_n=np.array([row.confidence for row in rows], np.float32),
+            predicted_ious_n=np.array([row.predicted_iou for row in rows], np.float32),
+            prompted_n=np.array([row.prompted for row in rows], np.bool_),
+        )
+
+
+def _read_manifest(folder: Path) -> _Manifest:
+    path = folder / MANIFEST
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {folder}; give the one that was tracked to (-o)")
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{folder} holds no finished result: it has no {MANIFEST}; give the folder that was "
+            "tracked to (-o), or run that command again to its end"
+        ) from error
+    except OSError as error:
+        raise storage_error(path, error, doing="read") from error
+    try:
+        manifest = _Manifest.model_validate_json(data)
+    except ValidationError as error:
+        raise StorageError(
+            f"cannot read {path}: damaged, or written by another version of Longtake; track again"
+        ) from error
+    if manifest.format != FORMAT:
+        raise StorageError(
+            f"cannot read {path}: a result in format {manifest.format}, this Longtake reads format "
+            f"{FORMAT}; use the version that wrote it"
+        )
+    return manifest

@@ -1,0 +1,198 @@
+"""What holds for every format: whole or absent, one clear line, flat memory."""
+
+import contextlib
+import dataclasses
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from samcore.errors import InputError, StorageError
+from samcore.exports import FORMATS, by_object, check_formats, write_export
+from samcore.masks.table import MaskReader, MaskWriter
+
+FROM_MASKS = [name for name, item in FORMATS.items() if not item.needs_video]
+
+
+@pytest.mark.parametrize("name", FROM_MASKS)
+def test_each_format_says_what_it_wrote(case, tmp_path, name):
+    """The files are those that are there; progress ends at all of it; twice gives equal bytes."""
+    seen = []
+    files = write_export(
+        case.masklets, name, tmp_path / "a", on_progress=lambda *step: seen.append(step)
+    )
+    write_export(case.masklets, name, tmp_path / "b")
+
+    there = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*.*"))
+    assert list(files) == there
+    assert seen[-1][0] == seen[-1][1]
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    for file in files:
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+    assert sorted(os.listdir(tmp_path)) == ["a", "b"]
+
+
+def test_an_unknown_format_is_told_with_the_known_ones(case, tmp_path):
+    """One line that lists them all; nothing is made."""
+    with pytest.raises(InputError) as caught:
+        write_export(case.masklets, "coco", tmp_path / "out")
+    assert str(caught.value) == f"unknown format: got 'coco', known are {', '.join(FORMATS)}"
+    assert os.listdir(tmp_path) == []
+    assert [item.name for item in check_formats(["mot-txt", "cvat-xml", "mot-txt"])] == [
+        "mot-txt",
+        "cvat-xml",
+    ]
+
+
+def test_what_is_there_is_kept_unless_told(case, tmp_path):
+    """A folder with something in it is refused with the way out; replaced, it is so as a whole."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"out is there already and not empty.*--force"):
+        write_export(case.masklets, "mot-txt", out)
+    assert os.listdir(out) == ["notes.txt"]
+
+    write_export(case.masklets, "mot-txt", out, replace=True)
+    assert sorted(os.listdir(out)) == [f"{case.masklets.sequence}.txt", "objects.json"]
+
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match="file is in the way"):
+        write_export(case.masklets, "mot-txt", tmp_path / "file", replace=True)
+    assert sorted(os.listdir(tmp_path)) == ["file", "out"]
+
+
+@pytest.mark.parametrize("name", FROM_MASKS)
+def test_damaged_masks_leave_nothing(case, tmp_path, name):
+    """A mask that cannot be one is told with its frame and object; the old folder stays."""
+    bad = tmp_path / "bad.parquet"
+    video = case.masklets.video
+    with (
+        MaskReader(case.masklets.table) as reader,
+        MaskWriter(bad, height=video.height, width=video.width) as writer,
+    ):
+        for row in reader.rows():
+            is_bad = (row.frame, row.object_id) == (11, 12)
+            writer.write_row(dataclasses.replace(row, counts=row.counts[:-1]) if is_bad else row)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old").write_text("old")
+    masklets = dataclasses.replace(case.masklets, table=bad)
+    if name in ("coco-image", "mot-txt"):  # copy runs as they are, or need none
+        return
+    with pytest.raises(StorageError, match="frame 11, object 12: damaged mask"):
+        write_export(masklets, name, tmp_path / "out", replace=True)
+    assert sorted(os.listdir(tmp_path)) == ["bad.parquet", "out"]
+    assert os.listdir(tmp_path / "out") == ["old"]
+
+
+def test_a_table_of_other_objects_is_refused(case, tmp_path):
+    """A table that does not fit its manifest is not exported in part."""
+    masklets = dataclasses.replace(case.masklets, object_ids=(1, 7))
+    with pytest.raises(StorageError, match="frame 2 has not what its manifest says"):
+        write_export(masklets, "coco-image", tmp_path / "out")
+    assert os.listdir(tmp_path) == []
+
+
+@contextlib.contextmanager
+def files_up_to(size: int) -> Iterator[None]:
+    """No file of this process or its children may become larger than `size` bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("coco-video", 300),
+        ("coco-video", 4000),
+        ("coco-image", 2000),
+        ("davis-png", 100),
+        ("label-studio", 3000),
+        ("mask-video", 600),
+    ],
+)
+def test_a_full_disk_is_one_clear_line(case, tmp_path, name, size):
+    """Wherever it fills up, in the spool file or the result, the line is clear and nothing is
+    left."""
+    with files_up_to(size), pytest.raises(StorageError, match="free some space") as caught:
+        write_export(case.masklets, name, tmp_path / "x")
+    assert str(tmp_path / "x") in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_written_is_told(case, tmp_path):
+    """The reason is in the line, with the folder's name."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match=r"cannot write .*file/out"):
+        write_export(case.masklets, "mot-txt", tmp_path / "file" / "out")
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, {folder!r})
+import conftest
+from samcore.exports import write_export
+
+def kill(done, total):
+    if done == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+tmp = Path(sys.argv[1])
+write_export(conftest.make_case(tmp / "case").masklets, "davis-png", tmp / "out" / "x",
+             on_progress=kill)
+"""
+
+
+def test_a_killed_export_leaves_no_folder(case, tmp_path):
+    """Killed in the middle, there is no folder under its name, and the next try makes it whole."""
+    (tmp_path / "case").mkdir()
+    out = tmp_path / "out"
+    code = KILLED.format(folder=str(Path(__file__).parent))
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    (left,) = os.listdir(out)
+    assert left.startswith(".x.")
+    assert left.endswith(".tmp")
+
+    write_export(case.masklets, "davis-png", out / "x")
+    assert len(list((out / "x").rglob("*.png"))) == len(case.masks)
+
+
+@pytest.mark.parametrize("name", ["coco-video", "cvat-xml"])
+def test_memory_does_not_grow_with_the_video(tmp_path, monkeypatch, make_case, name):
+    """Masklets are told one after another without any being held: six times the frames take
+    hardly more memory."""
+    monkeypatch.setattr(by_object, "BATCH_BYTES", 30_000)
+    noise = np.random.default_rng(0).random((8, 33, 47)) < 0.5
+
+    def draw(frame):
+        return {1: noise[frame % 8], 2: noise[(frame + 1) % 8]}
+
+    peaks = []
+    for frames in (20, 120):
+        folder = tmp_path / str(frames)
+        folder.mkdir()
+        masklets = make_case(
+            folder, draw=draw, ids=(1, 2), labels={}, start=0, stop=frames
+        ).masklets
+        tracemalloc.start()
+        write_export(masklets, name, folder / "out")
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    # The longer one's table holds 300 kB more.
+    assert peaks[1] < peaks[0] + 100_000
