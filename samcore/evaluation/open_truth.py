@@ -1,0 +1,55 @@
+"""Which kind of ground truth a path is."""
+
+from pathlib import Path
+
+from samcore.errors import InputError
+from samcore.evaluation.truth import GroundTruth
+from samcore.evaluation.truth_files import CocoVideo, MotsText
+from samcore.evaluation.truth_images import TruthImages
+
+_WANTED = "wanted a folder of PNGs (DAVIS or MOTS), a .txt file (MOTS) or a .json file (COCO video)"
+
+
+def open_ground_truth(
+    path: Path, *, sequence: str | None = None, first_frame: int | None = None
+) -> GroundTruth:
+    """Open ground truth of any kind; by what it is, not by what it is called.
+
+    Args:
+        path: A folder of PNGs, or of folders of PNGs; a MOTS text file; a COCO-video JSON file.
+        sequence: Which folder in it, or which video of the JSON file; None if there is one only.
+        first_frame: The number that the ground truth gives to the video's first frame; None is
+            what its format usually has.
+
+    Raises:
+        InputError: Missing, of no known kind, or with several sequences and none chosen.
+    """
+    if path.is_dir():
+        return TruthImages(_folder_of(path, sequence), first_frame=first_frame)
+    if not path.is_file():
+        raise InputError(f"there is no ground truth at {path}: {_WANTED}")
+    if path.suffix.lower() == ".json":
+        return CocoVideo(path, sequence=sequence, first_frame=first_frame)
+    if path.suffix.lower() == ".txt":
+        return MotsText(path, first_frame=first_frame)
+    raise InputError(f"{path} is no ground truth: {_WANTED}")
+
+
+def _folder_of(path: Path, sequence: str | None) -> Path:
+    """The folder with the pictures themselves."""
+    if next(path.glob("*.png"), None) is not None:
+        return path
+    folders = [folder for folder in sorted(path.iterdir()) if folder.is_dir()]
+    if sequence is not None:
+        for folder in folders:
+            if folder.name == sequence:
+                return folder
+    elif len(folders) == 1:
+        return folders[0]
+    if not folders:
+        raise InputError(f"there is no PNG in {path}: {_WANTED}")
+    known = ", ".join(folder.name for folder in folders[:10])
+    more = ", ..." if len(folders) > 10 else ""
+    chosen = "choose one with --sequence" if sequence is None else f"none is {sequence!r}"
+    count = f"{len(folders)} sequence{'' if len(folders) == 1 else 's'}"
+    raise InputError(f"{path} has {count} ({known}{more}): {chosen}")

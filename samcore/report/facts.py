@@ -1,0 +1,78 @@
+"""What the report is told of a run; the masks themselves are read from their table."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from samcore.stitching import SeamReport
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkFacts:
+    """How one chunk was tracked."""
+
+    index: int
+    """Place in the plan, from 0."""
+    start: int
+    """First frame."""
+    stop: int
+    """One past the last frame."""
+    seconds: float
+    """What tracking it took."""
+    frames_per_second: float
+    """Its speed."""
+    peak_rss_bytes: int
+    """Most main memory that the process held."""
+    peak_vram_bytes: int | None
+    """Most GPU memory; None without a GPU."""
+    attempts: int
+    """Tries of the task in the run that finished it."""
+    degradations: tuple[str, ...]
+    """What was given up to fit into memory."""
+    quality_loss: bool
+    """Whether its masks are coarser for that."""
+    stages: Mapping[str, float] | None
+    """Seconds by stage; None if not measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemorySample:
+    """Memory in use at a frame."""
+
+    frame: int
+    """The frame that was tracked last."""
+    rss_bytes: int
+    """Main memory."""
+    vram_bytes: int | None
+    """GPU memory of tensors; None without a GPU."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFacts:
+    """One run."""
+
+    title: str
+    """The video's name."""
+    start: int
+    """First frame that was tracked."""
+    stop: int
+    """One past the last frame that was tracked."""
+    rate: float
+    """Frames per second of the video, on average."""
+    height: int
+    """Rows of the picture."""
+    width: int
+    """Columns of the picture."""
+    labels: Mapping[int, str | None]
+    """The objects that were asked for, by id, with what they are called."""
+    chunks: tuple[ChunkFacts, ...]
+    """In order."""
+    seams: tuple[SeamReport, ...]
+    """In order."""
+    memory: tuple[MemorySample, ...] = ()
+    """By ascending frame; empty if there is no memory log."""
+    about: tuple[tuple[str, str], ...] = ()
+    """Names and values for the page's end: model, device, versions and the like."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """What the run's steps took, by name."""
+    damaged: str | None = None
+    """What the decoder complained of; None if it did not."""

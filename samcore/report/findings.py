@@ -1,0 +1,63 @@
+"""What a person should look at: the worst cases of each kind, and how many there are."""
+
+import heapq
+from dataclasses import dataclass, field
+from typing import Literal
+
+FindingKind = Literal["jump", "absence", "doubt", "cut"]
+
+KINDS: dict[FindingKind, str] = {
+    "jump": "May be another object",
+    "absence": "Long absences",
+    "doubt": "Low scores",
+    "cut": "Scene cuts",
+}
+"""All kinds, in the order in which they are listed, with their headings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One place in the video to look at."""
+
+    kind: FindingKind
+    """What is the matter."""
+    frame: int
+    """Where to look."""
+    object_id: int | None
+    """Whose masks; None for the whole picture."""
+    severity: float
+    """The larger, the worse; comparable within a kind."""
+    text: str
+    """What is the matter, without the object's name."""
+
+
+@dataclass
+class Findings:
+    """Collects findings: the worst `limit` of each kind, however many are added."""
+
+    limit: int
+    """Of each kind."""
+    counts: dict[FindingKind, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
+    """How many there are in all."""
+    _worst: dict[FindingKind, list[tuple[float, int, int, Finding]]] = field(
+        default_factory=lambda: {kind: [] for kind in KINDS}
+    )
+
+    def add(self, finding: Finding) -> None:
+        """Take one; of equally bad ones the earlier stay."""
+        self.counts[finding.kind] += 1
+        heap = self._worst[finding.kind]
+        order = (finding.severity, -finding.frame, -self.counts[finding.kind], finding)
+        if len(heap) < self.limit:
+            heapq.heappush(heap, order)
+        else:
+            heapq.heappushpop(heap, order)
+
+    def worst(self, kind: FindingKind) -> list[Finding]:
+        """The ones that are kept, in the order of frames."""
+        found = [item for *_, item in self._worst[kind]]
+        return sorted(found, key=lambda item: (item.frame, item.object_id or 0))
+
+    def frames(self) -> set[int]:
+        """The frames to show."""
+        return {item.frame for kind in KINDS for item in self.worst(kind)}

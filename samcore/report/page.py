@@ -1,0 +1,242 @@
+"""Puts the page together and writes it: one file, which asks no other machine for anything."""
+
+import functools
+import hashlib
+import importlib.resources
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from samcore.atomic import AtomicFile, storage_error
+from samcore.overlay import object_colour
+from samcore.report import plots
+from samcore.report.facts import ChunkFacts, ReportFacts
+from samcore.report.findings import KINDS, Finding
+from samcore.report.gather import Gathered, Progress, gather
+from samcore.report.lanes import MAX_LANES, ObjectSummary, probability
+from samcore.video import VideoSource
+
+MAX_ROWS = 100
+"""Rows of each table; the worst ones, and the page says how many there are."""
+
+
+def write_report(
+    facts: ReportFacts,
+    table: Path,
+    video: VideoSource,
+    out: Path,
+    *,
+    on_progress: Progress | None = None,
+) -> Gathered:
+    """Make the report of a run; the file is there when all of it is, and not before.
+
+    Reads the masks' numbers once and the video once. Memory and the page's size are bounded
+    whatever the video's length: at most 60 pictures, 200 lanes of 240 bins, 400 points a series.
+
+    Args:
+        facts: What is known of the run.
+        table: Its masks.
+        video: The video that was tracked.
+        out: The HTML file.
+        on_progress: Called with the frames looked at so far, and all of them.
+
+    Returns:
+        What it shows.
+
+    Raises:
+        VideoError: A frame cannot be read.
+        StorageError: The masks cannot be read, or the file cannot be written.
+    """
+    gathered = gather(facts, table, video, on_progress=on_progress)
+    page = render_report(facts, gathered)
+    try:
+        file = AtomicFile(out)
+        try:
+            file.file.write(page.encode())
+            file.commit()
+        except BaseException:
+            file.discard()
+            raise
+    except OSError as error:
+        raise storage_error(out, error, doing="write") from error
+    return gathered
+
+
+def render_report(facts: ReportFacts, gathered: Gathered) -> str:
+    """The page as text."""
+    drawn = {n: json.loads(f.to_json()) for n, f in _figures(facts, gathered).items()}
+    figures = json.dumps(drawn, separators=(",", ":"))
+    # The one script that may run; a label that tried to be another would have to know this.
+    nonce = hashlib.sha256(figures.encode()).hexdigest()[:32]
+    return _template().render(
+        facts=facts,
+        frames=facts.stop - facts.start,
+        objects=[_object_row(item, facts) for item in gathered.lanes.objects[:MAX_ROWS]],
+        num_objects=len(gathered.lanes.objects),
+        max_lanes=MAX_LANES,
+        max_lines=plots.MAX_LINES,
+        findings=_finding_groups(facts, gathered),
+        num_findings=sum(gathered.findings.counts.values()),
+        pictures=_pictures(facts, gathered),
+        seams=_seams(facts),
+        troubles=_troubles(facts.chunks),
+        peaks=_peaks(facts.chunks),
+        tracking_rate=_rate(facts.chunks),
+        max_rows=MAX_ROWS,
+        # In JSON within a script nothing but `<` can end it.
+        figures=figures.replace("<", "\\u003c"),
+        figure_names=list(drawn),
+        plotly=plots.javascript(),
+        nonce=nonce,
+    )
+
+
+def clock(seconds: float) -> str:
+    """A time in the video: 1:02:03.4 or 2:03.4."""
+    minutes, tenths = divmod(int(seconds * 10), 600)
+    hours = f"{minutes // 60}:{minutes % 60:02d}" if minutes >= 60 else f"{minutes}"
+    return f"{hours}:{tenths / 10:04.1f}"
+
+
+def _figures(facts: ReportFacts, gathered: Gathered) -> dict[str, Any]:
+    figures = {}
+    if gathered.lanes.objects:
+        figures["lanes"] = plots.lanes_figure(facts, gathered.lanes, gathered.findings)
+        figures["area"] = plots.area_figure(facts, gathered.lanes)
+    if any(seam.frames for seam in facts.seams):
+        figures["seams"] = plots.seams_figure(facts)
+    figures["memory"] = plots.memory_figure(facts)
+    figures["speed"] = plots.speed_figure(facts)
+    if stages := _stages(facts):
+        figures["stages"] = plots.stages_figure(stages)
+    return figures
+
+
+def _stages(facts: ReportFacts) -> dict[str, float]:
+    """Seconds by stage over all chunks, and those of steps beside the chunks."""
+    total: defaultdict[str, float] = defaultdict(float)
+    for chunk in facts.chunks:
+        for name, seconds in (chunk.stages or {"tracking": chunk.seconds}).items():
+            total[name] += seconds
+    for name, seconds in facts.seconds.items():
+        total[name] += seconds
+    return {name: seconds for name, seconds in total.items() if seconds > 0}
+
+
+def _object_row(item: ObjectSummary, facts: ReportFacts) -> dict[str, Any]:
+    red, green, blue = object_colour(item.object_id)
+    return {
+        "id": item.object_id,
+        "label": facts.labels.get(item.object_id) or "",
+        "colour": f"rgb({red},{green},{blue})",
+        "first": item.first_frame,
+        "present": item.present,
+        "frames": item.frames,
+        "share": item.present / item.frames,
+        "area": item.mean_area * 100 / (facts.height * facts.width),
+        "presence": probability(item.mean_score) if item.present else None,
+        "iou": item.mean_iou if item.present else None,
+        "absences": item.absences,
+        "jumps": item.jumps,
+    }
+
+
+def _finding_groups(facts: ReportFacts, gathered: Gathered) -> list[dict[str, Any]]:
+    groups = []
+    for kind, title in KINDS.items():
+        worst = gathered.findings.worst(kind)
+        if worst:
+            groups.append(
+                {
+                    "kind": kind,
+                    "title": title,
+                    "count": gathered.findings.counts[kind],
+                    "items": [_finding_row(facts, gathered, item) for item in worst],
+                }
+            )
+    return groups
+
+
+def _finding_row(facts: ReportFacts, gathered: Gathered, item: Finding) -> dict[str, Any]:
+    who = ""
+    if item.object_id is not None:
+        label = facts.labels.get(item.object_id)
+        who = f"object {item.object_id}" + (f" ({label})" if label else "")
+    return {
+        "frame": item.frame,
+        "clock": clock(gathered.times_s[item.frame]),
+        "who": who,
+        "text": item.text,
+    }
+
+
+def _pictures(facts: ReportFacts, gathered: Gathered) -> list[dict[str, Any]]:
+    notes: dict[int, list[str]] = {}
+    for kind in KINDS:
+        for item in gathered.findings.worst(kind):
+            row = _finding_row(facts, gathered, item)
+            notes.setdefault(item.frame, []).append(f"{row['who']} {item.text}".strip())
+    return [
+        {
+            "frame": picture.frame,
+            "clock": clock(gathered.times_s[picture.frame]),
+            "width": picture.width,
+            "height": picture.height,
+            "uri": picture.data_uri,
+            "notes": notes.get(picture.frame, []),
+        }
+        for picture in gathered.pictures
+    ]
+
+
+def _seams(facts: ReportFacts) -> dict[str, Any] | None:
+    seams = [seam for seam in facts.seams if seam.frames]
+    if not seams:
+        return None
+    worst = min(seams, key=lambda seam: seam.agreement)
+    return {
+        "count": len(seams),
+        "identical": sum(seam.identical for seam in seams),
+        "least": worst.agreement,
+        "frame": worst.start,
+    }
+
+
+def _troubles(chunks: tuple[ChunkFacts, ...]) -> dict[str, Any]:
+    """Chunks that needed another try or gave something up."""
+    found = [chunk for chunk in chunks if chunk.attempts > 1 or chunk.degradations]
+    return {
+        "count": len(found),
+        "lossy": sum(chunk.quality_loss for chunk in chunks),
+        "rows": found[:MAX_ROWS],
+    }
+
+
+def _peaks(chunks: tuple[ChunkFacts, ...]) -> dict[str, float | None]:
+    vram = max((chunk.peak_vram_bytes or 0 for chunk in chunks), default=0)
+    return {
+        "ram": max((chunk.peak_rss_bytes for chunk in chunks), default=0) / 1e9,
+        "gpu": vram / 1e9 if vram else None,
+    }
+
+
+def _rate(chunks: tuple[ChunkFacts, ...]) -> float:
+    seconds = sum(chunk.seconds for chunk in chunks)
+    return sum(chunk.stop - chunk.start for chunk in chunks) / seconds if seconds else 0.0
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        autoescape=True,  # labels and names are other people's
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    text = (
+        importlib.resources.files(__package__ or "").joinpath("report.html.j2").read_text("utf-8")
+    )
+    return environment.from_string(text)

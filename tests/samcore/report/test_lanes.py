@@ -1,0 +1,213 @@
+"""Lanes and findings of made-up masks."""
+
+import tracemalloc
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from samcore.errors import StorageError
+from samcore.masks.columns import read_columns
+from samcore.masks.row import MaskRow
+from samcore.masks.table import MaskReader, MaskWriter
+from samcore.report.findings import Finding, Findings
+from samcore.report.lanes import MAX_BINS, MAX_LANES, read_lanes
+from tests.samcore.report.conftest import (
+    BACK,
+    DOUBT,
+    FRAMES,
+    GONE,
+    HEIGHT,
+    JUMP,
+    RATE,
+    WIDTH,
+    square,
+    write_table,
+)
+
+
+def lanes_of(table, *, stop=FRAMES, limit=50):
+    findings = Findings(limit)
+    report = read_lanes(table, findings, start=0, stop=stop, rate=RATE, size_hw=(HEIGHT, WIDTH))
+    return report, findings
+
+
+def test_columns_are_the_tables(table):
+    """Every column is what the reader gives, row by row."""
+    with MaskReader(table) as reader:
+        rows = list(reader.rows())
+    names = ("frame", "object_id", "area", "object_score", "prompted")
+    parts = list(read_columns(table, names))
+    for name in names:
+        found = np.concatenate([part[name] for part in parts])
+        assert found.tolist() == pytest.approx([getattr(row, name) for row in rows])
+
+
+def test_columns_of_no_table(tmp_path, table):
+    """What is no mask table is one clear error, and so is a column that there is not."""
+    path = tmp_path / "other.parquet"
+    path.write_bytes(b"PAR1 not really")
+    with pytest.raises(StorageError, match="not a mask table"):
+        list(read_columns(path, ["frame"]))
+    with pytest.raises(ValueError, match="counts"):
+        list(read_columns(table, ["counts"]))
+
+
+def test_lanes_count_what_is_there(table):
+    """Frames, presence and area of each object, in all and in each bin."""
+    report, _ = lanes_of(table)
+
+    assert [item.object_id for item in report.objects] == [1, 2, 3]
+    first, second, _ = report.objects
+    assert (first.frames, first.present) == (FRAMES, FRAMES - (BACK - GONE))
+    assert (first.mean_area, second.mean_area) == (400.0, 256.0)
+    assert first.mean_score == pytest.approx(6.0)
+    assert report.bins == FRAMES
+    assert first.lane is not None
+    assert np.isnan(first.lane.area_b[GONE:BACK]).all()
+    assert (first.lane.area_b[:GONE] == 400).all()
+    assert first.lane.present_b.sum() == first.present
+
+
+def test_findings_are_the_odd_places(table):
+    """One jump, one absence, one doubtful stretch, where they were made, and no other."""
+    _, findings = lanes_of(table)
+
+    (jump,) = findings.worst("jump")
+    assert (jump.frame, jump.object_id) == (JUMP, 2)
+    assert "times its size" in jump.text
+    (absence,) = findings.worst("absence")
+    assert (absence.frame, absence.object_id) == (GONE, 1)
+    assert absence.text == f"absent for 3.0 s, until frame {BACK}"
+    (doubt,) = findings.worst("doubt")
+    assert (doubt.object_id, DOUBT <= doubt.frame < DOUBT + 5) == (3, True)
+    assert "5 frames" in doubt.text
+
+
+def grows(frame_idx):
+    return square(40, 30, 12 if frame_idx < 20 else 24)[None]
+
+
+def leaves(frame_idx):
+    """Walks out to the right, and is half outside at last."""
+    return square(min(60 + 8 * frame_idx, WIDTH), 30, 20)[None]
+
+
+def flies(frame_idx):
+    """Small and fast, but steady."""
+    return square(4 + 12 * (frame_idx % 10), 40, 8)[None]
+
+
+def blinks(frame_idx):
+    """Absent for a frame now and then."""
+    return square(40, 40, 20 if frame_idx % 7 else 0)[None]
+
+
+@pytest.mark.parametrize(
+    ("masks", "frames", "jumps", "absences"),
+    [
+        (grows, 40, [20], 0),
+        (leaves, 8, [], 0),
+        (flies, 10, [1], 0),
+        (blinks, 40, [], 0),
+    ],
+    ids=["grows", "leaves", "flies", "blinks"],
+)
+def test_what_counts_as_a_jump(tmp_path, masks, frames, jumps, absences):
+    """A sudden other size does; leaving the picture, steady motion (after its first step) and
+    short absences do not."""
+    table = write_table(tmp_path / "masks.parquet", frames=range(frames), masks=masks, obj_ids=(1,))
+
+    _, findings = lanes_of(table, stop=frames)
+
+    assert [item.frame for item in findings.worst("jump")] == jumps
+    assert findings.counts["absence"] == absences
+
+
+def test_absence_to_the_end_and_of_an_object_that_never_came(tmp_path):
+    """Both are told, with their lengths."""
+
+    def masks(frame_idx):
+        return np.stack([square(10, 10, 20 if frame_idx < 30 else 0), square(0, 0, 0)])
+
+    table = write_table(tmp_path / "masks.parquet", frames=range(60), masks=masks, obj_ids=(4, 5))
+    report, findings = lanes_of(table, stop=60)
+
+    texts = {item.object_id: (item.frame, item.text) for item in findings.worst("absence")}
+    assert texts == {
+        4: (30, "absent for 3.0 s, and to the end"),
+        5: (0, "absent for 6.0 s, and to the end"),
+    }
+    assert report.objects[1].mean_area == 0.0
+
+
+def test_a_table_cut_into_row_groups_gives_the_same(tmp_path, table):
+    """Findings do not depend on where row groups end."""
+    again = tmp_path / "again.parquet"
+    with (
+        MaskReader(table) as reader,
+        MaskWriter(again, height=HEIGHT, width=WIDTH, rows_per_group=3) as writer,
+    ):
+        for row in reader.rows():
+            writer.write_row(row)
+
+    (report, findings), (report_2, findings_2) = lanes_of(table), lanes_of(again)
+
+    assert findings.counts == findings_2.counts
+    for kind in findings.counts:
+        assert findings.worst(kind) == findings_2.worst(kind)
+    assert [i.present for i in report.objects] == [i.present for i in report_2.objects]
+
+
+def many(path, *, objects, frames):
+    """A table of little masks that never change."""
+    row = MaskRow(0, 0, 1, 5.0, 0.9, False, 2, 2, 2, 2, 4, 8, 8, b"x")
+    with MaskWriter(path, height=8, width=8) as writer:
+        for frame_idx in range(frames):
+            for obj_id in range(1, objects + 1):
+                writer.write_row(replace(row, frame=frame_idx, object_id=obj_id))
+    return path
+
+
+def test_bounded_by_bins_and_lanes(tmp_path):
+    """Of too many objects some have no lane, but all are counted; a long video has no more bins."""
+    crowd, _ = lanes_of(many(tmp_path / "crowd", objects=MAX_LANES + 5, frames=3), stop=3)
+    lanes = [item.lane for item in crowd.objects]
+    assert (len(lanes), sum(lane is not None for lane in lanes)) == (MAX_LANES + 5, MAX_LANES)
+    assert {item.present for item in crowd.objects} == {3}
+
+    frames = 5 * MAX_BINS + 7
+    report, _ = lanes_of(many(tmp_path / "long", objects=1, frames=frames), stop=frames)
+    (item,) = report.objects
+    assert (report.bins, item.present) == (MAX_BINS, frames)
+    assert item.lane is not None
+    assert set(item.lane.present_b.tolist()) == {5, 6}
+    assert report.bin_start(0) == 0
+    assert report.bin_start(MAX_BINS) == frames
+
+
+def test_memory_does_not_grow_with_the_frames(tmp_path, monkeypatch):
+    """Four times the frames take no more memory."""
+    monkeypatch.setattr("samcore.report.lanes._BATCH", 2048)
+    peaks = []
+    for frames in (2000, 8000):
+        table = many(tmp_path / f"{frames}.parquet", objects=2, frames=frames)
+        tracemalloc.start()
+        lanes_of(table, stop=frames)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] * 1.2
+
+
+def test_the_worst_are_kept():
+    """Of many findings the worst of each kind stay, in the order of frames; all are counted."""
+    findings = Findings(3)
+    for frame in range(100):
+        findings.add(Finding("cut", frame, None, float(frame * 37 % 100), "x"))
+    findings.add(Finding("jump", 5, 1, 1.0, "y"))
+
+    assert findings.counts["cut"] == 100
+    kept = findings.worst("cut")
+    assert sorted(item.severity for item in kept) == [97.0, 98.0, 99.0]
+    assert [item.frame for item in kept] == sorted(item.frame for item in kept)
+    assert findings.frames() == {item.frame for item in kept} | {5}
