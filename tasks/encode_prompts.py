@@ -7,9 +7,11 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
+from tasks.attempts import attempting
 from tasks.files import seal
+from tasks.given_up import GivenUp
 from tasks.logs import run_logger
-from tasks.records import PassRecord, RunRef
+from tasks.records import PassRecord, Rung, RunRef
 from tasks.retries import retry_transient
 from tasks.run_folder import RunFolder
 from tasks.tracking import open_workbench
@@ -29,20 +31,39 @@ def encode_prompts(run: RunRef) -> int | State[int]:
 
     Later prompts are seen by earlier frames, so they come first; the state after them is what the
     first chunk begins with.
+
+    Raises:
+        OutOfMemory: It does not fit, however little is done at once.
     """
     folder = RunFolder.at(run)
     done = folder.prompt_pass()
     if done is not None:
         return Completed(name="Resumed", data=done.frames)
     started = time.monotonic()
-    bench = open_workbench(folder)
+    record = folder.record()
+    given_up = GivenUp(record, record.as_asked, allow_quality_loss=run.allow_quality_loss)
+    with attempting(folder.prompt_attempt_path, last_rung=len(given_up.rungs) - 1) as attempt:
+        ladder = given_up.ladder(attempt, first_frame=record.start)
+        frames = ladder.insist(lambda: _encode(folder, ladder.rung), frame_idx=lambda: record.start)
+        seconds = time.monotonic() - started
+        folder.finish_prompt_pass(
+            PassRecord(
+                state=seal(folder.prompt_state_path),
+                frames=frames,
+                seconds=seconds,
+                degradations=tuple(given_up.steps),
+                rung=given_up.rung(ladder),
+                quality_loss=given_up.quality_loss(ladder),
+            )
+        )
+    run_logger(__name__).info("encoded %d prompted frames in %.1f s", frames, seconds)
+    return frames
+
+
+def _encode(folder: RunFolder, rung: Rung) -> int:
+    """Leave the tracker's state after the prompts; the number of frames that have some."""
+    bench = open_workbench(folder, rung)
     prompts = folder.prompts()
     tracker = bench.new_tracker(prompts, start=bench.record.start)
     tracker.state().save(folder.prompt_state_path)
-    frames = len({prompt.frame_idx for prompt in prompts})
-    seconds = time.monotonic() - started
-    folder.finish_prompt_pass(
-        PassRecord(state=seal(folder.prompt_state_path), frames=frames, seconds=seconds)
-    )
-    run_logger(__name__).info("encoded %d prompted frames in %.1f s", frames, seconds)
-    return frames
+    return len({prompt.frame_idx for prompt in prompts})

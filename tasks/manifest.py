@@ -9,12 +9,13 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from tasks.files import FileRecord, is_intact
-from tasks.records import Manifest, ResultRef, RunRecord, RunRef
+from tasks.records import Manifest, ResultRef, RunRef
 
 MANIFEST = "manifest.json"
 MASKS = "masks.parquet"
 SEAMS = "seams.json"
 OVERLAY = "overlay.mp4"
+REPORT = "report.html"
 
 _PACKAGES = ("longtake", "torch", "sam2", "prefect", "numpy", "opencv-python-headless", "pyarrow")
 
@@ -38,10 +39,18 @@ def published_key(destination: Path) -> str | None:
     A manifest that this version cannot read has the key "" and is nobody's to replace unasked.
     """
     try:
-        content = json.loads((destination / MANIFEST).read_bytes())
+        return manifest_key((destination / MANIFEST).read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError):
+    except OSError:
+        return ""
+
+
+def manifest_key(data: bytes) -> str:
+    """The key that a manifest of whatever version names; "" if it names none."""
+    try:
+        content = json.loads(data)
+    except ValueError:
         return ""
     key = content.get("key") if isinstance(content, dict) else None
     return key if isinstance(key, str) else ""
@@ -51,22 +60,17 @@ def result_ref(run: RunRef, manifest: Manifest, *, was_there: bool) -> ResultRef
     """What there is to say of a published result."""
     return ResultRef(
         destination=run.destination,
+        credentials=run.credentials,
         key=run.key,
         frames=manifest.frames,
         objects=len(manifest.request.objects),
         seam_agreement=manifest.seam_agreement,
         seams_identical=manifest.seams_identical,
         has_overlay=any(file.name == OVERLAY for file in manifest.files),
+        has_report=any(file.name == REPORT for file in manifest.files),
+        exports=manifest.exports,
         was_there=was_there,
     )
-
-
-def find_result(run: RunRef, record: RunRecord) -> ResultRef | None:
-    """The result of this run, if it is at the destination, whole, and names objects as asked."""
-    manifest = read_manifest(Path(run.destination), run.key)
-    if manifest is None or manifest.request.objects != record.objects:
-        return None
-    return result_ref(run, manifest, was_there=True)
 
 
 def with_file(manifest: Manifest, record: FileRecord) -> Manifest:

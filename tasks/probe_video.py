@@ -1,12 +1,12 @@
 """Task: find out about every frame of the video."""
 
 import logging
-from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.logs import run_logger
+from tasks.mirror import open_mirror
 from tasks.request import SegmentRequest
 from tasks.retries import retry_transient
 from tasks.sources import open_source
@@ -25,7 +25,12 @@ _log = logging.getLogger(__name__)
 )
 def probe_video(request: SegmentRequest) -> int:
     """Scan the video, or read what an earlier scan found; the number of its frames."""
-    info = open_source(Path(request.source).expanduser().absolute(), request.work_path).info
+    info = open_source(
+        request.source_place,
+        request.work_path,
+        credentials=request.credentials,
+        mirror=open_mirror(request.destination_place, request.credentials),
+    ).info
     run_logger(__name__).info(
         "%s: %d frames, %d x %d", info.source, info.num_frames, info.width, info.height
     )

@@ -65,23 +65,27 @@ def report(progress: TrackProgress) -> None:
 class ChunkProgress:
     """Turns the frames of one chunk into reports about the run."""
 
-    def __init__(self, video: str, chunks: tuple[Chunk, ...], index: int) -> None:
+    def __init__(
+        self, video: str, chunks: tuple[Chunk, ...], index: int, *, begin: int | None = None
+    ) -> None:
         """Start the clock.
 
         Args:
             video: The video's name.
             chunks: The whole plan.
             index: The chunk that is tracked now.
+            begin: The frame that it goes on at, if it was stopped there before.
         """
         self._video = video
         self._chunks = chunks
         self._chunk = chunks[index]
+        self._begin = self._chunk.start if begin is None else begin
         self._later = sum(chunk.stop - chunk.start for chunk in chunks[index + 1 :])
         self._started = time.monotonic()
 
     def tracked(self, frame_idx: int, memory: MemoryReading) -> None:
         """Report that the masks of `frame_idx` are there."""
-        here = frame_idx + 1 - self._chunk.start
+        here = frame_idx + 1 - self._begin
         fps = here / max(time.monotonic() - self._started, 1e-6)
         first, last = self._chunks[0], self._chunks[-1]
         # In the overlap the chunk before has been here already.

@@ -1,6 +1,8 @@
 """The progress of a run as an artifact, which Prefect's UI shows as a ring."""
 
+import contextvars
 import logging
+import threading
 from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
@@ -9,10 +11,16 @@ from tasks.progress import Throttle, TrackProgress, describe
 
 _log = logging.getLogger(__name__)
 _INTERVAL_S = 5.0
+_PATIENCE_S = 10.0
+"""For the last report; a server that does not answer must not hold up the end of a run for long."""
 
 
 class ArtifactListener:
-    """Brings reports to a progress artifact, at most every few seconds and at the end."""
+    """Brings reports to a progress artifact, at most every few seconds and at the end.
+
+    In threads of its own: while the server is away a call takes half a minute to give up, and
+    frames must not wait for that.
+    """
 
     def __init__(self, key: str) -> None:
         """Nothing is made before the first report.
@@ -23,11 +31,26 @@ class ArtifactListener:
         self._key = f"longtake-{key}"
         self._artifact: UUID | None = None
         self._may_send = Throttle(_INTERVAL_S)
+        self._sender: threading.Thread | None = None
 
     def __call__(self, progress: TrackProgress) -> None:
         """Take a report."""
         if not self._may_send() and not progress.finished:
             return
+        if self._sender is not None:
+            self._sender.join(_PATIENCE_S if progress.finished else 0.0)
+            if self._sender.is_alive():
+                return
+        # With the context of the run, whose artifact it is.
+        context = contextvars.copy_context()
+        self._sender = threading.Thread(
+            target=context.run, args=(self._send, progress), name="longtake-progress", daemon=True
+        )
+        self._sender.start()
+        if progress.finished:
+            self._sender.join(_PATIENCE_S)
+
+    def _send(self, progress: TrackProgress) -> None:
         percent = 100.0 * progress.done / progress.total
         text = describe(progress)
         try:

@@ -2,7 +2,6 @@
 
 import contextlib
 import shutil
-from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -10,8 +9,8 @@ from prefect.cache_policies import NO_CACHE
 from samcore.errors import StorageError
 from samcore.masks.table import concat_tables
 from samcore.stitching import SeamReport, owned_ranges
-from tasks.files import FileRecord, exclusive, move, seal, storage_errors, write_atomic, write_json
-from tasks.manifest import MANIFEST, MASKS, SEAMS, now, published_key, result_ref, versions
+from tasks.files import FileRecord, seal, write_atomic
+from tasks.manifest import MASKS, SEAMS, now, result_ref, versions
 from tasks.publish_part import staging_dir, write_part
 from tasks.records import (
     ChunkRecord,
@@ -23,7 +22,8 @@ from tasks.records import (
     Timings,
 )
 from tasks.request import SegmentRequest
-from tasks.resolve import check_other_result
+from tasks.resolve import refuse_other
+from tasks.result_store import open_result_store
 from tasks.retries import retry_transient
 from tasks.run_folder import RunFolder
 from tasks.stitch_seam import seam_report
@@ -48,15 +48,15 @@ def publish(run: RunRef, request: SegmentRequest) -> ResultRef:
         InputError: Another request's result has appeared at the destination.
         StorageError: The destination cannot be written to.
     """
-    destination = Path(run.destination)
     folder = RunFolder.at(run)
     chunks = _finished_chunks(folder)
     seams = [seam_report(folder, chunk.index) for chunk in chunks[1:]]
-    staged = _stage(run, folder, seams)
-    manifest = _manifest(run, folder, chunks, seams, staged)
-    with exclusive(destination / ".longtake" / "lock"):
-        check_other_result(request, run.key)
-        _replace_result(destination, staging_dir(run), manifest)
+    staged = _stage(run, folder, chunks, seams)
+    manifest = open_result_store(run).publish(
+        {file.name: staging_dir(run) / file.name for file in staged},
+        _manifest(run, folder, chunks, seams, staged),
+        check=lambda found: refuse_other(request, found, run.key),
+    )
     folder.drop_states()
     _clear_staging(run)
     return result_ref(run, manifest, was_there=False)
@@ -72,7 +72,9 @@ def _finished_chunks(folder: RunFolder) -> list[ChunkRecord]:
     return records
 
 
-def _stage(run: RunRef, folder: RunFolder, seams: list[SeamReport]) -> tuple[FileRecord, ...]:
+def _stage(
+    run: RunRef, folder: RunFolder, chunks: list[ChunkRecord], seams: list[SeamReport]
+) -> tuple[FileRecord, ...]:
     """Write the result's files beside the destination."""
     record = folder.record()
     staging = staging_dir(run)
@@ -87,6 +89,9 @@ def _stage(run: RunRef, folder: RunFolder, seams: list[SeamReport]) -> tuple[Fil
         "model": record.model.name,
         "model_fingerprint": record.model.fingerprint,
     }
+    coarse = [str(chunk.index) for chunk in chunks if chunk.quality_loss]
+    if coarse:
+        metadata["quality_loss"] = f"smaller image size in chunks {', '.join(coarse)}"
     concat_tables(parts, staging / MASKS, metadata)
     content = SeamList(seams=tuple(seams)).model_dump_json(indent=2) + "\n"
     write_atomic(staging / SEAMS, content.encode())
@@ -123,27 +128,6 @@ def _manifest(
         versions=versions(),
         finished_at=now(),
     )
-
-
-def _replace_result(destination: Path, staging: Path, manifest: Manifest) -> None:
-    """Move the staged files in, manifest last. Only with the destination's lock held."""
-    with storage_errors(destination, "write"):
-        if published_key(destination) is not None:
-            stale = _listed_files(destination)
-            (destination / MANIFEST).unlink()
-            for name in stale - {file.name for file in manifest.files}:
-                (destination / name).unlink(missing_ok=True)
-    for file in manifest.files:
-        move(staging / file.name, destination / file.name)
-    write_json(destination / MANIFEST, manifest)
-
-
-def _listed_files(destination: Path) -> set[str]:
-    """What the manifest there says that it published; only plain names, whatever it says."""
-    with contextlib.suppress(ValueError, OSError):
-        manifest = Manifest.model_validate_json((destination / MANIFEST).read_bytes())
-        return {file.name for file in manifest.files if Path(file.name).name == file.name}
-    return set()
 
 
 def _clear_staging(run: RunRef) -> None:

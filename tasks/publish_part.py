@@ -9,14 +9,19 @@ from samcore.errors import StorageError
 from samcore.masks.table import concat_tables
 from samcore.stitching import owned_ranges
 from tasks.files import make_folder
+from tasks.locations import parse_location
+from tasks.mirror import open_mirror
 from tasks.records import RunRef
 from tasks.retries import retry_transient
 from tasks.run_folder import RunFolder
 
 
 def staging_dir(run: RunRef) -> Path:
-    """Where the result is put together at the destination."""
-    return Path(run.destination) / ".longtake" / "parts" / run.key
+    """Where the result is put together: at the destination, or before it goes to a bucket."""
+    place = parse_location(run.destination)
+    if isinstance(place, Path):
+        return place / ".longtake" / "parts" / run.key
+    return Path(run.folder) / "published" / "parts"
 
 
 @task(
@@ -33,9 +38,17 @@ def publish_part(run: RunRef, index: int) -> str:
     """Put the frames that chunk `index` owns beside the destination; the part's path.
 
     A chunk owns the frames up to the next one's start. The last step then only joins files that
-    are at the destination already.
+    are at the destination already. Where that is a bucket, the whole chunk is copied there, so that
+    another machine can go on after it.
+
+    Raises:
+        StorageError: The chunk is not there, or the destination cannot be written to.
     """
-    return str(write_part(run, RunFolder.at(run), index))
+    folder = RunFolder.at(run)
+    mirror = open_mirror(run)
+    if mirror is not None:
+        mirror.push_chunk(folder, index)
+    return str(write_part(run, folder, index))
 
 
 def write_part(run: RunRef, folder: RunFolder, index: int) -> Path:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -12,10 +13,15 @@ from samcore.models.registry import ModelSpec
 from samcore.stitching import SeamReport
 from samcore.video import VideoInfo
 from tasks.files import FileRecord
+from tasks.locations import S3Location, parse_location
 from tasks.request import Handoff
 
 RUN_FORMAT: Literal[1] = 1
 """Part of every run's key: raised when older work can no longer be gone on with."""
+
+
+EXPORTS = "exports"
+"""Folder of a result in which each export has one of its own."""
 
 
 class _Record(BaseModel):
@@ -31,12 +37,25 @@ class TrackedObject(_Record):
     """Ascending."""
 
 
+class Rung(_Record):
+    """How much is done at once. A step down the ladder of `tasks/oom_ladder.py` changes one."""
+
+    encode_batch: int
+    """Frames that the image encoder takes at once."""
+    object_batch: int
+    """Most objects that run as one batch."""
+    bank_on_cpu: bool = False
+    """Whether memories are kept in main memory and not on the device."""
+    image_size: int
+    """Side of the model's input in pixels; only this one changes masks beyond their last bits."""
+
+
 class RunRecord(_Record):
     """`request.json`: what was asked, checked, with everything that was left open now chosen."""
 
     format: Literal[1] = RUN_FORMAT
     source: str
-    """Absolute path of the video."""
+    """Absolute path of the video, or its address without a query, which may hold a secret."""
     source_digest: str
     objects: tuple[TrackedObject, ...]
     """By ascending id."""
@@ -74,6 +93,15 @@ class RunRecord(_Record):
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
 
     @property
+    def as_asked(self) -> Rung:
+        """How much is done at once, if memory allows."""
+        return Rung(
+            encode_batch=max(1, self.settings.encode_batch),
+            object_batch=max(1, self.settings.object_batch),
+            image_size=self.model.image_size,
+        )
+
+    @property
     def chunks(self) -> tuple[Chunk, ...]:
         """The plan."""
         return plan_chunks(
@@ -88,6 +116,12 @@ class PassRecord(_Record):
     frames: int
     """Prompted frames that were encoded."""
     seconds: float
+    degradations: tuple[str, ...] = ()
+    """What was given up to fit into memory, like a chunk's."""
+    rung: Rung | None = None
+    """How it was done in the end; None if as asked."""
+    quality_loss: bool = False
+    """Whether that was with a smaller input of the model than asked."""
 
 
 class ChunkRecord(_Record):
@@ -104,11 +138,21 @@ class ChunkRecord(_Record):
     attempts: int
     """Tries of the task in the run that finished the chunk."""
     degradations: tuple[str, ...]
-    """What was given up to fit into memory; empty if nothing was."""
+    """What was given up to fit into memory: from which frame on, what, and why; empty if nothing
+    was."""
+    rung: Rung | None = None
+    """How the chunk was tracked at its end, and the next one from its beginning; None if as asked.
+    """
+    quality_loss: bool = False
+    """Whether any frame was tracked with a smaller input of the model than asked."""
     device: str
     seconds: float
     """From the first frame wanted to the last one written."""
     frames_per_second: float
+    stages: dict[str, float] | None = None
+    """Seconds that the chunk's process waited for decoding, encoding, tracking and writing, since
+    it last began or went on with the chunk. On a GPU encoding shows in `track`, which waits for
+    it."""
     peak_rss_bytes: int
     peak_vram_bytes: int | None
     finished_at: str
@@ -168,6 +212,17 @@ class Manifest(_Record):
     finished_at: str
     """ISO 8601, UTC."""
 
+    @property
+    def exports(self) -> tuple[str, ...]:
+        """The formats that the masks were exported to as well, in the order of their names."""
+        folders = (file.name.split("/") for file in self.files if "/" in file.name)
+        return tuple(sorted({parts[1] for parts in folders if parts[0] == EXPORTS}))
+
+    @property
+    def quality_loss(self) -> bool:
+        """Whether any frame was tracked with a smaller input of the model than asked."""
+        return any(chunk.quality_loss for chunk in self.chunks)
+
 
 class RunRef(_Record):
     """What tasks pass to each other about a run: where it is, not what is in it."""
@@ -175,10 +230,21 @@ class RunRef(_Record):
     folder: str
     """`runs/<key>` on this machine."""
     destination: str
-    """Where the result goes."""
+    """Where the result goes: an absolute path or an `s3://` address."""
+    credentials: str | None = None
+    """Name of the block with the credentials for buckets; None is the standard AWS settings."""
     key: str
     video: str
     """The video's name, for people."""
+    allow_quality_loss: bool = False
+    """Whether chunks may be tracked with a smaller input of the model, if all else is in vain."""
+    memory_log: str | None = None
+    """File that gets a line of memory use now and then."""
+
+    @property
+    def in_bucket(self) -> bool:
+        """Whether the result goes to a bucket."""
+        return isinstance(parse_location(self.destination), S3Location)
 
 
 class ChunkRef(_Record):
@@ -194,11 +260,22 @@ class ResultRef(_Record):
     """A published result."""
 
     destination: str
+    """An absolute path or an `s3://` address."""
+    credentials: str | None = None
+    """As in `RunRef`."""
     key: str
     frames: int
     objects: int
     seam_agreement: float | None
     seams_identical: bool | None
     has_overlay: bool
+    has_report: bool = False
+    exports: tuple[str, ...] = ()
+    """Formats that the masks were exported to as well."""
     was_there: bool
     """It was published before; nothing was tracked."""
+
+    def address(self, name: str) -> str:
+        """Where a file of the result is, for people: a path or an `s3://` address."""
+        place = parse_location(self.destination)
+        return str(place / name if isinstance(place, Path) else f"{place}/{name}")

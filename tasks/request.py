@@ -1,106 +1,290 @@
 """What a person asks for."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from samcore.config import TrackSettings
 from samcore.errors import InputError
-from samcore.tracking.prompt_file import PromptFile
+from samcore.exports import FORMATS, check_formats
+from samcore.models.registry import KNOWN_MODELS
+from samcore.tracking.automatic import AutomaticPrompts
+from tasks.locations import HttpsLocation, S3Location, parse_location
+from tasks.prompt_form import Prompts, name_tabs
+from tasks.secret_query import ALLOWED_PATTERN, refuse_secret_query
+from tasks.settings import load_settings
 
 Handoff = Literal["memory", "mask"]
+# The form shows them to choose from; the line on a wrong name is the registry's.
+_ModelName = Annotated[str, Field(json_schema_extra={"enum": [one.name for one in KNOWN_MODELS]})]
+
+# Likewise.
+_FormatName = Annotated[str, Field(json_schema_extra={"enum": list(FORMATS)})]
+
+LONGEST_NAME = ".longtake/runs/" + "0" * 32 + "/chunks/00000/state.safetensors"
+"""As long as the names that a run gives to objects below its destination."""
+
+
+def _shape_form(schema: dict[str, Any]) -> None:
+    # Without a default the form begins with its first tab, the one for typing.
+    prompts = schema["properties"]["prompts"]
+    prompts.pop("default")
+    prompts["anyOf"][-1]["title"] = "none"
+    schema["properties"]["automatic"]["anyOf"][-1]["title"] = "off"
+    name_tabs(schema)
 
 
 class SegmentRequest(BaseModel):
-    """Which objects to track in which video, how, and where the masks go."""
+    """What to track in which video, and where the masks go."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # The order of the fields is that of the form: as a person thinks, the rarely needed last.
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_extra=_shape_form,
+        # Prefect logs a refused request: an address in it may hold a secret.
+        hide_input_in_errors=True,
+    )
 
     source: str = Field(
         min_length=1,
-        description="Video file (mp4, mov, mkv, webm, avi) or folder of JPEG or PNG frames.",
+        title="Video",
+        json_schema_extra={"pattern": ALLOWED_PATTERN},
+        description="Video file (mp4, mov, mkv, webm, avi) as a path, s3://bucket/key or "
+        "https:// address; or the path of a folder of JPEG or PNG frames.",
     )
-    prompts: PromptFile | str = Field(
-        description="The objects and their boxes, points or masks; or the path of a JSON file."
+    prompts: Prompts = Field(
+        default=None,
+        title="What to track",
+        description="Objects with a box, points or a mask each, typed in here; or a JSON file of "
+        "prompts, as a path or s3://bucket/key; or none, if objects are to be found automatically.",
     )
-    destination: str = Field(min_length=1, description="Folder for the masks; made if need be.")
-    model: str | None = Field(
-        default=None, description="A name that `longtake models` lists; empty is sam2.1-tiny."
+    automatic: AutomaticPrompts | None = Field(
+        default=None,
+        title="Find objects automatically",
+        description="Track what SAM 2's mask generator finds on one frame.",
+    )
+    start: int = Field(
+        default=0, ge=0, title="First frame", description="The first frame to track, from 0."
+    )
+    stop: int | None = Field(
+        default=None,
+        ge=1,
+        title="Stop before frame",
+        description="One past the last frame to track; the default is the video's end.",
+    )
+    destination: str = Field(
+        min_length=1,
+        title="Destination",
+        description="Folder for the masks, made if need be; or s3://bucket/prefix.",
+    )
+    credentials: str | None = Field(
+        default=None,
+        title="Credentials",
+        description="Name of the AwsCredentials block for buckets; the default is the worker's own "
+        "AWS settings. Never put a key or password into this form.",
+    )
+    force: bool = Field(
+        default=False,
+        title="Replace",
+        description="Replace the result of another request at the destination.",
+    )
+    model: _ModelName | None = Field(
+        default=None,
+        title="Model",
+        description="A name that `longtake models` lists; the default is sam2.1-tiny.",
+    )
+    image_size: int | None = Field(
+        default=None,
+        title="Image size",
+        description="Side of the model's square input in pixels, a multiple of 32: smaller is "
+        "faster and coarser. The default is the model's own.",
+    )
+    allow_quality_loss: bool = Field(
+        default=False,
+        title="Allow quality loss",
+        description="Go on with a smaller image size when nothing else fits into memory; masks "
+        "are coarser from there on, and the result says so.",
     )
     checkpoint: str | None = Field(
-        default=None, description="Weights file in place of the model's own."
+        default=None,
+        title="Checkpoint",
+        description="Weights file in place of the model's own.",
     )
     config: str | None = Field(
         default=None,
-        description="The checkpoint's configuration, e.g. configs/sam2.1/sam2.1_hiera_t.yaml.",
+        title="Checkpoint's configuration",
+        description="Such as configs/sam2.1/sam2.1_hiera_t.yaml.",
     )
-    image_size: int | None = Field(
-        default=None, description="Side of the model's square input in pixels; empty is its own."
+    overlay: bool = Field(
+        default=False,
+        title="Overlay video",
+        description="Also write a video with the masks drawn in.",
     )
-    settings: TrackSettings = Field(
-        default_factory=TrackSettings, description="Device, precision, batches and bounds."
+    report: bool = Field(
+        default=True,
+        title="Report",
+        description="Also write report.html, one page to judge the result by.",
     )
-    chunk_frames: int = Field(default=240, ge=1, description="Frames of one chunk.")
+    formats: tuple[_FormatName, ...] = Field(
+        default=(),
+        title="Exports",
+        description="Formats to write the masks in as well, into exports in the destination.",
+    )
+    chunk_frames: int = Field(
+        default=240,
+        ge=1,
+        title="Frames of a chunk",
+        description="After each chunk there is a place to go on from; masks do not depend on it.",
+    )
     overlap: int = Field(
-        default=8, ge=0, description="Frames that two chunks share, to check one by the other."
+        default=8,
+        ge=0,
+        title="Overlap",
+        description="Frames that two chunks both track, to check one by the other.",
     )
-    handoff: Handoff = Field(
-        default="memory",
-        description="What a chunk gets from the one before: all of the tracker's memory (exact), "
-        "or the last masks only (cheap and inexact; objects absent at the seam are lost).",
-    )
-    start: int = Field(default=0, ge=0, description="First frame to track.")
-    stop: int | None = Field(default=None, ge=1, description="One past the last; empty is the end.")
-    work_dir: str | None = Field(
-        default=None, description="Folder for work in progress; empty is .longtake in destination."
-    )
-    overlay: bool = Field(default=False, description="Also write a video with the masks drawn in.")
     min_agreement: float | None = Field(
         default=None,
         ge=0,
         le=1,
-        description="Least mean IoU of two chunks over shared frames; empty is 0.99 for the "
+        title="Least agreement",
+        description="Least mean IoU of two chunks over shared frames; the default is 0.99 for the "
         "memory hand-off and 0.5 for the mask one.",
     )
     on_disagreement: Literal["warn", "fail"] = Field(
-        default="warn", description="What to do when chunks agree less than that."
+        default="warn", title="On disagreement", description="What to do when chunks agree less."
     )
-    force: bool = Field(
-        default=False, description="Replace the result of another request in destination."
+    handoff: Handoff = Field(
+        default="memory",
+        title="Hand-off",
+        description="What a chunk gets from the one before: all of the tracker's memory (exact), "
+        "or the last masks only (cheap and inexact; objects absent at the seam are lost).",
+    )
+    settings: TrackSettings = Field(
+        default_factory=TrackSettings,
+        title="Device and precision",
+        description="Where the model runs, in which arithmetic, and how much at once.",
+    )
+    work_dir: str | None = Field(
+        default=None,
+        title="Folder for work in progress",
+        description="The default is .longtake in the destination.",
+    )
+    memory_log: str | None = Field(
+        default=None,
+        title="Memory log",
+        description="File on the worker to which lines of memory use are added, for plots.",
     )
     any_mask_path: bool = Field(
         default=False,
+        title="Masks from anywhere",
         description="Let mask files of prompts lie anywhere, not only beside the prompts.",
     )
 
-    @field_validator("source", "destination", "work_dir", "checkpoint")
+    @field_validator("source")
+    @classmethod
+    def _can_be_read(cls, source: str) -> str:
+        parse_location(source)
+        refuse_secret_query(source)
+        return source
+
+    @field_validator("destination")
+    @classmethod
+    def _can_be_written(cls, destination: str) -> str:
+        place = parse_location(destination)
+        if isinstance(place, HttpsLocation):
+            raise ValueError(
+                f"wanted a folder or s3://bucket/prefix, got {place}, which cannot be written to"
+            )
+        if isinstance(place, S3Location):
+            place.join(LONGEST_NAME)
+        return destination
+
+    @field_validator("formats")
+    @classmethod
+    def _are_known(cls, formats: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(item.name for item in check_formats(formats))
+
+    @field_validator("work_dir", "checkpoint", "memory_log")
     @classmethod
     def _is_local(cls, value: str | None) -> str | None:
-        if value is not None and "://" in value:
-            scheme = value.partition("://")[0]
-            raise ValueError(
-                f"{scheme}:// addresses are not supported yet: give a path on this machine, "
-                f"got {value!r}"
-            )
+        if value is not None and not isinstance(parse_location(value), Path):
+            raise ValueError(f"wanted a path on this machine, got {parse_location(value)}")
         return value
+
+    @model_validator(mode="after")
+    def _says_what_to_track(self) -> "SegmentRequest":
+        if self.prompts is None and self.automatic is None:
+            raise ValueError(
+                "nothing to track: wanted prompts (objects with a box, points or a mask each, or a "
+                "file of them), or automatic; got neither"
+            )
+        if self.prompts is not None and self.automatic is not None:
+            raise ValueError("prompts and automatic: wanted one of them, got both")
+        return self
+
+    @property
+    def source_place(self) -> Path | S3Location | HttpsLocation:
+        """Where the video is; a path is absolute."""
+        return _absolute(parse_location(self.source))
+
+    @property
+    def destination_place(self) -> Path | S3Location:
+        """Where the result goes; a path is absolute."""
+        place = _absolute(parse_location(self.destination))
+        if isinstance(place, HttpsLocation):
+            raise InputError(f"{place} cannot be written to")  # refused when the request was made
+        if isinstance(place, S3Location):
+            return S3Location(place.bucket, place.key.rstrip("/"))
+        return place
 
     @property
     def video_name(self) -> str:
         """The video as runs and tasks name it."""
-        return Path(self.source).name or self.source
+        return parse_location(self.source).name or self.source
 
     @property
     def destination_dir(self) -> Path:
-        """Where the result goes."""
-        return Path(self.destination).expanduser().absolute()
+        """The folder where the result goes.
+
+        Raises:
+            InputError: It goes to a bucket.
+        """
+        place = self.destination_place
+        if isinstance(place, Path):
+            return place
+        raise InputError(f"{place} is no folder on this machine")
 
     @property
     def work_path(self) -> Path:
-        """Where work in progress lies."""
-        if self.work_dir is None:
-            return self.destination_dir / ".longtake"
-        return Path(self.work_dir).expanduser().absolute()
+        """Where work in progress lies on this machine."""
+        if self.work_dir is not None:
+            return Path(self.work_dir).expanduser().absolute()
+        place = self.destination_place
+        return place / ".longtake" if isinstance(place, Path) else load_settings().cache_dir
+
+    @property
+    def wants_overlay(self) -> bool:
+        """Whether to draw the masks into the video; that is one of the formats, too."""
+        return self.overlay or "overlay" in self.formats
+
+    @property
+    def export_formats(self) -> tuple[str, ...]:
+        """The formats that go into `exports`."""
+        return tuple(name for name in self.formats if name != "overlay")
+
+    @property
+    def memory_log_path(self) -> Path | None:
+        """Where lines of memory use go."""
+        return None if self.memory_log is None else Path(self.memory_log).expanduser().absolute()
 
     @property
     def least_agreement(self) -> float:
@@ -108,6 +292,10 @@ class SegmentRequest(BaseModel):
         if self.min_agreement is not None:
             return self.min_agreement
         return 0.99 if self.handoff == "memory" else 0.5
+
+
+def _absolute(place: Path | S3Location | HttpsLocation) -> Path | S3Location | HttpsLocation:
+    return place.expanduser().absolute() if isinstance(place, Path) else place
 
 
 def check_frames(request: SegmentRequest, num_frames: int) -> tuple[int, int]:
@@ -137,5 +325,8 @@ def validate_request(**values: object) -> SegmentRequest:
         first = error.errors(include_url=False, include_context=False)[0]
         field = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
-        got = "" if "got" in message else f", got {first['input']!r}"
-        raise InputError(f"{field}: {message}{got}") from error
+        value = first["input"]
+        # Not an address: there may be a password in it.
+        shows = isinstance(value, str | int | float) and "://" not in str(value)
+        got = f", got {value!r}" if shows and "got" not in message else ""
+        raise InputError(f"{field + ': ' if field else ''}{message}{got}") from error

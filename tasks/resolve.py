@@ -9,16 +9,18 @@ from samcore.chunks import plan_chunks
 from samcore.config import TrackSettings
 from samcore.errors import InputError
 from samcore.models.registry import ModelSpec, list_models, resolve_model
-from samcore.tracking.prompt_file import PromptFile, parse_prompts
 from samcore.tracking.prompt_resolve import prompts_digest, resolve_prompts
 from samcore.tracking.prompts import Prompt
 from samcore.video import VideoSource, open_video
 from tasks.files import check_writable
-from tasks.manifest import published_key
+from tasks.mirror import check_bucket, open_mirror
+from tasks.prompt_source import GivenPrompts, read_prompts
 from tasks.records import RunRecord, RunRef, TrackedObject
 from tasks.request import SegmentRequest, check_frames
+from tasks.result_store import open_result_store
 from tasks.run_folder import RunFolder
-from tasks.sources import open_source
+from tasks.settings import load_settings
+from tasks.sources import Place, open_source
 
 if TYPE_CHECKING:
     from samcore.device import Compute
@@ -43,6 +45,8 @@ def resolve_request(
     cache_dir: Path,
     on_scan: Progress | None = None,
     on_download: Progress | None = None,
+    on_fetch: Progress | None = None,
+    on_find: Callable[[], None] | None = None,
 ) -> ResolvedRun:
     """Check a request against the video, the model and the machine, cheap checks first.
 
@@ -51,15 +55,17 @@ def resolve_request(
         cache_dir: Folder for downloaded checkpoints.
         on_scan: Called while the video is scanned: frames so far, and how many there may be.
         on_download: Called while a checkpoint is downloaded: bytes so far, and how many there are.
+        on_fetch: The same while a video in a bucket or on the web is.
+        on_find: Called before objects are looked for.
 
     Raises:
         SegmentationError: Anything that the person can put right, in one line.
     """
-    spec, base_dir = _read_prompts(request)
+    given = read_prompts(request, load_settings().limits)
     # The whole length of a video that is not opened yet is not known; any will do for the options.
     plan_chunks(0, 1, chunk_frames=request.chunk_frames, overlap=request.overlap)
-    source = Path(request.source).expanduser().absolute()
-    if not source.exists():
+    source = request.source_place
+    if isinstance(source, Path) and not source.exists():
         open_video(source)  # says what is wrong
     # A long download waits until all else is known to be right.
     downloads = _needs_download(request, cache_dir)
@@ -69,23 +75,34 @@ def resolve_request(
     from samcore.device import choose_compute
 
     compute = choose_compute(request.settings.device, request.settings.dtype)
-    video = open_source(source, request.work_path, on_progress=on_scan)
-    start, stop = check_frames(request, video.info.num_frames)
-    prompts = resolve_prompts(
-        spec,
-        video=video.info,
-        frame_at=video.frame_at,
-        base_dir=base_dir,
-        start=start,
-        stop=stop,
-        allow_any_path=request.any_mask_path,
+    video = open_source(
+        source,
+        request.work_path,
+        credentials=request.credentials,
+        mirror=open_mirror(request.destination_place, request.credentials),
+        on_progress=on_scan,
+        on_fetch=on_fetch,
     )
+    start, stop = check_frames(request, video.info.num_frames)
+    prompts = () if given is None else _hold_against(given, request, video, (start, stop))
     if model is None:
         model = _resolve_model(request, cache_dir, on_download)
+    if request.automatic is not None:
+        from tasks.found_objects import find_objects_once  # late, like all of torch
+
+        prompts = find_objects_once(
+            request.automatic,
+            video=video,
+            model=model,
+            compute=compute,
+            frames=(start, stop),
+            work_dir=request.work_path,
+            on_find=on_find,
+        )
     record = RunRecord(
-        source=str(source),
+        source=str(source),  # without the query of a web address, which may hold a secret
         source_digest=video.info.digest,
-        objects=_objects(spec, prompts),
+        objects=_objects({} if given is None else given.spec.labels, prompts),
         prompts_digest=prompts_digest(prompts),
         model=model,
         settings=_resolve_settings(request.settings, compute),
@@ -97,21 +114,31 @@ def resolve_request(
     )
     check_other_result(request, record.key)
     folder = RunFolder.of(request.work_path, record.key)
+    log = request.memory_log_path
     ref = RunRef(
         folder=str(folder.path),
-        destination=str(request.destination_dir),
+        destination=str(request.destination_place),
+        credentials=request.credentials,
         key=record.key,
         video=request.video_name,
+        allow_quality_loss=request.allow_quality_loss,
+        memory_log=None if log is None else str(log),
     )
     return ResolvedRun(record=record, video=video, prompts=prompts, folder=folder, ref=ref)
 
 
-def _read_prompts(request: SegmentRequest) -> tuple[PromptFile, Path]:
-    """The prompts, and the folder that their mask files are relative to."""
-    if isinstance(request.prompts, PromptFile):
-        return request.prompts, Path.cwd()
-    path = Path(request.prompts).expanduser().absolute()
-    return parse_prompts(path), path.parent
+def _hold_against(
+    given: GivenPrompts, request: SegmentRequest, video: VideoSource, frames: tuple[int, int]
+) -> tuple[Prompt, ...]:
+    return resolve_prompts(
+        given.spec,
+        video=video.info,
+        frame_at=video.frame_at,
+        base_dir=given.base_dir,
+        start=frames[0],
+        stop=frames[1],
+        allow_any_path=request.any_mask_path,
+    )
 
 
 def _needs_download(request: SegmentRequest, cache_dir: Path) -> bool:
@@ -147,8 +174,7 @@ def _resolve_settings(settings: TrackSettings, compute: "Compute") -> TrackSetti
     )
 
 
-def _objects(spec: PromptFile, prompts: tuple[Prompt, ...]) -> tuple[TrackedObject, ...]:
-    labels = spec.labels
+def _objects(labels: dict[int, str], prompts: tuple[Prompt, ...]) -> tuple[TrackedObject, ...]:
     frames: dict[int, list[int]] = {}
     for prompt in prompts:
         frames.setdefault(prompt.obj_id, []).append(prompt.frame_idx)
@@ -158,15 +184,22 @@ def _objects(spec: PromptFile, prompts: tuple[Prompt, ...]) -> tuple[TrackedObje
     )
 
 
-def _check_folders(request: SegmentRequest, source: Path) -> None:
-    """Try the folders before hours of work go into them."""
-    destination = request.destination_dir
-    if source.is_dir() and destination == source:
-        raise InputError(
-            f"the masks would go into the folder of frames {source}: choose another one with -o"
-        )
-    check_writable(destination)
+def _check_folders(request: SegmentRequest, source: Place) -> None:
+    """Try the places before hours of work go into them."""
+    destination = request.destination_place
+    if isinstance(destination, Path):
+        if source == destination and destination.is_dir():
+            raise InputError(
+                f"the masks would go into the folder of frames {source}: choose another one with -o"
+            )
+        check_writable(destination)
+    else:
+        check_bucket(destination, request.credentials)
     check_writable(request.work_path)
+    if request.memory_log_path is not None:
+        if request.memory_log_path.is_dir():
+            raise InputError(f"the memory log {request.memory_log_path} is a folder: name a file")
+        check_writable(request.memory_log_path.parent)
 
 
 def check_other_result(request: SegmentRequest, key: str) -> None:
@@ -175,9 +208,23 @@ def check_other_result(request: SegmentRequest, key: str) -> None:
     Raises:
         InputError: The destination holds another request's result, and `force` is not set.
     """
-    found = published_key(request.destination_dir)
+    store = open_result_store(request.destination_place, request.credentials)
+    refuse_other(request, store.published_key(), key)
+
+
+def refuse_other(request: SegmentRequest, found: str | None, key: str) -> None:
+    """Refuse to replace somebody's result unasked.
+
+    Args:
+        request: What is asked.
+        found: The key of the result at the destination; None if there is none.
+        key: The key of the request's own.
+
+    Raises:
+        InputError: It is another request's, and `force` is not set.
+    """
     if found is not None and found != key and not request.force:
         raise InputError(
-            f"{request.destination_dir} holds the result of another request: choose another "
-            "folder with -o, or replace it with --force"
+            f"{request.destination_place} holds the result of another request: choose another "
+            "place with -o, or replace it with --force"
         )

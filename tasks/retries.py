@@ -1,9 +1,9 @@
 """Which failures are worth another try."""
 
-import sys
 from typing import Any
 
-from samcore.errors import SegmentationError
+from samcore.errors import SegmentationError, TransientStorageError
+from samcore.out_of_memory import memory_failure
 
 
 def is_transient(error: BaseException) -> bool:
@@ -12,12 +12,11 @@ def is_transient(error: BaseException) -> bool:
     Faults of files, connections and memory may pass. What a person has to put right does not, nor
     does a bug.
     """
+    if isinstance(error, TransientStorageError) or memory_failure(error) is not None:
+        return True
     if isinstance(error, SegmentationError):
         return False
-    if isinstance(error, OSError | MemoryError):
-        return True
-    torch = sys.modules.get("torch")  # not imported for an error that cannot be its own
-    return torch is not None and isinstance(error, torch.OutOfMemoryError)
+    return isinstance(error, OSError)
 
 
 def retry_transient(task: Any, task_run: Any, state: Any) -> bool:

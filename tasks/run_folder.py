@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import shutil
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -37,14 +38,28 @@ class RunFolder:
         chunks/00007/masks.parquet      the chunk's masks
         chunks/00007/state.safetensors  the state at the first frame of chunk 8
         chunks/00007/seam.json          its agreement with chunk 6
+        chunks/00007/attempt.json       there while somebody works on the chunk, see attempts.py
+        chunks/00007/partial.*          where the chunk was stopped on the way, see checkpoint.py
         chunks/00007/done.json          written last
         lock                            held by the process that works on the run
 
     A file is believed only if a record with its digest was written after it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, path: Path, *, allow_quality_loss: bool = True, credentials: str | None = None
+    ) -> None:
+        """A run's folder; it need not exist.
+
+        Args:
+            path: `runs/<key>`.
+            allow_quality_loss: Whether chunks that were tracked with a smaller input of the model
+                count as done.
+            credentials: As in `RunRef`.
+        """
         self.path = path
+        self.credentials = credentials
+        self._allow_quality_loss = allow_quality_loss
 
     @classmethod
     def of(cls, work_dir: Path, key: str) -> "RunFolder":
@@ -54,7 +69,11 @@ class RunFolder:
     @classmethod
     def at(cls, run: RunRef) -> "RunFolder":
         """The folder that a task is told of."""
-        return cls(Path(run.folder))
+        return cls(
+            Path(run.folder),
+            allow_quality_loss=run.allow_quality_loss,
+            credentials=run.credentials,
+        )
 
     @property
     def work_dir(self) -> Path:
@@ -111,11 +130,20 @@ class RunFolder:
         record = _read(self.path / "prompts.done.json", PassRecord)
         if record is None or not is_intact(self.prompt_state_path, record.state):
             return None
-        return record
+        return None if record.quality_loss and not self._allow_quality_loss else record
 
     def finish_prompt_pass(self, record: PassRecord) -> None:
         """Say that the prompt pass is done."""
         write_json(self.path / "prompts.done.json", record)
+
+    @property
+    def prompt_attempt_path(self) -> Path:
+        """The mark of an attempt at the prompt pass."""
+        return self.path / "prompts.attempt.json"
+
+    def attempt_path(self, index: int) -> Path:
+        """The mark of an attempt at a chunk."""
+        return self.chunk_path(index) / "attempt.json"
 
     def chunk_path(self, index: int) -> Path:
         """A chunk's folder."""
@@ -129,12 +157,16 @@ class RunFolder:
         """The state that chunk `index` leaves for the next one."""
         return self.chunk_path(index) / "state.safetensors"
 
+    def done_path(self, index: int) -> Path:
+        """What says that a chunk is done."""
+        return self.chunk_path(index) / "done.json"
+
     def chunk(self, index: int) -> ChunkRecord | None:
         """A chunk's record, if the chunk is done and its masks are whole."""
         record = _read(self.chunk_path(index) / "done.json", ChunkRecord)
         if record is None or not is_intact(self.masks_path(index), record.masks):
             return None
-        return record
+        return None if record.quality_loss and not self._allow_quality_loss else record
 
     def has_state(self, index: int) -> bool:
         """Whether chunk `index` is done and the state it left is still there and whole."""
@@ -161,10 +193,25 @@ class RunFolder:
 
     def drop_states(self) -> None:
         """Drop all states: the result is published, and what they are for is done."""
-        for state in self.path.glob("chunks/*/state.safetensors"):
-            _remove(state)
+        for pattern in ("chunks/*/state.safetensors", "chunks/*/partial.*"):
+            for state in self.path.glob(pattern):
+                _remove(state)
         _remove(self.path / "prompts.done.json")
         _remove(self.prompt_state_path)
+
+    def clear(self) -> None:
+        """Remove all that weighs something: the result is published, in a bucket. Only with the
+        lock held. What was asked stays, for a process that waits for the lock.
+
+        Raises:
+            StorageError: No permission.
+        """
+        with storage_errors(self.path, "write"):
+            for entry in self.path.iterdir():
+                if entry.is_dir():
+                    shutil.rmtree(entry)
+                elif entry.name != "lock" and entry.suffix != ".json":
+                    entry.unlink()
 
     def sweep(self) -> None:
         """Remove what killed processes left half written. Only with the lock held."""

@@ -1,8 +1,13 @@
 """The environment, read and written in one place."""
 
+import hashlib
 import os
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, fields
 from pathlib import Path
+
+from samcore.errors import InputError
+from samcore.limits import DEFAULT_LIMITS, Limits
 
 PREFECT_DEFAULTS = {
     # An empty database takes 116 migrations, half a minute on two cores; Prefect gives up at 20 s.
@@ -21,6 +26,8 @@ TORCH_DEFAULTS = {
     "OMP_WAIT_POLICY": "PASSIVE",
 }
 
+_SOURCE_CACHE_BYTES = 20 * 10**9
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -28,18 +35,78 @@ class Settings:
 
     cache_dir: Path
     """Downloaded checkpoints, and digests of large files."""
+    runs_per_device: int | None = None
+    """Runs that may track on one device at once; 0 for any number; None for one on a GPU and any
+    number on a CPU."""
+    limits: Limits = DEFAULT_LIMITS
+    """The largest inputs that are taken."""
+    source_cache_bytes: int = _SOURCE_CACHE_BYTES
+    """What downloaded videos may take on the disk; half of its free space at most, in any case."""
+    aws_ca_file: Path | None = None
+    """Certificates to trust of object stores; None is those that everybody trusts."""
+    web_ca_file: Path | None = None
+    """The same of web servers."""
 
 
 def load_settings() -> Settings:
-    """Read the environment: `LONGTAKE_CACHE`, else `XDG_CACHE_HOME/longtake`, else
-    `~/.cache/longtake`."""
+    """Read the environment.
+
+    `LONGTAKE_CACHE`, else `XDG_CACHE_HOME/longtake`, else `~/.cache/longtake`;
+    `LONGTAKE_RUNS_PER_DEVICE`; `LONGTAKE_SOURCE_CACHE_BYTES`; and each of `Limits`, as
+    `LONGTAKE_MAX_FRAMES` and so on;
+    `AWS_CA_BUNDLE` and `SSL_CERT_FILE`, which boto3 and httpx read, too.
+
+    Raises:
+        InputError: A variable holds something else than it should.
+    """
+    cache_bytes = _whole_number("LONGTAKE_SOURCE_CACHE_BYTES")
+    return Settings(
+        cache_dir=_cache_dir(),
+        runs_per_device=_whole_number("LONGTAKE_RUNS_PER_DEVICE"),
+        limits=_limits(),
+        source_cache_bytes=_SOURCE_CACHE_BYTES if cache_bytes is None else cache_bytes,
+        aws_ca_file=_path("AWS_CA_BUNDLE"),
+        web_ca_file=_path("SSL_CERT_FILE"),
+    )
+
+
+def _cache_dir() -> Path:
     own = os.environ.get("LONGTAKE_CACHE")
     if own:
-        return Settings(cache_dir=Path(own).expanduser().absolute())
+        return Path(own).expanduser().absolute()
     base = os.environ.get("XDG_CACHE_HOME")
     # The XDG specification says that a relative path is to be ignored.
     root = Path(base) if base and Path(base).is_absolute() else Path("~/.cache").expanduser()
-    return Settings(cache_dir=root / "longtake")
+    return root / "longtake"
+
+
+def _limits() -> Limits:
+    asked = {
+        field.name: _whole_number(f"LONGTAKE_{field.name.upper()}") for field in fields(Limits)
+    }
+    return Limits(**{name: number for name, number in asked.items() if number is not None})
+
+
+def _whole_number(name: str) -> int | None:
+    """A variable that holds a whole number from 0 on; None if it is not set, or empty."""
+    text = os.environ.get(name, "").strip()
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit()):
+        raise InputError(f"{name} must be a whole number from 0 on, got {text!r}; set or unset it")
+    return int(text)
+
+
+def _path(name: str) -> Path | None:
+    """A variable that holds a path; None if it is not set, or empty."""
+    text = os.environ.get(name, "")
+    return Path(text).expanduser().absolute() if text else None
+
+
+def aws_settings_digest() -> str:
+    """Changes when one of the standard AWS settings does; says nothing of their values."""
+    found = sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_"))
+    return hashlib.sha256(repr(found).encode(errors="surrogateescape")).hexdigest()
 
 
 def set_defaults() -> None:
@@ -49,6 +116,13 @@ def set_defaults() -> None:
     """
     for name, value in {**PREFECT_DEFAULTS, **TORCH_DEFAULTS}.items():
         os.environ.setdefault(name, value)
+
+
+def has_display() -> bool:
+    """Whether a browser that is opened here would be seen by a person."""
+    if sys.platform in ("darwin", "win32"):
+        return "SSH_CONNECTION" not in os.environ
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 def has_prefect_server() -> bool:

@@ -6,14 +6,25 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from samcore.video import VideoSource, open_video
+from samcore.errors import StateError
+from samcore.video import VideoFile, VideoSource, open_video
 from tasks.files import make_folder
+from tasks.locations import HttpsLocation, S3Location, parse_location
+from tasks.run_folder import RunFolder
+from tasks.settings import load_settings
+
+if TYPE_CHECKING:
+    from tasks.mirror import Mirror
+
+Place = Path | S3Location | HttpsLocation
+Progress = Callable[[int, int | None], None]
 
 _KEPT = 4
 """A video's index is some ten bytes a frame: a few may stay."""
 
-_Identity = tuple[Path, tuple[tuple[str, int, int], ...]]
+_Identity = tuple[Path, object]
 
 
 class _OpenVideos:
@@ -24,43 +35,112 @@ class _OpenVideos:
         self._sources: OrderedDict[_Identity, VideoSource] = OrderedDict()
 
     def open(
-        self, path: Path, index_path: Path, on_progress: Callable[[int, int | None], None] | None
+        self,
+        source: Path | VideoFile,
+        index_path: Path,
+        *,
+        state: object,
+        mirror: "Mirror | None",
+        on_progress: Progress | None,
     ) -> VideoSource:
         with self._lock:
             # Each work folder gets its own index, for processes that come later.
-            identity = (index_path, _state_of(path))
-            source = self._sources.pop(identity, None)
-            if source is None:
+            identity = (index_path, state)
+            video = self._sources.pop(identity, None)
+            if video is None:
                 make_folder(index_path.parent)
-                source = open_video(path, index_path=index_path, on_progress=on_progress)
-            self._sources[identity] = source
+                if mirror is not None:
+                    mirror.pull_index(index_path)
+                video = open_video(
+                    source,
+                    index_path=index_path,
+                    on_progress=on_progress,
+                    limits=load_settings().limits,
+                )
+                if mirror is not None:
+                    mirror.push_index(index_path)
+            self._sources[identity] = video
             while len(self._sources) > _KEPT:
                 self._sources.popitem(last=False)
-            return source
+            return video
 
 
 _videos = _OpenVideos()
+_whole_addresses: dict[str, HttpsLocation] = {}
+"""Web addresses of this process's runs, with their queries: those may hold a secret, and are in no
+record of a run."""
 
 
 def open_source(
-    path: Path,
+    source: str | Place,
     work_dir: Path,
     *,
-    on_progress: Callable[[int, int | None], None] | None = None,
+    credentials: str | None = None,
+    mirror: "Mirror | None" = None,
+    on_progress: Progress | None = None,
+    on_fetch: Progress | None = None,
 ) -> VideoSource:
     """Open a video; at once if this process opened it before and it has not changed since.
 
+    A video in a bucket or on the web is fetched when its first frame is wanted, or its index made;
+    if the index is there, nothing of the video is read until then.
+
     Args:
-        path: Video file or folder of images.
+        source: Video file, folder of images, or a video's `s3://` or `https://` address.
         work_dir: Where the index of its frames is kept for other processes.
+        credentials: Name of the AwsCredentials block for a bucket.
+        mirror: Where the index is looked for, and kept for other machines.
         on_progress: Called during the scan with the frames so far and how many the header claims.
+        on_fetch: Called while the video is fetched: bytes so far, and how many there are.
 
     Raises:
         VideoError: It cannot be read.
-        StorageError: The index cannot be written.
+        StorageError: It cannot be fetched, or the index not be written.
     """
-    name = hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:16]
-    return _videos.open(path, work_dir / "index" / f"{name}.parquet", on_progress)
+    place = parse_location(source) if isinstance(source, str) else source
+    if isinstance(place, Path):
+        path = place.absolute()
+        return _videos.open(
+            path,
+            _index_path(work_dir, os.fsencode(path)),
+            state=_state_of(path),
+            mirror=mirror,
+            on_progress=on_progress,
+        )
+    if isinstance(place, HttpsLocation):
+        place = _whole_addresses.get(place.url, place)
+        _whole_addresses[place.uri] = place
+    # Late: boto3 and httpx take their time to import, and files of this machine do without them.
+    from tasks.remote_video import find_remote_video
+
+    file = find_remote_video(place, credentials=credentials, on_fetch=on_fetch)
+    # Named for the content, which is known already: the index is worth the same to any address.
+    return _videos.open(
+        file,
+        _index_path(work_dir, file.digest.encode()),
+        state=(file.name, file.digest),
+        mirror=mirror,
+        on_progress=on_progress,
+    )
+
+
+def open_run_source(folder: RunFolder) -> VideoSource:
+    """Open the video of a run.
+
+    Raises:
+        StateError: It is not the video any more that the run began with.
+        VideoError: It cannot be read.
+        StorageError: It cannot be fetched.
+    """
+    record = folder.record()
+    video = open_source(record.source, folder.work_dir, credentials=folder.credentials)
+    if video.info.digest != record.source_digest:
+        raise StateError(f"{record.source} has changed since this run began; run it again")
+    return video
+
+
+def _index_path(work_dir: Path, identity: bytes) -> Path:
+    return work_dir / "index" / f"{hashlib.sha256(identity).hexdigest()[:16]}.parquet"
 
 
 def _state_of(path: Path) -> tuple[tuple[str, int, int], ...]:

@@ -1,29 +1,28 @@
 """Task: track one chunk and leave the state for the next one."""
 
+import threading
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from pathlib import Path
 
-import numpy as np
 from prefect import runtime, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from samcore.chunks import Chunk
-from samcore.masks.table import MaskWriter
 from samcore.meters import MemoryMeter
-from samcore.tracking.outputs import FrameMasks
-from samcore.tracking.tracker import VideoTracker
-from samcore.video import Frame
-from tasks.files import FileRecord, make_folder, seal
+from tasks.attempts import attempting
+from tasks.checkpoint import Checkpoint, drop_checkpoint, find_checkpoint
+from tasks.chunk_session import ChunkSession
+from tasks.files import make_folder, seal
+from tasks.given_up import GivenUp
 from tasks.logs import run_logger
 from tasks.manifest import now
-from tasks.progress import ChunkProgress
-from tasks.records import ChunkRecord, ChunkRef, RunRef
+from tasks.memory_log import MemoryLog
+from tasks.mirror import push_checkpoint
+from tasks.records import ChunkRecord, ChunkRef, PassRecord, RunRecord, RunRef
 from tasks.retries import retry_transient
 from tasks.run_folder import RunFolder
-from tasks.tracking import Workbench, handoff_frame, open_workbench
+from tasks.stopping import Stopped, run_stoppable
 
 
 @task(
@@ -48,90 +47,104 @@ def track_chunk(run: RunRef, index: int) -> ChunkRef | State[ChunkRef]:
     if done is not None:
         ref = ChunkRef(index=index, frames=done.stop - done.start, resumed=True)
         return Completed(name="Resumed", data=ref)
-    started = time.monotonic()
-    with MemoryMeter() as meter:
-        bench = open_workbench(folder)
-        chunk = bench.record.chunks[index]
-        make_folder(folder.chunk_path(index))
-        state = _track(bench, chunk, ChunkProgress(run.video, bench.record.chunks, index), meter)
-        masks = seal(folder.masks_path(index))
-    seconds = time.monotonic() - started
-    memory = meter.snapshot()
-    record = ChunkRecord(
-        index=index,
-        start=chunk.start,
-        stop=chunk.stop,
-        masks=masks,
-        state=state,
-        attempts=runtime.task_run.run_count or 1,
-        degradations=(),
-        device=bench.compute.describe(),
-        seconds=seconds,
-        frames_per_second=(chunk.stop - chunk.start) / seconds,
-        peak_rss_bytes=memory.peak_rss_bytes,
-        peak_vram_bytes=memory.peak_vram_bytes,
-        finished_at=now(),
-    )
-    folder.finish_chunk(record)
+    record = run_stoppable(lambda stop: _finish(run, folder, index, stop))
+    vram = record.peak_vram_bytes
     run_logger(__name__).info(
-        "chunk %d, frames [%d, %d): %.1f frames/s",
+        "chunk %d, frames [%d, %d): %.1f frames/s, at most %.2f GB of memory%s",
         index,
-        chunk.start,
-        chunk.stop,
+        record.start,
+        record.stop,
         record.frames_per_second,
+        record.peak_rss_bytes / 1e9,
+        "" if vram is None else f" and {vram / 1e9:.2f} GB of GPU",
     )
-    return ChunkRef(index=index, frames=chunk.stop - chunk.start, resumed=False)
+    return ChunkRef(index=index, frames=record.stop - record.start, resumed=False)
 
 
-def _track(
-    bench: Workbench, chunk: Chunk, progress: ChunkProgress, meter: MemoryMeter
-) -> FileRecord | None:
-    """Write the chunk's masks; the record of the state for the next chunk, if it wants one."""
-    by_memory = bench.record.handoff == "memory"
-    tracker, first = _start(bench, chunk)
-    chunks = bench.record.chunks
-    successor = chunks[chunk.index + 1] if chunk.index + 1 < len(chunks) else None
-    info = bench.video.info
-    state: FileRecord | None = None
+def _finish(run: RunRef, folder: RunFolder, index: int, stop: threading.Event) -> ChunkRecord:
+    """Track what is left of the chunk, and write down that it is done.
+
+    Raises:
+        Stopped: `stop` was set; what there is has been saved as a checkpoint.
+        OutOfMemory: It does not fit, however little is done at once.
+    """
+    started = time.monotonic()
+    before = find_checkpoint(folder, index)
+    if before is not None and before.record.quality_loss and not run.allow_quality_loss:
+        before = None
+    run_record = folder.record()
+    chunk = run_record.chunks[index]
+    given_up = _given_up(run, folder, run_record, index, before)
+    first = chunk.start if before is None else before.record.next_frame
+    make_folder(folder.chunk_path(index))
     with (
-        MaskWriter(
-            bench.folder.masks_path(chunk.index), height=info.height, width=info.width
-        ) as writer,
-        bench.video.read(first, chunk.stop) as frames,
+        MemoryMeter() as meter,
+        MemoryLog(None if run.memory_log is None else Path(run.memory_log), run=run.key) as log,
+        attempting(folder.attempt_path(index), last_rung=len(given_up.rungs) - 1) as attempt,
     ):
-        for output in _outputs(tracker, frames, bench, first):
-            if output.frame_idx >= chunk.start:
-                writer.write(output, bench.video.pts(output.frame_idx))
-                progress.tracked(output.frame_idx, meter.snapshot())
-            if by_memory and successor is not None and tracker.next_frame == successor.start:
-                path = bench.folder.state_path(chunk.index)
-                tracker.state().save(path)
-                state = seal(path)
-    return state
-
-
-def _start(bench: Workbench, chunk: Chunk) -> tuple[VideoTracker, int]:
-    """A tracker for the chunk, and the first frame that it wants."""
-    folder = bench.folder
-    if bench.record.handoff == "memory":
-        before = (
-            folder.prompt_state_path if chunk.index == 0 else folder.state_path(chunk.index - 1)
+        ladder = given_up.ladder(attempt, first_frame=first)
+        session = ChunkSession(
+            run,
+            run_record,
+            index,
+            before=before,
+            given_up=given_up,
+            ladder=ladder,
+            meter=meter,
+            log=log,
+            stop=stop,
         )
-        return bench.saved_tracker(before, start=chunk.start), chunk.start
-    if chunk.index == 0:
-        prompts = [p for p in folder.prompts() if p.frame_idx < chunk.stop]
-        return bench.new_tracker(prompts, start=chunk.start), chunk.start
-    first = handoff_frame(chunk, bench.record)
-    return bench.new_tracker(bench.prompts_from_masks(chunk), start=first), first
+        try:
+            session.track()
+        except Stopped:
+            push_checkpoint(run, index)
+            raise
+        masks = seal(session.masks_path)
+        memory = meter.snapshot()
+        seconds = time.monotonic() - started + (0.0 if before is None else before.record.seconds)
+        record = ChunkRecord(
+            index=index,
+            start=chunk.start,
+            stop=chunk.stop,
+            masks=masks,
+            state=session.handed_on,
+            attempts=max(runtime.task_run.run_count or 1, attempt.number),
+            degradations=tuple(given_up.steps),
+            rung=given_up.rung(ladder),
+            quality_loss=given_up.quality_loss(ladder),
+            device=session.device,
+            seconds=seconds,
+            frames_per_second=(chunk.stop - chunk.start) / seconds,
+            stages={name: round(spent, 3) for name, spent in session.clock.seconds.items()},
+            peak_rss_bytes=memory.peak_rss_bytes,
+            peak_vram_bytes=memory.peak_vram_bytes,
+            finished_at=now(),
+        )
+        folder.finish_chunk(record)
+    drop_checkpoint(folder, index)
+    return record
 
 
-def _outputs(
-    tracker: VideoTracker, frames: Iterator[Frame], bench: Workbench, first: int
-) -> Iterator[FrameMasks]:
-    """The tracker's outputs; masks that a chunk was handed do not count as a person's prompts."""
-    asked = {(item.id, frame) for item in bench.record.objects for frame in item.prompted_frames}
-    for output in tracker.track(frames):
-        if output.frame_idx == first and bench.record.handoff == "mask":
-            prompted = [(obj_id, first) in asked for obj_id in output.obj_ids]
-            output = replace(output, prompted_n=np.array(prompted, dtype=np.bool_))
-        yield output
+def _given_up(
+    run: RunRef, folder: RunFolder, record: RunRecord, index: int, before: Checkpoint | None
+) -> GivenUp:
+    """What to begin with: as this chunk was stopped, else as the work before it ended.
+
+    What did not fit there will not fit here, and a state of a smaller input of the model can only
+    be gone on with at that size.
+    """
+    if before is not None:
+        return GivenUp(
+            record,
+            before.record.rung or record.as_asked,
+            allow_quality_loss=run.allow_quality_loss,
+            so_far=before.record.degradations,
+            quality_loss=before.record.quality_loss,
+        )
+    done: ChunkRecord | PassRecord | None = None
+    if index > 0:
+        done = folder.chunk(index - 1)
+    elif record.handoff == "memory":
+        done = folder.prompt_pass()
+    rung = record.as_asked if done is None or done.rung is None else done.rung
+    return GivenUp(record, rung, allow_quality_loss=run.allow_quality_loss)

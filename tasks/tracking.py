@@ -5,18 +5,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from samcore.chunks import Chunk
+from samcore.config import TrackSettings
 from samcore.device import Compute, choose_compute
 from samcore.errors import StateError
 from samcore.masks.table import MaskReader
+from samcore.meters import StageClock
 from samcore.models.loader import load_model
+from samcore.models.registry import resized_model
 from samcore.models.sam2_adapter import Sam2Model
 from samcore.tracking.prompts import Prompt
+from samcore.tracking.resize import resize_state
 from samcore.tracking.state import TrackerState
 from samcore.tracking.tracker import VideoTracker
 from samcore.video import Frame, VideoSource
-from tasks.records import RunRecord
+from tasks.records import Rung, RunRecord
 from tasks.run_folder import RunFolder
-from tasks.sources import open_source
+from tasks.sources import open_run_source
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,6 +32,19 @@ class Workbench:
     video: VideoSource
     compute: Compute
     model: Sam2Model
+    rung: Rung
+    """How much is done at once."""
+    clock: StageClock
+    """Where the time of all its trackers goes."""
+
+    @property
+    def settings(self) -> TrackSettings:
+        """The run's, with the batches of the rung."""
+        batches = {
+            "encode_batch": self.rung.encode_batch,
+            "object_batch": self.rung.object_batch,
+        }
+        return self.record.settings.model_copy(update=batches)
 
     def new_tracker(self, prompts: Sequence[Prompt], *, start: int) -> VideoTracker:
         """A tracker that begins at `start`, with these prompts encoded.
@@ -41,7 +58,9 @@ class Workbench:
             width=self.video.info.width,
             num_frames=self.video.info.num_frames,
             start_frame=start,
-            settings=self.record.settings,
+            settings=self.settings,
+            bank_on_cpu=self.rung.bank_on_cpu,
+            clock=self.clock,
         )
         for prompt in prompts:
             tracker.add_prompt(prompt)
@@ -54,13 +73,36 @@ class Workbench:
         Raises:
             StateError: The state is damaged, of another run, or at another frame.
         """
-        state = TrackerState.load(path, self.compute.device)
+        state = TrackerState.load(path)
         if state.next_frame != start:
             raise StateError(
                 f"the tracker state {path} is at frame {state.next_frame}, wanted {start}; delete "
                 f"{self.folder.path} to start this run afresh"
             )
-        return VideoTracker.from_state(self.model, state, settings=self.record.settings)
+        return self.continued(state)
+
+    def continued(self, state: TrackerState) -> VideoTracker:
+        """A tracker that goes on from a state, which may be one of a larger input of the model.
+
+        Raises:
+            StateError: The state is of another run.
+        """
+        asked = self.record.model
+        if state.image_size > self.model.image_size:
+            if state.model_fingerprint != resized_model(asked, state.image_size).fingerprint:
+                raise StateError("this tracker state was made with another model")
+            state = resize_state(
+                state,
+                model_fingerprint=self.model.fingerprint,
+                image_size=self.model.image_size,
+            )
+        return VideoTracker.from_state(
+            self.model,
+            state,
+            settings=self.settings,
+            bank_on_cpu=self.rung.bank_on_cpu,
+            clock=self.clock,
+        )
 
     def prompts_from_masks(self, chunk: Chunk) -> tuple[Prompt, ...]:
         """Prompts for a chunk under the `mask` hand-off; the first frame is `handoff_frame`.
@@ -86,18 +128,25 @@ class Workbench:
             yield self.video.frame(frame_idx)
 
 
-def open_workbench(folder: RunFolder) -> Workbench:
+def open_workbench(
+    folder: RunFolder, rung: Rung | None = None, clock: StageClock | None = None
+) -> Workbench:
     """Open a run's video and load its model; quick when this process has done so before.
+
+    Args:
+        folder: The run's.
+        rung: How much to do at once; None is as much as asked.
+        clock: Told where the time goes.
 
     Raises:
         SegmentationError: The video, the model or the folder is not what it was.
     """
     record = folder.record()
-    video = open_source(Path(record.source), folder.work_dir)
-    if video.info.digest != record.source_digest:
-        raise StateError(f"{record.source} has changed since this run began; run it again")
+    video = open_run_source(folder)
     compute = choose_compute(record.settings.device, record.settings.dtype)
-    return Workbench(folder, record, video, compute, load_model(record.model, compute))
+    rung = rung or record.as_asked
+    model = load_model(resized_model(record.model, rung.image_size), compute)
+    return Workbench(folder, record, video, compute, model, rung, clock or StageClock())
 
 
 def handoff_frame(chunk: Chunk, record: RunRecord) -> int:

@@ -8,10 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, PREFECT_API_URL
+from prefect.testing.utilities import prefect_test_harness
 
 from samcore.scenes import Scene, box_of
 from samcore.video import VideoWriter
 from tasks.request import SegmentRequest, validate_request
+from tests.servers.aws import AwsServer
+from tests.servers.faults import FaultProxy
+from tests.servers.swift import SwiftServer
+from tests.servers.warm import WarmCommands
 
 NUM_FRAMES = 66
 
@@ -98,6 +104,73 @@ def ask(clip: Path, prompts: dict[str, object], tmp_path: Path) -> Ask:
             "settings": {"device": "cpu"},
             "chunk_frames": 20,
             "overlap": 5,
+            "report": False,  # takes longer than tracking such a clip
             **changes,
         }
     )
+
+
+@pytest.fixture(scope="session")
+def swift() -> Iterator[SwiftServer]:
+    """A real S3 server, for the whole session."""
+    with SwiftServer() as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(swift: SwiftServer, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A bucket of one's own, and the AWS settings that lead to it."""
+    for name, value in swift.environment().items():
+        monkeypatch.setenv(name, value)
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3", "AWS_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    return swift.make_bucket()
+
+
+@pytest.fixture
+def faults(
+    swift: SwiftServer, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[FaultProxy]:
+    """What lies between the AWS settings of this test and the S3 server."""
+    with FaultProxy(swift.endpoint) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        yield proxy
+
+
+@pytest.fixture(scope="session")
+def prefect_api() -> Iterator[str]:
+    """The address of a server with an empty database."""
+    with prefect_test_harness(server_startup_timeout=120):
+        yield PREFECT_API_URL.value()
+
+
+@pytest.fixture(scope="session")
+def prefect_database(prefect_api: str) -> str:
+    """The file of that server's database."""
+    return str(PREFECT_API_DATABASE_CONNECTION_URL.value()).partition("///")[2]
+
+
+@pytest.fixture(scope="session")
+def warm(prefect_api: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmCommands]:
+    """Starts commands in a moment; they report to the server of the tests."""
+    folder = tmp_path_factory.mktemp("commands")
+    with WarmCommands(folder, {"PREFECT_API_URL": prefect_api}) as commands:
+        yield commands
+
+
+@pytest.fixture(scope="session")
+def aws_server() -> Iterator[AwsServer]:
+    """AWS's queues, topics, templates and so on, for the whole session."""
+    with AwsServer() as server:
+        yield server
+
+
+@pytest.fixture
+def aws(aws_server: AwsServer, monkeypatch: pytest.MonkeyPatch) -> AwsServer:
+    """AWS with nothing in it, and the AWS settings that lead there."""
+    aws_server.reset()
+    for name, value in aws_server.environment().items():
+        monkeypatch.setenv(name, value)
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3", "AWS_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    return aws_server

@@ -54,8 +54,8 @@ def test_mistakes_are_one_line(
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"source": "s3://bucket/video.mp4"}, "s3:// addresses are not supported yet"),
-        ({"destination": "https://host/out"}, "https:// addresses are not supported yet"),
+        ({"source": "ftp://host/video.mp4"}, "ftp: is not known"),
+        ({"destination": "https://host/out"}, "cannot be written to"),
         ({"chunk_frame": 20}, "chunk_frame"),
         ({"chunk_frames": 0}, "chunk_frames"),
         ({"handoff": "telepathy"}, "handoff"),

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from samcore.errors import InputError, StorageError, VideoError
+from samcore.errors import InputError, StorageError, TransientStorageError, VideoError
 from tasks.retries import is_transient
 
 
@@ -15,6 +15,7 @@ from tasks.retries import is_transient
         (MemoryError(), True),
         (torch.OutOfMemoryError("CUDA out of memory"), True),
         (StorageError("the disk is full"), False),
+        (TransientStorageError("the server is busy"), True),
         (VideoError("no such video"), False),
         (InputError("a box outside the picture"), False),
         (TypeError("a bug"), False),

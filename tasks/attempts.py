@@ -1,0 +1,131 @@
+"""A mark in the run's folder that shows when an attempt did not end, but was ended.
+
+It is there while somebody works. Who finds it, with the run's lock held, knows that the process
+before was killed, and that want of memory may be why: the kernel's out-of-memory killer and
+container runtimes send SIGKILL (exit code 137), which nobody can catch.
+"""
+
+import contextlib
+import os
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tasks.files import storage_errors, write_json
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_VMSTAT = Path("/proc/vmstat")
+
+
+class AttemptRecord(BaseModel):
+    """`attempt.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    number: int
+    """From 1; counts on over attempts that did not end."""
+    rung: int
+    """Place on the ladder."""
+    pid: int
+    host: str
+    boot_id: str | None
+    """Of the kernel since it started; None where it does not tell."""
+    oom_kills: int | None
+    """Processes that this kernel had killed for want of memory when the attempt began."""
+
+
+class Attempt:
+    """The attempt that runs now."""
+
+    def __init__(self, path: Path, found: AttemptRecord | None, *, last_rung: int) -> None:
+        self._path = path
+        self.number = 1 if found is None else found.number + 1
+        """From 1; counts attempts that did not end, too."""
+        self.rung = 0 if found is None else min(_rung_after(found), last_rung)
+        """Place on the ladder to begin at."""
+        self.found: str | None = None if found is None else _describe(found)
+        """How the attempt before was ended, for a person; None if it ended by itself."""
+
+    def mark(self, rung: int) -> None:
+        """Write down the rung, for whoever comes after a kill.
+
+        Raises:
+            StorageError: The folder cannot be written to.
+        """
+        record = AttemptRecord(
+            number=self.number,
+            rung=rung,
+            pid=os.getpid(),
+            host=platform.node(),
+            boot_id=_boot_id(),
+            oom_kills=_oom_kills(),
+        )
+        write_json(self._path, record)
+
+
+@contextlib.contextmanager
+def attempting(path: Path, *, last_rung: int) -> Iterator[Attempt]:
+    """Mark an attempt for the length of the block; the mark goes at its end, not by a kill.
+
+    Only with the run's lock held: a mark that is found is that of a dead process.
+
+    Args:
+        path: The mark.
+        last_rung: Place of the ladder's last rung.
+
+    Raises:
+        StorageError: The folder cannot be written to.
+    """
+    attempt = Attempt(path, _read(path), last_rung=last_rung)
+    attempt.mark(attempt.rung)
+    try:
+        yield attempt
+    finally:
+        with contextlib.suppress(FileNotFoundError), storage_errors(path, "write"):
+            path.unlink(missing_ok=True)
+
+
+def _rung_after(found: AttemptRecord) -> int:
+    """One rung down after an attempt that was killed.
+
+    A kill that was certainly not for want of memory - the kernel is the same, and has killed
+    nobody for that since - leads no further than to the first rung, which changes nothing but
+    that caches are empty: an operator's kill -9 must not change a bit of any mask.
+    """
+    same_kernel = found.boot_id is not None and found.boot_id == _boot_id()
+    if same_kernel and found.oom_kills is not None and found.oom_kills == _oom_kills():
+        return max(found.rung, 1)
+    return found.rung + 1
+
+
+def _describe(found: AttemptRecord) -> str:
+    return (
+        f"attempt {found.number}, process {found.pid} on {found.host}, did not end: it was killed"
+    )
+
+
+def _read(path: Path) -> AttemptRecord | None:
+    try:
+        return AttemptRecord.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def _boot_id() -> str | None:
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return None
+
+
+def _oom_kills() -> int | None:
+    """Counted by the kernel for all its containers; None where it does not tell."""
+    try:
+        for line in _VMSTAT.read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    except (OSError, ValueError):
+        pass
+    return None

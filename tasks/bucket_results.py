@@ -1,0 +1,280 @@
+"""Published results under a prefix of a bucket."""
+
+import contextlib
+import hashlib
+import shutil
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from samcore.errors import StorageConflictError, StorageError, TransientStorageError
+from tasks.bucket_claim import claimed
+from tasks.files import FileRecord, file_record, is_intact, make_folder, move, storage_errors
+from tasks.locations import S3Location
+from tasks.manifest import MANIFEST, manifest_key, with_file
+from tasks.records import Manifest
+from tasks.results import ResultStore, check_name, is_plain_name
+from tasks.storage import ObjectStore
+
+_MAX_MANIFEST_BYTES = 256 << 20
+_LARGE_BYTES = 8 << 20
+"""A larger file is sent in several parts at once by itself; smaller ones go side by side."""
+_WORKERS = 8
+_LOOKED_AT = 64
+"""Up to so many files are looked at one by one; of more (a picture a frame), those in folders are
+only listed, which gives their sizes and one request a thousand files."""
+_TURNS = 10
+_adding = threading.Lock()
+"""Threads of one process add files one after another."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """A manifest as it lies in the bucket."""
+
+    data: bytes
+    etag: str
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """None if this version cannot read it."""
+        with contextlib.suppress(ValidationError):
+            return Manifest.model_validate_json(self.data)
+        return None
+
+
+class BucketResults(ResultStore):
+    """A prefix in a bucket.
+
+    A bucket has no renaming and no locks, so: publishers of different runs keep apart by a claim,
+    the manifest is put only where none is, and afterwards everything is looked at again. Whoever
+    finds another one's bytes among his own takes his manifest back, and tries again.
+    """
+
+    def __init__(self, prefix: S3Location, store: ObjectStore, *, local: Path) -> None:
+        """Connect to nothing yet.
+
+        Args:
+            prefix: Where the result lies.
+            store: Where the bucket is.
+            local: Folder of this machine for copies of the result's files.
+        """
+        self.prefix = prefix
+        self.location = prefix.uri
+        self._store = store
+        self._local = local
+
+    def published_key(self) -> str | None:
+        stored = self._read()
+        return None if stored is None else manifest_key(stored.data)
+
+    def read_manifest(self, key: str | None = None) -> Manifest | None:
+        stored = self._read()
+        manifest = None if stored is None else stored.manifest
+        if manifest is None or (key is not None and manifest.key != key):
+            return None
+        return manifest if self._is_whole(manifest) else None
+
+    def fetch(self, name: str) -> Path:
+        record = self.record_of(name)
+        path = self._copy_of(record)
+        if is_intact(path, record):
+            return path
+        self._store.get_file(self._at(name), path)
+        if not is_intact(path, record):
+            raise StorageError(f"{self.address(name)} is not what the manifest says; run again")
+        return path
+
+    @contextlib.contextmanager
+    def workspace(self) -> Iterator[Path]:
+        folder = self._local / f"new-{uuid.uuid4().hex[:12]}"
+        make_folder(folder)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def publish(
+        self, files: Mapping[str, Path], manifest: Manifest, *, check: Callable[[str | None], None]
+    ) -> Manifest:
+        records = {record.name: record for record in manifest.files}
+        with claimed(self._store, self.prefix, manifest.key) as renew:
+            stored = self._read()
+            check(None if stored is None else manifest_key(stored.data))
+            there = None if stored is None else stored.manifest
+            if there is not None and _is_same(there, manifest) and self._is_whole(there):
+                return there
+            self._unpublish(there, present=stored is not None, keep=set(files))
+            self._send([(records[name], path) for name, path in files.items()], renew)
+            self._put_manifest(manifest)
+        for name, path in files.items():
+            self._keep(records[name], path)
+        return manifest
+
+    def add_files(self, files: Mapping[str, Path], key: str) -> Manifest:
+        records = [
+            (file_record(path).model_copy(update={"name": check_name(name)}), path)
+            for name, path in files.items()
+        ]
+        with _adding, claimed(self._store, self.prefix, key) as renew:
+            present = {record.name: record for record in self._whole(key).files}
+            if all(present.get(record.name) == record for record, _ in records):
+                return self._whole(key)
+            if any(record.name in present for record, _ in records):
+                # A file that is replaced must not be listed while it is not the one listed.
+                self._change(key, lambda manifest: _without(manifest, set(files)))
+            self._send(records, renew)
+            manifest = self._change(key, lambda manifest: _with(manifest, records))
+        for record, path in records:
+            self._keep(record, path)
+        return manifest
+
+    def address(self, name: str) -> str:
+        return self._at(name).uri
+
+    def _at(self, name: str) -> S3Location:
+        return self.prefix.join(name)
+
+    def _read(self) -> _Stored | None:
+        """The manifest and its ETag, of one moment."""
+        location = self._at(MANIFEST)
+        info = self._store.head(location)
+        if info is None:
+            return None
+        data = self._store.get_bytes(location, limit=_MAX_MANIFEST_BYTES)
+        if info.sha256 is not None and hashlib.sha256(data).hexdigest() != info.sha256:
+            raise TransientStorageError(f"{location.uri} is being replaced; run again")
+        return _Stored(data, info.etag)
+
+    def _whole(self, key: str) -> Manifest:
+        manifest = self.read_manifest(key)
+        if manifest is None:
+            raise StorageError(f"the result in {self.location} is gone or damaged; run again")
+        return manifest
+
+    def _is_whole(self, manifest: Manifest) -> bool:
+        files = manifest.files
+        if not all(is_plain_name(file.name) for file in files):
+            return False
+        if len(files) > _LOOKED_AT:
+            listed = {info.location: info.size for info in self._store.list(self._folder())}
+            if not all(listed.get(self._at(file.name)) == file.size for file in files):
+                return False
+            files = tuple(file for file in files if "/" not in file.name)
+        return all(self._is_there(file) for file in files)
+
+    def _folder(self) -> S3Location:
+        key = self.prefix.key
+        return S3Location(self.prefix.bucket, f"{key}/" if key else "")
+
+    def _is_there(self, record: FileRecord) -> bool:
+        info = self._store.head(self._at(record.name))
+        return info is not None and (info.size, info.sha256) == (record.size, record.sha256)
+
+    def _unpublish(self, there: Manifest | None, *, present: bool, keep: set[str]) -> None:
+        """Make what lies there no result any more: its manifest goes first."""
+        if present:
+            self._store.delete(self._at(MANIFEST))
+        for file in there.files if there is not None else ():
+            if is_plain_name(file.name) and file.name not in keep:
+                self._store.delete(self._at(file.name))
+
+    def _send(self, files: Iterable[tuple[FileRecord, Path]], renew: Callable[[], None]) -> None:
+        def send(item: tuple[FileRecord, Path]) -> None:
+            record, path = item
+            self._store.put_file(
+                path,
+                self._at(record.name),
+                sha256=record.sha256,
+                on_progress=lambda _done, _total: renew(),
+            )
+            renew()
+
+        items = list(files)
+        with ThreadPoolExecutor(_WORKERS, thread_name_prefix="publish") as pool:
+            # Consumed at once, so that what went wrong is raised.
+            list(pool.map(send, (item for item in items if item[0].size <= _LARGE_BYTES)))
+        for item in items:
+            if item[0].size > _LARGE_BYTES:
+                send(item)
+
+    def _put_manifest(self, manifest: Manifest) -> None:
+        """Publish, where no manifest is; and make sure that nobody else was at it.
+
+        Raises:
+            TransientStorageError: Somebody was; nothing is published, or what he published.
+        """
+        data = _bytes_of(manifest)
+        busy = TransientStorageError(
+            f"another run was published to {self.location} at the same time; run again"
+        )
+        try:
+            self._store.put_bytes(self._at(MANIFEST), data, only_if_absent=True)
+        except StorageConflictError as error:
+            raise busy from error
+        if self._is_whole(manifest):
+            return
+        stored = self._read()
+        if stored is not None and stored.data == data:
+            self._store.delete(self._at(MANIFEST))
+        raise busy
+
+    def _change(self, key: str, change: Callable[[Manifest], Manifest]) -> Manifest:
+        """Change the manifest as it is at that moment.
+
+        Each turn that fails is another writer's turn that succeeded.
+
+        Raises:
+            StorageError: There is none any more, or too many others change it.
+        """
+        for _ in range(_TURNS):
+            stored = self._read()
+            there = None if stored is None else stored.manifest
+            if stored is None or there is None or there.key != key:
+                break
+            changed = change(there)
+            with contextlib.suppress(StorageConflictError):
+                self._store.put_bytes(
+                    self._at(MANIFEST), _bytes_of(changed), only_if_etag=stored.etag
+                )
+                return changed
+        raise TransientStorageError(
+            f"the result in {self.location} was replaced while files were added; run again"
+        )
+
+    def _copy_of(self, record: FileRecord) -> Path:
+        # Named for the content: what was fetched for an older result is not taken for this one's.
+        return self._local / record.sha256[:16] / Path(record.name).name
+
+    def _keep(self, record: FileRecord, path: Path) -> None:
+        """Spare the download of what was made here."""
+        if self._local in path.parents:
+            copy = self._copy_of(record)
+            make_folder(copy.parent)
+            with storage_errors(copy, "write"):
+                move(path, copy)
+
+
+def _bytes_of(manifest: Manifest) -> bytes:
+    return (manifest.model_dump_json(indent=2) + "\n").encode()
+
+
+def _is_same(one: Manifest, other: Manifest) -> bool:
+    """Whether two manifests are of the same run, with objects named alike."""
+    return (one.key, one.request.objects) == (other.key, other.request.objects)
+
+
+def _without(manifest: Manifest, names: set[str]) -> Manifest:
+    kept = tuple(file for file in manifest.files if file.name not in names)
+    return manifest.model_copy(update={"files": kept})
+
+
+def _with(manifest: Manifest, records: Iterable[tuple[FileRecord, Path]]) -> Manifest:
+    for record, _ in records:
+        manifest = with_file(manifest, record)
+    return manifest

@@ -1,0 +1,239 @@
+"""Track one chunk from where it stands to its end, in as much memory as there is."""
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from samcore.chunks import Chunk
+from samcore.masks.table import MaskWriter
+from samcore.meters import MemoryMeter, StageClock
+from samcore.out_of_memory import memory_failure
+from samcore.tracking.outputs import FrameMasks
+from samcore.tracking.tracker import VideoTracker
+from samcore.video import Frame
+from tasks.checkpoint import Checkpoint, save_checkpoint
+from tasks.files import FileRecord, seal
+from tasks.given_up import GivenUp
+from tasks.memory_log import MemoryLog
+from tasks.oom_ladder import OomLadder
+from tasks.progress import ChunkProgress
+from tasks.records import RunRecord, RunRef
+from tasks.run_folder import RunFolder
+from tasks.stopping import Stopped
+from tasks.tracking import Workbench, handoff_frame, open_workbench
+
+
+class ChunkSession:
+    """One chunk on its way.
+
+    All that is large hangs on this object alone and is let go of by `track`, whichever way that
+    ends: Prefect keeps the frames of a task's last error, and they would keep their tensors.
+    """
+
+    def __init__(
+        self,
+        run: RunRef,
+        record: RunRecord,
+        index: int,
+        *,
+        before: Checkpoint | None,
+        given_up: GivenUp,
+        ladder: OomLadder,
+        meter: MemoryMeter,
+        log: MemoryLog,
+        stop: threading.Event,
+    ) -> None:
+        """Open nothing yet.
+
+        Args:
+            run: Where the run is.
+            record: What it is.
+            index: The chunk's place in the plan.
+            before: Where the chunk was stopped.
+            given_up: Takes note of what memory does not suffice for.
+            ladder: How much to do at once.
+            meter: Running.
+            log: Open.
+            stop: Set by who wants the chunk to be stopped.
+        """
+        self.clock = StageClock()
+        """Where the time went."""
+        self.handed_on: FileRecord | None = None
+        """The state for the next chunk, once its first frame is reached."""
+        self.device = ""
+        """For a person."""
+        self._folder = RunFolder.at(run)
+        self._record = record
+        self._chunk: Chunk = record.chunks[index]
+        self._before = before
+        self._given_up = given_up
+        self._ladder = ladder
+        self._meter = meter
+        self._log = log
+        self._stop = stop
+        chunks = record.chunks
+        has_successor = record.handoff == "memory" and index + 1 < len(chunks)
+        self._successor = chunks[index + 1] if has_successor else None
+        begin = self._chunk.start if before is None else before.record.next_frame
+        self._progress = ChunkProgress(run.video, chunks, index, begin=begin)
+        self._started = time.monotonic()
+        self._first = begin
+        self._next_frame = begin
+        self._bench: Workbench | None = None
+        self._tracker: VideoTracker | None = None
+        self._unwritten: FrameMasks | None = None
+
+    @property
+    def masks_path(self) -> Path:
+        """Where the masks go."""
+        return self._folder.masks_path(self._chunk.index)
+
+    def track(self) -> None:
+        """Write the masks, and the state for the next chunk if it wants one.
+
+        Raises:
+            Stopped: `stop` was set; what there is has been saved as a checkpoint.
+            OutOfMemory: It does not fit, however little is done at once.
+        """
+        self._ladder.insist(self._track, frame_idx=lambda: self._next_frame)
+
+    def _track(self) -> None:
+        try:
+            self._begin()
+            with MaskWriter(self.masks_path, height=self._height, width=self._width) as writer:
+                if self._before is not None:
+                    self._before.restore(writer)
+                while (reason := self._go_on(writer)) is not None:
+                    self._step_down(reason)
+            if self._at_work.next_frame < self._chunk.stop:
+                self._save()
+                raise Stopped
+        finally:
+            self._bench = self._tracker = self._unwritten = None
+
+    def _begin(self) -> None:
+        """Open everything, and bring the tracker to its first frame."""
+        self._unwritten = None
+        self._bench = bench = open_workbench(self._folder, self._ladder.rung, self.clock)
+        self.device = bench.compute.describe()
+        self._height, self._width = bench.video.info.height, bench.video.info.width
+        self._first, self._tracker = self._start(bench)
+        self.handed_on = None
+        if self._before is not None:
+            begin = self._before.record.next_frame
+            self._tracker = bench.saved_tracker(self._before.state_path, start=begin)
+            self.handed_on = self._before.record.handed_on
+        self._next_frame = self._tracker.next_frame
+
+    def _start(self, bench: Workbench) -> tuple[int, VideoTracker]:
+        """The first frame that the chunk wants, and a tracker that is there."""
+        folder, chunk = self._folder, self._chunk
+        if self._record.handoff == "memory":
+            before = (
+                folder.prompt_state_path if chunk.index == 0 else folder.state_path(chunk.index - 1)
+            )
+            return chunk.start, bench.saved_tracker(before, start=chunk.start)
+        if chunk.index == 0:
+            prompts = [p for p in folder.prompts() if p.frame_idx < chunk.stop]
+            return chunk.start, bench.new_tracker(prompts, start=chunk.start)
+        first = handoff_frame(chunk, self._record)
+        return first, bench.new_tracker(bench.prompts_from_masks(chunk), start=first)
+
+    def _go_on(self, writer: MaskWriter) -> str | None:
+        """Track to the chunk's end, or until stopped; why memory did not suffice, if it did not.
+
+        Whatever fails for want of memory can be tried again from where it was: the frame that is
+        tracked but not written, the state that is not saved, the next frame.
+        """
+        try:
+            self._settle(writer)
+            if self._at_work.next_frame == self._chunk.stop:
+                return None
+            with self._open.video.read(self._at_work.next_frame, self._chunk.stop) as frames:
+                for output in self._outputs(self.clock.waiting("decode", frames)):
+                    self._unwritten = output
+                    self._settle(writer)
+                    if self._stop.is_set():
+                        break
+        except Exception as error:
+            reason = memory_failure(error)
+            if reason is None or writer.broken:
+                raise
+            return reason
+        return None
+
+    def _settle(self, writer: MaskWriter) -> None:
+        """Do what the frame tracked last still wants done: once, however often this is called."""
+        output = self._unwritten
+        if output is not None and output.frame_idx >= self._chunk.start:
+            with self.clock("write"):
+                writer.write(output, self._open.video.pts(output.frame_idx))
+            # From here on the frame is written, whatever fails.
+            self._unwritten = None
+            memory = self._meter.snapshot()
+            self._progress.tracked(output.frame_idx, memory)
+            is_end = output.frame_idx in (self._chunk.start, self._chunk.stop - 1)
+            self._log.add(self._chunk.index, output.frame_idx, memory, always=is_end)
+        self._unwritten = None
+        tracker = self._at_work
+        self._next_frame = tracker.next_frame
+        if (
+            self.handed_on is None
+            and self._successor is not None
+            and tracker.next_frame == self._successor.start
+        ):
+            path = self._folder.state_path(self._chunk.index)
+            with self.clock("write"):
+                tracker.state().save(path)
+                self.handed_on = seal(path)
+
+    def _step_down(self, reason: str) -> None:
+        """Go on from the last good frame with less at once."""
+        before = self._ladder.rung
+        state = self._at_work.state()
+        self._tracker = None
+        self._ladder.step_down(self._next_frame, reason)
+        if self._ladder.rung.image_size != before.image_size:
+            self._bench = None  # with the model, for which there may be no room beside the next
+        self._bench = bench = open_workbench(self._folder, self._ladder.rung, self.clock)
+        self._tracker = bench.continued(state)
+
+    def _save(self) -> None:
+        """Keep what there is of the chunk."""
+        spent = self._before.record.seconds if self._before else 0.0
+        save_checkpoint(
+            self._folder,
+            self._chunk.index,
+            self._at_work.state(),
+            handed_on=self.handed_on,
+            degradations=tuple(self._given_up.steps),
+            rung=self._given_up.rung(self._ladder),
+            quality_loss=self._given_up.quality_loss(self._ladder),
+            seconds=time.monotonic() - self._started + spent,
+        )
+
+    def _outputs(self, frames: Iterator[Frame]) -> Iterator[FrameMasks]:
+        """The tracker's outputs; masks that a chunk was handed do not count as prompts."""
+        record, first = self._record, self._first
+        asked = {(item.id, frame) for item in record.objects for frame in item.prompted_frames}
+        for output in self._at_work.track(frames):
+            if output.frame_idx == first and record.handoff == "mask":
+                prompted = [(obj_id, first) in asked for obj_id in output.obj_ids]
+                output = replace(output, prompted_n=np.array(prompted, dtype=np.bool_))
+            yield output
+
+    @property
+    def _open(self) -> Workbench:
+        if self._bench is None:
+            raise RuntimeError("this chunk is not open")
+        return self._bench
+
+    @property
+    def _at_work(self) -> VideoTracker:
+        if self._tracker is None:
+            raise RuntimeError("this chunk is not open")
+        return self._tracker

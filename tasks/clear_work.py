@@ -1,0 +1,40 @@
+"""Task: remove the work in progress of a run whose result is in a bucket."""
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.logs import run_logger
+from tasks.mirror import open_mirror
+from tasks.records import RunRef
+from tasks.retries import retry_transient
+from tasks.run_folder import RunFolder
+
+
+@task(
+    name="clear-work",
+    task_run_name="{run.video}: clear up",
+    retries=4,
+    retry_delay_seconds=[1, 5, 20, 60],
+    retry_jitter_factor=0.5,
+    retry_condition_fn=retry_transient,
+    cache_policy=NO_CACHE,  # what is gone is gone
+    persist_result=False,
+)
+def clear_work(run: RunRef, *, keep_folder: bool) -> None:
+    """Remove the run's chunks from the bucket and, so that a worker's disk does not fill up with
+    them, from this machine. Only with the run's lock held and its result published.
+
+    Args:
+        run: Whose result is in a bucket.
+        keep_folder: Leave the folder on this machine alone: a person chose where it is.
+
+    Raises:
+        StorageError: The bucket or the folder cannot be written to.
+    """
+    mirror = open_mirror(run)
+    if mirror is None:
+        return
+    mirror.remove(run.key)
+    if not keep_folder:
+        RunFolder.at(run).clear()
+    run_logger(__name__).info("removed the work in progress of %s", run.key)

@@ -1,0 +1,346 @@
+"""Sources that were downloaded: one copy a machine, within a bound of bytes."""
+
+import contextlib
+import fcntl
+import hashlib
+import logging
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tasks.files import exclusive, make_folder, storage_errors, write_json
+from tasks.object_info import ObjectInfo
+from tasks.part_file import Progress
+from tasks.web import WebFile, fetch
+
+if TYPE_CHECKING:
+    from tasks.storage import ObjectStore
+
+_logger = logging.getLogger(__name__)
+
+Download = Callable[[Path], None]
+"""Makes the file at a path, whole or not at all; goes on with what an earlier call left there."""
+
+
+@dataclass(frozen=True, slots=True)
+class CachedFile:
+    """A source's content on this machine's disk; it stays while the lease that gave it is held."""
+
+    path: Path
+    """Read it, never write to it: others read it too."""
+
+
+@dataclass(frozen=True, slots=True)
+class DoesNotFit:
+    """The cache cannot hold this source now; read it from where it lies, by ranges."""
+
+    size: int
+    """Its bytes."""
+    room: int
+    """Bytes that the cache could have given it at most."""
+
+
+class _Entry(BaseModel):
+    """What is written before a download begins, so that its bytes are counted while it runs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    label: str
+    """Which source, for a person who looks into the folder."""
+    size: int
+    """Bytes that it has or will have."""
+
+
+class DownloadCache:
+    """A folder of downloaded sources, shared by all processes of a machine.
+
+    Each entry is a folder named by a digest of the source's identity, and a lock file beside it:
+
+        3f9a.../entry.json      size and source, written first
+        3f9a.../dog.mp4         the content, there only when it is whole
+        3f9a....lock            held exclusively to download or to remove, shared to read
+
+    The kernel frees the locks of a killed process. What a killed download left is gone on with by
+    the next one, or removed like any other entry when room is needed: those that were not used for
+    longest go first, and never one that is in use.
+    """
+
+    def __init__(self, folder: Path, *, max_bytes: int) -> None:
+        """Use `folder`, made if need be.
+
+        Args:
+            folder: On a file system of this machine: others' locks may not be seen.
+            max_bytes: What all entries may have together. Half of the disk's free space is the
+                bound if that is less.
+
+        Raises:
+            StorageError: The folder cannot be made.
+        """
+        make_folder(folder)
+        self._folder = folder
+        self.max_bytes = max_bytes
+        """What all entries may have together, if the disk has it."""
+
+    @contextlib.contextmanager
+    def lease(
+        self,
+        identity: str,
+        download: Download,
+        *,
+        name: str,
+        size: int,
+        label: str,
+        on_wait: Callable[[], None] | None = None,
+    ) -> Iterator[CachedFile | DoesNotFit]:
+        """Have a source's content on the disk for as long as the block lasts.
+
+        Args:
+            identity: Names the content: bucket, key, ETag and version, and what else tells it from
+                any other.
+            download: Called if it is not there, by one process at a time.
+            name: The file's name, such as `dog.mp4`; what is not fit for a file name is replaced.
+            size: Bytes of the content.
+            label: The source as a person knows it; never a URL with a signature.
+            on_wait: Called once if another process is downloading it.
+
+        Raises:
+            StorageError: Disk full, no permission, or whatever `download` raises.
+        """
+        key = hashlib.sha256(identity.encode(errors="replace")).hexdigest()[:32]
+        path = self._folder / key / _file_name(name)
+        entry = _Entry(label=label, size=size)
+        found = self._share(key, path, on_wait)
+        while found is None:
+            filled = self._fill(key, path, entry, download, on_wait)
+            if isinstance(filled, DoesNotFit):
+                yield filled
+                return
+            found = filled if filled is not None else self._share(key, path, on_wait)
+        try:
+            yield CachedFile(path)
+        finally:
+            os.close(found)
+
+    def _share(self, key: str, path: Path, on_wait: Callable[[], None] | None) -> int | None:
+        """A descriptor with the shared lock, if the content is there; waits for a download."""
+        lock = _lock(self._lock_path(key), fcntl.LOCK_SH, on_wait)
+        if path.exists():
+            with contextlib.suppress(OSError):
+                os.utime(path.parent)
+            return lock
+        os.close(lock)
+        return None
+
+    def _fill(
+        self,
+        key: str,
+        path: Path,
+        entry: _Entry,
+        download: Download,
+        on_wait: Callable[[], None] | None,
+    ) -> int | DoesNotFit | None:
+        """Download, unless another process did or there is no room.
+
+        Returns:
+            As `_share`, and None also if another process was faster.
+        """
+        lock = _lock(self._lock_path(key), fcntl.LOCK_EX, on_wait)
+        try:
+            if not path.exists():
+                room = self._reserve(key, entry)
+                if room is not None:
+                    self._lock_path(key).unlink(missing_ok=True)
+                    return DoesNotFit(entry.size, room)
+                download(path)
+                # Not without a gap, in which another process may remove it: hence the look.
+                fcntl.flock(lock, fcntl.LOCK_SH)
+                if path.exists() and _has_name(lock, self._lock_path(key)):
+                    kept, lock = lock, -1
+                    return kept
+            return None
+        finally:
+            if lock >= 0:
+                os.close(lock)
+
+    def _reserve(self, key: str, entry: _Entry) -> int | None:
+        """Make room for an entry and count it from now on.
+
+        Returns:
+            None, or the bytes that it could have had at most if these do not suffice.
+        """
+        with exclusive(self._folder / "lock"):
+            entries = self._entries()
+            taken = sum(size for other, size, _ in entries if other != key)
+            with storage_errors(self._folder, "read"):
+                free = shutil.disk_usage(self._folder).free
+            on_disk = sum(_bytes_of(self._folder / other) for other, _, _ in entries)
+            bound = min(self.max_bytes, (free + on_disk) // 2)
+            if entry.size > bound:
+                self._remove(key)
+                return bound
+            for other, size, _ in sorted(entries, key=lambda found: found[2]):
+                if taken + entry.size <= bound:
+                    break
+                if other != key and self._remove_unused(other):
+                    taken -= size
+            if taken + entry.size > bound:
+                self._remove(key)
+                return max(bound - taken, 0)
+            write_json(self._folder / key / "entry.json", entry)
+            return None
+
+    def _entries(self) -> list[tuple[str, int, float]]:
+        """Key, bytes and time of last use of each entry; a broken one counts what it holds."""
+        found = []
+        for folder in self._folder.iterdir():
+            if not folder.is_dir():
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                used = folder.stat().st_mtime
+                try:
+                    record = (folder / "entry.json").read_text()
+                    size = _Entry.model_validate_json(record).size
+                except (OSError, ValidationError):
+                    size = _bytes_of(folder)
+                found.append((folder.name, size, used))
+        return found
+
+    def _remove_unused(self, key: str) -> bool:
+        """Remove an entry unless a process has its lock."""
+        try:
+            lock = _lock(self._lock_path(key), fcntl.LOCK_EX | fcntl.LOCK_NB, None)
+        except BlockingIOError:
+            return False
+        try:
+            self._remove(key)
+            # Whoever waits for this very file finds that it has no name any more, and begins anew.
+            self._lock_path(key).unlink(missing_ok=True)
+            return True
+        finally:
+            os.close(lock)
+
+    def _lock_path(self, key: str) -> Path:
+        return self._folder / f"{key}.lock"
+
+    def _remove(self, key: str) -> None:
+        if (self._folder / key).exists():
+            _logger.info("removing %s from the cache of sources", key)
+            shutil.rmtree(self._folder / key, ignore_errors=True)
+
+
+def cached_object(
+    cache: DownloadCache,
+    store: "ObjectStore",
+    info: ObjectInfo,
+    *,
+    on_progress: Progress | None = None,
+    on_wait: Callable[[], None] | None = None,
+) -> AbstractContextManager[CachedFile | DoesNotFit]:
+    """The object that `store.head` told of, on this machine's disk; a context manager.
+
+    For one that does not fit, `store.presign` gives a URL to read it by.
+    """
+
+    def download(path: Path) -> None:
+        store.get_file(info.location, path, expected=info, on_progress=on_progress)
+
+    return cache.lease(
+        f"{store.endpoint} {info.identity}",
+        download,
+        name=info.location.name,
+        size=info.size,
+        label=info.location.uri,
+        on_wait=on_wait,
+    )
+
+
+def cached_url(
+    cache: DownloadCache,
+    file: WebFile,
+    *,
+    limit: int,
+    on_progress: Progress | None = None,
+    on_wait: Callable[[], None] | None = None,
+) -> AbstractContextManager[CachedFile | DoesNotFit]:
+    """What `look_at` told of, on this machine's disk; a context manager.
+
+    A file that does not fit can be read from its URL. One that its server does not tell the size of
+    gets half of the cache at most, and one without ETag and date is downloaded each time.
+
+    Args:
+        cache: Where it is kept.
+        file: Which.
+        limit: Bytes that it may have.
+        on_progress: Called with bytes so far and in all.
+        on_wait: Called once if another process is downloading it.
+    """
+    size = file.size if file.size is not None else min(limit, cache.max_bytes // 2)
+    return cache.lease(
+        f"{file.location.url} {file.size} {file.validator or uuid.uuid4()}",
+        lambda path: fetch(file, path, limit=min(limit, size), on_progress=on_progress),
+        name=file.location.name,
+        size=size,
+        label=file.location.uri,
+        on_wait=on_wait,
+    )
+
+
+def _lock(path: Path, operation: int, on_wait: Callable[[], None] | None) -> int:
+    """A descriptor with the lock, of the file that bears this name now.
+
+    Raises:
+        BlockingIOError: `operation` has LOCK_NB, and another one holds the lock.
+    """
+    while True:
+        with storage_errors(path, "write"):
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            try:
+                fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if operation & fcntl.LOCK_NB:
+                    raise
+                if on_wait is not None:
+                    on_wait()
+                fcntl.flock(descriptor, operation)
+            if _has_name(descriptor, path):
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _has_name(descriptor: int, path: Path) -> bool:
+    """Whether an open file still bears the name by which it was opened."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _bytes_of(folder: Path) -> int:
+    """What the files of an entry take; 0 if another process removes it meanwhile."""
+    total = 0
+    with contextlib.suppress(OSError):
+        for file in folder.iterdir():
+            total += file.stat().st_size
+    return total
+
+
+def _file_name(name: str) -> str:
+    """`name` as far as it can be a file's name, its ending kept."""
+    fit = "".join("_" if character in "/\\\0" else character for character in name)
+    stem, dot, ending = fit.encode(errors="replace").decode().rpartition(".")
+    ending = (dot + ending)[:20]
+    while len((stem + ending).encode()) > 150:
+        stem = stem[:-1]
+    fit = stem + ending
+    return f"_{fit}" if fit.startswith(".") or fit in ("", "entry.json") else fit

@@ -1,0 +1,36 @@
+"""Task: the published masks in another format, within the result."""
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.exports import add_export
+from tasks.records import RunRef
+from tasks.result_store import open_result_store
+from tasks.retries import retry_transient
+from tasks.run_folder import RunFolder
+from tasks.sources import open_run_source
+
+
+@task(
+    name="export-result",
+    task_run_name="{run.video}: export {name}",
+    retries=2,
+    retry_delay_seconds=[2, 10],
+    retry_condition_fn=retry_transient,
+    cache_policy=NO_CACHE,  # the manifest says whether it is there
+    persist_result=False,
+)
+def export_result(run: RunRef, name: str) -> str:
+    """Write the published masks in the format `name`, and list its files in the manifest; the
+    address of their folder.
+
+    Raises:
+        InputError: The format cannot hold these objects.
+        StorageError: The result is gone, or the destination cannot be written to.
+    """
+    return add_export(
+        open_result_store(run),
+        name,
+        key=run.key,
+        open_video=lambda: open_run_source(RunFolder.at(run)),
+    )

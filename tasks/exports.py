@@ -1,0 +1,88 @@
+"""A published result's masks in other formats, within the result or beside it."""
+
+import tarfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from samcore.errors import StorageError
+from samcore.exports import FORMATS, write_export
+from samcore.exports.masklets import Masklets
+from samcore.video import VideoSource
+from tasks.files import storage_errors
+from tasks.manifest import MASKS
+from tasks.records import EXPORTS, Manifest
+from tasks.result_store import ResultStore
+from tasks.steps import reporter
+
+
+def masklets_of(manifest: Manifest, table: Path) -> Masklets:
+    """What writers need to know of a result.
+
+    Args:
+        manifest: Of the result.
+        table: Its masks on this machine.
+    """
+    record = manifest.request
+    return Masklets(
+        table=table,
+        video=manifest.video,
+        start=record.start,
+        stop=record.stop,
+        object_ids=tuple(item.id for item in record.objects),
+        labels={item.id: item.label for item in record.objects if item.label},
+    )
+
+
+def add_export(
+    store: ResultStore, name: str, *, key: str, open_video: Callable[[], VideoSource]
+) -> str:
+    """Write a result's masks in one format into the result, if they are not there; the address.
+
+    A format with a file for each frame becomes one tar file: a manifest that lists every file
+    would grow with the video.
+
+    Args:
+        store: Where the result is.
+        name: The format.
+        key: Of the run whose result it is.
+        open_video: Called for a format that needs the video.
+
+    Raises:
+        InputError: The format cannot hold these objects.
+        StorageError: The result is gone, or cannot be written to.
+    """
+    manifest = store.read_manifest(key)
+    if manifest is None:
+        raise StorageError(f"the result in {store.location} is gone or damaged; run again")
+    if name not in manifest.exports:
+        with store.workspace() as folder:
+            new = folder / name
+            files = write_export(
+                masklets_of(manifest, store.fetch(MASKS)),
+                name,
+                new,
+                video=open_video() if FORMATS[name].needs_video else None,
+                on_progress=reporter(f"writing {name}"),
+            )
+            paths = {file.as_posix(): new / file for file in files}
+            if FORMATS[name].file_per_frame:
+                tar = folder / f"{name}.tar"
+                with storage_errors(tar, "write"):
+                    _pack(paths, tar)
+                paths = {tar.name: tar}
+            store.add_files({f"{EXPORTS}/{name}/{file}": paths[file] for file in paths}, key)
+    return store.address(f"{EXPORTS}/{name}")
+
+
+def _pack(paths: Mapping[str, Path], tar: Path) -> None:
+    """One tar file of many; of equal files it is the same bytes, whoever packs them and when."""
+    # Not by TarFile, which remembers every member.
+    with tar.open("wb") as out:
+        for name, path in paths.items():
+            member = tarfile.TarInfo(name)
+            member.size = path.stat().st_size
+            out.write(member.tobuf(tarfile.PAX_FORMAT))
+            out.write(path.read_bytes())
+            out.write(bytes(-member.size % tarfile.BLOCKSIZE))
+            path.unlink()
+        out.write(bytes(2 * tarfile.BLOCKSIZE))

@@ -1,0 +1,35 @@
+"""Task: bring here what another machine finished of this run."""
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.logs import run_logger
+from tasks.mirror import open_mirror
+from tasks.records import RunRef
+from tasks.retries import retry_transient
+from tasks.run_folder import RunFolder
+
+
+@task(
+    name="fetch-chunks",
+    task_run_name="{run.video}: fetch finished chunks",
+    retries=4,
+    retry_delay_seconds=[1, 5, 20, 60],
+    retry_jitter_factor=0.5,
+    retry_condition_fn=retry_transient,
+    cache_policy=NO_CACHE,  # what is here is not fetched again
+    persist_result=False,
+)
+def fetch_chunks(run: RunRef) -> int:
+    """Fetch finished chunks that are in the destination's bucket and not here; how many.
+
+    Raises:
+        StorageError: The bucket cannot be read, or the disk is full.
+    """
+    mirror = open_mirror(run)
+    if mirror is None:
+        return 0
+    fetched = mirror.pull(RunFolder.at(run))
+    if fetched:
+        run_logger(__name__).info("fetched %d chunks that are done already", len(fetched))
+    return len(fetched)

@@ -1,0 +1,38 @@
+"""Task: find the objects to track, where a request leaves that to the mask generator."""
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.logs import run_logger
+from tasks.request import SegmentRequest
+from tasks.resolve import resolve_request
+from tasks.retries import retry_transient
+from tasks.settings import load_settings
+
+
+@task(
+    name="find-objects",
+    task_run_name="{request.video_name}: find objects",
+    retries=2,
+    retry_delay_seconds=[2, 10],
+    retry_condition_fn=retry_transient,
+    cache_policy=NO_CACHE,  # what is found is kept in the work folder
+    persist_result=False,
+)
+def find_objects(request: SegmentRequest) -> int:
+    """Find the objects of a request for automatic prompts; how many there are.
+
+    Raises:
+        SegmentationError: There are none, or the request cannot be carried out.
+    """
+    run = resolve_request(request, cache_dir=load_settings().cache_dir)
+    for prompt in run.prompts:
+        mask_hw = prompt.mask_hw
+        share = 0.0 if mask_hw is None else float(mask_hw.mean())
+        run_logger(__name__).info(
+            "object %d on frame %d: %.1f %% of the picture",
+            prompt.obj_id,
+            prompt.frame_idx,
+            100 * share,
+        )
+    return len(run.prompts)

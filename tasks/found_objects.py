@@ -1,0 +1,100 @@
+"""Objects that the mask generator found, kept so that a run that goes on has the same ones."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from samcore.device import Compute
+from samcore.errors import InputError, StorageError
+from samcore.models.loader import load_model
+from samcore.models.mask_generator import generate_masks
+from samcore.models.registry import ModelSpec
+from samcore.tracking.automatic import AutomaticPrompts, choose_objects
+from samcore.tracking.prompts import Prompt
+from samcore.video import VideoSource
+from tasks.device_lock import using_device
+from tasks.files import make_folder
+from tasks.prompt_record import read_prompts, write_prompts
+
+_log = logging.getLogger(__name__)
+_VERSION = 1
+"""Raised when the same arguments would now give other objects."""
+
+
+def find_objects_once(
+    options: AutomaticPrompts,
+    *,
+    video: VideoSource,
+    model: ModelSpec,
+    compute: Compute,
+    frames: tuple[int, int],
+    work_dir: Path,
+    on_find: Callable[[], None] | None = None,
+) -> tuple[Prompt, ...]:
+    """Give mask prompts for what is on one frame; what was found before is read, not found again.
+
+    Args:
+        options: What to look for.
+        video: Where to look.
+        model: The run's own.
+        compute: Its device and arithmetic.
+        frames: The frames [start, stop) that are tracked.
+        work_dir: Where what is found is kept.
+        on_find: Called before the search, which takes its time.
+
+    Raises:
+        InputError: The frame is not tracked, or there is nothing on it.
+        VideoError: The frame cannot be decoded.
+        StorageError: What is found cannot be written down.
+    """
+    start, stop = frames
+    frame_idx = start if options.frame is None else options.frame
+    if not start <= frame_idx < stop:
+        raise InputError(
+            f"automatic.frame: wanted one of the frames to track, {start} to {stop - 1}, got "
+            f"{frame_idx}"
+        )
+    path = _record_path(work_dir, options, video, model, compute, frame_idx)
+    if path.exists():
+        try:
+            return read_prompts(path)
+        except StorageError:
+            _log.info("what was found on frame %d cannot be read: looking again", frame_idx)
+    if on_find is not None:
+        on_find()
+    with using_device(str(compute.device)):
+        found = generate_masks(
+            load_model(model, compute),
+            video.frame(frame_idx).image_rgb_hwc_u8,
+            points_per_side=options.points_per_side,
+            min_predicted_iou=options.min_predicted_iou,
+            min_stability=options.min_stability,
+        )
+    prompts = choose_objects(found, options, frame_idx=frame_idx)
+    make_folder(path.parent)
+    write_prompts(path, prompts)
+    return prompts
+
+
+def _record_path(
+    work_dir: Path,
+    options: AutomaticPrompts,
+    video: VideoSource,
+    model: ModelSpec,
+    compute: Compute,
+    frame_idx: int,
+) -> Path:
+    """A file for everything that what is found depends on."""
+    identity = {
+        "version": _VERSION,
+        "video": video.info.digest,
+        "frame": frame_idx,
+        "options": options.model_dump(mode="json", exclude={"frame"}),
+        "model": model.fingerprint,
+        "device": compute.device.type,
+        "dtype": str(compute.dtype),
+    }
+    name = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
+    return work_dir / "found" / f"{name}.json"

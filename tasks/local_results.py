@@ -1,0 +1,151 @@
+"""Published results in a folder."""
+
+import contextlib
+import errno
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from samcore.atomic import AtomicFile
+from samcore.errors import StorageError
+from tasks.files import (
+    exclusive,
+    is_intact,
+    make_folder,
+    move,
+    seal,
+    storage_errors,
+    sync_folder,
+    write_json,
+)
+from tasks.manifest import MANIFEST, published_key, read_manifest, with_file
+from tasks.records import Manifest
+from tasks.results import ResultStore, check_name, is_plain_name
+
+_OWN = ".longtake"
+_ABANDONED_S = 7 * 86_400.0
+"""No export takes a week; one that is at work must not lose its folder."""
+
+
+class LocalResults(ResultStore):
+    """A folder. A lock in it keeps publishers apart; the kernel frees it when its holder ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.location = str(folder)
+
+    def published_key(self) -> str | None:
+        return published_key(self.folder)
+
+    def read_manifest(self, key: str | None = None) -> Manifest | None:
+        wanted = published_key(self.folder) if key is None else key
+        return read_manifest(self.folder, wanted) if wanted else None
+
+    def fetch(self, name: str) -> Path:
+        record = self.record_of(name)
+        path = self.folder / name
+        if not is_intact(path, record):
+            raise StorageError(f"{path} is gone or damaged; run again")
+        return path
+
+    @contextlib.contextmanager
+    def workspace(self) -> Iterator[Path]:
+        self._sweep()
+        folder = self.folder / _OWN / "new" / uuid.uuid4().hex[:12]
+        make_folder(folder)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):  # another process works there
+                folder.parent.rmdir()
+
+    def publish(
+        self, files: Mapping[str, Path], manifest: Manifest, *, check: Callable[[str | None], None]
+    ) -> Manifest:
+        with self._lock():
+            check(self.published_key())
+            self._unpublish({check_name(name) for name in files})
+            for name, path in files.items():
+                self._take(name, path)
+            write_json(self.folder / MANIFEST, manifest)
+        return manifest
+
+    def add_files(self, files: Mapping[str, Path], key: str) -> Manifest:
+        for name in files:
+            check_name(name)
+        with self._lock():
+            manifest = read_manifest(self.folder, key)
+            if manifest is None:
+                raise StorageError(f"the result in {self.location} is gone or damaged; run again")
+            if any(file.name in files for file in manifest.files):
+                # A file that is replaced must not be listed while it is not the one listed.
+                kept = tuple(file for file in manifest.files if file.name not in files)
+                manifest = manifest.model_copy(update={"files": kept})
+                write_json(self.folder / MANIFEST, manifest)
+            for name, path in files.items():
+                record = seal(self._take(name, path)).model_copy(update={"name": name})
+                manifest = with_file(manifest, record)
+            write_json(self.folder / MANIFEST, manifest)
+        return manifest
+
+    def address(self, name: str) -> str:
+        return str(self.folder / name)
+
+    def _lock(self) -> contextlib.AbstractContextManager[None]:
+        return exclusive(self.folder / _OWN / "lock")
+
+    def _sweep(self) -> None:
+        """Remove what killed processes left to be taken."""
+        with contextlib.suppress(OSError):
+            for folder in (self.folder / _OWN / "new").iterdir():
+                if time.time() - folder.stat().st_mtime > _ABANDONED_S:
+                    shutil.rmtree(folder, ignore_errors=True)
+
+    def _unpublish(self, keep: set[str]) -> None:
+        """Make what lies there no result any more: its manifest goes first."""
+        path = self.folder / MANIFEST
+        if self.published_key() is None:
+            return
+        stale: set[str] = set()
+        with contextlib.suppress(ValidationError, OSError):
+            listed = Manifest.model_validate_json(path.read_bytes()).files
+            stale = {file.name for file in listed if is_plain_name(file.name)} - keep
+        with storage_errors(path, "write"):
+            path.unlink()
+            for name in stale:
+                (self.folder / name).unlink(missing_ok=True)
+
+    def _take(self, name: str, path: Path) -> Path:
+        """Bring a file to its place: moved if it was made here for that, else copied."""
+        target = self.folder / name
+        if path == target:
+            return target
+        make_folder(target.parent)
+        if self.folder / _OWN in path.parents:
+            try:
+                move(path, target)
+                return target
+            except StorageError as error:
+                # A work folder may be a link to another disk.
+                if not isinstance(error.__cause__, OSError) or error.__cause__.errno != errno.EXDEV:
+                    raise
+        with storage_errors(target, "write"):
+            _copy(path, target)
+        return target
+
+
+def _copy(source: Path, target: Path) -> None:
+    copy = AtomicFile(target)
+    try:
+        with source.open("rb") as file:
+            shutil.copyfileobj(file, copy.file, 1 << 20)
+        copy.commit()
+    except BaseException:
+        copy.discard()
+        raise
+    sync_folder(target.parent)

@@ -1,0 +1,276 @@
+"""Work in progress in the bucket of the destination, for another machine to go on with.
+
+    DEST/.longtake/index/<name>.parquet                    the index of a video's frames
+    DEST/.longtake/runs/<key>/chunks/00007/masks.parquet   as in the run's folder
+    DEST/.longtake/runs/<key>/chunks/00007/state.safetensors
+    DEST/.longtake/runs/<key>/chunks/00007/done.json       put last: without it there is no chunk
+    DEST/.longtake/runs/<key>/chunks/00007/partial.*       where a machine was told to go away
+
+What is not mirrored is quick to make again: the request's records, the prompt pass, the seams.
+"""
+
+import contextlib
+import logging
+import re
+import uuid
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from samcore.chunks import Chunk
+from samcore.errors import MissingObjectError, StorageConflictError, StorageError
+from tasks.checkpoint import Checkpoint, PartialRecord, checkpoint_path, find_checkpoint
+from tasks.files import FileRecord, file_record, is_intact, make_folder, move, write_json
+from tasks.locations import S3Location, parse_location
+from tasks.object_info import ObjectInfo
+from tasks.records import ChunkRecord, RunRef
+from tasks.run_folder import RunFolder
+from tasks.shared_store import shared_store
+from tasks.storage import ObjectStore
+
+_log = logging.getLogger(__name__)
+_NAME = re.compile(
+    r"chunks/(\d{5,9})/(masks\.parquet|state\.safetensors|done\.json"
+    r"|partial\.(parquet|safetensors|json))"
+)
+_MAX_RECORD_BYTES = 16 << 20
+_STALE_UPLOAD_S = 86_400.0
+
+
+class Mirror:
+    """What of a run's folder is in the bucket. Any part of it may be missing, damaged or forged:
+    what is fetched is believed only if it has the digests that its record names."""
+
+    def __init__(self, prefix: S3Location, store: ObjectStore) -> None:
+        """Connect to nothing yet.
+
+        Args:
+            prefix: The destination.
+            store: Where its bucket is.
+        """
+        self._prefix = prefix
+        self._store = store
+
+    def push_index(self, path: Path) -> None:
+        """Copy the index of a video's frames to the bucket, if it is not there.
+
+        Raises:
+            StorageError: The bucket cannot be written to.
+        """
+        self._put(path, self._prefix.join(f".longtake/index/{path.name}"), file_record(path))
+
+    def pull_index(self, path: Path) -> None:
+        """Fetch the index of a video's frames, if it is in the bucket and not here.
+
+        Raises:
+            StorageError: The bucket cannot be read.
+        """
+        if not path.exists():
+            make_folder(path.parent)
+            with contextlib.suppress(MissingObjectError):
+                self._store.get_file(self._prefix.join(f".longtake/index/{path.name}"), path)
+
+    def push_chunk(self, folder: RunFolder, index: int) -> None:
+        """Copy a finished chunk to the bucket, if it is not there; its record comes last.
+
+        Raises:
+            StorageError: The bucket cannot be written to.
+        """
+        record = folder.chunk(index)
+        if record is None:
+            return
+        self._push(folder, folder.masks_path(index), record.masks)
+        if record.state is not None and folder.has_state(index):
+            self._push(folder, folder.state_path(index), record.state)
+        done = folder.done_path(index)
+        self._push(folder, done, file_record(done))
+        if index >= 2:
+            # As in the folder: nothing can need it any more.
+            self._store.delete(self._at(folder, folder.state_path(index - 2)))
+
+    def push_checkpoint(self, folder: RunFolder, index: int) -> None:
+        """Copy a chunk that was stopped on its way to the bucket; the record comes last.
+
+        Raises:
+            StorageError: The bucket cannot be written to.
+        """
+        found = find_checkpoint(folder, index)
+        if found is None:
+            return
+        if found.record.handed_on is not None:
+            self._push(folder, folder.state_path(index), found.record.handed_on)
+        self._push(folder, found.masks_path, found.record.masks)
+        self._push(folder, found.state_path, found.record.state)
+        self._push(folder, found.record_path, file_record(found.record_path))
+
+    def pull(self, folder: RunFolder) -> list[int]:
+        """Fetch the finished chunks that are in the bucket and not here; which ones.
+
+        Raises:
+            StorageError: The bucket cannot be read, or the folder not be written to.
+        """
+        there = self._list(folder.path.name)
+        fetched = []
+        for chunk in folder.record().chunks:
+            name = self._name(folder, folder.done_path(chunk.index))
+            # One that another machine is just tracking again is not there for a moment.
+            with contextlib.suppress(MissingObjectError, StorageConflictError):
+                if name in there and self._pull_chunk(folder, chunk, there):
+                    fetched.append(chunk.index)
+            with contextlib.suppress(MissingObjectError, StorageConflictError):
+                self._pull_checkpoint(folder, chunk, there)
+        return fetched
+
+    def remove(self, key: str) -> None:
+        """Remove all of a run from the bucket, records first; and what killed uploads left there.
+
+        Raises:
+            StorageError: The bucket cannot be written to.
+        """
+        there = self._list(key)
+        for name in sorted(there, key=lambda name: not name.endswith("done.json")):
+            self._store.delete(there[name].location)
+        self._store.abort_stale_uploads(self._prefix, older_than_s=_STALE_UPLOAD_S)
+
+    def _pull_chunk(self, folder: RunFolder, chunk: Chunk, there: dict[str, ObjectInfo]) -> bool:
+        """Bring what lacks here of one chunk; False if nothing does, or there is nothing better."""
+        here = folder.chunk(chunk.index)
+        masks, state = folder.masks_path(chunk.index), folder.state_path(chunk.index)
+        if here is not None:
+            if folder.has_state(chunk.index) or here.state is None:
+                return False
+            return self._pull_file(folder, state, here.state, there)
+        done = folder.done_path(chunk.index)
+        record = self._read_record(there[self._name(folder, done)])
+        if record is None or not _is_of(record, chunk):
+            return False
+        make_folder(done.parent)
+        if not self._pull_file(folder, masks, record.masks, there):
+            return False
+        if record.state is not None:
+            self._pull_file(folder, state, record.state, there)
+        write_json(done, record)
+        return True
+
+    def _pull_checkpoint(
+        self, folder: RunFolder, chunk: Chunk, there: dict[str, ObjectInfo]
+    ) -> None:
+        """Bring where another machine stopped in a chunk, if it came further than this one."""
+        index = chunk.index
+        here = find_checkpoint(folder, index)
+        info = there.get(self._name(folder, checkpoint_path(folder, index)))
+        if info is None or folder.chunk(index) is not None:
+            return
+        with contextlib.suppress(ValidationError):
+            data = self._store.get_bytes(info.location, limit=_MAX_RECORD_BYTES)
+            record = PartialRecord.model_validate_json(data)
+            if not chunk.start < record.next_frame < chunk.stop:
+                return
+            if here is not None and here.record.next_frame >= record.next_frame:
+                return
+            make_folder(folder.chunk_path(index))
+            wanted = Checkpoint.of(folder, index, record).files(folder, index)
+            if all(self._pull_file(folder, path, file, there) for path, file in wanted):
+                write_json(checkpoint_path(folder, index), record)
+
+    def _pull_file(
+        self, folder: RunFolder, path: Path, wanted: FileRecord, there: dict[str, ObjectInfo]
+    ) -> bool:
+        """Fetch one file; False if it is not in the bucket, or not the one that is wanted."""
+        found = there.get(self._name(folder, path))
+        if is_intact(path, wanted):
+            return True
+        if found is None or found.size != wanted.size:
+            return False
+        # To a name of its own first: what is here may be better than what is there.
+        fetched = path.with_name(f".{path.name}.fetched.tmp")
+        self._store.get_file(found.location, fetched)
+        if not is_intact(fetched, wanted):
+            _log.info("%s is not what its record says", found.location)
+            fetched.unlink(missing_ok=True)
+            return False
+        move(fetched, path)
+        return True
+
+    def _list(self, key: str) -> dict[str, ObjectInfo]:
+        """A run's objects by name; only such names as a run gives."""
+        prefix = self._prefix.join(f".longtake/runs/{key}").key + "/"
+        found = self._store.list(S3Location(self._prefix.bucket, prefix))
+        names = ((info.location.key.removeprefix(prefix), info) for info in found)
+        return {name: info for name, info in names if _NAME.fullmatch(name)}
+
+    def _read_record(self, info: ObjectInfo) -> ChunkRecord | None:
+        data = self._store.get_bytes(info.location, limit=_MAX_RECORD_BYTES)
+        with contextlib.suppress(ValidationError):
+            return ChunkRecord.model_validate_json(data)
+        return None
+
+    def _push(self, folder: RunFolder, path: Path, record: FileRecord) -> None:
+        self._put(path, self._at(folder, path), record)
+
+    def _put(self, path: Path, location: S3Location, record: FileRecord) -> None:
+        self._store.put_file(path, location, sha256=record.sha256)
+
+    def _at(self, folder: RunFolder, path: Path) -> S3Location:
+        name = self._name(folder, path)
+        return self._prefix.join(f".longtake/runs/{folder.path.name}/{name}")
+
+    def _name(self, folder: RunFolder, path: Path) -> str:
+        return path.relative_to(folder.path).as_posix()
+
+
+def push_checkpoint(run: RunRef, index: int) -> None:
+    """Copy a chunk that was stopped on its way to the bucket of the result, if that is where it
+    goes: this machine may be going away.
+
+    Raises:
+        StorageError: The bucket cannot be written to.
+    """
+    mirror = open_mirror(run)
+    if mirror is not None:
+        mirror.push_checkpoint(RunFolder.at(run), index)
+
+
+def check_bucket(prefix: S3Location, credentials: str | None) -> None:
+    """Write below a destination once, before hours of work go into it.
+
+    Raises:
+        InputError: No such credentials.
+        StorageError: No such bucket, or no permission to write to it or to delete again.
+    """
+    store = shared_store(credentials)
+    probe = prefix.join(f".longtake/writable-{uuid.uuid4().hex[:8]}")
+    try:
+        store.put_bytes(probe, b"x")
+        store.delete(probe)
+    except StorageError as error:
+        # The same line, about the destination: nobody knows of that object.
+        raise type(error)(str(error).replace(probe.uri, prefix.uri)) from error
+
+
+def _is_of(record: ChunkRecord, chunk: Chunk) -> bool:
+    wanted = (chunk.index, chunk.start, chunk.stop)
+    return (record.index, record.start, record.stop) == wanted
+
+
+def open_mirror(
+    destination: RunRef | Path | S3Location, credentials: str | None = None
+) -> Mirror | None:
+    """The mirror of work whose result goes there; None if that is a folder, which needs none.
+
+    Args:
+        destination: A run, or where its result goes.
+        credentials: Name of the AwsCredentials block; a run knows its own.
+
+    Raises:
+        InputError: No such credentials.
+    """
+    if isinstance(destination, RunRef):
+        credentials = destination.credentials
+        place = parse_location(destination.destination)
+        if not isinstance(place, S3Location):
+            return None
+        destination = place
+    if isinstance(destination, Path):
+        return None
+    return Mirror(destination, shared_store(credentials))

@@ -1,0 +1,201 @@
+"""Videos in buckets and on the web: from a copy on this machine, or read where they are."""
+
+import contextlib
+import hashlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import certifi
+
+from samcore.errors import InputError, VideoError
+from samcore.video import Media, VideoFile, file_media, web_media
+from tasks.download_cache import CachedFile, DownloadCache, cached_object, cached_url
+from tasks.locations import HttpsLocation, S3Location
+from tasks.object_info import ObjectInfo
+from tasks.part_file import Progress
+from tasks.settings import load_settings
+from tasks.shared_store import shared_store
+from tasks.storage import ObjectStore
+from tasks.web import WebFile, is_strong, look_at
+
+_log = logging.getLogger(__name__)
+
+URL_LASTS_S = 3600
+"""Seconds that an address for reading is good for. A decoder that needs longer gets another one."""
+
+
+class BucketVideo:
+    """A video in a bucket, as it was when this was made: that content is read, or none."""
+
+    def __init__(
+        self,
+        info: ObjectInfo,
+        store: ObjectStore,
+        cache: DownloadCache,
+        *,
+        on_fetch: Progress | None = None,
+        url_lasts_s: int = URL_LASTS_S,
+    ) -> None:
+        """Read nothing yet.
+
+        Args:
+            info: What the store says of it now.
+            store: Where it is.
+            cache: Where a copy is kept, if it has room for one.
+            on_fetch: Called while it is downloaded.
+            url_lasts_s: Seconds that an address for reading is good for.
+        """
+        self.name = info.location.uri
+        self.size_bytes = info.size
+        self.digest = _digest(info.sha256, info.size, info.etag)
+        self._info = info
+        self._store = store
+        self._cache = cache
+        self._on_fetch = on_fetch
+        self._url_lasts_s = url_lasts_s
+
+    @contextlib.contextmanager
+    def media(self) -> Iterator[Media]:
+        """Either the copy, which stays for as long as the block lasts, or a new address."""
+        with cached_object(
+            self._cache,
+            self._store,
+            self._info,
+            on_progress=self._on_fetch,
+            on_wait=lambda: _log.info("another process is downloading %s: waiting", self.name),
+        ) as found:
+            yield file_media(found.path) if isinstance(found, CachedFile) else self._streamed()
+
+    def changed(self) -> bool:
+        now = self._store.head(self._info.location)
+        return now is None or (now.size, now.etag) != (self._info.size, self._info.etag)
+
+    def _streamed(self) -> Media:
+        info = self._info
+        url = self._store.presign(
+            info.location, seconds=self._url_lasts_s, version_id=info.version_id
+        )
+        # Without it a connection that is made anew could go on in another content.
+        return web_media(
+            url,
+            {"If-Match": f'"{info.etag}"'},
+            ca_file=load_settings().aws_ca_file or Path(certifi.where()),
+        )
+
+
+class WebVideo:
+    """A video on a web server, as it was when this was made."""
+
+    def __init__(
+        self,
+        file: WebFile,
+        cache: DownloadCache,
+        *,
+        limit: int,
+        on_fetch: Progress | None = None,
+    ) -> None:
+        """Read nothing yet.
+
+        Args:
+            file: What the server says of it now.
+            cache: Where a copy is kept, if it has room for one.
+            limit: Bytes that it may have.
+            on_fetch: Called while it is downloaded.
+
+        Raises:
+            InputError: The server says too little to tell this content from another one.
+        """
+        self.name = file.location.uri
+        if file.size is None or file.validator is None:
+            lacks = "length" if file.size is None else "ETag or date"
+            raise InputError(
+                f"cannot read {self.name}: its server does not say its {lacks}, so nobody can tell "
+                "whether it changes; download it and give the file"
+            )
+        self.size_bytes = file.size
+        sha256 = (file.checksum or "").removeprefix("sha256:") or None
+        # An ETag means something only to the server that gave it.
+        self.digest = _digest(sha256, file.size, f"{file.validator} {file.location.uri}")
+        self._file = file
+        self._cache = cache
+        self._limit = limit
+        self._on_fetch = on_fetch
+
+    @contextlib.contextmanager
+    def media(self) -> Iterator[Media]:
+        """Either the copy, which stays for as long as the block lasts, or where it is now."""
+        with cached_url(
+            self._cache,
+            self._file,
+            limit=self._limit,
+            on_progress=self._on_fetch,
+            on_wait=lambda: _log.info("another process is downloading %s: waiting", self.name),
+        ) as found:
+            yield file_media(found.path) if isinstance(found, CachedFile) else self._streamed()
+
+    def changed(self) -> bool:
+        return look_at(self._file.location) != self._file
+
+    def _streamed(self) -> Media:
+        now = look_at(self._file.location)
+        if now != self._file:
+            raise VideoError(
+                f"{self.name} changed while it was read: leave it alone while it is tracked, then "
+                "run again"
+            )
+        validator = now.validator or ""
+        return web_media(
+            now.final_url,
+            {"If-Match": validator} if is_strong(validator) else None,
+            ca_file=load_settings().web_ca_file or Path(certifi.where()),
+        )
+
+
+def find_remote_video(
+    place: S3Location | HttpsLocation, *, credentials: str | None, on_fetch: Progress | None
+) -> VideoFile:
+    """Look a video up; nothing of it is read yet.
+
+    Args:
+        place: Where it is.
+        credentials: Name of the AwsCredentials block for a bucket.
+        on_fetch: Called while it is downloaded.
+
+    Raises:
+        InputError: It is no single file, or larger than the limit.
+        VideoError: There is none, or it is empty.
+        StorageError: The store does not answer, or refuses.
+    """
+    settings = load_settings()
+    cache = DownloadCache(settings.cache_dir / "sources", max_bytes=settings.source_cache_bytes)
+    if isinstance(place, HttpsLocation):
+        found = look_at(place)
+        file: VideoFile = WebVideo(
+            found, cache, limit=settings.limits.max_video_bytes, on_fetch=on_fetch
+        )
+    else:
+        if not place.name or place.key.endswith("/"):
+            raise InputError(
+                f"wanted one video, such as s3://{place.bucket}/dog.mp4, got {place}; folders of "
+                "images are read from this machine only"
+            )
+        store = shared_store(credentials)
+        info = store.head(place)
+        if info is None:
+            raise VideoError(f"no video at {place}")
+        file = BucketVideo(info, store, cache, on_fetch=on_fetch)
+    if file.size_bytes == 0:
+        raise VideoError(f"{place} is empty (0 bytes): was it uploaded whole?")
+    return file
+
+
+def _digest(sha256: str | None, size: int, etag: str) -> str:
+    """Identity of a stored file's content, wherever it lies.
+
+    The file's own digest where the store knows it, so that a copy on a disk has the same identity;
+    else a digest of what changes with the content.
+    """
+    if sha256 is not None:
+        return f"sha256:{sha256}"
+    return "etag:" + hashlib.sha256(f"{size}\0{etag}".encode()).hexdigest()

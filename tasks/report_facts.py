@@ -1,0 +1,115 @@
+"""What the report is told: a run's records in the report's own words."""
+
+import csv
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+from samcore.report.facts import ChunkFacts, MemorySample, ReportFacts
+from samcore.stitching import SeamReport
+from tasks.locations import parse_location
+from tasks.memory_log import HEADER
+from tasks.records import ChunkRecord, Manifest
+
+_log = logging.getLogger(__name__)
+_MAX_SAMPLES = 2_000
+
+
+def report_facts(
+    manifest: Manifest, seams: tuple[SeamReport, ...], *, memory_log: Path | None = None
+) -> ReportFacts:
+    """Gather what the report says of a run beside its masks.
+
+    Args:
+        manifest: Of the published result.
+        seams: Its seams, in order.
+        memory_log: The run's log of memory use, if it wrote one.
+    """
+    record, video = manifest.request, manifest.video
+    samples: tuple[MemorySample, ...] = ()
+    if memory_log is not None:
+        samples = read_samples(memory_log, manifest.key, start=record.start, stop=record.stop)
+    return ReportFacts(
+        title=parse_location(record.source).name or record.source,
+        start=record.start,
+        stop=record.stop,
+        rate=float(video.avg_rate),
+        height=video.height,
+        width=video.width,
+        labels={item.id: item.label for item in record.objects},
+        chunks=tuple(_chunk_facts(chunk) for chunk in manifest.chunks),
+        seams=seams,
+        memory=samples,
+        about=tuple(_about(manifest)),
+        seconds={"prompt pass": manifest.timings.prompt_pass},
+        damaged=video.damaged,
+    )
+
+
+def read_samples(path: Path, run: str, *, start: int, stop: int) -> tuple[MemorySample, ...]:
+    """A run's lines of a memory log, at most some thousand: the highest of each stretch of frames.
+
+    A log that cannot be read, and a line that is none, are passed over: they are not worth a run.
+
+    Args:
+        path: The log; other runs' lines may be in it.
+        run: The run's key.
+        start: First frame that was tracked.
+        stop: One past the last frame that was tracked.
+    """
+    bins = min(_MAX_SAMPLES, stop - start)
+    highest: dict[int, MemorySample] = {}
+    try:
+        with path.open(newline="", encoding="utf-8", errors="replace") as file:
+            for line in csv.DictReader(file, fieldnames=HEADER.split(",")):
+                sample = _sample(line) if line["run"] == run else None
+                if sample is None or not start <= sample.frame < stop:
+                    continue
+                place = (sample.frame - start) * bins // (stop - start)
+                known = highest.get(place)
+                if known is None or known.rss_bytes < sample.rss_bytes:
+                    highest[place] = sample
+    except (OSError, csv.Error) as error:
+        _log.warning("the report has no memory log: cannot read %s: %s", path, error)
+    return tuple(highest[place] for place in sorted(highest))
+
+
+def _sample(line: dict[str, str]) -> MemorySample | None:
+    try:
+        vram = line["vram_allocated_bytes"]
+        return MemorySample(int(line["frame"]), int(line["rss_bytes"]), int(vram) if vram else None)
+    except (ValueError, TypeError):
+        return None
+
+
+def _chunk_facts(chunk: ChunkRecord) -> ChunkFacts:
+    return ChunkFacts(
+        index=chunk.index,
+        start=chunk.start,
+        stop=chunk.stop,
+        seconds=chunk.seconds,
+        frames_per_second=chunk.frames_per_second,
+        peak_rss_bytes=chunk.peak_rss_bytes,
+        peak_vram_bytes=chunk.peak_vram_bytes,
+        attempts=chunk.attempts,
+        degradations=chunk.degradations,
+        quality_loss=chunk.quality_loss,
+        stages=chunk.stages,
+    )
+
+
+def _about(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    record, video = manifest.request, manifest.video
+    yield "video", f"{record.source}, {video.codec}, {video.num_frames} frames"
+    yield "content", record.source_digest
+    yield "model", f"{record.model.name}, input of {record.model.image_size} pixels"
+    devices = sorted({chunk.device for chunk in manifest.chunks})
+    yield "device", ", ".join(devices)
+    yield (
+        "chunks",
+        f"{len(manifest.chunks)}, of {record.chunk_frames} frames with {record.overlap} shared, "
+        f"hand-off by {record.handoff}",
+    )
+    yield "run", manifest.key
+    yield "finished", manifest.finished_at
+    yield "versions", ", ".join(f"{name} {is_at}" for name, is_at in manifest.versions.items())

@@ -1,0 +1,158 @@
+"""The result as artifacts, which Prefect's UI shows beside the run: two tables and a picture.
+
+Numbers and one small picture; never a mask, and no more for a long video than for a short one.
+"""
+
+import logging
+from pathlib import Path
+
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+from samcore.masks.table import MaskReader
+from samcore.report.findings import Findings
+from samcore.report.lanes import LaneReport, probability, read_lanes
+from samcore.report.pictures import Picture, draw_picture
+from samcore.stitching import SeamReport
+from samcore.video import VideoSource
+from tasks.manifest import MASKS, REPORT, SEAMS
+from tasks.records import Manifest, RunRef, SeamList
+from tasks.result_store import open_result_store
+from tasks.run_folder import RunFolder
+from tasks.sources import open_run_source
+
+_log = logging.getLogger(__name__)
+MAX_ROWS = 100
+"""Rows of a table: the objects that begin first by number, the seams that agree least."""
+MAX_PICTURE_BYTES = 48_000
+_SIDES = (480, 320, 200, 120)
+_MAX_LABEL = 40
+
+
+def post_artifacts(run: RunRef) -> None:
+    """Show a published result in Prefect's UI.
+
+    Whatever goes wrong here is logged and no more: the result is published, and must not be lost
+    for a server that is away.
+    """
+    try:
+        _post(run)
+    except Exception as error:
+        _log.warning("the result is not shown in Prefect's UI: %s", " ".join(str(error).split()))
+
+
+def _post(run: RunRef) -> None:
+    store = open_result_store(run)
+    manifest = store.read_manifest(run.key)
+    if manifest is None:
+        raise ValueError(f"there is no whole result in {store.location}")
+    masks = store.fetch(MASKS)
+    seams = SeamList.model_validate_json(store.fetch(SEAMS).read_bytes()).seams
+    record, video = manifest.request, manifest.video
+    findings = Findings(1)
+    lanes = read_lanes(
+        masks,
+        findings,
+        start=record.start,
+        stop=record.stop,
+        rate=float(video.avg_rate),
+        size_hw=(video.height, video.width),
+    )
+    key = f"longtake-{run.key}"
+    num_objects = len(lanes.objects)
+    create_table_artifact(
+        table=object_rows(lanes, manifest),
+        key=f"{key}-objects",
+        description=f"The {min(num_objects, MAX_ROWS)} of {num_objects} objects of {run.video}",
+    )
+    compared = [seam for seam in seams if seam.frames]
+    if compared:
+        create_table_artifact(
+            table=seam_rows(compared),
+            key=f"{key}-seams",
+            description=f"How far chunks agree: the worst {min(len(compared), MAX_ROWS)} of "
+            f"{len(compared)} seams",
+        )
+    report: str | None = None
+    if any(file.name == REPORT for file in manifest.files):
+        report = store.address(REPORT)
+    picture = _picture(masks, open_run_source(RunFolder.at(run)), (record.start + record.stop) // 2)
+    create_markdown_artifact(
+        markdown=result_page(manifest, picture, report=report, location=store.location),
+        key=f"{key}-result",
+        description=f"The result of {run.video}",
+    )
+
+
+def object_rows(lanes: LaneReport, manifest: Manifest) -> list[dict[str, object]]:
+    """One row an object."""
+    labels = {item.id: item.label or "" for item in manifest.request.objects}
+    picture = manifest.video.height * manifest.video.width
+    return [
+        {
+            "object": item.object_id,
+            "label": _plain(labels.get(item.object_id, "")),
+            "begins": item.first_frame,
+            "present": f"{item.present} of {item.frames} frames",
+            "mean area": f"{item.mean_area * 100 / picture:.2f} %",
+            "presence": round(probability(item.mean_score), 3) if item.present else None,
+            "predicted IoU": round(item.mean_iou, 3) if item.present else None,
+            "long absences": item.absences,
+            "may be another": item.jumps,
+        }
+        for item in lanes.objects[:MAX_ROWS]
+    ]
+
+
+def seam_rows(seams: list[SeamReport]) -> list[dict[str, object]]:
+    """One row a seam; the worst ones, in order."""
+    worst = sorted(seams, key=lambda seam: (seam.agreement, seam.start))[:MAX_ROWS]
+    return [
+        {
+            "chunks": f"{seam.left_index} and {seam.right_index}",
+            "frames": f"{seam.start} to {seam.stop - 1}",
+            "agreement": round(seam.agreement, 4),
+            "identical": "yes" if seam.identical else "no",
+        }
+        for seam in sorted(worst, key=lambda seam: seam.start)
+    ]
+
+
+def result_page(
+    manifest: Manifest, picture: Picture | None, *, report: str | None, location: str
+) -> str:
+    """Markdown: what came out, where it is, and how it looks."""
+    count = len(manifest.request.objects)
+    lines = [
+        f"**{count} object{'' if count == 1 else 's'} on {manifest.frames} frames**, published in "
+        f"`{location}`"
+    ]
+    if manifest.seam_agreement is not None:
+        exact = ", identical to the last bit" if manifest.seams_identical else ""
+        lines.append(f"Agreement at seams: {manifest.seam_agreement:.4f} at least{exact}")
+    if report is not None:
+        # A bucket's address is no link that a browser could follow.
+        link = f"[{REPORT}]({Path(report).as_uri()})" if "://" not in report else f"`{report}`"
+        lines.append(f"Report: {link}; `longtake show {location}` opens it")
+    if picture is not None:
+        lines.append(f"Frame {picture.frame}:\n\n![frame {picture.frame}]({picture.data_uri})")
+    return "\n\n".join(lines)
+
+
+def _picture(masks: Path, video: VideoSource, frame_idx: int) -> Picture | None:
+    """The frame with its masks, as large as fits."""
+    image = video.frame(frame_idx).image_rgb_hwc_u8
+    with MaskReader(masks) as reader:
+        found = reader.masks(frame_idx)
+    for side in _SIDES:
+        picture = draw_picture(frame_idx, image, found, long_side=side)
+        if len(picture.jpeg) <= MAX_PICTURE_BYTES:
+            return picture
+    return None
+
+
+def _plain(label: str) -> str:
+    """A label without what the UI would take for markup, and not too long."""
+    plain = "".join(letter if letter.isprintable() else " " for letter in label)
+    for mark in "[]()<>`*_|!\\":
+        plain = plain.replace(mark, " ")
+    return " ".join(plain.split())[:_MAX_LABEL]

@@ -1,0 +1,70 @@
+"""The door to published results, in a folder or in a bucket.
+
+store = open_result_store(run)
+with store.workspace() as folder:
+    write_something(store.fetch("masks.parquet"), folder / "something.json")
+    store.add_files({"something.json": folder / "something.json"}, run.key)
+"""
+
+import hashlib
+from pathlib import Path
+
+from samcore.errors import InputError
+from tasks.local_results import LocalResults
+from tasks.locations import HttpsLocation, S3Location, parse_location
+from tasks.manifest import result_ref
+from tasks.records import ResultRef, RunRecord, RunRef
+from tasks.results import ResultStore
+from tasks.settings import load_settings
+
+__all__ = ["ResultStore", "find_result", "open_result_store"]
+
+
+def open_result_store(
+    destination: RunRef | ResultRef | str | Path | S3Location, credentials: str | None = None
+) -> ResultStore:
+    """The place where a run's result is, or is to be. Nothing is read or written yet.
+
+    Args:
+        destination: A run or a published result; or a path or an `s3://` address.
+        credentials: Name of the AwsCredentials block for a bucket; a run or result knows its own.
+
+    Raises:
+        InputError: No such kind of address, or no such credentials.
+    """
+    local: Path | None = None
+    if isinstance(destination, RunRef):
+        local = Path(destination.folder) / "published"
+    if isinstance(destination, RunRef | ResultRef):
+        credentials = destination.credentials
+        destination = destination.destination
+    if isinstance(destination, str):
+        place = parse_location(destination)
+        if isinstance(place, HttpsLocation):
+            raise InputError(f"results lie in a folder or at s3://bucket/prefix, got {place}")
+        destination = place
+    if isinstance(destination, Path):
+        return LocalResults(destination.expanduser().absolute())
+    # Late: boto3 takes its time to import, and results in a folder do without it.
+    from tasks.bucket_results import BucketResults
+    from tasks.shared_store import shared_store
+
+    prefix = S3Location(destination.bucket, destination.key.rstrip("/"))
+    if local is None:
+        name = hashlib.sha256(prefix.uri.encode()).hexdigest()[:16]
+        local = load_settings().cache_dir / "results" / name
+    return BucketResults(prefix, shared_store(credentials), local=local)
+
+
+def find_result(run: RunRef, record: RunRecord) -> ResultRef | None:
+    """The result of this run, if it is at the destination, whole, and names objects as asked.
+
+    Raises:
+        StorageError: The destination cannot be read.
+    """
+    manifest = open_result_store(run).read_manifest(run.key)
+    if manifest is None or manifest.request.objects != record.objects:
+        return None
+    if manifest.quality_loss and not run.allow_quality_loss:
+        return None  # it was made under a wider permission; what is asked now is better
+    return result_ref(run, manifest, was_there=True)

@@ -1,0 +1,152 @@
+"""What a published result is to those who read it or add to it, wherever it lies."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path, PurePosixPath
+
+from samcore.errors import StorageError
+from tasks.files import FileRecord
+from tasks.records import Manifest
+
+
+class ResultStore(ABC):
+    """One destination: a folder, or a prefix in a bucket.
+
+    A result is its manifest and the files that the manifest lists; files that are not listed are
+    not part of it. Every method may be called again after it failed half way.
+    """
+
+    location: str
+    """The destination as a person gives it: an absolute path, or an `s3://` address."""
+
+    @abstractmethod
+    def published_key(self) -> str | None:
+        """The key of the result that lies there, whole or not; None if none does.
+
+        A manifest that this version cannot read has the key "" and is nobody's to replace unasked.
+
+        Raises:
+            StorageError: The destination cannot be read.
+        """
+
+    @abstractmethod
+    def read_manifest(self, key: str | None = None) -> Manifest | None:
+        """The manifest of a whole result, each file of which was checked; None if there is none.
+
+        Args:
+            key: Only of the run with this key; None is whichever there is.
+
+        Raises:
+            StorageError: The destination cannot be read.
+        """
+
+    @abstractmethod
+    def fetch(self, name: str) -> Path:
+        """One file of the result on this machine, its bytes checked against the manifest.
+
+        Args:
+            name: As the manifest lists it. The file is not the caller's to change.
+
+        Raises:
+            StorageError: There is no result, it does not list this file, or it is damaged.
+        """
+
+    @abstractmethod
+    def workspace(self) -> AbstractContextManager[Path]:
+        """An empty folder to make files in that `add_files` or `publish` then takes.
+
+        It is where taking them costs least, and gone with all that is left in it after the block.
+
+        Raises:
+            StorageError: It cannot be made.
+        """
+
+    @abstractmethod
+    def publish(
+        self, files: Mapping[str, Path], manifest: Manifest, *, check: Callable[[str | None], None]
+    ) -> Manifest:
+        """Replace whatever lies there by this result; the manifest comes last.
+
+        Args:
+            files: What the manifest lists, by name. Files in a workspace are moved away.
+            manifest: Of the new result.
+            check: Called with `published_key()` once no other publisher can get in between;
+                raises if that result is not to be replaced.
+
+        Returns:
+            The manifest that lies there now: this one, or that of the same run, had another process
+            published it meanwhile.
+
+        Raises:
+            StorageError: The destination cannot be written to, or other publishers interfere.
+        """
+
+    @abstractmethod
+    def add_files(self, files: Mapping[str, Path], key: str) -> Manifest:
+        """Add files to the published result, or replace files of it; the manifest comes last.
+
+        Several processes may do so at once. Who reads meanwhile sees the result with all of these
+        files or without them.
+
+        Args:
+            files: Where each file lies on this machine, by the name that it gets in the result,
+                such as `overlay.mp4` or `exports/coco-video/annotations.json`. Files in a
+                workspace are moved away, others are copied.
+            key: Of the result that they belong to.
+
+        Returns:
+            The manifest with these files.
+
+        Raises:
+            StorageError: The result of this run is not there, or cannot be written to.
+            ValueError: A name would leave the destination or hide a file of Longtake's own.
+        """
+
+    @abstractmethod
+    def address(self, name: str) -> str:
+        """Where a file of the result is, for people: a path or an `s3://` address."""
+
+    def record_of(self, name: str) -> FileRecord:
+        """What the manifest says of a file.
+
+        Raises:
+            StorageError: There is no whole result, or it does not list this file.
+        """
+        manifest = self.read_manifest()
+        if manifest is None:
+            raise StorageError(f"there is no whole result in {self.location}; run again")
+        for record in manifest.files:
+            if record.name == name:
+                return record
+        listed = ", ".join(record.name for record in manifest.files)
+        raise StorageError(f"the result in {self.location} has no {name}; it has {listed}")
+
+
+def check_name(name: str) -> str:
+    """A file's name in a result, as it is.
+
+    Raises:
+        ValueError: It is no plain relative path, begins with a dot, or is the manifest's.
+    """
+    path = PurePosixPath(name)
+    plain = name and str(path) == name and not path.is_absolute() and "\\" not in name
+    if (
+        not plain
+        or not name.isprintable()
+        or any(part.startswith(".") for part in path.parts)
+        or name == "manifest.json"
+    ):
+        raise ValueError(
+            f"wanted a plain file name such as exports/coco/annotations.json, got {name!r}"
+        )
+    return name
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a manifest, which anybody may have written, lists a file under a plain name."""
+    try:
+        check_name(name)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,98 @@
+"""Work that a signal ends at the next good moment, not in the middle of a step."""
+
+import contextvars
+import logging
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+class Stopped(Exception):
+    """Raised by work that was asked to stop, once it has saved what it has.
+
+    Nobody sees it but `run_stoppable`, which raises in its place what came from outside.
+    """
+
+
+def run_stoppable(work: Callable[[threading.Event], _T]) -> _T:
+    """Run `work(stop)` in a thread, while this one waits for its end and for signals.
+
+    Ctrl-C, and the SIGTERM of an eviction or of a cancelled run, end a program by an exception
+    that Python raises in the main thread, between any two of its instructions: in the middle of
+    a frame's step, or between a frame's masks and its memory. Here it is raised while this thread
+    waits, and the work is left whole: `stop` is set, the work ends at its next good moment, and
+    then the exception goes on its way. A second signal does not wait for the work.
+
+    Prefect finds out whether a run can be cancelled in good order by looking whether its own
+    signal handler is still in place, so another handler is no way to do this.
+
+    Args:
+        work: Looks at `stop` now and then. Once it is set, it saves what it has and raises
+            `Stopped`, or ends as usual if there is little left to do.
+
+    Returns:
+        What the work returns.
+
+    Raises:
+        BaseException: What the work raises, or what came from outside.
+    """
+    outcome: _Outcome[_T] = _Outcome()
+    stop = threading.Event()
+    # With the run's context, so that the log and the progress know whose they are.
+    context = contextvars.copy_context()
+    thread = threading.Thread(
+        target=context.run,
+        args=(outcome.fill, work, stop),
+        name="longtake-work",
+        daemon=True,  # after a second signal the process does not wait for it
+    )
+    try:
+        thread.start()
+        # Not thread.join(): interrupted, that one takes a running thread for ended (bpo-45274).
+        outcome.ended.wait()
+    except BaseException:
+        stop.set()
+        if thread.is_alive():
+            _log.info("asked to stop: saving what there is")
+            outcome.ended.wait()
+        raise
+    return outcome.result()
+
+
+class _Outcome(Generic[_T]):
+    """What a thread leaves behind."""
+
+    def __init__(self) -> None:
+        self.ended = threading.Event()
+        self._value: list[_T] = []
+        self._error: BaseException | None = None
+
+    def fill(self, work: Callable[[threading.Event], _T], stop: threading.Event) -> None:
+        """Do the work."""
+        try:
+            self._value.append(work(stop))
+        except Stopped:
+            _log.info("saved what there is; the next run goes on from there")
+        except BaseException as error:
+            if stop.is_set():
+                # Nobody else hears of it: what is raised is why the work was to stop.
+                _log.warning("could not save what there is: %s", error)
+            else:
+                self._error = error
+        finally:
+            self.ended.set()
+
+    def result(self) -> _T:
+        """What the work returned; raises what it raised."""
+        error, self._error = self._error, None
+        if error is None:
+            return self._value.pop()
+        try:
+            raise error
+        finally:
+            # Else the error and this frame hold each other, and with them the tensors of the
+            # frames that it came through, until the collector comes by.
+            del error

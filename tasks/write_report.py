@@ -1,0 +1,55 @@
+"""Task: the report, one page by which a person judges the result."""
+
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from samcore.errors import StorageError
+from tasks.manifest import MASKS, REPORT, SEAMS
+from tasks.records import RunRef, SeamList
+from tasks.report_facts import report_facts
+from tasks.result_store import open_result_store
+from tasks.retries import retry_transient
+from tasks.run_folder import RunFolder
+from tasks.sources import open_run_source
+from tasks.steps import reporter
+
+
+@task(
+    name="write-report",
+    task_run_name="{run.video}: write report",
+    retries=2,
+    retry_delay_seconds=[2, 10],
+    retry_condition_fn=retry_transient,
+    cache_policy=NO_CACHE,  # the manifest says whether it is there
+    persist_result=False,
+)
+def write_report(run: RunRef) -> str:
+    """Make the report of the published result, and list it in the manifest; the file's address.
+
+    Raises:
+        VideoError: The video cannot be read.
+        StorageError: The result is gone, or the destination cannot be written to.
+    """
+    # Late: plotly takes half a second to import, and commands without a report do without it.
+    from samcore.report import page
+
+    store = open_result_store(run)
+    manifest = store.read_manifest(run.key)
+    if manifest is None:
+        raise StorageError(f"the result in {store.location} is gone or damaged; run again")
+    if any(file.name == REPORT for file in manifest.files):
+        return store.address(REPORT)
+    seams = SeamList.model_validate_json(store.fetch(SEAMS).read_bytes()).seams
+    memory_log = None if run.memory_log is None else Path(run.memory_log)
+    with store.workspace() as folder:
+        page.write_report(
+            report_facts(manifest, seams, memory_log=memory_log),
+            store.fetch(MASKS),
+            open_run_source(RunFolder.at(run)),
+            folder / REPORT,
+            on_progress=reporter("writing the report"),
+        )
+        store.add_files({REPORT: folder / REPORT}, run.key)
+    return store.address(REPORT)

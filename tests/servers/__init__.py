@@ -1,0 +1,1 @@
+"""Real servers for the tests: object storage, queues, faults put in between."""

@@ -1,0 +1,62 @@
+"""A deployment at the tests' Prefect server whose runs nobody executes: they are there to count."""
+
+import uuid
+from typing import Any
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
+from prefect.client.schemas.objects import FlowRun
+from prefect.deployments.runner import RunnerDeployment
+from prefect.states import Failed
+from prefect.types.entrypoint import EntrypointType
+
+from flows.segment_video import segment_video
+
+
+class Deployed:
+    """`segment-video`, deployed under a name of its own."""
+
+    def __init__(self, **request: Any) -> None:
+        """Deploy it.
+
+        Args:
+            request: What requests begin with.
+        """
+        deployment = RunnerDeployment.from_flow(
+            segment_video,
+            name=f"test-{uuid.uuid4().hex[:8]}",
+            parameters={"request": request} if request else {},
+            entrypoint_type=EntrypointType.MODULE_PATH,
+        )
+        self.id = deployment.apply()
+        self.name = f"segment-video/{deployment.name}"
+
+    def runs(self) -> list[FlowRun]:
+        """All runs that there are, the newest last."""
+        of_this = DeploymentFilter(id=DeploymentFilterId(any_=[self.id]))
+        runs: list[FlowRun] = []
+        with get_client(sync_client=True) as client:
+            while page := client.read_flow_runs(
+                deployment_filter=of_this, limit=200, offset=len(runs)
+            ):
+                runs += page
+        return sorted(runs, key=lambda run: str(run.created))
+
+    def count(self) -> int:
+        """How many there are."""
+        with get_client(sync_client=True) as client:
+            answer = client.request(
+                "POST",
+                "/flow_runs/count",
+                json={"deployments": {"id": {"any_": [str(self.id)]}}},
+            )
+        return int(answer.json())
+
+    def requests(self) -> list[dict[str, Any]]:
+        """What they are asked for, in their order."""
+        return [run.parameters["request"] for run in self.runs()]
+
+    def fail(self, run: FlowRun) -> None:
+        """End a run as one ends that cannot work."""
+        with get_client(sync_client=True) as client:
+            client.set_flow_run_state(run.id, Failed(message="by the test"), force=True)

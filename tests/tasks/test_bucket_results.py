@@ -1,0 +1,329 @@
+"""What lies under a prefix of a bucket is a whole result or none, whoever publishes meanwhile."""
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from samcore.config import TrackSettings
+from samcore.errors import InputError, StorageConflictError, StorageError, TransientStorageError
+from samcore.models.registry import resolve_model
+from samcore.video import VideoInfo
+from tasks.bucket_results import BucketResults
+from tasks.files import file_record
+from tasks.locations import S3Location
+from tasks.records import Manifest, Peaks, RunRecord, Timings
+from tasks.shared_store import shared_store
+from tests.servers.faults import FaultProxy, Request
+from tests.servers.swift import SwiftServer
+
+FILES = ("masks.parquet", "seams.json")
+
+
+@dataclass(frozen=True)
+class Made:
+    """A result that was made up: publishing does not look into the files."""
+
+    files: Mapping[str, Path]
+    manifest: Manifest
+
+
+VIDEO = VideoInfo(
+    source="/video.mp4",
+    kind="video",
+    width=64,
+    height=48,
+    num_frames=10,
+    time_base=Fraction(1, 24),
+    avg_rate=Fraction(24),
+    start_pts=0,
+    duration_s=10 / 24,
+    codec="h264",
+    container="mov,mp4,m4a,3gp,3g2,mj2",
+    header_num_frames=10,
+    header_duration_s=10 / 24,
+    rotation_deg=0,
+    variable_rate=False,
+    size_bytes=1000,
+    digest="sha256:" + "0" * 64,
+    damaged=None,
+)
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[..., Made]:
+    """Make up a result; another seed has other files and another key."""
+
+    def make_up(seed: int, *, names: tuple[str, ...] = FILES) -> Made:
+        folder = tmp_path / f"made-{seed}"
+        folder.mkdir(exist_ok=True)
+        files = {name: folder / name for name in names}
+        for name, path in files.items():
+            path.write_bytes(f"{name} of {seed}\n".encode() * 50)
+        request = RunRecord(
+            source="/video.mp4",
+            source_digest="sha256:" + "0" * 64,
+            objects=(),
+            prompts_digest=str(seed),
+            model=resolve_model("random-tiny", cache_dir=tmp_path),
+            settings=TrackSettings(device="cpu", dtype="float32"),
+            start=0,
+            stop=10,
+            chunk_frames=10,
+            overlap=0,
+            handoff="memory",
+        )
+        manifest = Manifest(
+            key=request.key,
+            request=request,
+            video=VIDEO,
+            frames=10,
+            files=tuple(file_record(path) for path in files.values()),
+            seam_agreement=None,
+            seams_identical=None,
+            chunks=(),
+            timings=Timings(prompt_pass=0.0, tracking=0.0),
+            peaks=Peaks(rss_bytes=1, vram_bytes=None),
+            versions={},
+            finished_at="2026-11-21T12:00:00+00:00",
+        )
+        return Made(files, manifest)
+
+    return make_up
+
+
+@pytest.fixture
+def results(
+    swift: SwiftServer, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., BucketResults]:
+    """Open the results of one prefix as another machine would; directly, or through a proxy."""
+
+    def open_one(endpoint: str | None = None, prefix: str = "clip") -> BucketResults:
+        with monkeypatch.context() as context:
+            context.setenv("AWS_ENDPOINT_URL", endpoint or swift.endpoint)
+            store = shared_store(None)
+        local = tmp_path / f"machine-{threading.get_ident()}-{endpoint is None}"
+        return BucketResults(S3Location(bucket, f"out/{prefix}"), store, local=local)
+
+    return open_one
+
+
+def _accept(_found: str | None) -> None:
+    """Whatever lies there may be replaced."""
+
+
+def _refuse_others(own: Made) -> Callable[[str | None], None]:
+    def check(found: str | None) -> None:
+        if found not in (None, own.manifest.key):
+            raise InputError("holds the result of another request")
+
+    return check
+
+
+def test_published_is_whole_and_again_sends_nothing(
+    results: Callable[..., BucketResults], make: Callable[..., Made], faults: FaultProxy
+) -> None:
+    """A result is what was published, byte by byte; publishing it again puts no file."""
+    made = make(1)
+    store = results(faults.endpoint)
+    assert store.read_manifest() is None
+    assert store.published_key() is None
+    store.publish(made.files, made.manifest, check=_refuse_others(made))
+
+    there = results()
+    assert there.read_manifest() == made.manifest
+    for name, path in made.files.items():
+        assert there.fetch(name).read_bytes() == path.read_bytes()
+
+    faults.clear()
+    store.publish(made.files, made.manifest, check=_refuse_others(made))
+    put = [item.request.target for item in faults.exchanges if item.request.method == "PUT"]
+    assert all("publishing.json" in target for target in put)
+
+
+def test_manifest_comes_last_and_goes_first(
+    results: Callable[..., BucketResults], make: Callable[..., Made], faults: FaultProxy
+) -> None:
+    """While files are put or replaced there is no manifest; another request's result is replaced
+    only if that is wanted, and all of its files go."""
+    old, new = make(1, names=(*FILES, "extra.bin")), make(2)
+    store = results(faults.endpoint)
+    store.publish(old.files, old.manifest, check=_accept)
+    with pytest.raises(InputError, match="another request"):
+        store.publish(new.files, new.manifest, check=_refuse_others(new))
+    assert results().read_manifest() == old.manifest
+
+    faults.clear()
+    store.publish(new.files, new.manifest, check=_accept)
+
+    changes = [
+        (item.request.method, item.request.target.partition("?")[0].rpartition("/")[2])
+        for item in faults.exchanges
+        if item.request.method in ("PUT", "DELETE")
+    ]
+    changes = [change for change in changes if change[1] != "publishing.json"]
+    assert changes[0] == ("DELETE", "manifest.json")
+    assert changes[-1] == ("PUT", "manifest.json")
+    assert ("DELETE", "extra.bin") in changes
+    assert results().read_manifest() == new.manifest
+
+
+@pytest.mark.parametrize("force", [True, False], ids=["both by force", "neither by force"])
+def test_publishers_that_interleave(
+    results: Callable[..., BucketResults],
+    make: Callable[..., Made],
+    faults: FaultProxy,
+    force: bool,
+) -> None:
+    """Another run's publishing between any two requests of this one's: what lies there at the end
+    is one whole result, or none and an error; never a mix. One of the two always succeeds."""
+    this, other = make(1), make(2)
+
+    def publish(store: BucketResults, made: Made) -> bool:
+        check = _accept if force else _refuse_others(made)
+        try:
+            store.publish(made.files, made.manifest, check=check)
+        except (TransientStorageError, InputError):
+            return False
+        return True
+
+    def play(prefix: str, moment: int | None) -> list[bool]:
+        """Publish, with the other one's publishing before request `moment`; who succeeded."""
+        faults.clear()
+        succeeded = []
+
+        def intrude(request: Request) -> None:
+            if request.number == moment:
+                succeeded.append(publish(results(prefix=prefix), other))
+
+        faults.set_rule(intrude)
+        succeeded.append(publish(results(faults.endpoint, prefix=prefix), this))
+        return succeeded
+
+    assert play("calm", None) == [True]
+    # Between two that only read, or before the next one that writes, is the same moment.
+    writes = [
+        item.request.number
+        for item in faults.exchanges
+        if item.request.method in ("PUT", "POST", "DELETE")
+    ]
+    assert len(writes) == 5  # the claim, two files, the manifest, the claim's end
+    for moment in (writes[0], writes[1], writes[3], len(faults.exchanges) - 1):
+        succeeded = play(f"moment-{moment}", moment)
+        there = results(prefix=f"moment-{moment}")
+        found = there.published_key()
+        assert any(succeeded), f"neither was published at moment {moment}"
+        assert found in (this.manifest.key, other.manifest.key)
+        assert there.read_manifest(found) is not None, f"a mix at moment {moment}"
+
+
+def test_files_are_added_by_several_at_once(
+    results: Callable[..., BucketResults], make: Callable[..., Made], tmp_path: Path
+) -> None:
+    """Files that threads add at the same time are all in the manifest, folders included; a file is
+    replaced; and what belongs to another result is refused."""
+    made = make(1)
+    results().publish(made.files, made.manifest, check=_accept)
+
+    def add(number: int) -> None:
+        store = results()
+        with store.workspace() as folder:
+            path = folder / "notes.txt"
+            path.write_text(f"note {number}")
+            store.add_files({f"exports/notes/{number}.txt": path}, made.manifest.key)
+
+    threads = [threading.Thread(target=add, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    store = results()
+    changed = tmp_path / "changed.txt"
+    changed.write_text("another note")
+    manifest = store.add_files({"exports/notes/2.txt": changed}, made.manifest.key)
+    assert changed.exists()
+    assert {file.name for file in manifest.files} == {
+        *FILES,
+        *(f"exports/notes/{number}.txt" for number in range(4)),
+    }
+    assert store.read_manifest() == manifest
+    assert store.fetch("exports/notes/2.txt").read_text() == "another note"
+    assert store.fetch("exports/notes/3.txt").read_text() == "note 3"
+
+    with pytest.raises(StorageError, match="gone or damaged"):
+        store.add_files({"notes.txt": changed}, "another key")
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", "/x", "a//b", "a/../b", ".longtake/lock", "manifest.json", "a\nb", "a\\b", ""]
+)
+def test_names_stay_below_the_destination(
+    results: Callable[..., BucketResults], make: Callable[..., Made], tmp_path: Path, name: str
+) -> None:
+    """A file's name cannot lead out of the destination, nor to what is not the caller's there."""
+    made = make(1)
+    path = tmp_path / "file"
+    path.write_text("x")
+    with pytest.raises(ValueError, match="plain file name"):
+        results().add_files({name: path}, made.manifest.key)
+
+
+def test_damage_is_seen(
+    results: Callable[..., BucketResults], make: Callable[..., Made], swift: SwiftServer
+) -> None:
+    """A result one of whose files is gone, or was put there by somebody else, is none."""
+    made = make(1)
+    store = results()
+    store.publish(made.files, made.manifest, check=_accept)
+    bucket, key = store.prefix.bucket, f"{store.prefix.key}/masks.parquet"
+    content = made.files["masks.parquet"].read_bytes()
+    swift.client().put_object(Bucket=bucket, Key=key, Body=content[:-1] + b"?")
+    assert results().read_manifest() is None
+    with pytest.raises(StorageError, match="no whole result"):
+        results().fetch("masks.parquet")
+
+    store.publish(made.files, made.manifest, check=_refuse_others(made))
+    assert results().read_manifest() == made.manifest
+    swift.client().delete_object(Bucket=bucket, Key=key)
+    assert results().read_manifest() is None
+
+
+def test_forged_manifest_deletes_nothing_else(
+    results: Callable[..., BucketResults], make: Callable[..., Made], swift: SwiftServer
+) -> None:
+    """A manifest that lists names outside of its destination harms nothing there."""
+    made = make(1)
+    store = results()
+    bucket = store.prefix.bucket
+    swift.client().put_object(Bucket=bucket, Key="out/precious", Body=b"keep me")
+    forged = json.loads(made.manifest.model_dump_json())
+    forged["files"].append({"name": "../precious", "size": 7, "sha256": "0" * 64})
+    swift.client().put_object(
+        Bucket=bucket, Key=f"{store.prefix.key}/manifest.json", Body=json.dumps(forged).encode()
+    )
+    assert store.read_manifest() is None
+    store.publish((other := make(2)).files, other.manifest, check=_accept)
+    assert swift.client().get_object(Bucket=bucket, Key="out/precious")["Body"].read() == b"keep me"
+
+
+def test_claim_of_a_dead_run_does_not_stop_its_next_try(
+    results: Callable[..., BucketResults], make: Callable[..., Made]
+) -> None:
+    """What a killed publisher left: the same run goes on at once, another one says what is on."""
+    this, other = make(1), make(2)
+    store = results()
+    claim = json.dumps({"key": this.manifest.key, "by": "somebody", "at": 0}).encode()
+    store._store.put_bytes(store.prefix.join(".longtake/publishing.json"), claim)
+
+    with pytest.raises(TransientStorageError, match="another run is being published"):
+        store.publish(other.files, other.manifest, check=_accept)
+    store.publish(this.files, this.manifest, check=_accept)
+    store.publish(other.files, other.manifest, check=_accept)
+    assert store.read_manifest() == other.manifest
+    with pytest.raises(StorageConflictError):
+        store._store.put_bytes(store.prefix.join("manifest.json"), b"{}", only_if_absent=True)

@@ -1,0 +1,159 @@
+"""A chunk that is stopped on the way goes on from that frame, with the very same masks."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from samcore.masks.table import table_digest
+from tasks.checkpoint import find_checkpoint
+from tasks.fetch_chunks import fetch_chunks
+from tasks.progress import TrackProgress, listening
+from tasks.records import RunRef
+from tasks.request import SegmentRequest
+from tasks.run_folder import RunFolder
+from tasks.stopping import Stopped, run_stoppable
+from tasks.track_chunk import track_chunk
+
+Ask = Callable[..., SegmentRequest]
+TrackChunks = Callable[..., RunRef]
+
+TWO_CHUNKS = {"stop": 32, "chunk_frames": 24, "overlap": 4, "image_size": 64}
+"""[0, 24) and [20, 32)."""
+
+
+def _stop_at(frame: int, run: RunRef, index: int) -> list[int]:
+    """Track a chunk, and press Ctrl-C when `frame` has its masks; the frames that were tracked."""
+    tracked: list[int] = []
+
+    def listen(progress: TrackProgress) -> None:
+        tracked.append(progress.done - 1)
+        if progress.done - 1 == frame:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.2)  # for the other thread to have heard of it
+
+    with listening(listen), pytest.raises(KeyboardInterrupt):
+        track_chunk.fn(run, index)
+    return tracked
+
+
+def _tracked(run: RunRef, index: int) -> list[int]:
+    """Track a chunk to its end; the frames that were tracked."""
+    tracked: list[int] = []
+    with listening(lambda progress: tracked.append(progress.done - 1)):
+        track_chunk.fn(run, index)
+    return tracked
+
+
+@pytest.fixture
+def calm(ask: Ask, track_chunks: TrackChunks, tmp_path: Path) -> Callable[..., list[str]]:
+    """The digests of both chunks' masks of a run that nobody disturbs."""
+
+    def track(**changes: object) -> list[str]:
+        asked = {**TWO_CHUNKS, **changes, "destination": str(tmp_path / "calm")}
+        folder = RunFolder.at(track_chunks(ask(**asked)))
+        return [table_digest(folder.masks_path(index)) for index in (0, 1)]
+
+    return track
+
+
+@pytest.mark.parametrize("handoff", ["memory", "mask"])
+def test_a_stopped_chunk_goes_on(
+    ask: Ask, track_chunks: TrackChunks, calm: Callable[..., list[str]], handoff: str
+) -> None:
+    """Stopped twice, before and after the state for the next chunk is saved, chunk 0 tracks each
+    frame once, and both chunks' masks are those of a run that nobody disturbed."""
+    run = track_chunks(ask(**TWO_CHUNKS, handoff=handoff), only=0)
+    folder = RunFolder.at(run)
+
+    assert _stop_at(4, run, 0) == list(range(5))
+    assert not folder.masks_path(0).exists()
+    checkpoint = find_checkpoint(folder, 0)
+    assert checkpoint is not None
+    assert checkpoint.record.next_frame == 5
+    assert checkpoint.record.handed_on is None
+
+    assert _stop_at(21, run, 0) == list(range(5, 22))
+    checkpoint = find_checkpoint(folder, 0)
+    assert checkpoint is not None
+    assert (checkpoint.record.handed_on is not None) is (handoff == "memory")
+
+    assert _tracked(run, 0) == [22, 23]
+    assert find_checkpoint(folder, 0) is None
+    assert not list(folder.path.rglob("partial.*"))
+    track_chunk.fn(run, 1)
+    assert [table_digest(folder.masks_path(index)) for index in (0, 1)] == calm(handoff=handoff)
+
+
+def test_a_damaged_checkpoint_is_none(ask: Ask, track_chunks: TrackChunks) -> None:
+    """A chunk whose saved masks or state are damaged begins at its first frame."""
+    run = track_chunks(ask(**TWO_CHUNKS), only=1)
+    folder = RunFolder.at(run)
+    calm = table_digest(folder.masks_path(0))
+    folder.discard_chunk(0)
+    for name in ("partial.parquet", "partial.safetensors", "partial.json"):
+        _stop_at(2, run, 0)
+        path = folder.chunk_path(0) / name
+        data = path.read_bytes()
+        path.write_bytes(data[: len(data) // 2])
+        assert find_checkpoint(folder, 0) is None
+    assert _tracked(run, 0) == list(range(24))
+    assert table_digest(folder.masks_path(0)) == calm
+
+
+def test_a_stop_at_the_last_frame_finishes_the_chunk(ask: Ask, track_chunks: TrackChunks) -> None:
+    """A chunk that is all but done when it is asked to stop is done, not saved half."""
+    run = track_chunks(ask(**TWO_CHUNKS), only=0)
+    _stop_at(23, run, 0)
+    assert RunFolder.at(run).chunk(0) is not None
+    assert find_checkpoint(RunFolder.at(run), 0) is None
+
+
+def test_a_second_signal_does_not_wait() -> None:
+    """Who presses Ctrl-C twice gets out at once, though the work does not end."""
+    freed = threading.Event()
+
+    def work(stop: threading.Event) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        stop.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+        freed.wait()
+        raise Stopped
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_stoppable(work)
+    finally:
+        freed.set()
+
+
+def test_work_is_as_if_called() -> None:
+    """What work returns or raises comes out of it, with its own traceback."""
+    assert run_stoppable(lambda stop: 7) == 7
+
+    def fail(stop: threading.Event) -> None:
+        raise ZeroDivisionError("in the work")
+
+    with pytest.raises(ZeroDivisionError, match="in the work") as caught:
+        run_stoppable(fail)
+    assert caught.traceback[-1].name == "fail"
+
+
+def test_another_machine_goes_on(
+    ask: Ask, track_chunks: TrackChunks, bucket: str, tmp_path: Path
+) -> None:
+    """Where the result goes to a bucket, a machine that has never seen the run goes on at the
+    frame where another one was stopped."""
+    asked = {**TWO_CHUNKS, "destination": f"s3://{bucket}/out"}
+    here = track_chunks(ask(**asked, work_dir=str(tmp_path / "here")), only=0)
+    _stop_at(4, here, 0)
+    there = track_chunks(ask(**asked, work_dir=str(tmp_path / "there")), only=0)
+    assert there.folder != here.folder
+
+    fetch_chunks.fn(there)
+
+    assert _tracked(there, 0) == list(range(5, 24))

@@ -1,0 +1,224 @@
+"""Exports within a result, and the command that writes them beside it."""
+
+import json
+import shutil
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flows.cli import run as longtake
+from samcore import Result
+from samcore.errors import InputError
+from samcore.exports import FORMATS, write_export
+from tasks.export_result import export_result
+from tasks.plan_chunks import plan_chunks
+from tasks.records import ResultRef, RunRef
+from tasks.request import SegmentRequest, validate_request
+from tasks.result_store import find_result, open_result_store
+from tasks.run_folder import RunFolder
+from tasks.steps import listening_to_steps
+
+Ask = Callable[..., SegmentRequest]
+Segment = Callable[[SegmentRequest], ResultRef]
+
+TINY = {
+    "stop": 8,
+    "chunk_frames": 8,
+    "overlap": 0,
+    "prompts": {
+        "objects": [{"id": 1, "label": "dog", "prompts": [{"frame": 0, "box": [10, 10, 60, 60]}]}]
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def tracked(clip: Path, segment: Segment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A result to be copied."""
+    folder = tmp_path_factory.mktemp("tracked") / "out"
+    segment(
+        validate_request(
+            source=str(clip),
+            destination=str(folder),
+            model="nano",
+            settings={"device": "cpu"},
+            **TINY,
+        )
+    )
+    return folder
+
+
+@pytest.fixture
+def run(tracked: Path, ask: Ask, tmp_path: Path) -> RunRef:
+    """The run of a result of its own."""
+    shutil.copytree(tracked, tmp_path / "out")
+    return plan_chunks.fn(ask(**TINY))
+
+
+def test_exports_are_part_of_the_result(run: RunRef) -> None:
+    """Every file is in the manifest with its digest; a second time nothing is written."""
+    assert export_result.fn(run, "coco-video") == f"{run.destination}/exports/coco-video"
+    export_result.fn(run, "mot-txt")
+
+    found = find_result(run, RunFolder.at(run).record())
+    assert found is not None  # all files that are listed are whole
+    assert found.exports == ("coco-video", "mot-txt")
+    file = Path(run.destination) / "exports" / "coco-video" / "annotations.json"
+    before = file.stat().st_mtime_ns
+    export_result.fn(run, "coco-video")
+    assert file.stat().st_mtime_ns == before
+
+    file.write_text("{}")
+    assert find_result(run, RunFolder.at(run).record()) is None
+
+
+def test_a_picture_for_each_frame_is_one_file(run: RunRef, tmp_path: Path) -> None:
+    """The PNGs are in one tar file with the very files that the command writes."""
+    export_result.fn(run, "davis-png")
+
+    write_export(Result(run.destination).masklets, "davis-png", tmp_path / "plain")
+    (listed,) = (f.name for f in _manifest(run).files if f.name.startswith("exports/"))
+    assert listed == "exports/davis-png/davis-png.tar"
+    with tarfile.open(Path(run.destination) / listed) as packed:
+        packed.extractall(tmp_path / "unpacked", filter="data")
+    names = {p.relative_to(tmp_path / "plain") for p in (tmp_path / "plain").rglob("*.*")}
+    assert len(names) == 8 + 2
+    assert {p.relative_to(tmp_path / "unpacked") for p in (tmp_path / "unpacked").rglob("*.*")} == (
+        names
+    )
+    for name in names:
+        packed_bytes = (tmp_path / "unpacked" / name).read_bytes()
+        assert packed_bytes == (tmp_path / "plain" / name).read_bytes()
+
+
+def _manifest(run: RunRef):  # type: ignore[no-untyped-def]
+    manifest = open_result_store(run).read_manifest(run.key)
+    assert manifest is not None
+    return manifest
+
+
+def test_an_export_goes_into_a_bucket(
+    bucket: str, ask: Ask, segment: Segment, tmp_path: Path
+) -> None:
+    """With a result in a bucket its exports are there, too."""
+    request = ask(**TINY, destination=f"s3://{bucket}/results/clip")
+    segment(request)
+    run = plan_chunks.fn(request)
+    assert export_result.fn(run, "mots-txt") == f"s3://{bucket}/results/clip/exports/mots-txt"
+    assert _manifest(run).exports == ("mots-txt",)
+    text = open_result_store(run).fetch("exports/mots-txt/clip.txt").read_text()
+    assert len(text.splitlines()) == 8
+    assert (
+        longtake(["export", request.destination, "--format", "mot-txt", "-o", str(tmp_path)]) == 0
+    )
+    assert (tmp_path / "mot-txt" / "clip.txt").is_file()
+
+
+def test_unknown_formats_are_refused_before_anything_is_done(ask: Ask) -> None:
+    """The line lists the formats that there are."""
+    with pytest.raises(InputError, match=f"got 'coco', known are {', '.join(FORMATS)}"):
+        ask(**TINY, formats=("coco",))
+    request = ask(**TINY, formats=("overlay", "mot-txt", "mot-txt"))
+    assert request.formats == ("overlay", "mot-txt")
+    assert request.wants_overlay
+    assert request.export_formats == ("mot-txt",)
+
+
+def test_progress_is_told(run: RunRef) -> None:
+    """Who listens hears what is written and how far it is."""
+    heard = []
+    with listening_to_steps(lambda *step: heard.append(step)):
+        export_result.fn(run, "mot-txt")
+    assert heard[0] == ("writing mot-txt", 1, 8)
+    assert heard[-1] == ("writing mot-txt", 8, 8)
+
+
+def _lines(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
+    code = longtake(["export", *args])
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def test_the_command_writes_beside_the_result(
+    run: RunRef, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each format has its folder; again, the line says what is in the way and how to replace it."""
+    args = (run.destination, "--format", "cvat-xml", "--format", "overlay", "-o", f"{tmp_path}/x")
+    assert _lines(capsys, *args) == (
+        0,
+        f"cvat-xml: {tmp_path}/x/cvat-xml\noverlay: {tmp_path}/x/overlay\n",
+        "",
+    )
+    assert (tmp_path / "x" / "overlay" / "overlay.mp4").is_file()
+    code, _, err = _lines(capsys, *args)
+    assert code == 2
+    assert "cvat-xml is there already and not empty" in err
+    assert _lines(capsys, *args, "--force")[0] == 0
+    assert "exports" not in {path.name for path in Path(run.destination).iterdir()}
+
+
+def test_the_command_writes_into_the_result(
+    run: RunRef, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a place of its own, an export is in the result and its manifest."""
+    code, out, _ = _lines(capsys, run.destination, "--format", "mot-txt")
+    assert (code, out) == (0, f"mot-txt: {run.destination}/exports/mot-txt\n")
+    assert _manifest(run).exports == ("mot-txt",)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "args", "line"),
+    [
+        (lambda out: None, ["--format", "coco"], "unknown format: got 'coco', known are coco-vid"),
+        (lambda out: None, [], "Missing option '--format'"),
+        (lambda out: (out / "manifest.json").unlink(), ["--format", "mot-txt"], "no manifest.json"),
+        (
+            lambda out: (out / "masks.parquet").write_bytes(b"x"),
+            ["--format", "mot-txt"],
+            "masks.parquet is damaged",
+        ),
+        (
+            lambda out: None,
+            ["--format", "overlay", "--video", "nowhere.mp4"],
+            "no video at",
+        ),
+    ],
+)
+def test_what_is_wrong_is_one_line(run, tmp_path, capsys, spoil, args, line) -> None:  # type: ignore[no-untyped-def]
+    """Exit code 2, one line, nothing written."""
+    spoil(Path(run.destination))
+    code, out, err = _lines(capsys, run.destination, *args, "-o", str(tmp_path / "x"))
+    assert (code, out) == (2, "")
+    assert line in err
+    assert len(err.splitlines()) == 1
+    assert not any((tmp_path / "x").glob("*"))
+
+
+def test_a_result_that_lacks_a_file_is_not_added_to(
+    run: RunRef, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The line names the file; beside the result the masks can be exported all the same."""
+    (Path(run.destination) / "seams.json").unlink()
+    code, _, err = _lines(capsys, run.destination, "--format", "mot-txt")
+    assert code == 2
+    assert "seams.json: there is no such file" in err
+    assert _lines(capsys, run.destination, "--format", "mot-txt", "-o", str(tmp_path))[0] == 0
+
+
+def test_another_video_is_not_drawn_on(
+    run: RunRef, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Masks are drawn on the video that they were made of, wherever it is now, and on no other."""
+    source = Path(
+        json.loads((Path(run.destination) / "manifest.json").read_text())["request"]["source"]
+    )
+    moved = tmp_path / "moved.mp4"
+    shutil.copy(source, moved)
+    args = (run.destination, "--format", "overlay", "-o", f"{tmp_path}/x", "--video", str(moved))
+    assert _lines(capsys, *args)[0] == 0
+    with moved.open("ab") as file:
+        file.write(bytes(100))
+    code, _, err = _lines(capsys, *args, "--force")
+    assert code == 2
+    assert "moved.mp4 is not the video that was tracked" in err

@@ -1,0 +1,118 @@
+"""The memory log is one series over all attempts of a run, and never the end of one."""
+
+import csv
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from samcore.errors import InputError, StorageError
+from samcore.meters import MemoryReading
+from tasks.memory_log import HEADER, MemoryLog
+from tasks.plan_chunks import plan_chunks
+from tasks.records import RunRef
+from tasks.request import SegmentRequest
+
+_CPU = MemoryReading(rss_bytes=5, peak_rss_bytes=9, vram_bytes=None, peak_vram_bytes=None)
+_GPU = MemoryReading(
+    rss_bytes=5, peak_rss_bytes=9, vram_bytes=6, peak_vram_bytes=7, reserved_vram_bytes=8
+)
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_leaves_a_series(
+    ask: Callable[..., SegmentRequest],
+    prompts: dict[str, object],
+    track_chunks: Callable[..., RunRef],
+    tmp_path: Path,
+) -> None:
+    """Each chunk has a line at its first and its last frame at least; times do not go back, and
+    all of it can be read by any reader of CSV."""
+    path = tmp_path / "logs" / "memory.csv"
+    box = prompts["objects"][0]["prompts"][0]["box"]
+    request = ask(
+        prompts={"objects": [{"id": 1, "prompts": [{"frame": 0, "box": box}]}]},
+        stop=14,
+        chunk_frames=8,
+        overlap=2,
+        image_size=64,
+        memory_log=str(path),
+    )
+    run = track_chunks(request)
+
+    rows = _rows(path)
+    at = [(int(row["chunk"]), int(row["frame"])) for row in rows]
+    assert {(0, 0), (0, 7), (1, 6), (1, 13)} <= set(at)
+    assert at == sorted(at)
+    times = [datetime.fromisoformat(row["time"]) for row in rows]
+    assert times == sorted(times)
+    assert all(int(row["rss_bytes"]) > 50e6 for row in rows)
+    assert {row["run"] for row in rows} == {run.key}
+
+
+def test_lines_are_added_also_after_half_a_line(tmp_path: Path) -> None:
+    """A second opening adds no second header; half a line that a kill left stays by itself."""
+    path = tmp_path / "memory.csv"
+    with MemoryLog(path, run="a") as log:
+        log.add(0, 0, _CPU)
+        log.add(0, 1, _CPU)  # too soon
+        log.add(0, 2, _CPU, always=True)
+    path.write_text(path.read_text() + "2026-11-03T10:0")
+    with MemoryLog(path, run="b") as log:
+        log.add(3, 90, _GPU)
+
+    rows = _rows(path)
+    assert path.read_text().count(HEADER) == 1
+    assert [row["frame"] for row in rows] == ["0", "2", None, "90"]
+    assert rows[0]["vram_allocated_bytes"] == ""
+    assert (rows[-1]["vram_allocated_bytes"], rows[-1]["vram_reserved_bytes"]) == ("6", "8")
+
+
+def test_a_full_disk_ends_the_log_and_not_the_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """When no line can be added any more, one warning says so, and work goes on."""
+    code = (
+        "import resource, signal, sys; from pathlib import Path\n"
+        "from samcore.meters import MemoryReading; from tasks.memory_log import MemoryLog\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))\n"
+        "with MemoryLog(Path(sys.argv[1]), run='a') as log:\n"
+        "    for frame in range(40):\n"
+        "        log.add(0, frame, MemoryReading(5, 9, None, None), always=True)\n"
+        "print('worked on')\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "memory.csv")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.stdout == "worked on\n"
+    assert ended.stderr.count("ends here") == 1
+
+
+def test_a_log_that_cannot_be_is_refused_at_once(
+    ask: Callable[..., SegmentRequest], tmp_path: Path
+) -> None:
+    """A folder in place of a file, or one that cannot be made, is said before any work."""
+    with pytest.raises(InputError, match="name a file"):
+        plan_chunks.fn(ask(memory_log=str(tmp_path)))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="cannot write"):
+        plan_chunks.fn(ask(memory_log=str(tmp_path / "file" / "memory.csv")))
+
+
+def test_no_log_is_no_file(tmp_path: Path) -> None:
+    """Without a path nothing is written."""
+    with MemoryLog(None, run="a") as log:
+        log.add(0, 0, _CPU)
+    assert os.listdir(tmp_path) == []

@@ -1,0 +1,83 @@
+"""Published results in a folder, through the same door as those in a bucket."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from samcore.errors import InputError, StorageError
+from tasks.records import ResultRef
+from tasks.request import SegmentRequest
+from tasks.result_store import open_result_store
+
+Ask = Callable[..., SegmentRequest]
+Segment = Callable[[SegmentRequest], ResultRef]
+
+TINY = {
+    "stop": 3,
+    "chunk_frames": 3,
+    "overlap": 0,
+    "prompts": {"objects": [{"id": 1, "prompts": [{"frame": 0, "box": [10, 10, 60, 60]}]}]},
+}
+
+
+def test_files_are_added_and_replaced(ask: Ask, segment: Segment, tmp_path: Path) -> None:
+    """A file made in a workspace is moved into the result, one from elsewhere copied; the manifest
+    lists both; a name that is taken gets the new content; and no workspace stays."""
+    result = segment(ask(**TINY))
+    store = open_result_store(result)
+    elsewhere = tmp_path / "notes.txt"
+    elsewhere.write_text("one")
+    with store.workspace() as folder:
+        (folder / "made.json").write_text("{}")
+        store.add_files(
+            {"exports/x/made.json": folder / "made.json", "notes.txt": elsewhere}, result.key
+        )
+    elsewhere.write_text("two")
+    manifest = store.add_files({"notes.txt": elsewhere}, result.key)
+
+    assert elsewhere.exists()
+    assert store.read_manifest(result.key) == manifest
+    assert {file.name for file in manifest.files} == {
+        *("masks.parquet", "seams.json", "notes.txt", "exports/x/made.json")
+    }
+    assert store.fetch("notes.txt").read_text() == "two"
+    assert store.fetch("exports/x/made.json").parent == Path(store.location) / "exports/x"
+    assert not list((Path(store.location) / ".longtake").glob("new/*"))
+
+    with pytest.raises(StorageError, match="gone or damaged"):
+        store.add_files({"notes.txt": elsewhere}, "another key")
+    with pytest.raises(StorageError, match=r"has no nothing\.txt; it has masks\.parquet"):
+        store.fetch("nothing.txt")
+    (Path(store.location) / "notes.txt").write_text("six")
+    assert store.read_manifest() is None
+
+
+@pytest.mark.parametrize("name", ["../x", "/x", ".longtake/lock", "manifest.json", "a/../../b"])
+def test_names_stay_in_the_folder(tmp_path: Path, name: str) -> None:
+    """A file's name cannot lead out of the destination, nor to what is not the caller's there."""
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ValueError, match="plain file name"):
+        open_result_store(tmp_path / "out").add_files({name: tmp_path / "file"}, "key")
+
+
+def test_abandoned_workspaces_go(tmp_path: Path) -> None:
+    """What a killed process left is removed after a while; what is new is somebody's."""
+    store = open_result_store(tmp_path)
+    for name, days in (("old", 8), ("new", 1)):
+        folder = tmp_path / ".longtake" / "new" / name
+        folder.mkdir(parents=True)
+        at = folder.stat().st_mtime - days * 86_400
+        os.utime(folder, (at, at))
+    with store.workspace():
+        pass
+    assert [folder.name for folder in (tmp_path / ".longtake" / "new").iterdir()] == ["new"]
+
+
+def test_addresses_that_hold_no_result(tmp_path: Path) -> None:
+    """An empty folder holds none; a web address cannot."""
+    assert open_result_store(tmp_path).read_manifest() is None
+    assert open_result_store(str(tmp_path)).published_key() is None
+    with pytest.raises(InputError, match="s3://bucket/prefix"):
+        open_result_store("https://host/out")

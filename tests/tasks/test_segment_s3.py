@@ -1,0 +1,223 @@
+"""Runs whose video, work in progress and result are in a bucket."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from samcore.errors import InputError, StateError, StorageError
+from tasks.clear_work import clear_work
+from tasks.draw_overlay import draw_overlay
+from tasks.fetch_chunks import fetch_chunks
+from tasks.files import file_record
+from tasks.locations import S3Location
+from tasks.mirror import open_mirror
+from tasks.plan_chunks import plan_chunks
+from tasks.publish import publish
+from tasks.records import ResultRef, RunRef
+from tasks.request import SegmentRequest, validate_request
+from tasks.result_store import find_result, open_result_store
+from tasks.run_folder import RunFolder
+from tasks.storage import ObjectStore
+from tasks.track_chunk import track_chunk
+from tests.servers.faults import FaultProxy
+from tests.servers.swift import SwiftServer
+
+Ask = Callable[..., SegmentRequest]
+Segment = Callable[[SegmentRequest], ResultRef]
+TrackChunks = Callable[..., RunRef]
+
+THREE_CHUNKS = {
+    "stop": 16,
+    "chunk_frames": 8,
+    "overlap": 3,
+    "prompts": {"objects": [{"id": 1, "prompts": [{"frame": 0, "box": [10, 10, 60, 60]}]}]},
+}
+"""[0, 8) [5, 13) [10, 16)"""
+
+
+@pytest.fixture
+def in_bucket(bucket: str, clip: Path, ask: Ask) -> Ask:
+    """Make a request for the clip, which is in the bucket, to a prefix of the bucket."""
+    source = S3Location(bucket, "videos/my clip.mp4")
+    ObjectStore().put_file(clip, source, sha256=file_record(clip).sha256)
+    return lambda **changes: ask(
+        **{
+            "source": source.uri,
+            "destination": f"s3://{bucket}/results/clip",
+            **THREE_CHUNKS,
+            **changes,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def calm(clip: Path, segment: Segment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The result of the same request from disk to disk."""
+    folder = tmp_path_factory.mktemp("calm")
+    request = validate_request(
+        source=str(clip),
+        destination=str(folder),
+        model="nano",
+        settings={"device": "cpu"},
+        **THREE_CHUNKS,
+    )
+    segment(request)
+    return folder
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Go on as on a machine of this name: what another one has on its disk is not there."""
+    return lambda name: monkeypatch.setenv("LONGTAKE_CACHE", str(tmp_path / name))
+
+
+def _names(bucket: str, prefix: str) -> set[str]:
+    """The objects below a prefix, but for the index of the video's frames, which stays there."""
+    keys = [info.location.key for info in ObjectStore().list(S3Location(bucket, prefix))]
+    return {key.removeprefix(prefix) for key in keys if "/.longtake/index/" not in key}
+
+
+def test_result_is_the_local_one(bucket: str, in_bucket: Ask, segment: Segment, calm: Path) -> None:
+    """From bucket to bucket gives the very bytes of a run from disk to disk; files are added to it;
+    and nothing of the work stays, here or there."""
+    request = in_bucket()
+    result = segment(request)
+
+    store = open_result_store(result)
+    for name in ("masks.parquet", "seams.json"):
+        assert store.fetch(name).read_bytes() == (calm / name).read_bytes()
+    manifest = store.read_manifest(result.key)
+    assert manifest is not None
+    assert manifest.request.source == request.source
+    assert result.address("masks.parquet") == f"s3://{bucket}/results/clip/masks.parquet"
+
+    run = plan_chunks.fn(request)
+    draw_overlay.fn(run)
+    clear_work.fn(run, keep_folder=False)
+    files = {"manifest.json", "masks.parquet", "overlay.mp4", "seams.json"}
+    assert _names(bucket, "results/clip/") == files
+    assert not list(RunFolder.at(run).path.rglob("*.parquet"))
+    found = find_result(run, RunFolder.at(run).record())
+    assert found is not None
+    assert found.has_overlay
+
+
+def test_another_machine_goes_on(
+    bucket: str,
+    in_bucket: Ask,
+    machine: Callable[[str], None],
+    track_chunks: TrackChunks,
+    segment: Segment,
+    calm: Path,
+    faults: FaultProxy,
+) -> None:
+    """The machine is gone after two of three chunks: another one tracks the third only, without
+    a scan of the video, and publishes the very bytes of a run that nobody disturbed."""
+    machine("first")
+    request = in_bucket()
+    track_chunks(request, only=2)
+
+    machine("second")
+    faults.clear()
+    run = plan_chunks.fn(request)
+    folder = RunFolder.at(run)
+    assert not [item for item in faults.exchanges if _reads_video(item.request.target, item.served)]
+    assert folder.plan_work(with_states=True) == [0, 1, 2]
+    assert fetch_chunks.fn(run) == 2
+    assert folder.plan_work(with_states=True) == [2]
+    before = [folder.done_path(index).stat().st_mtime_ns for index in (0, 1)]
+    assert fetch_chunks.fn(run) == 0
+
+    result = segment(request)
+    assert [folder.done_path(index).stat().st_mtime_ns for index in (0, 1)] == before
+    for name in ("masks.parquet", "seams.json"):
+        assert open_result_store(result).fetch(name).read_bytes() == (calm / name).read_bytes()
+
+
+def _reads_video(target: str, served: int) -> bool:
+    return "videos/" in target and served > 0
+
+
+def test_what_is_damaged_in_the_bucket_is_tracked_again(
+    bucket: str,
+    in_bucket: Ask,
+    machine: Callable[[str], None],
+    track_chunks: TrackChunks,
+    swift: SwiftServer,
+    tmp_path: Path,
+) -> None:
+    """A chunk in the bucket that is half there, damaged or forged is none; and what lies there
+    under names that a run does not give comes nowhere near this machine's disk."""
+    machine("first")
+    run = track_chunks(in_bucket(), only=3)
+    prefix = f"results/clip/.longtake/runs/{run.key}/chunks"
+    client = swift.client()
+    record = json.loads(RunFolder.at(run).done_path(1).read_text())
+    record["index"] = 0
+    client.put_object(Bucket=bucket, Key=f"{prefix}/00000/done.json", Body=json.dumps(record))
+    table = RunFolder.at(run).masks_path(1).read_bytes()
+    client.put_object(Bucket=bucket, Key=f"{prefix}/00001/masks.parquet", Body=table[:-1] + b"?")
+    client.delete_object(Bucket=bucket, Key=f"{prefix}/00002/masks.parquet")
+    for name in ("00002/evil.sh", "../../evil.sh", "00002/x/../../../evil.sh", "/evil.sh"):
+        client.put_object(Bucket=bucket, Key=f"{prefix}/{name}", Body=b"evil")
+
+    machine("second")
+    run = plan_chunks.fn(in_bucket())
+    assert fetch_chunks.fn(run) == 0
+    assert RunFolder.at(run).plan_work(with_states=True) == [0, 1, 2]
+    assert not list(tmp_path.rglob("*evil*"))
+
+
+def test_changed_source_ends_the_run(
+    bucket: str, in_bucket: Ask, swift: SwiftServer, clip: Path
+) -> None:
+    """A source that is replaced after the run began is an error that says so."""
+    run = plan_chunks.fn(in_bucket())
+    swift.client().put_object(
+        Bucket=bucket, Key="videos/my clip.mp4", Body=clip.read_bytes() + b"x"
+    )
+    with pytest.raises(StateError, match=r"my clip\.mp4 has changed since this run began"):
+        track_chunk.fn(run, 0)
+
+
+def test_what_a_person_can_put_right(in_bucket: Ask, bucket: str, segment: Segment) -> None:
+    """A bucket that is not there, a video that is not, and another request's result are said in one
+    line before anything is tracked."""
+    with pytest.raises(StorageError, match="no such bucket"):
+        plan_chunks.fn(in_bucket(destination="s3://no-such-bucket-here/out"))
+    with pytest.raises(OSError, match="no video at"):
+        plan_chunks.fn(in_bucket(source=f"s3://{bucket}/none.mp4"))
+    for wrong in ("https://host/out", "ftp://host/out", "s3://b"):
+        with pytest.raises(InputError):
+            in_bucket(destination=wrong)
+
+    tiny = {"stop": 4, "chunk_frames": 4, "overlap": 0}
+    segment(in_bucket(**tiny))
+    with pytest.raises(InputError, match=r"another request.*-o.*--force"):
+        plan_chunks.fn(in_bucket(**{**tiny, "stop": 3}))
+    plan_chunks.fn(in_bucket(**{**tiny, "stop": 3}, force=True))
+
+
+def test_publishing_again_sends_nothing(
+    in_bucket: Ask, segment: Segment, faults: FaultProxy
+) -> None:
+    """A publish task that is tried again, since nobody heard that it was done, puts no file and
+    ends the same way."""
+    request = in_bucket(stop=4, chunk_frames=4, overlap=0)
+    segment(request)
+    run = plan_chunks.fn(request)
+    faults.clear()
+    again = publish.fn(run, request)
+    assert again.key == run.key
+    put = {item.request.target for item in faults.exchanges if item.request.method == "PUT"}
+    assert all("publishing.json" in target for target in put)
+
+
+def test_work_for_a_folder_is_not_mirrored(ask: Ask) -> None:
+    """A run to a folder knows no bucket."""
+    run = plan_chunks.fn(ask(**THREE_CHUNKS))
+    assert not run.in_bucket
+    assert open_mirror(run) is None
+    assert fetch_chunks.fn(run) == 0

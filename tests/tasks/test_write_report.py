@@ -1,0 +1,175 @@
+"""The report as part of a result, and what is shown of a result in Prefect's UI."""
+
+import json
+import logging
+import shutil
+from pathlib import Path
+
+import pytest
+
+from samcore.errors import StorageError
+from samcore.report.findings import Findings
+from samcore.report.lanes import LaneReport, ObjectSummary, read_lanes
+from samcore.report.pictures import Picture
+from samcore.stitching import SeamReport
+from tasks.memory_log import HEADER
+from tasks.plan_chunks import plan_chunks
+from tasks.report_facts import read_samples, report_facts
+from tasks.request import validate_request
+from tasks.result_artifacts import MAX_ROWS, object_rows, post_artifacts, result_page, seam_rows
+from tasks.result_store import open_result_store
+from tasks.write_report import write_report
+
+HOSTILE = "[x](javascript:alert(1)) <img src=x> | `y` z"
+SMALL = {
+    "stop": 14,
+    "chunk_frames": 8,
+    "overlap": 2,
+    "image_size": 64,
+    "prompts": {
+        "objects": [{"id": 1, "label": HOSTILE, "prompts": [{"frame": 0, "box": [10, 10, 60, 60]}]}]
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def published(clip, segment, tmp_path_factory):
+    """The run of a published result."""
+    out = tmp_path_factory.mktemp("published") / "out"
+    request = validate_request(
+        source=str(clip),
+        destination=str(out),
+        model="random-tiny",
+        settings={"device": "cpu"},
+        **SMALL,
+    )
+    segment(request)
+    return plan_chunks.fn(request)
+
+
+@pytest.fixture
+def run(published, tmp_path):
+    """The same, with a result of its own."""
+    shutil.copytree(published.destination, tmp_path / "out", ignore=lambda *_: [".longtake"])
+    return published.model_copy(update={"destination": str(tmp_path / "out")})
+
+
+def test_the_report_belongs_to_the_result(run):
+    """It is listed with its digest, names what was tracked, and is not made twice; one that is
+    gone makes the result not whole."""
+    address = Path(write_report.fn(run))
+
+    store = open_result_store(run)
+    manifest = store.read_manifest(run.key)
+    assert "report.html" in [file.name for file in manifest.files]
+    assert store.fetch("report.html") == address
+    text = address.read_text()
+    assert "clip.mp4" in text
+    assert "javascript:alert(1)) &lt;img src=x&gt;" in text
+    assert run.key in text
+
+    before = address.stat().st_mtime_ns
+    assert write_report.fn(run) == str(address)
+    assert address.stat().st_mtime_ns == before
+    assert not list(Path(run.destination).glob(".longtake/new/*"))
+
+    address.unlink()
+    with pytest.raises(StorageError, match="gone or damaged; run again"):
+        write_report.fn(run)
+
+
+def test_facts_are_the_manifests(run):
+    """Chunks, seams and steps as the records have them."""
+    manifest = open_result_store(run).read_manifest(run.key)
+    facts = report_facts(manifest, ())
+
+    assert (facts.start, facts.stop, facts.width, facts.height) == (0, 14, 128, 96)
+    assert [(c.start, c.stop) for c in facts.chunks] == [(c.start, c.stop) for c in manifest.chunks]
+    assert facts.labels == {1: HOSTILE}
+    assert facts.title == "clip.mp4"
+    assert dict(facts.about)["model"] == "random-tiny, input of 64 pixels"
+
+
+def test_the_memory_log_is_read_for_its_run(tmp_path, caplog):
+    """Lines of other runs, other frames and half lines are passed over, and of many frames the
+    highest stay; a log that is not there is no reason to fail."""
+    path = tmp_path / "memory.csv"
+    lines = [HEADER, "t,other,0,5,999,,", "t,mine,0,3,100,7,9", "t,mine,0,3,300,8,9"]
+    lines += ["t,mine,0,4,200,,", "t,mine,0,500,1,,", "t,mine,0,x,1,,", "t,mine,0", "\x00", ""]
+    path.write_text("\n".join(lines))
+
+    samples = read_samples(path, "mine", start=0, stop=100)
+
+    assert [(s.frame, s.rss_bytes, s.vram_bytes) for s in samples] == [(3, 300, 8), (4, 200, None)]
+    path.write_text("\n".join(f"t,mine,0,{i},{i},," for i in range(20_000)))
+    long = read_samples(path, "mine", start=0, stop=20_000)
+    assert len(long) == 2000
+    assert long[-1].rss_bytes == 19_999
+    with caplog.at_level(logging.WARNING):
+        assert read_samples(tmp_path / "none", "mine", start=0, stop=9) == ()
+    assert "no memory log" in caplog.text
+
+
+def test_tables_are_bounded_and_plain(run):
+    """At most a hundred rows, the worst seams among them; labels lose what would be markup."""
+    store = open_result_store(run)
+    manifest = store.read_manifest(run.key)
+    lanes = read_lanes(
+        store.fetch("masks.parquet"), Findings(1), start=0, stop=14, rate=24.0, size_hw=(96, 128)
+    )
+    (row,) = object_rows(lanes, manifest)
+    assert row["object"] == 1
+    assert not set(row["label"]) & set("[]()<>`|\n")
+    assert row["label"].startswith("x javascript:alert 1")
+
+    item = ObjectSummary(1, 0, 5, 5, 1.0, 1.0, 1.0, 0, 0, None)
+    many = LaneReport(0, 14, 14, tuple([item] * 5000))
+    assert len(object_rows(many, manifest)) == MAX_ROWS
+    seams = [
+        SeamReport(
+            left_index=i,
+            right_index=i + 1,
+            start=i,
+            stop=i + 2,
+            frames=2,
+            identical=i != 777,
+            agreement=0.5 if i == 777 else 1.0,
+            objects=(),
+            left_only=(),
+            right_only=(),
+        )
+        for i in range(3000)
+    ]
+    rows = seam_rows(seams)
+    assert len(rows) == MAX_ROWS
+    assert {
+        "chunks": "777 and 778",
+        "frames": "777 to 778",
+        "agreement": 0.5,
+        "identical": "no",
+    } in rows
+    assert len(json.dumps(rows)) < 20_000
+
+
+def test_the_page_in_the_ui_is_small_and_leads_to_the_report(run):
+    """A picture, a link to a file, and no link to what a browser cannot read."""
+    manifest = open_result_store(run).read_manifest(run.key)
+    picture = Picture(7, 10, 10, b"x" * 48_000)
+
+    page = result_page(manifest, picture, report="/tmp/a b/report.html", location="/tmp/a b")
+    assert len(page) < 70_000
+    assert "[report.html](file:///tmp/a%20b/report.html)" in page
+    assert "![frame 7](data:image/jpeg;base64," in page
+    assert "identical to the last bit" in page
+
+    page = result_page(manifest, None, report="s3://b/k/report.html", location="s3://b/k")
+    assert "`s3://b/k/report.html`" in page
+    assert "](" not in page
+
+
+def test_artifacts_never_cost_the_result(run, caplog):
+    """With the masks gone, or a server away, there is a warning and no error."""
+    (Path(run.destination) / "masks.parquet").unlink()
+    with caplog.at_level(logging.WARNING):
+        post_artifacts(run)
+    assert "not shown in Prefect's UI" in caplog.text
