@@ -67,12 +67,21 @@ class Terminal:
         mega = None if total is None else round(total / 1e6)
         self._show("downloading the model", round(done / 1e6), mega, "MB")
 
+    def fetch(self, done: int, total: int | None) -> None:
+        """A video is being downloaded: bytes so far, and how many there are."""
+        mega = None if total is None else round(total / 1e6)
+        self._show("downloading the video", round(done / 1e6), mega, "MB")
+
     def training(self, step: int, steps: int, note: str) -> None:
         """A model is being trained: steps so far, and how many there will be."""
         if self._progress is not None:
             self._update("training", step, steps, note)
         elif self._may_print() or step == steps:
             self.say(f"training: step {step} of {steps}, {note}")
+
+    def step(self, what: str, done: int, total: int) -> None:
+        """Something with an end is going on."""
+        self._show(what, done, total, "steps")
 
     def wait(self, what: str) -> None:
         """Something without a measure is going on."""

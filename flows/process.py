@@ -1,7 +1,23 @@
 """The end of a command's process."""
 
 import os
+import signal
 import sys
+from types import FrameType
+from typing import NoReturn
+
+
+class Terminated(BaseException):
+    """SIGTERM came: the machine goes down, or somebody stops the command by `kill`."""
+
+
+def raise_on_sigterm() -> None:
+    """Have SIGTERM end this process as Ctrl-C does: by an exception, which cleans up on its way."""
+    signal.signal(signal.SIGTERM, _raise_terminated)
+
+
+def _raise_terminated(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise Terminated
 
 
 def end_quietly(code: int, *, verbose: bool) -> None:

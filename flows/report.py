@@ -5,9 +5,10 @@ from pathlib import Path
 
 from samcore.models.registry import DEFAULT_MODEL, Published, list_models
 from samcore.video.info import VideoInfo
-from tasks.manifest import MANIFEST, MASKS, OVERLAY, read_manifest
+from tasks.manifest import MANIFEST, MASKS, OVERLAY, REPORT
 from tasks.progress import clock
-from tasks.records import ResultRef
+from tasks.records import EXPORTS, ResultRef
+from tasks.result_store import open_result_store
 
 
 def result_lines(result: ResultRef, *, seconds: float) -> Iterator[str]:
@@ -17,18 +18,21 @@ def result_lines(result: ResultRef, *, seconds: float) -> Iterator[str]:
         result: What was published.
         seconds: What the command took.
     """
-    destination = Path(result.destination)
     objects = f"{result.objects} object{'' if result.objects == 1 else 's'}"
     if result.was_there:
-        yield f"nothing to do: {destination} holds this result already"
-    yield f"masks of {objects} on {result.frames} frames: {destination / MASKS}"
+        yield f"nothing to do: {result.destination} holds this result already"
+    yield f"masks of {objects} on {result.frames} frames: {result.address(MASKS)}"
     if result.has_overlay:
-        yield f"video with the masks drawn in: {destination / OVERLAY}"
+        yield f"video with the masks drawn in: {result.address(OVERLAY)}"
+    if result.has_report:
+        yield f"report to look at: {result.address(REPORT)}"
+    for name in result.exports:
+        yield f"the masks as {name}: {result.address(f'{EXPORTS}/{name}')}"
     if result.seam_agreement is not None:
         exact = ", identical to the last bit" if result.seams_identical else ""
         yield f"agreement at seams: {result.seam_agreement:.4f} at least{exact}"
-    manifest = read_manifest(destination, result.key)
-    if manifest is not None and not result.was_there:
+    manifest = None if result.was_there else open_result_store(result).read_manifest(result.key)
+    if manifest is not None:
         peaks = manifest.peaks
         vram = "" if peaks.vram_bytes is None else f" and {peaks.vram_bytes / 1e9:.1f} GB of GPU"
         rate = manifest.frames / max(manifest.timings.tracking, 1e-6)
@@ -36,7 +40,13 @@ def result_lines(result: ResultRef, *, seconds: float) -> Iterator[str]:
             f"took {clock(seconds)}; tracking {rate:.1f} frames/s, at most "
             f"{peaks.rss_bytes / 1e9:.1f} GB of memory{vram}"
         )
-        yield f"all of it is listed in {destination / MANIFEST}"
+        gave_up = sum(chunk.rung is not None for chunk in manifest.chunks)
+        if manifest.quality_loss:
+            yield "masks are coarser than asked in places, as memory did not suffice"
+        elif gave_up:
+            of = f"{gave_up} of {len(manifest.chunks)}"
+            yield f"chunks that fit into memory only in smaller batches: {of}"
+        yield f"all of it is listed in {result.address(MANIFEST)}"
 
 
 def model_lines(cache_dir: Path) -> Iterator[str]:

@@ -2,19 +2,21 @@
 
 import atexit
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from flows.console import Terminal, WarningPrinter
 from flows.embedded_server import EmbeddedServer
-from tasks.manifest import find_result
 from tasks.progress import listening
 from tasks.records import ResultRef
 from tasks.request import SegmentRequest
+from tasks.result_store import find_result
 from tasks.settings import (
     Settings,
     has_prefect_server,
     quiet_prefect,
 )
+from tasks.steps import listening_to_steps
 
 
 def run_local(
@@ -38,13 +40,15 @@ def run_local(
         quiet_prefect()
     with contextlib.ExitStack() as server_stack, contextlib.ExitStack() as stack:
         server: EmbeddedServer | None = None
-        if not has_prefect_server() and Path(request.source).expanduser().exists():
+        source = request.source_place
+        if not has_prefect_server() and (not isinstance(source, Path) or source.exists()):
             # It takes its time, while torch is imported and the video scanned.
             server = server_stack.enter_context(EmbeddedServer(settings.cache_dir / "server.lock"))
         if not verbose:
             stack.enter_context(WarningPrinter(terminal).attached())
             stack.enter_context(terminal.live())
-        found = _check(request, terminal, settings)
+        with _api_of(server) if request.credentials is not None else contextlib.nullcontext():
+            found = _check(request, terminal, settings)
         if found is not None:
             return found
         terminal.wait("starting Prefect")
@@ -64,22 +68,38 @@ def _check(request: SegmentRequest, terminal: Terminal, settings: Settings) -> R
         cache_dir=settings.cache_dir,
         on_scan=terminal.scan,
         on_download=terminal.download,
+        on_fetch=terminal.fetch,
+        on_find=lambda: terminal.wait("looking for objects"),
     )
     found = find_result(run.ref, run.record)
-    return found if found is not None and found.has_overlay >= request.overlay else None
+    if (
+        found is None
+        or found.has_overlay < request.wants_overlay
+        or found.has_report < request.report
+    ):
+        return None
+    return found if set(request.export_formats) <= set(found.exports) else None
 
 
 def _run_flow(
     request: SegmentRequest, terminal: Terminal, server: EmbeddedServer | None
 ) -> ResultRef:
     # Late, for the same reason.
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-
     from flows.segment_video import segment_video
 
-    with contextlib.ExitStack() as stack:
-        # A server may also be named by the person's Prefect profile.
-        if server is not None and not PREFECT_API_URL.value():
-            stack.enter_context(temporary_settings({PREFECT_API_URL: server.url()}))
-        stack.enter_context(listening(terminal.tracking))
+    with _api_of(server), listening(terminal.tracking), listening_to_steps(terminal.step):
         return segment_video(request)
+
+
+@contextlib.contextmanager
+def _api_of(server: EmbeddedServer | None) -> Iterator[None]:
+    """Have Prefect's client talk to the embedded server, if there is one and no other is named."""
+    # Late, for the same reason.
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    # A server may also be named by the person's Prefect profile.
+    if server is None or PREFECT_API_URL.value():
+        yield
+        return
+    with temporary_settings({PREFECT_API_URL: server.url()}):
+        yield

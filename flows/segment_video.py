@@ -1,5 +1,6 @@
 """Flow: track objects through one video, chunk by chunk, and publish their masks."""
 
+import contextlib
 import logging
 from collections import deque
 from typing import Any
@@ -8,9 +9,14 @@ from prefect import flow
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.recovery import check_tries
+from tasks.clear_work import clear_work
+from tasks.device_lock import using_device
 from tasks.draw_overlay import draw_overlay
 from tasks.encode_prompts import encode_prompts
-from tasks.manifest import find_result
+from tasks.export_result import export_result
+from tasks.fetch_chunks import fetch_chunks
+from tasks.find_objects import find_objects
 from tasks.plan_chunks import plan_chunks
 from tasks.probe_video import probe_video
 from tasks.progress import listening
@@ -19,9 +25,12 @@ from tasks.publish import publish
 from tasks.publish_part import publish_part
 from tasks.records import ResultRef, RunRef
 from tasks.request import SegmentRequest
+from tasks.result_artifacts import post_artifacts
+from tasks.result_store import find_result
 from tasks.run_folder import RunFolder
 from tasks.stitch_seam import stitch_seam
 from tasks.track_chunk import track_chunk
+from tasks.write_report import write_report
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +56,10 @@ def segment_video(request: SegmentRequest) -> ResultRef:
     Raises:
         SegmentationError: Something that the person who asked can put right, in one line.
     """
+    check_tries()
     probe_video(request)
+    if request.automatic is not None:
+        find_objects(request)
     run = plan_chunks(request)
     folder = RunFolder.at(run)
     with folder.lock(on_wait=lambda: _log.warning("another process is at this run: waiting")):
@@ -56,21 +68,35 @@ def segment_video(request: SegmentRequest) -> ResultRef:
         if result is None:
             _track(run, request, folder)
             result = publish(run, request)
-        if request.overlay:
+        if request.wants_overlay:
             draw_overlay(run)
             result = result.model_copy(update={"has_overlay": True})
+        for name in request.export_formats:
+            export_result(run, name)
+            result = result.model_copy(update={"exports": tuple(sorted({*result.exports, name}))})
+        if request.report:
+            write_report(run)
+            result = result.model_copy(update={"has_report": True})
+        post_artifacts(run)
+        if run.in_bucket:
+            clear_work(run, keep_folder=request.work_dir is not None)
     return result
 
 
 def _track(run: RunRef, request: SegmentRequest, folder: RunFolder) -> None:
     """Track what is not done yet; check and publish each chunk while the next is tracked."""
+    if run.in_bucket:
+        fetch_chunks(run)
     record = folder.record()
     by_memory = record.handoff == "memory"
     todo = folder.plan_work(with_states=by_memory)
-    if by_memory and 0 in todo:
-        encode_prompts(run)
     behind: deque[_Futures] = deque()
-    with listening(ArtifactListener(run.key)):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(listening(ArtifactListener(run.key)))
+        if todo:
+            stack.enter_context(using_device(record.settings.device))
+        if by_memory and 0 in todo:
+            encode_prompts(run)
         for chunk in record.chunks:
             track_chunk(run, chunk.index)
             behind.append(_submit_checks(run, request, chunk.index))

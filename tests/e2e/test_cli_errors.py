@@ -49,8 +49,11 @@ def _no_server(monkeypatch: pytest.MonkeyPatch) -> None:
         (("-o", "out", *BOX, "--min-agreement", "2"), "min_agreement"),
         (("-o", "/proc/out", *BOX, *TINY), "/proc/out"),
         (("-o", "broken.json/out", *BOX, *TINY), "broken.json"),
-        (("-o", "s3://bucket/out", *BOX), "s3:// addresses are not supported yet"),
+        (("-o", "https://host/out", *BOX), "cannot be written to"),
         (("-o", "out", *BOX, "--fast"), "--fast"),
+        (("-o", "out", "--automatic", "0"), "N:FRAME"),
+        (("-o", "out", *BOX, "--automatic", "3"), "not both"),
+        (("-o", "out", "--automatic", "3:80", *TINY), "automatic.frame"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )

@@ -6,42 +6,22 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tasks.manifest import MANIFEST, MASKS, SEAMS
+from tests.servers.warm import WarmCommand, WarmCommands
 
 START_LIMIT_S = 120
 
 
-def _command(
-    api: str, args: Sequence[str], *, max_file_bytes: int | None = None
-) -> subprocess.Popen[str]:
-    def limit() -> None:
-        # A shell's background jobs ignore Ctrl-C, and so would what they start.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        if max_file_bytes is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (max_file_bytes, max_file_bytes))
-
-    return subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", *args],
-        env={**os.environ, "PREFECT_API_URL": api},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=limit,
-    )
-
-
-def _wait_for(found: Callable[[], object], process: subprocess.Popen[str]) -> None:
+def _wait_for(found: Callable[[], object], command: WarmCommand) -> None:
     deadline = time.monotonic() + START_LIMIT_S
     while not found():
-        if process.poll() is not None or time.monotonic() > deadline:
-            process.kill()
-            pytest.fail(f"it came to nothing: {process.communicate()}")
+        assert command.poll() is None, command.err
+        assert time.monotonic() < deadline, command.err
         time.sleep(0.005)
 
 
@@ -56,86 +36,86 @@ def track_args(clip: Path, prompts_file: Path) -> Callable[[Path], list[str]]:
     """A command line that tracks 40 frames in five chunks to a folder."""
     return lambda destination: [
         *("track", str(clip), "--prompts", str(prompts_file), "-o", str(destination)),
-        *("--model", "nano", "--device", "cpu"),
+        *("--model", "nano", "--image-size", "64", "--device", "cpu", "--no-report"),
         *("--stop", "40", "--chunk-frames", "10", "--overlap", "2"),
     ]
 
 
 def test_killed_run_goes_on_at_its_chunk(
-    prefect_api: str, track_args: Callable[[Path], list[str]], tmp_path: Path
+    warm: WarmCommands, track_args: Callable[[Path], list[str]], tmp_path: Path
 ) -> None:
     """SIGKILL in the middle of chunk 2: the next run leaves chunks 0 and 1 alone, tracks the rest,
-    and publishes the very bytes of a run that nobody disturbed. A third run tracks nothing."""
+    and publishes the very bytes of a run that nobody disturbed. A third run tracks nothing, and
+    needs no server."""
     destination = tmp_path / "killed"
-    process = _command(prefect_api, track_args(destination))
-    try:
-        _wait_for(
-            lambda: list(destination.glob(".longtake/runs/*/chunks/00002/.masks.parquet.*.tmp")),
-            process,
-        )
-        os.killpg(process.pid, signal.SIGKILL)
-    finally:
-        process.kill()
-        process.communicate()
+    command = warm.start(track_args(destination))
+    _wait_for(
+        lambda: list(destination.glob(".longtake/runs/*/chunks/00002/.masks.parquet.*.tmp")),
+        command,
+    )
+    command.kill(signal.SIGKILL)
+    assert command.wait() == -signal.SIGKILL
     (run,) = destination.glob(".longtake/runs/*")
     done = sorted(run.glob("chunks/*/done.json"))
     assert [path.parent.name for path in done] == ["00000", "00001"]
     before = [path.stat().st_mtime_ns for path in done]
     assert not (destination / MANIFEST).exists()
 
-    process = _command(prefect_api, track_args(destination))
-    out, err = process.communicate(timeout=START_LIMIT_S)
-    assert process.returncode == 0, err
-    assert "frame 1 of 40" not in err
+    command = warm.start(track_args(destination))
+    assert command.wait() == 0, command.err
+    assert "frame 1 of 40" not in command.err
     assert [path.stat().st_mtime_ns for path in done] == before
     assert not list(run.rglob("*.tmp"))
 
     calm = tmp_path / "calm"
-    process = _command(prefect_api, track_args(calm))
-    out, err = process.communicate(timeout=START_LIMIT_S)
-    assert process.returncode == 0, err
+    command = warm.start(track_args(calm))
+    assert command.wait() == 0, command.err
     for name in (MASKS, SEAMS):
         assert (destination / name).read_bytes() == (calm / name).read_bytes()
 
     published = (calm / MANIFEST).stat().st_mtime_ns
-    process = _command("http://127.0.0.1:9/api", track_args(calm))  # no server, and none needed
-    out, err = process.communicate(timeout=START_LIMIT_S)
-    assert process.returncode == 0, err
-    assert "nothing to do" in out
+    process = subprocess.run(
+        [sys.executable, "-m", "flows.cli", *track_args(calm)],
+        env={**os.environ, "PREFECT_API_URL": "http://127.0.0.1:9/api"},
+        capture_output=True,
+        text=True,
+        timeout=START_LIMIT_S,
+    )
+    assert process.returncode == 0, process.stderr
+    assert "nothing to do" in process.stdout
     assert (calm / MANIFEST).stat().st_mtime_ns == published
 
 
 def test_ctrl_c_is_one_line(
-    prefect_api: str, track_args: Callable[[Path], list[str]], tmp_path: Path
+    warm: WarmCommands, track_args: Callable[[Path], list[str]], tmp_path: Path
 ) -> None:
     """SIGINT while frames are tracked: exit code 130, one line, nothing half published."""
-    process = _command(prefect_api, track_args(tmp_path))
-    _wait_for(lambda: list(tmp_path.glob(".longtake/runs/*/chunks/00001/.masks*")), process)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    command = warm.start(track_args(tmp_path))
+    _wait_for(lambda: list(tmp_path.glob(".longtake/runs/*/chunks/00001/.masks*")), command)
+    command.kill(signal.SIGINT)
 
-    assert process.returncode == 130, err
-    assert _without_progress(err) == ["longtake: stopped; the same command goes on from here"]
-    assert not out
+    assert command.wait() == 130, command.err
+    said = _without_progress(command.err)
+    assert said == ["longtake: stopped; the same command goes on from here"]
+    assert not command.out
     assert not (tmp_path / MANIFEST).exists()
     assert not list(tmp_path.rglob(".masks*"))
 
 
 def test_full_disk_is_one_line(
-    prefect_api: str, track_args: Callable[[Path], list[str]], tmp_path: Path
+    warm: WarmCommands, track_args: Callable[[Path], list[str]], tmp_path: Path
 ) -> None:
     """When a file can grow no more in the middle of a run: exit code 2, one line that names the
     file, no retry; and with room again the run goes on."""
-    process = _command(prefect_api, track_args(tmp_path), max_file_bytes=12_000)
-    _, err = process.communicate(timeout=START_LIMIT_S)
-    assert process.returncode == 2, err
-    (line,) = _without_progress(err)
+    command = warm.start(track_args(tmp_path))
+    resource.prlimit(command.pid, resource.RLIMIT_FSIZE, (12_000, 12_000))
+    assert command.wait() == 2, command.err
+    (line,) = _without_progress(command.err)
     assert line.startswith(f"longtake: cannot write {tmp_path}")
     assert "full" in line
     assert not list(tmp_path.rglob("*.tmp"))
     assert not (tmp_path / MANIFEST).exists()
 
-    process = _command(prefect_api, track_args(tmp_path))
-    _, err = process.communicate(timeout=START_LIMIT_S)
-    assert process.returncode == 0, err
+    command = warm.start(track_args(tmp_path))
+    assert command.wait() == 0, command.err
     assert (tmp_path / MANIFEST).exists()

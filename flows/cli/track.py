@@ -1,34 +1,15 @@
-"""The command line: `longtake track`, `demo`, `models`, `probe`."""
+"""The command `longtake track`."""
 
-import sys
 import time
-import traceback
-from collections.abc import Sequence
 from enum import Enum
-from importlib.metadata import version
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from flows.console import Terminal
-from samcore.errors import InputError, SegmentationError
+from samcore.errors import InputError
+from samcore.exports import FORMATS
 from tasks.settings import load_settings
-
-# What takes seconds to import (torch, prefect, pyarrow) is imported inside the commands: --help
-# and an error in an option should come at once.
-
-EXIT_BUG, EXIT_USER, EXIT_INTERRUPTED = 1, 2, 130
-
-app = typer.Typer(
-    name="longtake",
-    help="Segment and track objects through videos of any length with SAM 2.\n\n"
-    "Begin with [bold]longtake demo[/bold]; it needs no video and no download.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-)
 
 
 class Handoff(str, Enum):
@@ -56,7 +37,7 @@ class Dtype(str, Enum):
 
 _PROMPTS, _MODEL, _CHUNKS = "Objects to track", "Model and device", "Chunks and seams"
 
-_TRACK_EXAMPLES = """[bold]Examples[/bold]
+EXAMPLES = """[bold]Examples[/bold]
 
 One object, by a box on frame 0 (left, top, right, bottom in pixels):
 
@@ -71,33 +52,30 @@ Prompts from a file, a larger model, frames 1000 to 2999:
 
   longtake track tape.mkv --prompts tape.json --model sam2.1-large --start 1000 --stop 3000 -o out
 
+Whatever there is to see on frame 0, ten objects at most:
+
+  longtake track tape.mkv --automatic 10 -o out
+
 Stopped or killed? The same command goes on where it was. The masks are in out/masks.parquet."""
 
 
-@app.callback(invoke_without_command=True)
-def _root(
-    show_version: Annotated[
-        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)
-    ] = False,
-) -> None:
-    if show_version:
-        typer.echo(f"longtake {version('longtake')}")
-        raise typer.Exit
-
-
-@app.command(epilog=_TRACK_EXAMPLES)
 def track(
     source: Annotated[
         str,
         typer.Argument(
-            help="Video file (mp4, mov, mkv, webm, avi) or folder of JPEG or PNG frames.",
+            help="Video file (mp4, mov, mkv, webm, avi), a folder of JPEG or PNG frames, or a "
+            "video's s3:// or https:// address.",
             show_default=False,
         ),
     ],
     destination: Annotated[
         str,
         typer.Option(
-            "-o", "--output", metavar="DEST", help="Folder for the masks.", show_default=False
+            "-o",
+            "--output",
+            metavar="DEST",
+            help="Folder for the masks, or s3://bucket/prefix.",
+            show_default=False,
         ),
     ],
     box: Annotated[
@@ -130,6 +108,16 @@ def track(
         typer.Option(
             metavar="FILE",
             help="All objects and prompts in a JSON file, in place of the options above.",
+            show_default=False,
+            rich_help_panel=_PROMPTS,
+        ),
+    ] = None,
+    automatic: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N[:FRAME]",
+            help="Track what is found on a frame, at most N objects, in place of prompts. "
+            "Default: the first frame that is tracked.",
             show_default=False,
             rich_help_panel=_PROMPTS,
         ),
@@ -170,6 +158,14 @@ def track(
             rich_help_panel=_MODEL,
         ),
     ] = None,
+    allow_quality_loss: Annotated[
+        bool,
+        typer.Option(
+            "--allow-quality-loss",
+            help="Go on with a smaller image size when nothing else fits into memory.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = False,
     device: Annotated[
         str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.", rich_help_panel=_MODEL)
     ] = "auto",
@@ -213,17 +209,49 @@ def track(
         int | None,
         typer.Option(metavar="FRAME", help="One past the last frame to track.", show_default=False),
     ] = None,
+    credentials: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Prefect's AwsCredentials block for buckets. Default: the standard AWS settings.",
+            show_default=False,
+        ),
+    ] = None,
     work_dir: Annotated[
         str | None,
         typer.Option(
             metavar="DIR",
-            help="Folder for work in progress. Default: DEST/.longtake.",
+            help="Folder for work in progress. Default: DEST/.longtake; for s3:// the cache.",
+            show_default=False,
+        ),
+    ] = None,
+    memory_log: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Add lines of memory use to a CSV file, for plots.",
             show_default=False,
         ),
     ] = None,
     overlay: Annotated[
         bool, typer.Option("--overlay", help="Also write overlay.mp4, the masks drawn in.")
     ] = False,
+    report: Annotated[
+        bool,
+        typer.Option(
+            "--report/--no-report",
+            help="Write report.html, one page to judge the result by; it reads the video again.",
+        ),
+    ] = True,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help=f"Also write the masks in this format, into DEST/exports: {', '.join(FORMATS)}.",
+            show_default=False,
+        ),
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace another request's result in DEST.")
     ] = False,
@@ -237,6 +265,7 @@ def track(
     from flows.run_local import run_local
     from samcore.tracking.prompt_options import (
         merge_options,
+        parse_automatic_option,
         parse_box_option,
         parse_mask_option,
         parse_point_option,
@@ -248,24 +277,36 @@ def track(
         [parse_point_option(text) for text in point or ()],
         [parse_mask_option(text) for text in mask or ()],
     )
-    if prompts is not None and any(options):
-        raise InputError("give --prompts, or --box, --point and --mask; not both")
+    ways = (any(options), prompts is not None, automatic is not None)
+    if sum(ways) > 1:
+        raise InputError("give --box, --point and --mask, or --prompts, or --automatic; not both")
+    if not any(ways):
+        raise InputError(
+            "no prompts: give --box, --point or --mask, --prompts FILE, or --automatic N to find "
+            "objects"
+        )
     request = validate_request(
         source=source,
-        prompts=merge_options(*options) if prompts is None else prompts,
+        prompts=merge_options(*options) if any(options) else prompts,
+        automatic=None if automatic is None else parse_automatic_option(automatic),
         destination=destination,
         model=model,
         checkpoint=checkpoint,
         config=config,
         image_size=image_size,
+        allow_quality_loss=allow_quality_loss,
         settings={"device": device, "dtype": dtype.value},
         chunk_frames=chunk_frames,
         overlap=overlap,
         handoff=handoff.value,
         start=start,
         stop=stop,
+        credentials=credentials,
         work_dir=work_dir,
+        memory_log=memory_log,
         overlay=overlay,
+        report=report,
+        formats=tuple(formats or ()),
         min_agreement=min_agreement,
         on_disagreement=on_disagreement.value,
         force=force,
@@ -275,142 +316,3 @@ def track(
     result = run_local(request, Terminal(), settings=load_settings(), verbose=verbose)
     for line in result_lines(result, seconds=time.monotonic() - started):
         typer.echo(line)
-
-
-@app.command(
-    epilog="[bold]Example[/bold]\n\n  longtake demo -o demo && open demo/overlay.mp4",
-)
-def demo(
-    destination: Annotated[
-        str, typer.Option("-o", "--output", metavar="DIR", help="Folder for what it makes.")
-    ] = "demo",
-    verbose: Annotated[
-        bool, typer.Option("-v", "--verbose", help="Show Prefect's log, and tracebacks.")
-    ] = False,
-) -> None:
-    """Make a short video by itself, track two objects through it, and draw their masks in.
-
-    Takes less than a minute, no download and no accelerator.
-    """
-    from flows.demo import run_demo
-
-    for line in run_demo(Path(destination), Terminal(), load_settings(), verbose=verbose):
-        typer.echo(line)
-
-
-@app.command(epilog="[bold]Example[/bold]\n\n  longtake track dog.mp4 --model sam2.1-small ...")
-def models() -> None:
-    """List the models that are known by name, and which of them are on this machine.
-
-    The others are downloaded at first use.
-    """
-    from flows.report import model_lines
-
-    for line in model_lines(load_settings().cache_dir):
-        typer.echo(line)
-
-
-@app.command(
-    "train-nano",
-    epilog="[bold]Examples[/bold]\n\n  longtake train-nano -o nano-run\n\n"
-    "  longtake train-nano -o nano-run --config my.yaml --device cuda",
-)
-def train_nano(
-    destination: Annotated[
-        str,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="DIR",
-            help="Folder for weights, checkpoint, log and curve.",
-            show_default=False,
-        ),
-    ],
-    config: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="What to train on and for how long. Default: as the shipped weights were made.",
-            show_default=False,
-        ),
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show tracebacks.")] = False,
-) -> None:
-    """Train the embedded model `nano` from nothing, or go on where DIR stands.
-
-    Scenes are made as training goes; nothing is downloaded. It takes hours on two cores.
-
-    Stopped or killed? The same command goes on from the last checkpoint.
-    """
-    from flows.train_nano import run_training
-
-    for line in run_training(
-        Path(destination), None if config is None else Path(config), device, Terminal()
-    ):
-        typer.echo(line)
-
-
-@app.command(epilog="[bold]Example[/bold]\n\n  longtake probe dog.mp4 --json | jq .num_frames")
-def probe(
-    source: Annotated[str, typer.Argument(metavar="VIDEO", help="Video file or folder of frames.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print a record for programs.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show tracebacks.")] = False,
-) -> None:
-    """Decode a video once and say what is in it: size, frames, rate, damage."""
-    from flows.report import video_lines
-    from samcore.video import open_video
-
-    terminal = Terminal()
-    with terminal.live():
-        info = open_video(source, on_progress=terminal.scan).info
-    for line in [info.model_dump_json(indent=2)] if as_json else video_lines(info):
-        typer.echo(line)
-
-
-def run(args: Sequence[str]) -> int:
-    """Run one command line; the exit code."""
-    verbose = "-v" in args or "--verbose" in args
-    try:
-        code = typer.main.get_command(app).main(list(args), "longtake", standalone_mode=False)
-    except (KeyboardInterrupt, typer.Abort):
-        code = EXIT_INTERRUPTED
-    except SegmentationError as error:
-        return _fail(str(error), EXIT_USER, verbose=verbose)
-    except Exception as error:
-        if hasattr(error, "format_message"):  # an option that is wrong; typer's own class
-            return _usage(error)
-        name = type(error).__name__
-        hint = "" if verbose else "; -v shows where"
-        return _fail(f"failed: {name}: {error}{hint}", EXIT_BUG, verbose=verbose)
-    if code == EXIT_INTERRUPTED:
-        return _fail("stopped; the same command goes on from here", code, verbose=False)
-    return code if isinstance(code, int) else 0
-
-
-def _usage(error: Exception) -> int:
-    context = getattr(error, "ctx", None)
-    command = context.command_path if context is not None else "longtake"
-    message = str(error.format_message()) if hasattr(error, "format_message") else str(error)
-    if context is not None and not message:
-        return EXIT_USER  # no command was given, and typer has shown its help
-    return _fail(f"{message.rstrip('.')}; see {command} --help", EXIT_USER, verbose=False)
-
-
-def _fail(message: str, code: int, *, verbose: bool) -> int:
-    if verbose:
-        traceback.print_exc()
-    typer.echo(f"longtake: {' '.join(message.split())}", err=True)
-    return code
-
-
-def main() -> None:
-    """The console script."""
-    from flows.process import end_quietly
-
-    code = run(sys.argv[1:])
-    end_quietly(code, verbose="-v" in sys.argv or "--verbose" in sys.argv)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,158 @@
+"""The commands around deployments: `longtake deploy`, `longtake serve`."""
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DEPLOY_EXAMPLES = """[bold]Examples[/bold]
+
+  longtake deploy --automatic 10
+
+  longtake deploy --type kubernetes --prompts s3://videos/default.prompts.json
+    --source s3://videos/tapes/ --destination s3://results"""
+SERVE_EXAMPLES = "[bold]Example[/bold]\n\n  longtake serve --automatic 10"
+
+
+class WorkPoolType(str, Enum):
+    """What makes the processes that track."""
+
+    PROCESS = "process"
+    KUBERNETES = "kubernetes"
+
+
+_Prompts = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Path or s3:// address of the prompts for videos that have none beside them.",
+        show_default=False,
+    ),
+]
+_Automatic = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="In such videos, track at most N objects that are found on the first frame.",
+        show_default=False,
+    ),
+]
+_Model = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="One of `longtake models`.", show_default=False),
+]
+_Credentials = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="AwsCredentials block of Prefect that runs use. Default: the workers' own AWS "
+        "settings.",
+        show_default=False,
+    ),
+]
+_Source = Annotated[
+    str | None,
+    typer.Option(
+        metavar="S3",
+        help="Sweep s3://bucket/prefix on a schedule: every video that has no result.",
+        show_default=False,
+    ),
+]
+_Destination = Annotated[
+    str | None,
+    typer.Option(
+        "-o",
+        "--destination",
+        metavar="S3",
+        help="Where the results of swept videos go.",
+        show_default=False,
+    ),
+]
+_File = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Deployments of your own. Default: the infra/prefect.yaml of this installation.",
+        show_default=False,
+    ),
+]
+_Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show tracebacks.")]
+
+
+def deploy(
+    pool: Annotated[
+        str, typer.Option(metavar="NAME", help="The work pool; made if need be.")
+    ] = "gpu",
+    kind: Annotated[
+        WorkPoolType | None,
+        typer.Option(
+            "--type", help="Type of the pool if it is made. Default: process.", show_default=False
+        ),
+    ] = None,
+    prompts: _Prompts = None,
+    automatic: _Automatic = None,
+    model: _Model = None,
+    credentials: _Credentials = None,
+    source: _Source = None,
+    destination: _Destination = None,
+    file: _File = None,
+    verbose: _Verbose = False,
+) -> None:
+    """Give the deployments segment-video and sweep-bucket to the Prefect server.
+
+    The server is the one of PREFECT_API_URL. What the options leave out is as in
+    infra/prefect.yaml, also if it was changed in Prefect's UI.
+    """
+    # Late: this imports prefect and torch.
+    from flows.deployments import Defaults, find_prefect_file
+    from flows.deployments import deploy as apply
+
+    defaults = Defaults(
+        prompts=prompts,
+        automatic=automatic,
+        model=model,
+        credentials=credentials,
+        source=source,
+        destination=destination,
+    )
+    lines = apply(
+        file or find_prefect_file(),
+        defaults,
+        pool=pool,
+        pool_type=None if kind is None else kind.value,
+    )
+    for line in lines:
+        typer.echo(line)
+
+
+def serve(
+    limit: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Videos that are tracked at once.")
+    ] = 1,
+    prompts: _Prompts = None,
+    automatic: _Automatic = None,
+    model: _Model = None,
+    credentials: _Credentials = None,
+    source: _Source = None,
+    destination: _Destination = None,
+    file: _File = None,
+    verbose: _Verbose = False,
+) -> None:
+    """Run all deployments by this one process, without work pool and workers.
+
+    For a single machine. The Prefect server is the one of PREFECT_API_URL.
+    """
+    # Late, for the same reason.
+    from flows.deployments import Defaults, find_prefect_file, serve_here
+
+    defaults = Defaults(
+        prompts=prompts,
+        automatic=automatic,
+        model=model,
+        credentials=credentials,
+        source=source,
+        destination=destination,
+    )
+    serve_here(file or find_prefect_file(), defaults, limit=limit)

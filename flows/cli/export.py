@@ -1,0 +1,94 @@
+"""The command `longtake export`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.console import Terminal, WarningPrinter
+from samcore.exports import FORMATS, check_formats
+from tasks.settings import load_settings
+
+_ABOUT = "\n\n".join(f"  {item.name}: {item.about}" for item in FORMATS.values())
+
+EXAMPLES = f"""[bold]Formats[/bold]
+
+{_ABOUT}
+
+[bold]Examples[/bold]
+
+  longtake export out --format coco-video --format davis-png -o exports
+
+The video with the masks drawn in; it was moved since:
+
+  longtake export out --format overlay --video tapes/dog.mp4 -o exports"""
+
+
+def export(
+    result: Annotated[
+        str,
+        typer.Argument(
+            help="Where `longtake track` put its result: a folder, or s3://bucket/prefix.",
+            show_default=False,
+        ),
+    ],
+    formats: Annotated[
+        list[str],
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="A format, see below; can be given several times.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="DIR",
+            help="Each format gets a folder in it, named like the format. Default: exports in the "
+            "result, listed in its manifest.",
+            show_default=False,
+        ),
+    ] = None,
+    video: Annotated[
+        str | None,
+        typer.Option(
+            metavar="VIDEO",
+            help="Where the video is now, for the format overlay. Default: where it was.",
+            show_default=False,
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace what is in these folders of DIR.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show tracebacks.")] = False,
+) -> None:
+    """Write a result's masks in formats that other tools read.
+
+    Nothing is tracked again, and memory does not grow with the video.
+    """
+    check_formats(formats)
+    # Late: pyarrow and OpenCV take a second to import.
+    from flows.exports import export as run_export
+    from tasks.steps import listening_to_steps
+
+    terminal = Terminal()
+    with (
+        WarningPrinter(terminal).attached(),
+        terminal.live(),
+        listening_to_steps(terminal.step),
+    ):
+        lines = list(
+            run_export(
+                result,
+                formats,
+                output=None if output is None else output.expanduser(),
+                video=video,
+                replace=force,
+                settings=load_settings(),
+            )
+        )
+    for line in lines:
+        typer.echo(line)

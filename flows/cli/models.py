@@ -1,0 +1,62 @@
+"""The commands around models: `longtake models`, `longtake train-nano`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.console import Terminal
+from tasks.settings import load_settings
+
+MODELS_EXAMPLES = "[bold]Example[/bold]\n\n  longtake track dog.mp4 --model sam2.1-small ..."
+TRAIN_EXAMPLES = (
+    "[bold]Examples[/bold]\n\n  longtake train-nano -o nano-run\n\n"
+    "  longtake train-nano -o nano-run --config my.yaml --device cuda"
+)
+
+
+def models() -> None:
+    """List the models that are known by name, and which of them are on this machine.
+
+    The others are downloaded at first use.
+    """
+    from flows.report import model_lines
+
+    for line in model_lines(load_settings().cache_dir):
+        typer.echo(line)
+
+
+def train_nano(
+    destination: Annotated[
+        str,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="DIR",
+            help="Folder for weights, checkpoint, log and curve.",
+            show_default=False,
+        ),
+    ],
+    config: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="What to train on and for how long. Default: as the shipped weights were made.",
+            show_default=False,
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show tracebacks.")] = False,
+) -> None:
+    """Train the embedded model `nano` from nothing, or go on where DIR stands.
+
+    Scenes are made as training goes; nothing is downloaded. It takes hours on two cores.
+
+    Stopped or killed? The same command goes on from the last checkpoint.
+    """
+    from flows.train_nano import run_training
+
+    for line in run_training(
+        Path(destination), None if config is None else Path(config), device, Terminal()
+    ):
+        typer.echo(line)

@@ -1,0 +1,25 @@
+"""The command `longtake probe`."""
+
+from typing import Annotated
+
+import typer
+
+from flows.console import Terminal
+
+EXAMPLES = "[bold]Example[/bold]\n\n  longtake probe dog.mp4 --json | jq .num_frames"
+
+
+def probe(
+    source: Annotated[str, typer.Argument(metavar="VIDEO", help="Video file or folder of frames.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print a record for programs.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show tracebacks.")] = False,
+) -> None:
+    """Decode a video once and say what is in it: size, frames, rate, damage."""
+    from flows.report import video_lines
+    from samcore.video import open_video
+
+    terminal = Terminal()
+    with terminal.live():
+        info = open_video(source, on_progress=terminal.scan).info
+    for line in [info.model_dump_json(indent=2)] if as_json else video_lines(info):
+        typer.echo(line)

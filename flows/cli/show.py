@@ -1,0 +1,44 @@
+"""The command `longtake show`."""
+
+import webbrowser
+from typing import Annotated
+
+import typer
+
+from samcore.errors import InputError
+from tasks.settings import has_display
+
+EXAMPLES = "[bold]Example[/bold]\n\n  longtake show out"
+
+
+def show(
+    result: Annotated[
+        str,
+        typer.Argument(
+            metavar="RESULT", help="Where `longtake track` put its result.", show_default=False
+        ),
+    ],
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show tracebacks.")] = False,
+) -> None:
+    """Open a result's report in a browser; without a display, say where it is."""
+    # Late, with pyarrow behind it.
+    from tasks.manifest import MANIFEST, REPORT
+    from tasks.result_store import open_result_store
+
+    store = open_result_store(result)
+    manifest = store.read_manifest()
+    if manifest is None:
+        raise InputError(
+            f"there is no whole result in {result}: wanted the folder or address that "
+            f"`longtake track -o` was given, with a {MANIFEST} in it"
+        )
+    if not any(file.name == REPORT for file in manifest.files):
+        raise InputError(
+            f"the result in {result} has no {REPORT}: it was made with --no-report; run the same "
+            "`longtake track` without it, which tracks nothing again"
+        )
+    page = store.fetch(REPORT)
+    opened = has_display() and webbrowser.open(page.absolute().as_uri())
+    address = store.address(REPORT)
+    copy = "" if address == str(page) else f", a copy is at {page}"
+    typer.echo(f"{'opened ' if opened else ''}{address}{copy}")

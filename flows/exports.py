@@ -1,0 +1,80 @@
+"""What `longtake export` does."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from samcore.errors import InputError
+from samcore.exports import FORMATS, check_formats, write_export
+from samcore.exports.masklets import Masklets
+from samcore.result import Result
+from samcore.video import VideoSource
+from tasks.exports import add_export, masklets_of
+from tasks.locations import parse_location
+from tasks.manifest import MANIFEST, MASKS
+from tasks.result_store import ResultStore, open_result_store
+from tasks.settings import Settings
+from tasks.sources import open_source
+from tasks.steps import reporter
+
+
+def export(
+    result: str,
+    formats: Sequence[str],
+    *,
+    output: Path | None,
+    video: str | None,
+    replace: bool,
+    settings: Settings,
+) -> Iterator[str]:
+    """Write a result's masks in other formats; a line about each one when it is done.
+
+    Args:
+        result: Folder or address of a published result.
+        formats: Names of formats; at least one.
+        output: Each format gets a folder of its own in it; None is within the result.
+        video: Where the video is now, for formats that show it; None is where it was tracked.
+        replace: Whether folders in `output` may be replaced.
+        settings: Of the environment.
+
+    Raises:
+        SegmentationError: Something that the person can put right.
+    """
+    chosen = check_formats(formats)
+    if not chosen:
+        raise InputError(f"no format: give --format; known are {', '.join(FORMATS)}")
+    store = open_result_store(result)
+    masklets, source, key = _open(result, store, whole=output is None)
+
+    def open_video() -> VideoSource:
+        return open_source(video or source, settings.cache_dir)
+
+    for item in chosen:
+        if output is None:
+            place = add_export(store, item.name, key=key, open_video=open_video)
+        else:
+            place = str(output / item.name)
+            write_export(
+                masklets,
+                item.name,
+                output / item.name,
+                video=open_video() if item.needs_video else None,
+                replace=replace,
+                on_progress=reporter(f"writing {item.name}"),
+            )
+        yield f"{item.name}: {place}"
+
+
+def _open(result: str, store: ResultStore, *, whole: bool) -> tuple[Masklets, str, str]:
+    """A result's masks, where its video was, and its key."""
+    if isinstance(parse_location(result), Path):
+        found = Result(result)
+        if whole:
+            found.check()  # nothing can be added to a result that is not
+        return found.masklets, found.source, found.key
+    manifest = store.read_manifest()
+    if manifest is None:
+        raise InputError(
+            f"there is no whole result in {result}: wanted what was tracked to, with all the files "
+            f"that its {MANIFEST} lists as they were published"
+        )
+    return masklets_of(manifest, store.fetch(MASKS)), manifest.request.source, manifest.key

@@ -1,0 +1,169 @@
+"""Starting runs of a deployment at a Prefect server, once for each key."""
+
+import contextlib
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.settings import PREFECT_API_URL
+
+from samcore.errors import InputError, SegmentationError
+
+_FRESH_S = 10.0
+"""Seconds for which a deployment is taken to be as it was read."""
+_TOKEN = "longtake.token"
+
+
+class ServerAwayError(SegmentationError, ConnectionError):
+    """The Prefect server does not answer, or not now: the same call may work later."""
+
+
+class NotDeployedError(SegmentationError, LookupError):
+    """The Prefect server has no such deployment."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartedRun:
+    """A flow run that there is now."""
+
+    name: str
+    """As people see it."""
+    is_new: bool
+    """Made by this call; False: it was there under the same key."""
+    state: str
+    """What it is doing: SCHEDULED, RUNNING, COMPLETED, FAILED and so on."""
+
+
+def server_address() -> str:
+    """The address of the Prefect server that is configured, without user and password.
+
+    Raises:
+        InputError: None is.
+    """
+    address = PREFECT_API_URL.value()
+    if not address:
+        raise InputError(
+            "there is no Prefect server; start one with `prefect server start` and set "
+            "PREFECT_API_URL=http://127.0.0.1:4200/api"
+        )
+    return str(httpx.URL(address).copy_with(userinfo=b"")).rstrip("/")
+
+
+class Deployment:
+    """One deployment of a flow. A context manager; holds connections to the server."""
+
+    def __init__(self, name: str) -> None:
+        """Nothing is called yet.
+
+        Args:
+            name: FLOW/DEPLOYMENT.
+
+        Raises:
+            InputError: No server is configured, or it is no such name.
+        """
+        if name.count("/") != 1 or name.startswith("/") or name.endswith("/"):
+            raise InputError(f"a deployment is given as FLOW/DEPLOYMENT, got {name!r}")
+        self.server = server_address()
+        """The server's address, without user and password."""
+        self.name = name
+        self._client: SyncPrefectClient = get_client(sync_client=True)
+        self._id: UUID | None = None
+        self._parameters: dict[str, Any] = {}
+        self._read_at = float("-inf")
+
+    def __enter__(self) -> "Deployment":
+        self._client.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._client.__exit__(*error)
+
+    def parameters(self) -> dict[str, Any]:
+        """What it runs with when nothing else is said.
+
+        Raises:
+            NotDeployedError: There is no such deployment.
+            ServerAwayError: The server does not answer.
+            InputError: The server does not let us in.
+        """
+        self._read()
+        return dict(self._parameters)
+
+    def start(self, parameters: dict[str, Any], *, key: str, name: str) -> StartedRun:
+        """Make a run, or find the one that was made under the same key.
+
+        Args:
+            parameters: In place of the deployment's own; what is not named stays.
+            key: One run for each, however often and from wherever it is asked for.
+            name: For people, until the run names itself.
+
+        Raises:
+            NotDeployedError: There is no such deployment.
+            ServerAwayError: The server does not answer; the run may have been made.
+            InputError: The server does not take these parameters.
+        """
+        token = uuid.uuid4().hex
+        deployment_id = self._read()
+        try:
+            with self._calls():
+                run = self._client.create_flow_run_from_deployment(
+                    deployment_id,
+                    parameters=parameters,
+                    idempotency_key=key,
+                    name=name,
+                    labels={_TOKEN: token},
+                )
+        except NotDeployedError:
+            self._read_at = float("-inf")  # it may have been deployed anew, under another id
+            raise
+        state = run.state_type.value if run.state_type is not None else "SCHEDULED"
+        return StartedRun(run.name, run.labels.get(_TOKEN) == token, state)
+
+    def _read(self) -> UUID:
+        if self._id is None or time.monotonic() - self._read_at > _FRESH_S:
+            with self._calls():
+                found = self._client.read_deployment_by_name(self.name)
+            self._id = found.id
+            self._parameters = dict(found.parameters)
+            self._read_at = time.monotonic()
+        return self._id
+
+    @contextlib.contextmanager
+    def _calls(self) -> Iterator[None]:
+        """Turn what the client raises into one line of ours."""
+        try:
+            yield
+        except ObjectNotFound as error:
+            raise NotDeployedError(
+                f"the Prefect server at {self.server} has no deployment {self.name!r}; make it "
+                "with `longtake deploy`, or run `longtake serve`"
+            ) from error
+        except PrefectHTTPStatusError as error:
+            raise self._refusal(error.response) from error
+        except httpx.HTTPError as error:
+            raise ServerAwayError(
+                f"the Prefect server at {self.server} does not answer ({type(error).__name__})"
+            ) from error
+
+    def _refusal(self, response: httpx.Response) -> SegmentationError:
+        status = response.status_code
+        if status >= 500 or status in (408, 425, 429):
+            return ServerAwayError(
+                f"the Prefect server at {self.server} is busy or has a fault (status {status})"
+            )
+        if status in (401, 403):
+            return ServerAwayError(
+                f"the Prefect server at {self.server} does not let us in; set "
+                "PREFECT_API_AUTH_STRING"
+            )
+        said = ""
+        with contextlib.suppress(ValueError, AttributeError):
+            said = str(response.json().get("detail", ""))
+        said = " ".join(said.split())[:300] or f"status {status}"
+        return InputError(f"the Prefect server does not take this run: {said}")

@@ -1,0 +1,131 @@
+"""Have Prefect run again what a crash ended: two automations on the server.
+
+A worker that is alive reports a flow process that died; one that died itself reports nothing, and
+its runs would stay Running for ever. So: a run whose heartbeats stop is a crashed one, and a
+crashed one is scheduled again, under the same id, and goes on from its run folder.
+"""
+
+from datetime import timedelta
+
+from prefect import runtime
+from prefect.automations import AutomationCore, ChangeFlowRunState, EventTrigger, Posture
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import StateType
+
+from samcore.errors import SegmentationError
+
+RECOVERED_FLOWS = ("segment-video",)
+"""The flows that can be run again at any time."""
+MAX_TRIES = 50
+"""Of one flow run. A long video on machines that come and go may need many; one that kills its
+machine each time must not do so for ever."""
+SILENCE = timedelta(minutes=10)
+"""A run that has sent no heartbeat for so long is dead. One comes every 3 minutes, or as often as
+`PREFECT_FLOWS_HEARTBEAT_FREQUENCY` says where the run is."""
+REST = timedelta(minutes=3)
+"""From a crash to the next try. A worker that has reported a crash looks for hooks of the flow, in
+a process that imports it, torch and all: seconds, but a minute or two from a cold disk. Given the
+run again before it is done with that, it drops the run, or ends itself (Prefect 3.8)."""
+
+_ENDED = {f"prefect.flow-run.{name}" for name in ("Completed", "Failed", "Cancelled", "Crashed")}
+_MOVED = {
+    f"prefect.flow-run.{name}"
+    for name in (
+        *("Completed", "Failed", "Cancelled", "Cancelling"),
+        *("Scheduled", "AwaitingRetry", "Pending", "Running"),
+    )
+}
+
+
+class TooManyTriesError(SegmentationError, RuntimeError):
+    """A run crashes again and again."""
+
+
+def check_tries() -> None:
+    """End a run that was ended from outside so often that it will not come to its end.
+
+    Raises:
+        TooManyTriesError: This is one try too many of the present flow run.
+    """
+    if (runtime.flow_run.run_count or 1) > MAX_TRIES:
+        raise TooManyTriesError(
+            f"this run has crashed {MAX_TRIES} times: its log and its worker's say why (too "
+            "little memory?); start it anew when that is put right, and it goes on from here"
+        )
+
+
+def install_recovery(
+    flows: tuple[str, ...] = RECOVERED_FLOWS,
+    *,
+    silence: timedelta = SILENCE,
+    rest: timedelta = REST,
+) -> None:
+    """Put the automations on the Prefect server; those that are there are brought up to date.
+
+    Args:
+        flows: Names of flows.
+        silence: Without a heartbeat for so long a run counts as crashed; at least 10 s.
+        rest: From a crash to the next try; at least 10 s.
+    """
+    with get_client(sync_client=True) as client:
+        for automation in _automations(flows, silence, rest):
+            for known in client.read_automations_by_name(automation.name):
+                client.delete_automation(known.id)
+            client.create_automation(automation)
+
+
+def _automations(
+    flows: tuple[str, ...], silence: timedelta, rest: timedelta
+) -> tuple[AutomationCore, AutomationCore]:
+    of_these: dict[str, str | list[str]] = {
+        "prefect.resource.role": "flow",
+        "prefect.resource.name": list(flows),
+    }
+    return (
+        AutomationCore(
+            name="longtake: a run without heartbeats has crashed",
+            description="Its worker died with it, so that nobody else says so.",
+            trigger=EventTrigger(
+                match={"prefect.resource.id": "prefect.flow-run.*"},
+                match_related=of_these,
+                for_each={"prefect.resource.id"},
+                after={"prefect.flow-run.heartbeat"},
+                expect={"prefect.flow-run.heartbeat", *_ENDED},
+                posture=Posture.Proactive,
+                threshold=1,
+                within=silence,
+            ),
+            actions=[
+                ChangeFlowRunState(
+                    name="Crashed",
+                    state=StateType.CRASHED,
+                    message="no heartbeat: its worker is gone",
+                    force=False,
+                )
+            ],
+        ),
+        AutomationCore(
+            name="longtake: a crashed run goes on",
+            description="A killed process, an evicted pod, a machine that went away: the run is "
+            "scheduled again and goes on from its last finished chunk, or from where it was "
+            "stopped in one.",
+            trigger=EventTrigger(
+                match={"prefect.resource.id": "prefect.flow-run.*"},
+                match_related=of_these,
+                for_each={"prefect.resource.id"},
+                after={"prefect.flow-run.Crashed"},
+                expect=_MOVED,
+                posture=Posture.Proactive,
+                threshold=1,
+                within=rest,
+            ),
+            actions=[
+                ChangeFlowRunState(
+                    name="AwaitingRetry",
+                    state=StateType.SCHEDULED,
+                    message="goes on where it was",
+                    force=False,
+                )
+            ],
+        ),
+    )

@@ -1,0 +1,190 @@
+"""Flow: find the videos in a bucket that have no result yet, and start their runs."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from prefect import flow
+from pydantic import BaseModel, ConfigDict
+
+from flows.prefect_api import Deployment
+from flows.video_runs import DEPLOYMENT, PROMPTS_SUFFIX, Outcome, VideoFilter, VideoRuns
+from samcore.errors import InputError
+from tasks.locations import S3Location, parse_location
+from tasks.logs import run_logger
+from tasks.manifest import MANIFEST
+from tasks.object_info import ObjectInfo
+from tasks.storage import ObjectStore
+
+_ENDED_BADLY = {"FAILED", "CRASHED", "CANCELLED"}
+
+
+class SweepResult(BaseModel):
+    """What a sweep found and did, in numbers of videos."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    started: int
+    """Runs that were made now."""
+    underway: int
+    """Without a result, but with a run that may yet give one."""
+    failed: int
+    """Without a result, and their run has ended without one."""
+    skipped: int
+    """Nobody says what to track in them."""
+    done: int
+    """With a result."""
+    left: int
+    """Without a result, for the next sweep: the limit was reached."""
+
+
+@flow(name="sweep-bucket", flow_run_name="sweep {source}", persist_result=False)
+def sweep_bucket(
+    source: str,
+    destination: str,
+    limit: int = 10,
+    deployment: str = DEPLOYMENT,
+    credentials: str | None = None,
+) -> SweepResult:
+    """Start a run for every video below a prefix that has no result yet, the oldest first.
+
+    It catches what no event told of. A version of a video that has had its run, by this or by the
+    listener, does not get another one; if that run failed, the log says so.
+
+    Args:
+        source: Where the videos are: s3://bucket or s3://bucket/prefix/.
+        destination: Where the results are: the one of the video a/b.mp4 is in a/b.mp4/ below this,
+            which is an s3:// address.
+        limit: At most this many runs are started by one sweep.
+        deployment: Whose runs are started; its own parameters say what to track in videos that
+            have no prompts beside them.
+        credentials: Name of the AwsCredentials block for the buckets; empty is the worker's own
+            AWS settings.
+
+    Raises:
+        SegmentationError: Something that a person can put right, in one line.
+    """
+    videos, results = _places(source, destination)
+    if limit < 1:
+        raise InputError(f"a sweep must be allowed to start at least 1 run, got {limit = }")
+    store = ObjectStore(credentials)
+    found = _look(store, VideoFilter(results, prefix=videos.key), videos)
+    with Deployment(deployment) as opened:
+        runs = VideoRuns(store, opened, results, credentials=credentials)
+        result = _start(runs, found, limit)
+    run_logger(__name__).info("%s", _in_words(result))
+    return result
+
+
+def _places(source: str, destination: str) -> tuple[S3Location, S3Location]:
+    """Where videos and results are.
+
+    Raises:
+        InputError: One of them is no bucket, or they cannot be told apart.
+    """
+    videos, results = parse_location(source), parse_location(destination)
+    for name, place in (("source", videos), ("destination", results)):
+        if not isinstance(place, S3Location):
+            raise InputError(f"{name}: wanted s3://bucket or s3://bucket/prefix, got {place}")
+    if not isinstance(videos, S3Location) or not isinstance(results, S3Location):
+        raise InputError("source and destination: wanted s3:// addresses")
+    if VideoFilter(results).is_result(videos):
+        raise InputError(
+            f"the videos in {videos} would lie among the results in {results}; give destination "
+            "another bucket, or a prefix beside the videos"
+        )
+    return videos, results
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What there is in the bucket."""
+
+    todo: list[S3Location]
+    """Videos without a result, the oldest first."""
+    done: int
+    """How many have one."""
+
+
+def _look(store: ObjectStore, wanted: VideoFilter, videos: S3Location) -> _Found:
+    """Hold the videos against the results."""
+    results = _results(store.list(_folder(wanted.destination)), wanted.destination)
+    todo: list[tuple[datetime, S3Location]] = []
+    done = 0
+    for info in store.list(videos):
+        if info.size == 0 or not wanted.is_video(info.location):
+            continue
+        finished = results.get(info.location.key)
+        # A result that is older than the video is that of a version before.
+        if finished is not None and finished >= info.last_modified:
+            done += 1
+        else:
+            todo.append((info.last_modified, info.location))
+    return _Found([video for _, video in sorted(todo)], done)
+
+
+def _folder(place: S3Location) -> S3Location:
+    """So that results/ is listed, and results-of-others/ is not."""
+    if not place.key or place.key.endswith("/"):
+        return place
+    return S3Location(place.bucket, place.key + "/")
+
+
+def _results(listed: Iterable[ObjectInfo], destination: S3Location) -> dict[str, datetime]:
+    """When each video's result was finished, by the video's key."""
+    folder = _folder(destination).key
+    ending = f"/{MANIFEST}"
+    return {
+        info.location.key[len(folder) : -len(ending)]: info.last_modified
+        for info in listed
+        if info.location.key.endswith(ending)
+    }
+
+
+def _start(runs: VideoRuns, found: _Found, limit: int) -> SweepResult:
+    """Start runs until the limit is reached."""
+    log = run_logger(__name__)
+    started = underway = failed = skipped = looked_at = 0
+    done = found.done
+    for video in found.todo:
+        if started == limit:
+            break
+        looked_at += 1
+        try:
+            handled = runs.start(video)
+        except InputError as error:
+            # One video that cannot be named must not keep the others from their turn.
+            log.error("%s: %s", video, error)
+            failed += 1
+            continue
+        if handled.outcome is Outcome.STARTED:
+            log.info("%s", handled)
+            started += 1
+        elif handled.outcome is Outcome.SKIPPED:
+            log.warning("%s; put %s%s beside it", handled, video.name, PROMPTS_SUFFIX)
+            skipped += 1
+        elif handled.outcome is Outcome.KNOWN and handled.state in _ENDED_BADLY:
+            log.warning("%s: run it again in Prefect's UI once it can work", handled)
+            failed += 1
+        elif handled.outcome is Outcome.KNOWN and handled.state == "COMPLETED":
+            # It was finished just now, or somebody has taken its result away.
+            log.info("%s", handled)
+            done += 1
+        elif handled.outcome is Outcome.KNOWN:
+            underway += 1
+    return SweepResult(
+        started=started,
+        underway=underway,
+        failed=failed,
+        skipped=skipped,
+        done=done,
+        left=len(found.todo) - looked_at,
+    )
+
+
+def _in_words(result: SweepResult) -> str:
+    return (
+        f"started {result.started} runs; {result.underway} are underway, {result.failed} failed, "
+        f"{result.skipped} have no prompts, {result.done} are done, {result.left} wait for the "
+        "next sweep"
+    )

@@ -1,0 +1,97 @@
+"""Nothing is lost, and nothing done twice, wherever in a run its process is killed."""
+
+import contextlib
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tasks.manifest import MANIFEST, MASKS, SEAMS
+from tests.servers.warm import WarmCommand, WarmCommands
+
+KILLS = 20
+SEED = 20_261_121
+
+
+class Finished:
+    """The finished chunks of a run, as they were first seen."""
+
+    def __init__(self, destination: Path) -> None:
+        self._destination = destination
+        self._seen: dict[Path, tuple[int, int]] = {}
+
+    def look(self) -> None:
+        """Fail if a chunk that was finished was tracked again."""
+        for path in sorted(self._destination.glob(".longtake/runs/*/chunks/*/done.json")):
+            stat = path.stat()
+            identity = (stat.st_ino, stat.st_mtime_ns)
+            assert self._seen.setdefault(path, identity) == identity, f"{path} was written twice"
+        assert all(path.exists() for path in self._seen)
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+
+@pytest.fixture
+def args(clip: Path, prompts_file: Path) -> Callable[[Path], list[str]]:
+    """A command line that tracks 40 frames in five chunks to a folder."""
+    return lambda destination: [
+        *("track", str(clip), "--prompts", str(prompts_file), "-o", str(destination)),
+        *("--model", "nano", "--image-size", "64", "--device", "cpu", "--no-report"),
+        *("--stop", "40", "--chunk-frames", "10", "--overlap", "2"),
+    ]
+
+
+def _work(command: WarmCommand, enough_s: float) -> float:
+    """Wait until a command has computed for so long, or ended; for how long it has computed."""
+    spent = 0.0
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(command.pid)
+        while command.poll() is None and spent < enough_s:
+            times = process.cpu_times()
+            spent = times.user + times.system
+            time.sleep(0.002)
+    return spent
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_killed_at_twenty_moments(
+    warm: WarmCommands, args: Callable[[Path], list[str]], tmp_path: Path
+) -> None:
+    """SIGKILL at twenty moments of a run and its re-runs: no finished chunk is tracked again, what
+    is published is whole at any time, and its bytes are those of a run that nobody disturbed."""
+    calm = tmp_path / "calm"
+    command = warm.start(args(calm))
+    # By what it has computed, not by the clock: on a busy machine the same moments come later.
+    whole_s = _work(command, float("inf"))
+    assert command.wait() == 0, command.err
+    wanted = {name: (calm / name).read_bytes() for name in (MASKS, SEAMS)}
+
+    chance = random.Random(SEED)
+    kills = runs = 0
+    while kills < KILLS:
+        runs += 1
+        destination = tmp_path / f"run-{runs}"
+        finished = Finished(destination)
+        code: int | None = None
+        while code != 0:
+            command = warm.start(args(destination))
+            if kills < KILLS:
+                _work(command, chance.uniform(0.0, 0.8) * whole_s)
+                time.sleep(chance.uniform(0.0, 0.05))
+                command.kill(signal.SIGKILL)
+            code = command.wait()
+            assert code in (0, -signal.SIGKILL), command.err
+            kills += code != 0
+            finished.look()
+            if (destination / MANIFEST).exists():
+                for name, content in wanted.items():
+                    assert (destination / name).read_bytes() == content
+        assert len(finished) == 5
+        assert not list(destination.rglob("*.tmp"))
+    assert runs < KILLS

@@ -1,0 +1,316 @@
+"""The form of Prefect's UI, as a person in front of a browser meets it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+
+from flows.segment_video import segment_video
+from samcore.errors import InputError
+from samcore.masks.table import MaskReader
+from samcore.scenes import Scene, box_of
+from tasks.request import SegmentRequest, validate_request
+from tests.servers.prefect_server import PrefectServer
+
+ROOT = Path(__file__).parents[2]
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+SERVE = "from flows.segment_video import segment_video; segment_video.serve(name='form')"
+
+
+def _schema() -> dict[str, Any]:
+    return dict(segment_video.parameters.model_dump())
+
+
+def _described(name: str, model: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for field, schema in model["properties"].items():
+        yield f"{name}.{field}", schema
+
+
+def test_every_field_has_title_and_help() -> None:
+    """Whatever the form shows, also in nested parts, says what it is; none has Prefect's blank."""
+    definitions = _schema()["definitions"]
+    fields = dict(pair for name, model in definitions.items() for pair in _described(name, model))
+    assert "SegmentRequest.source" in fields
+    assert "TypedBox.left" in fields
+    assert [name for name, field in fields.items() if not field.get("title")] == []
+    assert [name for name, field in fields.items() if not field.get("description")] == []
+    assert set(definitions["SegmentRequest"]["properties"]) == set(SegmentRequest.model_fields)
+
+
+def test_the_order_is_a_persons() -> None:
+    """Video, what to track, where results go, model, what to write, chunks; advanced comes last."""
+    order = list(_schema()["definitions"]["SegmentRequest"]["properties"])
+    landmarks = ["source", "prompts", "destination", "model", "overlay", "chunk_frames", "settings"]
+    assert [name for name in order if name in landmarks] == landmarks
+    required = _schema()["definitions"]["SegmentRequest"]["required"]
+    assert set(required) == {"source", "destination"}
+
+
+TYPED = {
+    "id": 4,
+    "label": "dog",
+    "prompts": [
+        {"frame": 0, "time": None, "shape": {"kind": "box", "left": 1, "top": 2.5, "right": 9,
+                                             "bottom": 8}},
+        {"frame": 7, "time": None, "shape": {"kind": "point", "x": 3, "y": 4, "on_object": False}},
+        {"frame": 0, "time": 2.5, "shape": {"kind": "mask", "file": "dog.png"}},
+    ],
+}  # fmt: skip
+IN_A_FILE = {
+    "id": 4,
+    "label": "dog",
+    "prompts": [
+        {"frame": 0, "box": [1, 2.5, 9, 8]},
+        {"frame": 7, "points": [[3, 4, 0]]},
+        {"time": 2.5, "mask": "dog.png"},
+    ],
+}
+
+
+def test_typed_prompts_are_those_of_a_file() -> None:
+    """What is typed into the form and the documented JSON are one request, and both fit the form's
+    schema, by which Prefect's server refuses parameters."""
+    typed, filed = (
+        validate_request(source="a.mp4", destination="out", prompts={"objects": [one]})
+        for one in (TYPED, IN_A_FILE)
+    )
+    assert typed == filed
+    assert SegmentRequest.model_validate_json(typed.model_dump_json()) == typed
+    assert json.loads(typed.model_dump_json())["prompts"]["objects"] == [IN_A_FILE]
+
+    schema = SegmentRequest.model_json_schema()
+    for prompts in ({"objects": [TYPED]}, {"objects": [IN_A_FILE]}, "a.json", None):
+        jsonschema.validate({"source": "a", "destination": "b", "prompts": prompts}, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"source": "a", "destination": "b", "prompts": 3}, schema)
+
+
+BOX = {"kind": "box", "left": 1, "top": 2, "right": 3, "bottom": 4}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        ({"shape": {**BOX, "left": 5}}, ["box", "inside out"]),
+        ({"shape": {**BOX, "left": -1}}, ["box, left", "-1"]),
+        ({"shape": {**BOX, "left": "x"}}, ["box, left", "'x'"]),
+        ({"shape": {"kind": "box", "left": 1}}, ["box, top", "required"]),
+        ({"shape": {**BOX, "colour": 1}}, ["box, colour"]),
+        ({"shape": {"kind": "circle"}}, ["box, point or mask", "'circle'"]),
+        ({"shape": None}, ["box, point or mask"]),
+        ({"shape": BOX, "frame": -1}, ["frame", "-1"]),
+        ({"shape": BOX, "box": [1, 2, 3, 4]}, ["'box'", "beside shape"]),
+        ({"frame": 1}, ["wanted a box, points or a mask"]),
+    ],
+)
+def test_a_mistake_in_the_form_is_one_line(prompt: dict[str, object], words: list[str]) -> None:
+    """A bad value is refused with its object, its place and what is wanted."""
+    with pytest.raises(InputError, match="object 4, prompts") as caught:
+        validate_request(
+            source="a.mp4",
+            destination="out",
+            prompts={"objects": [{"id": 4, "prompts": [prompt]}]},
+        )
+    message = str(caught.value)
+    assert "\n" not in message
+    assert all(word in message for word in words), message
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({}, ["nothing to track", "prompts", "automatic"]),
+        ({"prompts": {"objects": []}}, ["nothing to track"]),
+        ({"prompts": "a.json", "automatic": {}}, ["both"]),
+        ({"prompts": " "}, ["empty name"]),
+        ({"prompts": [1]}, ["objects", "[1]"]),
+        ({"automatic": {"max_objects": 0}}, ["automatic.max_objects", "0"]),
+    ],
+)
+def test_one_way_to_say_what_to_track(asked: dict[str, object], words: list[str]) -> None:
+    """Prompts or automatic: neither, both or an empty one is one clear line."""
+    with pytest.raises(InputError) as caught:
+        validate_request(source="a.mp4", destination="out", **asked)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+class Form:
+    """The page of a deployment's run form, as a person uses it."""
+
+    def __init__(self, page: Any, url: str) -> None:
+        """Open the page.
+
+        Args:
+            page: A page of a browser.
+            url: Of the form.
+        """
+        self._page = page
+        page.goto(url)
+        self._field("Video").wait_for()
+
+    def fill(self, title: str, value: object) -> None:
+        """Type into the last field with this title."""
+        self._field(title).locator("input, textarea").first.fill(str(value))
+
+    def tab(self, title: str, name: str) -> None:
+        """Choose one of the tabs of a field."""
+        self._field(title).get_by_role("button", name=name, exact=True).first.click()
+
+    def choose(self, title: str, choice: str) -> None:
+        """Open a field's list, and take something from it."""
+        self._field(title).locator(".p-select-button__control").focus()
+        self._page.keyboard.press("ArrowDown")
+        self._page.locator(".p-select-option__text").get_by_text(choice, exact=True).click()
+
+    def toggle(self, title: str) -> None:
+        """Turn a switch on or off."""
+        self._field(title).get_by_role("switch").click()
+
+    def add_item(self, title: str) -> None:
+        """Add an item to a list."""
+        self._field(title).get_by_role("button", name="Add item").last.click()
+
+    def submit(self) -> None:
+        """Ask for the run."""
+        self._page.get_by_role("button", name="Submit").click()
+
+    def _field(self, title: str) -> Any:
+        titles = f"normalize-space(.)='{title}' or normalize-space(.)='{title} (Optional)'"
+        return self._page.locator(
+            f"xpath=//span[contains(@class,'schema-form-property__label') and ({titles})]"
+            "/ancestor::div[contains(@class,'schema-form-property') and "
+            "contains(@class,'p-label')][1]"
+        ).last
+
+
+def _ask(url: str, path: str, body: object = None) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    wanted = urllib.request.Request(
+        url + path, data=data, headers={"content-type": "application/json"}
+    )
+    with urllib.request.urlopen(wanted, timeout=30) as answer:
+        return json.load(answer)
+
+
+def _wait(what: Callable[[], Any], said: Callable[[], str], *, limit_s: float = 240) -> Any:
+    deadline = time.monotonic() + limit_s
+    while not (found := what()):
+        assert time.monotonic() < deadline, said()
+        time.sleep(0.5)
+    return found
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[Any]:
+    """An empty page of a browser."""
+    if not CHROMIUM.exists():
+        pytest.skip(f"needs Chromium at {CHROMIUM}")
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=str(CHROMIUM), args=list(FLAGS))
+        page = browser.new_page(viewport={"width": 1200, "height": 1000})
+        page.set_default_timeout(60_000)
+        try:
+            yield page
+        finally:
+            page.screenshot(path=tmp_path / "last.png")  # pytest keeps it if the test fails
+            browser.close()
+
+
+@pytest.fixture
+def served(prefect_database: str, tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """A server with its pages, and a process that serves the flow; the API and that one's log."""
+    log = tmp_path / "serve.log"
+    with PrefectServer(tmp_path, migrated=prefect_database, ui=True) as server:
+        environment = {"PREFECT_API_URL": server.url, "PREFECT_HOME": str(tmp_path)}
+        with log.open("wb") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-c", SERVE],
+                cwd=ROOT,
+                env={**os.environ, **environment},
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+            )
+        try:
+            yield server.url, log
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_person_fills_in_the_form(
+    page: Any, served: tuple[str, Path], clip: Path, scene: Scene, tmp_path: Path
+) -> None:
+    """Typed in and submitted in a browser, a request is refused while something is missing, then
+    runs; its page shows that it completed, and its artifacts; and the masks are where it said."""
+    api, log = served
+    ui = api.removesuffix("/api")
+    (deployment,) = _wait(lambda: _ask(api, "/deployments/filter", {}), log.read_text)
+    destination = tmp_path / "out"
+
+    form = Form(page, f"{ui}/deployments/deployment/{deployment['id']}/run")
+    form.fill("Video", clip)
+    form.add_item("Objects")
+    form.fill("Number", 4)
+    form.tab("Label", "set")
+    form.fill("Label", "a shape")
+    form.add_item("Prompts")
+    for side, value in zip(
+        ("Left", "Top", "Right", "Bottom"), box_of(scene.masks_nhw(0)[0]), strict=True
+    ):
+        form.fill(side, value)
+    form.add_item("Prompts")
+    form.tab("Where", "Point")
+    form.fill("x", 2)
+    form.fill("y", 3)
+    form.toggle("On the object")
+    form.tab("Stop before frame", "set")
+    form.fill("Stop before frame", 12)
+    form.tab("Model", "set")
+    form.choose("Model", "nano")
+    form.fill("Frames of a chunk", 12)
+    form.submit()
+    page.get_by_text("'destination' is a required property").first.wait_for()
+    assert _ask(api, "/flow_runs/filter", {}) == []
+
+    form.fill("Destination", destination)
+    page.screenshot(path=tmp_path / "form.png", full_page=True)
+    form.submit()
+    (run,) = _wait(lambda: _ask(api, "/flow_runs/filter", {}), log.read_text)
+    asked = run["parameters"]["request"]["prompts"]["objects"]
+    assert [item["id"] for item in asked] == [4]
+    assert [one["shape"]["kind"] for one in asked[0]["prompts"]] == ["box", "point"]
+    assert asked[0]["prompts"][1]["shape"]["on_object"] is False
+
+    page.goto(f"{ui}/runs/flow-run/{run['id']}")
+    page.get_by_text("Completed", exact=True).first.wait_for(timeout=300_000)
+    page.get_by_text("Artifacts", exact=True).first.click()
+    page.get_by_text("longtake-", exact=False).first.wait_for()
+    page.screenshot(path=tmp_path / "run.png", full_page=True)
+
+    with MaskReader(destination / "masks.parquet") as reader:
+        found = reader.masks(11)[4]
+    truth = scene.masks_nhw(11)[0]
+    assert np.count_nonzero(found & truth) / np.count_nonzero(found | truth) > 0.6
