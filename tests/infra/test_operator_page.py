@@ -1,0 +1,66 @@
+"""The page for operators names commands, options and files that exist."""
+
+import re
+import shlex
+from dataclasses import fields
+from pathlib import Path
+
+import typer
+
+from flows.cli import app
+from samcore.limits import Limits
+
+INFRA = Path(__file__).parents[2] / "infra"
+PAGE = (INFRA / "README.md").read_text()
+
+
+def longtake_commands() -> list[list[str]]:
+    """The command lines of `longtake` in the page's blocks, without their redirections."""
+    found = []
+    for block in re.findall(r"```bash\n(.*?)```", PAGE, flags=re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            if words[:1] == ["infra/longtake"]:
+                kept = [word for word in words[1:] if word != "&" and not re.match(r"\d?>", word)]
+                found.append(kept)
+    return found
+
+
+def test_commands_take_their_options() -> None:
+    """Every command of Longtake on the page parses as it is written."""
+    group = typer.main.get_command(app)
+    lines = [words for words in longtake_commands() if words != ["--version"]]
+
+    assert len(lines) >= 5
+    for words in lines:
+        assert words[0] in group.commands, words
+        # Parses and does not run; an unknown option raises.
+        group.commands[words[0]].make_context(words[0], words[1:])
+
+
+def test_files_are_there() -> None:
+    """Every file that the page links to exists."""
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", PAGE) if "://" not in link]
+
+    assert links
+    assert [link for link in links if not (INFRA / link).exists()] == []
+
+
+def test_the_stack_s_names_are_the_template_s() -> None:
+    """Parameters and outputs that the page asks for are in the template."""
+    template = (INFRA / "aws" / "longtake.yaml").read_text()
+
+    for name in re.findall(r"ParameterKey=(\w+)|OutputKey=='(\w+)'", PAGE):
+        assert f"\n  {''.join(name)}:\n" in template
+
+
+def test_the_settings_are_read() -> None:
+    """Every variable of the page's table is read by Longtake, and the other way round."""
+    room = INFRA.parent
+    text = (room / "tasks" / "settings.py").read_text()
+    limits = {f"LONGTAKE_{field.name.upper()}" for field in fields(Limits)}
+    read = limits | set(re.findall(r"LONGTAKE_[A-Z_]+[A-Z]", text))
+    named = set(re.findall(r"`(LONGTAKE_[A-Z_]+)`", PAGE.partition("## Limits")[2]))
+
+    assert named <= read
+    assert limits <= named
