@@ -23,9 +23,14 @@ DOORS = {
     "pycocotools": ("samcore/masks/rle.py",),
     "boto3": ("tasks/storage.py",),
     "botocore": ("tasks/storage.py",),
+    "prefect_aws": ("tasks/credentials.py",),
+    "plotly": ("samcore/report/plots.py",),
+    "jinja2": ("samcore/report/page.py",),
+    "trackeval": ("samcore/evaluation/identity.py",),
     "prefect": ("tasks/", "flows/"),
     "typer": ("flows/",),
     "rich": ("flows/",),
+    "supervision": ("samcore/result.py",),
 }
 """An outside package, and where it may be imported."""
 

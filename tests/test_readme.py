@@ -34,7 +34,7 @@ def commands() -> dict[str, list[str]]:
         name: [
             option
             for parameter in command.params
-            for option in parameter.opts
+            for option in (*parameter.opts, *parameter.secondary_opts)
             if option.startswith("--") and option != "--help"
         ]
         for name, command in group.commands.items()
