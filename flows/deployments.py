@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from prefect.client.schemas.objects import ConcurrencyLimitConfig
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound, PrefectHTTPStatusError
 from prefect.schedules import Cron, Interval, RRule, Schedule
+from prefect.settings import get_current_settings
 from prefect.types.entrypoint import EntrypointType
 from prefect.workers.process import ProcessWorker
 
@@ -161,6 +163,7 @@ def deploy(
     server = server_address()
     content = with_defaults(read_prefect_file(file), defaults, pool=pool)
     made = _make_pool(server, pool, pool_type, file)
+    settings = get_current_settings().to_environment_variables(exclude_unset=True)
     with tempfile.TemporaryDirectory(prefix="longtake-deploy-") as folder:
         path = Path(folder) / _FILE
         path.write_text(yaml.safe_dump(content, sort_keys=False))
@@ -171,6 +174,7 @@ def deploy(
                     *("--prefect-file", str(path), "--all"),
                 ],
                 cwd=folder,  # where the person is there may be other files of these names
+                env={**os.environ, **settings},
                 capture_output=True,
                 text=True,
                 timeout=_DEPLOY_TIMEOUT_S,

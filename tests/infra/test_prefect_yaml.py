@@ -1,6 +1,7 @@
 """The deployments, as a Prefect server has them after `longtake deploy` and `longtake serve`."""
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -81,6 +82,7 @@ def test_prefect_itself_takes_the_file(prefect_api: str, tmp_path: Path) -> None
             *("--prefect-file", str(FILE), "--all"),
         ],
         cwd=tmp_path,
+        env={**os.environ, "PREFECT_API_URL": prefect_api},
         capture_output=True,
         text=True,
         check=False,

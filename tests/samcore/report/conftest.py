@@ -162,9 +162,10 @@ _QUIET = (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium():
-    """A headless browser, where one is on the machine."""
+    """A headless browser, where one is on the machine. Not for the whole session: while it is there
+    an event loop runs, which Prefect takes for its own."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if not CHROMIUM.exists():
         pytest.skip(f"there is no browser at {CHROMIUM}")
