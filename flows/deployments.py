@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import re
 import subprocess
 import sys
@@ -32,6 +31,7 @@ from flows.prefect_api import server_address
 from flows.recovery import install_recovery
 from samcore.errors import InputError, SegmentationError
 from tasks.locations import S3Location, parse_location
+from tasks.settings import child_environment
 
 SEGMENT, SWEEP = "segment-video", "sweep-bucket"
 PoolType = Literal["process", "kubernetes"]
@@ -174,7 +174,7 @@ def deploy(
                     *("--prefect-file", str(path), "--all"),
                 ],
                 cwd=folder,  # where the person is there may be other files of these names
-                env={**os.environ, **settings},
+                env=child_environment(settings),
                 capture_output=True,
                 text=True,
                 timeout=_DEPLOY_TIMEOUT_S,

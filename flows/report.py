@@ -19,7 +19,9 @@ def result_lines(result: ResultRef, *, seconds: float) -> Iterator[str]:
         seconds: What the command took.
     """
     objects = f"{result.objects} object{'' if result.objects == 1 else 's'}"
-    if result.was_there:
+    if result.superseded:
+        yield f"left as it is: {result.destination} holds the result of a newer version"
+    elif result.was_there:
         yield f"nothing to do: {result.destination} holds this result already"
     yield f"masks of {objects} on {result.frames} frames: {result.address(MASKS)}"
     if result.has_overlay:

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from prefect import flow
@@ -28,6 +29,7 @@ from tasks.request import SegmentRequest
 from tasks.result_artifacts import post_artifacts
 from tasks.result_store import find_result
 from tasks.run_folder import RunFolder
+from tasks.run_lease import leased
 from tasks.stitch_seam import stitch_seam
 from tasks.track_chunk import track_chunk
 from tasks.write_report import write_report
@@ -62,28 +64,45 @@ def segment_video(request: SegmentRequest) -> ResultRef:
         find_objects(request)
     run = plan_chunks(request)
     folder = RunFolder.at(run)
-    with folder.lock(on_wait=lambda: _log.warning("another process is at this run: waiting")):
+    with (
+        folder.lock(on_wait=lambda: _log.warning("another process is at this run: waiting")),
+        leased(run, on_wait=lambda name: _log.warning("%s is at this run: waiting", name)) as held,
+    ):
         folder.sweep()
         result = find_result(run, folder.record())
         if result is None:
-            _track(run, request, folder)
+            _track(run, request, folder, held)
             result = publish(run, request)
-        if request.wants_overlay:
-            draw_overlay(run)
-            result = result.model_copy(update={"has_overlay": True})
-        for name in request.export_formats:
-            export_result(run, name)
-            result = result.model_copy(update={"exports": tuple(sorted({*result.exports, name}))})
-        if request.report:
-            write_report(run)
-            result = result.model_copy(update={"has_report": True})
-        post_artifacts(run)
+        if result.superseded:
+            _log.warning(
+                "%s was replaced: the result in %s, of another version of it, stays as it is",
+                *(request.source_place, request.destination_place),
+            )
+        else:
+            result = _complete(run, request, result)
         if run.in_bucket:
             clear_work(run, keep_folder=request.work_dir is not None)
     return result
 
 
-def _track(run: RunRef, request: SegmentRequest, folder: RunFolder) -> None:
+def _complete(run: RunRef, request: SegmentRequest, result: ResultRef) -> ResultRef:
+    """Add to the masks what was asked for beside them."""
+    if request.wants_overlay:
+        draw_overlay(run)
+        result = result.model_copy(update={"has_overlay": True})
+    for name in request.export_formats:
+        export_result(run, name)
+        result = result.model_copy(update={"exports": tuple(sorted({*result.exports, name}))})
+    if request.report:
+        write_report(run)
+        result = result.model_copy(update={"has_report": True})
+    post_artifacts(run)
+    return result
+
+
+def _track(
+    run: RunRef, request: SegmentRequest, folder: RunFolder, held: Callable[[], None]
+) -> None:
     """Track what is not done yet; check and publish each chunk while the next is tracked."""
     if run.in_bucket:
         fetch_chunks(run)
@@ -98,6 +117,7 @@ def _track(run: RunRef, request: SegmentRequest, folder: RunFolder) -> None:
         if by_memory and 0 in todo:
             encode_prompts(run)
         for chunk in record.chunks:
+            held()
             track_chunk(run, chunk.index)
             behind.append(_submit_checks(run, request, chunk.index))
             # A chunk's checks have had the time of a whole chunk; a failed one ends the run here.

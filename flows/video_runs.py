@@ -186,7 +186,7 @@ class VideoRuns:
         # Not all servers tell the version in their events; this one is spoken of then.
         if version is None and etag in (None, info.etag):
             version, etag = info.version_id, info.etag
-        parameters = self._parameters(video)
+        parameters = self._parameters(video, version)
         if parameters is None:
             self._write_skip(video, version, etag)
             return Handled(video, Outcome.SKIPPED)
@@ -203,12 +203,13 @@ class VideoRuns:
         # Prefect holds keys apart by flow, not by deployment.
         return f"{self._deployment.name}: {video.uri} {which}"
 
-    def _parameters(self, video: S3Location) -> dict[str, Any] | None:
+    def _parameters(self, video: S3Location, version: str | None) -> dict[str, Any] | None:
         """What the run is called with; None if nobody says what to track."""
         given = self._deployment.parameters().get("request")
         request: dict[str, Any] = dict(given) if isinstance(given, dict) else {}
         request |= {
             "source": video.uri,
+            "source_version": version,
             "destination": self.place_of(video).uri,
             # A new version of a video replaces the result of the one before.
             "force": True,

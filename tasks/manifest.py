@@ -57,11 +57,11 @@ def manifest_key(data: bytes) -> str:
 
 
 def result_ref(run: RunRef, manifest: Manifest, *, was_there: bool) -> ResultRef:
-    """What there is to say of a published result."""
+    """What there is to say of a published result: that of the run, or the one it left in place."""
     return ResultRef(
         destination=run.destination,
         credentials=run.credentials,
-        key=run.key,
+        key=manifest.key,
         frames=manifest.frames,
         objects=len(manifest.request.objects),
         seam_agreement=manifest.seam_agreement,
@@ -70,6 +70,7 @@ def result_ref(run: RunRef, manifest: Manifest, *, was_there: bool) -> ResultRef
         has_report=any(file.name == REPORT for file in manifest.files),
         exports=manifest.exports,
         was_there=was_there,
+        superseded=manifest.key != run.key,
     )
 
 

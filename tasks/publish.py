@@ -23,7 +23,7 @@ from tasks.records import (
 )
 from tasks.request import SegmentRequest
 from tasks.resolve import refuse_other
-from tasks.result_store import open_result_store
+from tasks.result_store import is_superseded, open_result_store
 from tasks.retries import retry_transient
 from tasks.run_folder import RunFolder
 from tasks.stitch_seam import seam_report
@@ -42,7 +42,8 @@ from tasks.stitch_seam import seam_report
 def publish(run: RunRef, request: SegmentRequest) -> ResultRef:
     """Join all chunks' masks and publish them with the seams; the manifest comes last.
 
-    Whoever sees a manifest sees a whole result: an older one goes before its files do.
+    Whoever sees a manifest sees a whole result: an older one goes before its files do. What a newer
+    version of the video has there stays, and is what is returned.
 
     Raises:
         InputError: Another request's result has appeared at the destination.
@@ -52,14 +53,32 @@ def publish(run: RunRef, request: SegmentRequest) -> ResultRef:
     chunks = _finished_chunks(folder)
     seams = [seam_report(folder, chunk.index) for chunk in chunks[1:]]
     staged = _stage(run, folder, chunks, seams)
-    manifest = open_result_store(run).publish(
-        {file.name: staging_dir(run) / file.name for file in staged},
-        _manifest(run, folder, chunks, seams, staged),
-        check=lambda found: refuse_other(request, found, run.key),
-    )
+    store = open_result_store(run)
+
+    def check(found: str | None) -> None:
+        refuse_other(request, found, run.key)
+        # Asked again, since other runs may have ended meanwhile.
+        there = None if found in (None, run.key) else store.read_manifest(found)
+        if there is not None and is_superseded(run, folder.record(), there):
+            raise _SupersededError(there)
+
+    try:
+        manifest = store.publish(
+            {file.name: staging_dir(run) / file.name for file in staged},
+            _manifest(run, folder, chunks, seams, staged),
+            check=check,
+        )
+    except _SupersededError as error:
+        return result_ref(run, error.there, was_there=True)
     folder.drop_states()
     _clear_staging(run)
     return result_ref(run, manifest, was_there=False)
+
+
+class _SupersededError(Exception):
+    def __init__(self, there: Manifest) -> None:
+        super().__init__()
+        self.there = there
 
 
 def _finished_chunks(folder: RunFolder) -> list[ChunkRecord]:

@@ -56,6 +56,8 @@ class RunRecord(_Record):
     format: Literal[1] = RUN_FORMAT
     source: str
     """Absolute path of the video, or its address without a query, which may hold a secret."""
+    source_version: str | None = None
+    """The bucket's name for the version of the video; None where it keeps none, and elsewhere."""
     source_digest: str
     objects: tuple[TrackedObject, ...]
     """By ascending id."""
@@ -274,6 +276,8 @@ class ResultRef(_Record):
     """Formats that the masks were exported to as well."""
     was_there: bool
     """It was published before; nothing was tracked."""
+    superseded: bool = False
+    """The video was replaced meanwhile: this tells of another version's result, which stays."""
 
     def address(self, name: str) -> str:
         """Where a file of the result is, for people: a path or an `s3://` address."""

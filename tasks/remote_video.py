@@ -48,7 +48,7 @@ class BucketVideo:
         """
         self.name = info.location.uri
         self.size_bytes = info.size
-        self.digest = _digest(info.sha256, info.size, info.etag)
+        self.digest = object_digest(info)
         self._info = info
         self._store = store
         self._cache = cache
@@ -68,7 +68,8 @@ class BucketVideo:
             yield file_media(found.path) if isinstance(found, CachedFile) else self._streamed()
 
     def changed(self) -> bool:
-        now = self._store.head(self._info.location)
+        # A version that a bucket keeps does not change, though it be replaced.
+        now = self._store.head(self._info.location, version_id=self._info.version_id)
         return now is None or (now.size, now.etag) != (self._info.size, self._info.etag)
 
     def _streamed(self) -> Media:
@@ -153,13 +154,18 @@ class WebVideo:
 
 
 def find_remote_video(
-    place: S3Location | HttpsLocation, *, credentials: str | None, on_fetch: Progress | None
+    place: S3Location | HttpsLocation,
+    *,
+    credentials: str | None,
+    version: str | None = None,
+    on_fetch: Progress | None,
 ) -> VideoFile:
     """Look a video up; nothing of it is read yet.
 
     Args:
         place: Where it is.
         credentials: Name of the AwsCredentials block for a bucket.
+        version: The bucket's name for the version that is wanted; None is the present one.
         on_fetch: Called while it is downloaded.
 
     Raises:
@@ -175,19 +181,41 @@ def find_remote_video(
             found, cache, limit=settings.limits.max_video_bytes, on_fetch=on_fetch
         )
     else:
-        if not place.name or place.key.endswith("/"):
-            raise InputError(
-                f"wanted one video, such as s3://{place.bucket}/dog.mp4, got {place}; folders of "
-                "images are read from this machine only"
-            )
-        store = shared_store(credentials)
-        info = store.head(place)
-        if info is None:
-            raise VideoError(f"no video at {place}")
-        file = BucketVideo(info, store, cache, on_fetch=on_fetch)
+        info = look_up(place, version=version, credentials=credentials)
+        file = BucketVideo(info, shared_store(credentials), cache, on_fetch=on_fetch)
     if file.size_bytes == 0:
         raise VideoError(f"{place} is empty (0 bytes): was it uploaded whole?")
     return file
+
+
+def look_up(place: S3Location, *, version: str | None, credentials: str | None) -> ObjectInfo:
+    """What a bucket says of a video.
+
+    Args:
+        place: Where it is.
+        version: The bucket's name for the version that is wanted; None is the present one.
+        credentials: Name of the AwsCredentials block.
+
+    Raises:
+        InputError: It is no single file.
+        VideoError: There is none.
+        StorageError: The store does not answer, or refuses.
+    """
+    if not place.name or place.key.endswith("/"):
+        raise InputError(
+            f"wanted one video, such as s3://{place.bucket}/dog.mp4, got {place}; folders of "
+            "images are read from this machine only"
+        )
+    info = shared_store(credentials).head(place, version_id=version)
+    if info is None:
+        which = "" if version is None else f" with the version {version}"
+        raise VideoError(f"no video at {place}{which}")
+    return info
+
+
+def object_digest(info: ObjectInfo) -> str:
+    """Identity of a stored video's content, as `VideoInfo` has it."""
+    return _digest(info.sha256, info.size, info.etag)
 
 
 def _digest(sha256: str | None, size: int, etag: str) -> str:

@@ -92,6 +92,13 @@ class SegmentRequest(BaseModel):
         description="Name of the AwsCredentials block for buckets; the default is the worker's own "
         "AWS settings. Never put a key or password into this form.",
     )
+    source_version: str | None = Field(
+        default=None,
+        min_length=1,
+        title="Version of the video",
+        description="The bucket's name for one version of the video; the default is the present "
+        "one. A version that was replaced does not take the place of its successor's result.",
+    )
     force: bool = Field(
         default=False,
         title="Replace",

@@ -20,7 +20,7 @@ from tasks.request import SegmentRequest, check_frames
 from tasks.result_store import open_result_store
 from tasks.run_folder import RunFolder
 from tasks.settings import load_settings
-from tasks.sources import Place, open_source
+from tasks.sources import Place, find_version, open_source
 
 if TYPE_CHECKING:
     from samcore.device import Compute
@@ -75,10 +75,12 @@ def resolve_request(
     from samcore.device import choose_compute
 
     compute = choose_compute(request.settings.device, request.settings.dtype)
+    version = find_version(source, request.source_version, credentials=request.credentials)
     video = open_source(
         source,
         request.work_path,
         credentials=request.credentials,
+        version=version,
         mirror=open_mirror(request.destination_place, request.credentials),
         on_progress=on_scan,
         on_fetch=on_fetch,
@@ -101,6 +103,7 @@ def resolve_request(
         )
     record = RunRecord(
         source=str(source),  # without the query of a web address, which may hold a secret
+        source_version=version,
         source_digest=video.info.digest,
         objects=_objects({} if given is None else given.spec.labels, prompts),
         prompts_digest=prompts_digest(prompts),

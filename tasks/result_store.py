@@ -13,11 +13,12 @@ from samcore.errors import InputError
 from tasks.local_results import LocalResults
 from tasks.locations import HttpsLocation, S3Location, parse_location
 from tasks.manifest import result_ref
-from tasks.records import ResultRef, RunRecord, RunRef
+from tasks.records import Manifest, ResultRef, RunRecord, RunRef
 from tasks.results import ResultStore
 from tasks.settings import load_settings
+from tasks.sources import is_replaced
 
-__all__ = ["ResultStore", "find_result", "open_result_store"]
+__all__ = ["ResultStore", "find_result", "is_superseded", "open_result_store"]
 
 
 def open_result_store(
@@ -57,14 +58,39 @@ def open_result_store(
 
 
 def find_result(run: RunRef, record: RunRecord) -> ResultRef | None:
-    """The result of this run, if it is at the destination, whole, and names objects as asked.
+    """The result of this run, if it is at the destination, whole, and names objects as asked; or
+    the one that it must not replace.
 
     Raises:
         StorageError: The destination cannot be read.
     """
-    manifest = open_result_store(run).read_manifest(run.key)
+    store = open_result_store(run)
+    manifest = store.read_manifest(run.key)
+    if manifest is None and isinstance(parse_location(record.source), S3Location):
+        there = store.read_manifest()
+        if there is not None and is_superseded(run, record, there):
+            return result_ref(run, there, was_there=True)
     if manifest is None or manifest.request.objects != record.objects:
         return None
     if manifest.quality_loss and not run.allow_quality_loss:
         return None  # it was made under a wider permission; what is asked now is better
     return result_ref(run, manifest, was_there=True)
+
+
+def is_superseded(run: RunRef, record: RunRecord, there: Manifest) -> bool:
+    """Whether a result is of the same video, and the run of a version of it that was replaced.
+
+    Only the present version's result takes the place of another one's: so the last version's is
+    the one that stays, in whatever order the runs end.
+
+    Args:
+        run: Which one.
+        record: What was asked of it.
+        there: What lies at its destination.
+
+    Raises:
+        StorageError: The video's bucket does not answer.
+    """
+    if there.key == run.key or there.request.source != record.source:
+        return False
+    return is_replaced(record.source, record.source_digest, credentials=run.credentials)

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -137,6 +138,11 @@ def quiet_prefect() -> None:
     """
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     os.environ.setdefault("PREFECT_LOGGING_INTERNAL_LEVEL", "CRITICAL")
+
+
+def child_environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a process that is to see `settings`, besides all that this one sees."""
+    return {**os.environ, **settings}
 
 
 def embedded_server_environment() -> dict[str, str]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from samcore.errors import StateError
+from samcore.errors import InputError, StateError, VideoError
 from samcore.video import VideoFile, VideoSource, open_video
 from tasks.files import make_folder
 from tasks.locations import HttpsLocation, S3Location, parse_location
@@ -76,6 +76,7 @@ def open_source(
     work_dir: Path,
     *,
     credentials: str | None = None,
+    version: str | None = None,
     mirror: "Mirror | None" = None,
     on_progress: Progress | None = None,
     on_fetch: Progress | None = None,
@@ -89,6 +90,7 @@ def open_source(
         source: Video file, folder of images, or a video's `s3://` or `https://` address.
         work_dir: Where the index of its frames is kept for other processes.
         credentials: Name of the AwsCredentials block for a bucket.
+        version: A bucket's name for the version that is wanted; None is the present one.
         mirror: Where the index is looked for, and kept for other machines.
         on_progress: Called during the scan with the frames so far and how many the header claims.
         on_fetch: Called while the video is fetched: bytes so far, and how many there are.
@@ -113,15 +115,60 @@ def open_source(
     # Late: boto3 and httpx take their time to import, and files of this machine do without them.
     from tasks.remote_video import find_remote_video
 
-    file = find_remote_video(place, credentials=credentials, on_fetch=on_fetch)
+    file = find_remote_video(place, credentials=credentials, version=version, on_fetch=on_fetch)
     # Named for the content, which is known already: the index is worth the same to any address.
     return _videos.open(
         file,
         _index_path(work_dir, file.digest.encode()),
-        state=(file.name, file.digest),
+        state=(file.name, file.digest, version),
         mirror=mirror,
         on_progress=on_progress,
     )
+
+
+def find_version(source: Place, version: str | None, *, credentials: str | None) -> str | None:
+    """The bucket's name for the version of a video that is to be read; None if there is none.
+
+    Args:
+        source: Where the video is.
+        version: The one that is asked for; None is the present one.
+        credentials: Name of the AwsCredentials block for a bucket.
+
+    Raises:
+        InputError: A version is asked for of what is in no bucket.
+        VideoError: There is no such video.
+        StorageError: The bucket does not answer, or refuses.
+    """
+    if not isinstance(source, S3Location):
+        if version is not None:
+            raise InputError(f"only what is in a bucket has versions; {source} is not")
+        return None
+    from tasks.remote_video import look_up  # late, like all of boto3
+
+    return look_up(source, version=version, credentials=credentials).version_id
+
+
+def is_replaced(source: str, digest: str, *, credentials: str | None) -> bool:
+    """Whether another content lies where a video was; not if nothing does.
+
+    Args:
+        source: As a run's record names the video. Only what is in a bucket is looked at.
+        digest: Of the content that was tracked.
+        credentials: Name of the AwsCredentials block for a bucket.
+
+    Raises:
+        StorageError: The bucket does not answer, or refuses.
+    """
+    place = parse_location(source)
+    if not isinstance(place, S3Location):
+        return False
+    from tasks.remote_video import look_up, object_digest  # late, like all of boto3
+
+    try:
+        found = look_up(place, version=None, credentials=credentials)
+    except VideoError:
+        return False
+    return object_digest(found) != digest
 
 
 def open_run_source(folder: RunFolder) -> VideoSource:
@@ -133,7 +180,12 @@ def open_run_source(folder: RunFolder) -> VideoSource:
         StorageError: It cannot be fetched.
     """
     record = folder.record()
-    video = open_source(record.source, folder.work_dir, credentials=folder.credentials)
+    video = open_source(
+        record.source,
+        folder.work_dir,
+        credentials=folder.credentials,
+        version=record.source_version,
+    )
     if video.info.digest != record.source_digest:
         raise StateError(f"{record.source} has changed since this run began; run it again")
     return video

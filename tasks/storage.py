@@ -118,13 +118,19 @@ class ObjectStore:
         parts = urlsplit(self._s3.meta.endpoint_url)
         return parts.netloc.rpartition("@")[2]
 
-    def head(self, location: S3Location) -> ObjectInfo | None:
+    def head(self, location: S3Location, *, version_id: str | None = None) -> ObjectInfo | None:
         """What is stored there now; None if nothing is.
+
+        Args:
+            location: Which object.
+            version_id: This version of it, though it be replaced; None is the present one.
 
         Raises:
             StorageError: No such bucket, no permission.
         """
         wanted: dict[str, Any] = {"Bucket": location.bucket, "Key": location.key}
+        if version_id is not None:
+            wanted["VersionId"] = version_id
         try:
             with self._calls(f"cannot look at {location.uri}"):
                 try:

@@ -147,6 +147,9 @@ def test_one_run_for_each_version(bench: Bench) -> None:
         "s3://videos/b.MOV",
         *["s3://videos/tapes/a.mp4"] * 3,
     ]
+    told = [each["Records"][0]["s3"]["object"]["versionId"] for each in (first, second, third)]
+    asked = {request["source_version"] for request in requests if "a.mp4" in request["source"]}
+    assert asked == set(told)
     assert all(request["automatic"] == {"max_objects": 3} for request in requests)
     assert {request["model"] for request in requests} == {"nano"}
     assert {request["destination"] for request in requests} == {

@@ -1,8 +1,10 @@
 """The flow from bucket to bucket: through a bad network, and from one machine to the next."""
 
+import platform
 import signal
 import time
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,13 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 from prefect.client.schemas.sorting import FlowRunSort
 
+from flows import segment_video as flow_module
 from flows.segment_video import segment_video
+from samcore.scenes import Scene
+from samcore.video import VideoWriter
 from tasks.files import file_record
 from tasks.locations import S3Location
+from tasks.records import ResultRef, RunRef
 from tasks.request import SegmentRequest
 from tasks.result_store import open_result_store
 from tasks.storage import ObjectStore
@@ -25,7 +31,7 @@ from tests.servers.faults import (
     Storm,
 )
 from tests.servers.swift import SwiftServer
-from tests.servers.warm import WarmCommands
+from tests.servers.warm import WarmCommand, WarmCommands
 
 Ask = Callable[..., SegmentRequest]
 
@@ -46,6 +52,17 @@ def source(bucket: str, clip: Path) -> str:
     location = S3Location(bucket, "videos/clip.mp4")
     ObjectStore().put_file(clip, location, sha256=file_record(clip).sha256)
     return location.uri
+
+
+@pytest.fixture(scope="module")
+def other_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another video of the same size."""
+    path = tmp_path_factory.mktemp("other") / "clip.mp4"
+    scene = Scene(4, num_frames=24, height=96, width=128, num_objects=1)
+    with VideoWriter(path, width=scene.width, height=scene.height, rate=Fraction(24)) as writer:
+        for frame in scene:
+            writer.write(frame.image_rgb_hwc_u8)
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +90,14 @@ def _task_states(like: str) -> dict[str, str | None]:
             flow_run_filter=FlowRunFilter(id={"any_": [run.id]}),  # type: ignore[arg-type]
         )
     return {task.name.partition(": ")[2]: task.state_name for task in tasks}
+
+
+def _wait_until(found: Callable[[], bool], command: WarmCommand) -> None:
+    deadline = time.monotonic() + START_LIMIT_S
+    while not found():
+        assert command.poll() is None, command.err
+        assert time.monotonic() < deadline, command.err
+        time.sleep(0.02)
 
 
 def test_bad_network_changes_nothing(
@@ -122,17 +147,14 @@ def test_killed_machine_is_replaced(
     ]
     command = warm.start(args, **swift.environment(), LONGTAKE_CACHE=str(tmp_path / "first"))
     store = ObjectStore()
-    deadline = time.monotonic() + START_LIMIT_S
-    while not _has(store, bucket, "chunks/00001/done.json"):
-        assert command.poll() is None, command.err
-        assert time.monotonic() < deadline, command.err
-        time.sleep(0.02)
+    _wait_until(lambda: _has(store, bucket, "chunks/00001/done.json"), command)
     command.kill(signal.SIGKILL)
     command.wait()
     assert not _has(store, bucket, "out/manifest.json")
 
     second = warm.start(args, **swift.environment(), LONGTAKE_CACHE=str(tmp_path / "second"))
     assert second.wait(START_LIMIT_S) == 0, second.err
+    assert "waiting" not in second.err  # that the first one is dead can be seen on its machine
     assert f"masks of 1 object on 22 frames: {destination}/masks.parquet" in second.out
     resumed = [
         name for name, state in _task_states("clip.mp4: segment").items() if state == "Resumed"
@@ -150,3 +172,88 @@ def test_killed_machine_is_replaced(
 def _has(store: ObjectStore, bucket: str, ending: str) -> bool:
     found = store.list(S3Location(bucket, "out/"))
     return any(info.location.key.endswith(ending) for info in found)
+
+
+def test_two_machines_at_one_request(
+    warm: WarmCommands, bucket: str, source: str, calm: Path, tmp_path: Path, swift: SwiftServer
+) -> None:
+    """One tracks; the other says that it waits, and for which machine, and then has the result."""
+    args = [
+        *("track", source, "--box", "1:0:10,10,60,60", "-o", f"s3://{bucket}/out", "--no-report"),
+        *("--model", "nano", "--device", "cpu"),
+        *("--stop", "22", "--chunk-frames", "8", "--overlap", "2"),
+    ]
+
+    def start(name: str) -> WarmCommand:
+        return warm.start(args, **swift.environment(), LONGTAKE_CACHE=str(tmp_path / name))
+
+    works = start("first")
+    _wait_until(lambda: _has(ObjectStore(), bucket, "lease.json"), works)
+    works.kill(signal.SIGSTOP)  # so that it does not end too early
+    waits = start("second")
+    said = f"longtake: warning: {platform.node()} is at this run: waiting"
+    _wait_until(lambda: said in waits.err, waits)
+    works.kill(signal.SIGCONT)
+
+    assert works.wait(START_LIMIT_S) == 0, works.err
+    assert waits.wait(START_LIMIT_S) == 0, waits.err
+    assert "nothing to do" in waits.out
+    assert "nothing to do" not in works.out
+    masks = open_result_store(f"s3://{bucket}/out").fetch("masks.parquet")
+    assert masks.read_bytes() == (calm / "masks.parquet").read_bytes()
+
+
+def test_a_newer_versions_result_stays(
+    prefect_api: str,
+    swift: SwiftServer,
+    bucket: str,
+    ask: Ask,
+    clip: Path,
+    other_clip: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two versions of a video, whose runs end in the wrong order: each tracks its own version, and
+    the newer one's result is the one that stays, whether the older run ends or begins after it."""
+    videos, store = swift.make_bucket("versions", versioned=True), ObjectStore()
+    place = S3Location(videos, "clip.mp4")
+    versions = []
+    for path in (other_clip, clip):
+        store.put_file(path, place, sha256=file_record(path).sha256)
+        found = store.head(place)
+        assert found is not None
+        versions.append(found.version_id)
+    assert len({*versions, None}) == 3
+    old, new = (
+        ask(**CHUNKS, source=place.uri, source_version=version, destination=destination, force=True)
+        for version, destination in zip(versions, [f"s3://{bucket}/out"] * 2, strict=True)
+    )
+    # The newer one's whole run takes place while the older one tracks its last chunk.
+    inner: list[ResultRef] = []
+    publish = flow_module.publish
+
+    def publish_late(run: RunRef, request: SegmentRequest) -> ResultRef:
+        if not inner:
+            inner.append(ResultRef.model_construct())
+            inner[0] = segment_video(new)
+        return publish(run, request)
+
+    monkeypatch.setattr(flow_module, "publish", publish_late)
+    late = segment_video(old)
+
+    assert not inner[0].superseded
+    assert late.superseded
+    assert late.key == inner[0].key
+    manifest = open_result_store(f"s3://{bucket}/out").read_manifest()
+    assert manifest is not None
+    assert (manifest.key, manifest.request.source_version) == (inner[0].key, versions[1])
+    assert manifest.request.source_digest == f"sha256:{file_record(clip).sha256}"
+    assert not [info for info in store.list(S3Location(bucket, "out/.longtake/runs/"))]
+
+    assert segment_video(old).superseded
+    assert not [name for name in _task_states("clip.mp4: segment") if "chunk" in name]
+    # Where nothing is in its way, a version that was replaced has a result of its own.
+    apart = segment_video(old.model_copy(update={"destination": f"s3://{bucket}/old"}))
+    assert not apart.superseded
+    manifest = open_result_store(apart).read_manifest()
+    assert manifest is not None
+    assert manifest.request.source_digest == f"sha256:{file_record(other_clip).sha256}"

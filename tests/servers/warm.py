@@ -27,12 +27,16 @@ class WarmCommand:
     @property
     def out(self) -> str:
         """What it has printed so far."""
-        return (self._folder / "out").read_text()
+        return self._said("out")
 
     @property
     def err(self) -> str:
         """What it has said so far."""
-        return (self._folder / "err").read_text()
+        return self._said("err")
+
+    def _said(self, name: str) -> str:
+        path = self._folder / name
+        return path.read_text() if path.exists() else ""  # it is just about to begin
 
     def poll(self) -> int | None:
         """Its exit code, negative for a signal; None while it runs."""

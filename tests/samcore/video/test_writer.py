@@ -32,6 +32,12 @@ def _write(path, count=20, height=60, width=80):
         _write_all(writer, _pictures(count, height, width))
 
 
+def _encoder():
+    """The one encoder that runs; the process may have other children, of other tests."""
+    (encoder,) = (one for one in psutil.Process().children() if "ffmpeg" in one.name())
+    return encoder
+
+
 def _write_all(writer, pictures):
     for picture in pictures:
         writer.write(picture)
@@ -117,7 +123,7 @@ def test_a_full_disk_is_told(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (30, 240, 320, 3), np.uint8)
 
     writer = VideoWriter(path, width=320, height=240, rate=RATE)
-    (encoder,) = psutil.Process().children()
+    encoder = _encoder()
     resource.prlimit(encoder.pid, resource.RLIMIT_FSIZE, (50_000, 50_000))
     with pytest.raises(StorageError, match="free some space"), writer:
         _write_all(writer, noise)
@@ -128,7 +134,7 @@ def test_a_full_disk_is_told(tmp_path):
 def test_an_encoder_that_dies_is_an_error(tmp_path):
     """A crash of the encoder is told, and leaves no file."""
     writer = VideoWriter(tmp_path / "out.mp4", width=80, height=60, rate=RATE)
-    (encoder,) = psutil.Process().children()
+    encoder = _encoder()
     encoder.kill()
     with pytest.raises(VideoError, match="failed"), writer:
         _write_all(writer, _pictures(400, 60, 80))
@@ -143,7 +149,7 @@ def test_an_encoder_that_hangs_is_an_error(tmp_path, monkeypatch, before, after)
     monkeypatch.setattr(writer_module, "_WRITE_TIMEOUT_S", 0.5)
     monkeypatch.setattr(writer_module, "_CLOSE_TIMEOUT_S", 0.5)
     writer = VideoWriter(tmp_path / "out.mp4", width=320, height=240, rate=RATE)
-    (encoder,) = psutil.Process().children()
+    encoder = _encoder()
 
     def pictures():
         yield from _pictures(before, 240, 320)
