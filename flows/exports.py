@@ -1,6 +1,7 @@
 """What `longtake export` does."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from samcore.errors import InputError
@@ -23,6 +24,7 @@ def export(
     *,
     output: Path | None,
     video: str | None,
+    credentials: str | None = None,
     replace: bool,
     settings: Settings,
 ) -> Iterator[str]:
@@ -33,6 +35,7 @@ def export(
         formats: Names of formats; at least one.
         output: Each format gets a folder of its own in it; None is within the result.
         video: Where the video is now, for formats that show it; None is where it was tracked.
+        credentials: Name of the AwsCredentials block for buckets.
         replace: Whether folders in `output` may be replaced.
         settings: Of the environment.
 
@@ -42,19 +45,24 @@ def export(
     chosen = check_formats(formats)
     if not chosen:
         raise InputError(f"no format: give --format; known are {', '.join(FORMATS)}")
-    store = open_result_store(result)
-    masklets, source, key = _open(result, store, whole=output is None)
+    store = open_result_store(result, credentials)
+    opened = _open(result, store, whole=output is None)
 
     def open_video() -> VideoSource:
-        return open_source(video or source, settings.cache_dir)
+        return open_source(
+            video or opened.source,
+            settings.cache_dir,
+            credentials=credentials,
+            version=None if video else opened.version,
+        )
 
     for item in chosen:
         if output is None:
-            place = add_export(store, item.name, key=key, open_video=open_video)
+            place = add_export(store, item.name, key=opened.key, open_video=open_video)
         else:
             place = str(output / item.name)
             write_export(
-                masklets,
+                opened.masklets,
                 item.name,
                 output / item.name,
                 video=open_video() if item.needs_video else None,
@@ -64,17 +72,28 @@ def export(
         yield f"{item.name}: {place}"
 
 
-def _open(result: str, store: ResultStore, *, whole: bool) -> tuple[Masklets, str, str]:
-    """A result's masks, where its video was, and its key."""
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    masklets: Masklets
+    source: str
+    """Where the video was."""
+    version: str | None
+    """The bucket's name for it."""
+    key: str
+
+
+def _open(result: str, store: ResultStore, *, whole: bool) -> _Opened:
     if isinstance(parse_location(result), Path):
         found = Result(result)
         if whole:
             found.check()  # nothing can be added to a result that is not
-        return found.masklets, found.source, found.key
+        return _Opened(found.masklets, found.source, found.source_version, found.key)
     manifest = store.read_manifest()
     if manifest is None:
         raise InputError(
             f"there is no whole result in {result}: wanted what was tracked to, with all the files "
             f"that its {MANIFEST} lists as they were published"
         )
-    return masklets_of(manifest, store.fetch(MASKS)), manifest.request.source, manifest.key
+    masklets = masklets_of(manifest, store.fetch(MASKS))
+    asked = manifest.request
+    return _Opened(masklets, asked.source, asked.source_version, manifest.key)

@@ -40,6 +40,7 @@ def evaluate(
     match: Match | None = None,
     first_frame: int | None = None,
     all_frames: bool = False,
+    credentials: str | None = None,
 ) -> Evaluation:
     """Measure a published result, or each one in a folder of results.
 
@@ -51,13 +52,14 @@ def evaluate(
         match: How objects are paired; None is what suits the ground truth.
         first_frame: The ground truth's number of the video's first frame; None is the usual one.
         all_frames: Judge first and last frames, too.
+        credentials: Name of the AwsCredentials block for a bucket.
 
     Raises:
         SegmentationError: There is no result or ground truth, or they do not fit.
     """
     scores = []
     for place, name in _results(result):
-        store = open_result_store(place)
+        store = open_result_store(place, credentials)
         manifest = store.read_manifest()
         if manifest is None:
             raise InputError(

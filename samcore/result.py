@@ -45,6 +45,7 @@ class ResultObject(_Part):
 
 class _Request(_Part):
     source: str
+    source_version: str | None = None
     objects: tuple[ResultObject, ...]
     start: int
     stop: int
@@ -143,6 +144,8 @@ class Result:
         self._check_file(MASKS)
         self.source = manifest.request.source
         """Path or address of the video when it was tracked."""
+        self.source_version = manifest.request.source_version
+        """The bucket's name for that version of it; None where there is none."""
         self.key = manifest.key
         """Names the run: equal keys, equal masks."""
         self.video = manifest.video

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from flows.cli.options import BucketCredentials, Verbose
+
 
 class MatchBy(str, Enum):
     """Which found object is held against which true one."""
@@ -72,7 +74,8 @@ def evaluate(
         typer.Option("--all-frames", help="Also judge first and last frames, unlike DAVIS."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a record for programs.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show tracebacks.")] = False,
+    credentials: BucketCredentials = None,
+    verbose: Verbose = False,
 ) -> None:
     """Measure masks against the truth: J, F and J&F as DAVIS 2017 does, and identities."""
     from flows import scores
@@ -84,6 +87,7 @@ def evaluate(
         match=None if match is None else match.value,
         first_frame=first_frame,
         all_frames=all_frames,
+        credentials=credentials,
     )
     for line in [found.model_dump_json(indent=2)] if as_json else scores.score_lines(found):
         typer.echo(line)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from flows.cli.options import BucketCredentials, Verbose
 from flows.console import Terminal, WarningPrinter
 from samcore.exports import FORMATS, check_formats
 from tasks.settings import load_settings
@@ -63,7 +64,8 @@ def export(
     force: Annotated[
         bool, typer.Option("--force", help="Replace what is in these folders of DIR.")
     ] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show tracebacks.")] = False,
+    credentials: BucketCredentials = None,
+    verbose: Verbose = False,
 ) -> None:
     """Write a result's masks in formats that other tools read.
 
@@ -86,6 +88,7 @@ def export(
                 formats,
                 output=None if output is None else output.expanduser(),
                 video=video,
+                credentials=credentials,
                 replace=force,
                 settings=load_settings(),
             )

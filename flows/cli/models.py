@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from flows.cli.options import Verbose
 from flows.console import Terminal
 from tasks.settings import load_settings
 
@@ -46,7 +47,7 @@ def train_nano(
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show tracebacks.")] = False,
+    verbose: Verbose = False,
 ) -> None:
     """Train the embedded model `nano` from nothing, or go on where DIR stands.
 

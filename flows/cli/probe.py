@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from flows.cli.options import Verbose
 from flows.console import Terminal
 
 EXAMPLES = "[bold]Example[/bold]\n\n  longtake probe dog.mp4 --json | jq .num_frames"
@@ -12,7 +13,7 @@ EXAMPLES = "[bold]Example[/bold]\n\n  longtake probe dog.mp4 --json | jq .num_fr
 def probe(
     source: Annotated[str, typer.Argument(metavar="VIDEO", help="Video file or folder of frames.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print a record for programs.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show tracebacks.")] = False,
+    verbose: Verbose = False,
 ) -> None:
     """Decode a video once and say what is in it: size, frames, rate, damage."""
     from flows.report import video_lines

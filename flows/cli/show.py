@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from flows.cli.options import BucketCredentials, Verbose
 from samcore.errors import InputError
 from tasks.settings import has_display
 
@@ -18,14 +19,15 @@ def show(
             metavar="RESULT", help="Where `longtake track` put its result.", show_default=False
         ),
     ],
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show tracebacks.")] = False,
+    credentials: BucketCredentials = None,
+    verbose: Verbose = False,
 ) -> None:
     """Open a result's report in a browser; without a display, say where it is."""
     # Late, with pyarrow behind it.
     from tasks.manifest import MANIFEST, REPORT
     from tasks.result_store import open_result_store
 
-    store = open_result_store(result)
+    store = open_result_store(result, credentials)
     manifest = store.read_manifest()
     if manifest is None:
         raise InputError(

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from flows.cli.options import BucketCredentials
 from flows.console import Terminal
 from samcore.errors import InputError
 from samcore.exports import FORMATS
@@ -209,14 +210,7 @@ def track(
         int | None,
         typer.Option(metavar="FRAME", help="One past the last frame to track.", show_default=False),
     ] = None,
-    credentials: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Prefect's AwsCredentials block for buckets. Default: the standard AWS settings.",
-            show_default=False,
-        ),
-    ] = None,
+    credentials: BucketCredentials = None,
     work_dir: Annotated[
         str | None,
         typer.Option(
