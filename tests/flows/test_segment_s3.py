@@ -6,16 +6,19 @@ import time
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
+from prefect.client.schemas.objects import TaskRun
 from prefect.client.schemas.sorting import FlowRunSort
 
 from flows import segment_video as flow_module
 from flows.segment_video import segment_video
 from samcore.scenes import Scene
 from samcore.video import VideoWriter
+from tasks import storage
 from tasks.files import file_record
 from tasks.locations import S3Location
 from tasks.records import ResultRef, RunRef
@@ -78,8 +81,8 @@ def calm(prefect_api: str, ask: Ask, calm_folder: Path) -> Path:
     return calm_folder
 
 
-def _task_states(like: str) -> dict[str, str | None]:
-    """Task runs of the last flow run of this name, and how they ended."""
+def _tasks(like: str) -> dict[str, TaskRun]:
+    """Task runs of the last flow run of this name."""
     with get_client(sync_client=True) as client:
         (run,) = client.read_flow_runs(
             flow_run_filter=FlowRunFilter(name=FlowRunFilterName(like_=like)),
@@ -89,7 +92,12 @@ def _task_states(like: str) -> dict[str, str | None]:
         tasks = client.read_task_runs(
             flow_run_filter=FlowRunFilter(id={"any_": [run.id]}),  # type: ignore[arg-type]
         )
-    return {task.name.partition(": ")[2]: task.state_name for task in tasks}
+    return {task.name.partition(": ")[2]: task for task in tasks}
+
+
+def _task_states(like: str) -> dict[str, str | None]:
+    """How they ended."""
+    return {name: task.state_name for name, task in _tasks(like).items()}
 
 
 def _wait_until(found: Callable[[], bool], command: WarmCommand) -> None:
@@ -172,6 +180,48 @@ def test_killed_machine_is_replaced(
 def _has(store: ObjectStore, bucket: str, ending: str) -> bool:
     found = store.list(S3Location(bucket, "out/"))
     return any(info.location.key.endswith(ending) for info in found)
+
+
+def test_memory_that_runs_out_in_uploads(
+    prefect_api: str,
+    bucket: str,
+    source: str,
+    ask: Ask,
+    calm: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of the first chunk, of a later one's state, and of the whole masks, before or after the bytes
+    are sent: only the uploads are done again, and the result is that of a calm run."""
+    failing = {
+        "chunks/00000/masks.parquet": "before",
+        "chunks/00002/state.safetensors": "after",
+        "out/masks.parquet": "before",
+    }
+    upload = storage.upload
+
+    def short_of_memory(s3: Any, path: Path, location: S3Location, *rest: Any) -> None:
+        name = next((name for name in failing if location.key.endswith(name)), None)
+        when = None if name is None else failing.pop(name)
+        if when == "before":
+            raise MemoryError
+        upload(s3, path, location, *rest)
+        if when == "after":
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: 8 bytes")
+
+    monkeypatch.setattr(storage, "upload", short_of_memory)
+
+    result = segment_video(ask(**CHUNKS, source=source, destination=f"s3://{bucket}/out"))
+
+    assert not failing
+    store = open_result_store(result)
+    for name in ("masks.parquet", "seams.json"):
+        assert store.fetch(name).read_bytes() == (calm / name).read_bytes()
+    tries = {name: run.run_count for name, run in _tasks("clip.mp4: segment").items()}
+    assert {name for name, count in tries.items() if count > 1} == {
+        "publish chunk 0",
+        "publish chunk 2",
+        "publish",
+    }
 
 
 def test_two_machines_at_one_request(
