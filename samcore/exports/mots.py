@@ -22,7 +22,8 @@ _PER_CLASS = 1000
 _MAX_CLASS = 64
 """64999 is the last number that fits 16 bits with all of its class."""
 _DIGITS = 6
-_COMPRESSION = 3
+_PNG = (cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
+"""Masks are runs of one value: half the time of OpenCV's general packing, and smaller files."""
 
 
 def write_mots_png(masklets: Masklets, folder: Path, on_progress: Progress) -> None:
@@ -39,8 +40,7 @@ def write_mots_png(masklets: Masklets, folder: Path, on_progress: Progress) -> N
     write_objects(folder / "objects.json", masklets, numbers)
     canvas = np.empty((masklets.video.height, masklets.video.width), np.uint16)
     for frame, rows in masklets.frames():
-        options = [cv2.IMWRITE_PNG_COMPRESSION, _COMPRESSION]
-        _, data = cv2.imencode(".png", paint(canvas, rows, numbers), options)
+        _, data = cv2.imencode(".png", paint(canvas, rows, numbers), _PNG)
         (images / f"{frame + 1:0{_DIGITS}d}.png").write_bytes(data.tobytes())
         on_progress(frame + 1 - masklets.start, masklets.num_frames)
 
