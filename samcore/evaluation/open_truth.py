@@ -10,13 +10,18 @@ from samcore.evaluation.truth_images import TruthImages
 _WANTED = "wanted a folder of PNGs (DAVIS or MOTS), a .txt file (MOTS) or a .json file (COCO video)"
 
 
+_ROOTS = ("Annotations", "instances")
+"""Folders of DAVIS and of MOTS in which those of the sequences lie."""
+
+
 def open_ground_truth(
     path: Path, *, sequence: str | None = None, first_frame: int | None = None
 ) -> GroundTruth:
     """Open ground truth of any kind; by what it is, not by what it is called.
 
     Args:
-        path: A folder of PNGs, or of folders of PNGs; a MOTS text file; a COCO-video JSON file.
+        path: A folder of PNGs, or of folders of PNGs, or all of DAVIS or MOTS; a MOTS text file; a
+            COCO-video JSON file.
         sequence: Which folder in it, or which video of the JSON file; None if there is one only.
         first_frame: The number that the ground truth gives to the video's first frame; None is
             what its format usually has.
@@ -37,9 +42,13 @@ def open_ground_truth(
 
 def _folder_of(path: Path, sequence: str | None) -> Path:
     """The folder with the pictures themselves."""
-    if next(path.glob("*.png"), None) is not None:
+    if _has_pictures(path):
         return path
-    folders = [folder for folder in sorted(path.iterdir()) if folder.is_dir()]
+    path = next((path / name for name in _ROOTS if (path / name).is_dir()), path)
+    folders = _folders_in(path)
+    if len(folders) == 1 and not _has_pictures(folders[0]) and _folders_in(folders[0]):
+        path = folders[0]  # DAVIS has one for each resolution
+        folders = _folders_in(path)
     if sequence is not None:
         for folder in folders:
             if folder.name == sequence:
@@ -53,3 +62,11 @@ def _folder_of(path: Path, sequence: str | None) -> Path:
     chosen = "choose one with --sequence" if sequence is None else f"none is {sequence!r}"
     count = f"{len(folders)} sequence{'' if len(folders) == 1 else 's'}"
     raise InputError(f"{path} has {count} ({known}{more}): {chosen}")
+
+
+def _has_pictures(folder: Path) -> bool:
+    return next(folder.glob("*.png"), None) is not None
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    return [inner for inner in sorted(folder.iterdir()) if inner.is_dir()]

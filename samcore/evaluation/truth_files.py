@@ -104,7 +104,8 @@ class CocoVideo(GroundTruth):
         Args:
             path: The file.
             sequence: Which of its videos, by id, name or folder; None if it has one only.
-            first_frame: Place of the video's first frame in the lists; None is 0.
+            first_frame: Place of the video's first frame in the lists; None is 0. Below 0 where
+                the lists begin with a later frame: -20 for lists that begin with frame 20.
 
         Raises:
             InputError: It cannot be read, is not of this format, or has no such video.
@@ -136,7 +137,7 @@ class CocoVideo(GroundTruth):
             raise InputError(f"{path}: two annotations of a video have the same id")
 
     def frames(self) -> Iterator[TruthFrame]:
-        for place in range(self._first, self._length):
+        for place in range(max(self._first, 0), self._length):
             masks: dict[int, Rle] = {}
             for obj_id, segmentations in self._annotations:
                 segmentation = segmentations[place] if place < len(segmentations) else None

@@ -122,6 +122,31 @@ def test_one_of_several_sequences(davis, tmp_path):
         open_ground_truth(path)
 
 
+def test_all_of_davis_or_mots(davis, tmp_path):
+    """The folder above all sequences will do, as the benchmarks are unpacked and as exports are."""
+    davis(FRAMES, folder="DAVIS/Annotations/480p/bear")
+    (tmp_path / "DAVIS" / "ImageSets" / "2017").mkdir(parents=True)
+    davis([{5: block(0)}], folder="MOTS/instances/0002")
+    assert_same(read(open_ground_truth(tmp_path / "DAVIS")), FRAMES)
+    assert_same(read(open_ground_truth(tmp_path / "MOTS")), [{5: block(0)}])
+
+    davis([{5: block(0)}], folder="DAVIS/Annotations/480p/dog")
+    assert_same(read(open_ground_truth(tmp_path / "DAVIS", sequence="bear")), FRAMES)
+    with pytest.raises(InputError, match=r"480p has 2 sequences \(bear, dog\)"):
+        open_ground_truth(tmp_path / "DAVIS")
+
+
+def test_lists_that_begin_with_a_later_frame(tmp_path):
+    """A first frame below 0 says that the lists' first entry is a frame after it."""
+    path = tmp_path / "truth.json"
+    path.write_text(json.dumps(coco_video(FRAMES, numbers=(1, 2))))
+
+    found = list(open_ground_truth(path, first_frame=-20).frames())
+
+    assert [frame.frame for frame in found] == list(range(20, 20 + len(FRAMES)))
+    assert [set(frame.masks) for frame in found] == [set(masks) for masks in FRAMES]
+
+
 def _png(mask, mode):
     def write(folder):
         folder.mkdir()
