@@ -4,14 +4,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from samcore.errors import InputError
+from flows.published import whole_result
+from samcore.errors import InputError, VideoError
 from samcore.exports import FORMATS, check_formats, write_export
 from samcore.exports.masklets import Masklets
 from samcore.result import Result
 from samcore.video import VideoSource
 from tasks.exports import add_export, masklets_of
 from tasks.locations import parse_location
-from tasks.manifest import MANIFEST, MASKS
+from tasks.manifest import MASKS
 from tasks.result_store import ResultStore, open_result_store
 from tasks.settings import Settings
 from tasks.sources import open_source
@@ -49,12 +50,17 @@ def export(
     opened = _open(result, store, whole=output is None)
 
     def open_video() -> VideoSource:
-        return open_source(
-            video or opened.source,
-            settings.cache_dir,
-            credentials=credentials,
-            version=None if video else opened.version,
-        )
+        try:
+            return open_source(
+                video or opened.source,
+                settings.cache_dir,
+                credentials=credentials,
+                version=None if video else opened.version,
+            )
+        except VideoError as error:
+            if video is not None:
+                raise
+            raise VideoError(f"{error}; if it was moved, say with --video where it is") from error
 
     for item in chosen:
         if output is None:
@@ -88,12 +94,7 @@ def _open(result: str, store: ResultStore, *, whole: bool) -> _Opened:
         if whole:
             found.check()  # nothing can be added to a result that is not
         return _Opened(found.masklets, found.source, found.source_version, found.key)
-    manifest = store.read_manifest()
-    if manifest is None:
-        raise InputError(
-            f"there is no whole result in {result}: wanted what was tracked to, with all the files "
-            f"that its {MANIFEST} lists as they were published"
-        )
+    manifest = whole_result(store, result)
     masklets = masklets_of(manifest, store.fetch(MASKS))
     asked = manifest.request
     return _Opened(masklets, asked.source, asked.source_version, manifest.key)

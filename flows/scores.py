@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from flows.published import whole_result
 from samcore.errors import InputError
 from samcore.evaluation.davis import Statistics
 from samcore.evaluation.identity import can_measure_identity
@@ -60,12 +61,7 @@ def evaluate(
     scores = []
     for place, name in _results(result):
         store = open_result_store(place, credentials)
-        manifest = store.read_manifest()
-        if manifest is None:
-            raise InputError(
-                f"there is no whole result in {place}: wanted a folder with {MANIFEST} that "
-                "`longtake track` published, or a folder of such folders"
-            )
+        manifest = whole_result(store, place)
         known = _open_truth(truth, sequence or name, manifest, first_frame, sure=bool(sequence))
         with MaskReader(store.fetch(MASKS)) as reader:
             scores.append(

@@ -25,6 +25,8 @@ def storage_error(path: Path, error: BaseException, *, doing: str) -> StorageErr
         why = "the disk is full; free some space or choose another folder"
     elif code in _NOT_ALLOWED:
         why = "no permission; change the folder's permissions or choose another one"
+    elif code in (errno.ENOTDIR, errno.EEXIST) and doing == "write":
+        why = "a file is in the way of a folder; choose another place"
     elif code == errno.ENOENT and doing == "write":
         why = f"there is no folder {path.parent}; create it or choose another one"
     elif code == errno.ENOENT:

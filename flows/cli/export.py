@@ -77,13 +77,14 @@ def export(
     from tasks.steps import listening_to_steps
 
     terminal = Terminal()
-    with (
-        WarningPrinter(terminal).attached(),
-        terminal.live(),
-        listening_to_steps(terminal.step),
-    ):
-        lines = list(
-            run_export(
+    lines: list[str] = []
+    try:
+        with (
+            WarningPrinter(terminal).attached(),
+            terminal.live(),
+            listening_to_steps(terminal.step),
+        ):
+            for line in run_export(
                 result,
                 formats,
                 output=None if output is None else output.expanduser(),
@@ -91,7 +92,9 @@ def export(
                 credentials=credentials,
                 replace=force,
                 settings=load_settings(),
-            )
-        )
-    for line in lines:
-        typer.echo(line)
+            ):
+                lines.append(line)
+    finally:
+        # Formats that were written are told of, also if the next one failed.
+        for line in lines:
+            typer.echo(line)

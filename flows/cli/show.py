@@ -24,16 +24,12 @@ def show(
 ) -> None:
     """Open a result's report in a browser; without a display, say where it is."""
     # Late, with pyarrow behind it.
-    from tasks.manifest import MANIFEST, REPORT
+    from flows.published import whole_result
+    from tasks.manifest import REPORT
     from tasks.result_store import open_result_store
 
     store = open_result_store(result, credentials)
-    manifest = store.read_manifest()
-    if manifest is None:
-        raise InputError(
-            f"there is no whole result in {result}: wanted the folder or address that "
-            f"`longtake track -o` was given, with a {MANIFEST} in it"
-        )
+    manifest = whole_result(store, result)
     if not any(file.name == REPORT for file in manifest.files):
         raise InputError(
             f"the result in {result} has no {REPORT}: it was made with --no-report; run the same "

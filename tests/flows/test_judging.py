@@ -89,13 +89,25 @@ def test_show_opens_the_browser_of_a_display(published, monkeypatch, capsys, tmp
 
 @pytest.mark.parametrize("command", ["show", "eval"])
 def test_a_folder_without_a_result(command, truth, tmp_path, capsys):
-    """One clear line, exit code 2; also for a manifest that lacks its files."""
+    """One clear line, exit code 2; also for a manifest that is none."""
     more = [] if command == "show" else [str(truth)]
     assert run([command, str(tmp_path), *more]) == 2
     (tmp_path / "manifest.json").write_text("{}")
     assert run([command, str(tmp_path), *more]) == 2
-    for line in capsys.readouterr().err.splitlines():
-        assert line.startswith(f"longtake: there is no whole result in {tmp_path}: wanted")
+    nothing, damaged = capsys.readouterr().err.splitlines()
+    assert nothing.startswith(f"longtake: there is no whole result in {tmp_path}: wanted")
+    assert damaged.startswith(f"longtake: cannot read {tmp_path}/manifest.json: damaged, or")
+
+
+@pytest.mark.parametrize("command", ["show", "eval"])
+def test_a_damaged_result(command, published, truth, tmp_path, capsys):
+    """The line names the file."""
+    shutil.copytree(published, tmp_path / "out")
+    (tmp_path / "out" / "masks.parquet").write_bytes(b"PAR1")
+    more = [] if command == "show" else [str(truth)]
+    assert run([command, str(tmp_path / "out"), *more]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"longtake: {tmp_path}/out/masks.parquet is damaged: ")
 
 
 def test_a_result_without_a_report(published, tmp_path, capsys):

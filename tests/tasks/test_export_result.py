@@ -183,6 +183,11 @@ def test_the_command_writes_into_the_result(
             ["--format", "overlay", "--video", "nowhere.mp4"],
             "no video at",
         ),
+        (
+            lambda out: (out.parent / "x").write_bytes(b""),
+            ["--format", "mot-txt"],
+            "x/mot-txt: a file is in the way of a folder; choose another place",
+        ),
     ],
 )
 def test_what_is_wrong_is_one_line(run, tmp_path, capsys, spoil, args, line) -> None:  # type: ignore[no-untyped-def]
@@ -193,6 +198,24 @@ def test_what_is_wrong_is_one_line(run, tmp_path, capsys, spoil, args, line) -> 
     assert line in err
     assert len(err.splitlines()) == 1
     assert not any((tmp_path / "x").glob("*"))
+
+
+def test_a_video_that_was_moved(
+    run: RunRef, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What needs no video is written, and told of; the line says how to name the video's place."""
+    path = Path(run.destination) / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["request"]["source"] = str(tmp_path / "gone.mp4")
+    path.write_text(json.dumps(manifest))
+    args = (run.destination, "--format", "mot-txt", "--format", "overlay", "-o", str(tmp_path))
+
+    code, out, err = _lines(capsys, *args)
+
+    assert (code, out) == (2, f"mot-txt: {tmp_path}/mot-txt\n")
+    assert "gone.mp4" in err
+    assert "if it was moved, say with --video where it is" in err
+    assert _lines(capsys, *args, "--force", "--video", str(clip))[0] == 0
 
 
 def test_a_result_that_lacks_a_file_is_not_added_to(
