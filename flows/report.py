@@ -6,7 +6,7 @@ from pathlib import Path
 from samcore.models.registry import DEFAULT_MODEL, Published, list_models
 from samcore.video.info import VideoInfo
 from tasks.manifest import MANIFEST, MASKS, OVERLAY, REPORT
-from tasks.progress import clock
+from tasks.progress import clock, counted
 from tasks.records import EXPORTS, ResultRef
 from tasks.result_store import open_result_store
 
@@ -18,12 +18,14 @@ def result_lines(result: ResultRef, *, seconds: float) -> Iterator[str]:
         result: What was published.
         seconds: What the command took.
     """
-    objects = f"{result.objects} object{'' if result.objects == 1 else 's'}"
     if result.superseded:
         yield f"left as it is: {result.destination} holds the result of a newer version"
     elif result.was_there:
         yield f"nothing to do: {result.destination} holds this result already"
-    yield f"masks of {objects} on {result.frames} frames: {result.address(MASKS)}"
+    yield (
+        f"masks of {counted(result.objects, 'object')} on {counted(result.frames, 'frame')}: "
+        f"{result.address(MASKS)}"
+    )
     if result.has_overlay:
         yield f"video with the masks drawn in: {result.address(OVERLAY)}"
     if result.has_report:

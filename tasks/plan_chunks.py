@@ -4,6 +4,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.logs import run_logger
+from tasks.progress import counted
 from tasks.records import RunRef
 from tasks.request import SegmentRequest
 from tasks.resolve import resolve_request
@@ -29,11 +30,11 @@ def plan_chunks(request: SegmentRequest) -> RunRef:
     run = resolve_request(request, cache_dir=load_settings().cache_dir)
     run.folder.create(run.record, run.video.info, run.prompts)
     run_logger(__name__).info(
-        "run %s: %d frames in %d chunks, %d objects, %s on %s",
+        "run %s: %s in %s, %s, %s on %s",
         run.record.key,
-        run.record.stop - run.record.start,
-        len(run.record.chunks),
-        len(run.record.objects),
+        counted(run.record.stop - run.record.start, "frame"),
+        counted(len(run.record.chunks), "chunk"),
+        counted(len(run.record.objects), "object"),
         run.record.model.name,
         run.record.settings.device,
     )

@@ -142,6 +142,11 @@ def describe(progress: TrackProgress) -> str:
     )
 
 
+def counted(count: int, what: str) -> str:
+    """A number of things: `1 object`, `3 objects`."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def clock(seconds: float) -> str:
     """Hours, minutes and seconds, such as 1:02:03."""
     minutes, rest = divmod(round(seconds), 60)

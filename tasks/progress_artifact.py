@@ -11,8 +11,15 @@ from tasks.progress import Throttle, TrackProgress, describe
 
 _log = logging.getLogger(__name__)
 _INTERVAL_S = 5.0
+_KEY_CHARS = 12
+"""Of a run's key; so many are the same for no two runs of a server."""
 _PATIENCE_S = 10.0
 """For the last report; a server that does not answer must not hold up the end of a run for long."""
+
+
+def artifact_key(run_key: str) -> str:
+    """What a run's artifacts are called: short enough for the cards of Prefect's UI."""
+    return f"longtake-{run_key[:_KEY_CHARS]}"
 
 
 class ArtifactListener:
@@ -28,7 +35,7 @@ class ArtifactListener:
         Args:
             key: Of the run.
         """
-        self._key = f"longtake-{key}"
+        self._key = artifact_key(key)
         self._artifact: UUID | None = None
         self._may_send = Throttle(_INTERVAL_S)
         self._sender: threading.Thread | None = None

@@ -15,6 +15,8 @@ from samcore.report.pictures import Picture, draw_picture
 from samcore.stitching import SeamReport
 from samcore.video import VideoSource
 from tasks.manifest import MASKS, REPORT, SEAMS
+from tasks.progress import counted
+from tasks.progress_artifact import artifact_key
 from tasks.records import Manifest, RunRef, SeamList
 from tasks.result_store import open_result_store
 from tasks.run_folder import RunFolder
@@ -57,20 +59,21 @@ def _post(run: RunRef) -> None:
         rate=float(video.avg_rate),
         size_hw=(video.height, video.width),
     )
-    key = f"longtake-{run.key}"
+    key = artifact_key(run.key)
     num_objects = len(lanes.objects)
     create_table_artifact(
         table=object_rows(lanes, manifest),
         key=f"{key}-objects",
-        description=f"The {min(num_objects, MAX_ROWS)} of {num_objects} objects of {run.video}",
+        description=f"{counted(num_objects, 'object')} of {run.video}"
+        + (f", the first {MAX_ROWS}" if num_objects > MAX_ROWS else ""),
     )
     compared = [seam for seam in seams if seam.frames]
     if compared:
         create_table_artifact(
             table=seam_rows(compared),
             key=f"{key}-seams",
-            description=f"How far chunks agree: the worst {min(len(compared), MAX_ROWS)} of "
-            f"{len(compared)} seams",
+            description=f"How far chunks agree at {counted(len(compared), 'seam')}"
+            + (f", the worst {MAX_ROWS}" if len(compared) > MAX_ROWS else ""),
         )
     report: str | None = None
     if any(file.name == REPORT for file in manifest.files):
@@ -121,11 +124,9 @@ def result_page(
     manifest: Manifest, picture: Picture | None, *, report: str | None, location: str
 ) -> str:
     """Markdown: what came out, where it is, and how it looks."""
-    count = len(manifest.request.objects)
-    lines = [
-        f"**{count} object{'' if count == 1 else 's'} on {manifest.frames} frames**, published in "
-        f"`{location}`"
-    ]
+    objects = counted(len(manifest.request.objects), "object")
+    frames = counted(manifest.frames, "frame")
+    lines = [f"**{objects} on {frames}**, published in `{location}`"]
     if manifest.seam_agreement is not None:
         exact = ", identical to the last bit" if manifest.seams_identical else ""
         lines.append(f"Agreement at seams: {manifest.seam_agreement:.4f} at least{exact}")

@@ -6,6 +6,7 @@ from prefect.cache_policies import NO_CACHE
 from samcore.errors import StorageError
 from samcore.stitching import SeamReport, check_seam, compare_seam
 from tasks.logs import run_logger
+from tasks.progress import counted
 from tasks.records import RunRef, SeamRecord
 from tasks.request import SegmentRequest
 from tasks.retries import retry_transient
@@ -29,12 +30,12 @@ def stitch_seam(run: RunRef, request: SegmentRequest, index: int) -> float:
     """
     report = seam_report(RunFolder.at(run), index)
     run_logger(__name__).info(
-        "chunks %d and %d: agreement %.4f%s over %d frames",
+        "chunks %d and %d: agreement %.4f%s over %s",
         index - 1,
         index,
         report.agreement,
         " (identical)" if report.identical else "",
-        report.frames,
+        counted(report.frames, "frame"),
     )
     check_seam(
         report,

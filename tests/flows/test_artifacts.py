@@ -8,6 +8,7 @@ from prefect.client.orchestration import get_client
 from flows.segment_video import segment_video
 from samcore.masks.table import MaskReader
 from tasks.manifest import MASKS, REPORT
+from tasks.progress_artifact import artifact_key
 
 TWO_CHUNKS = {
     "stop": 14,
@@ -25,7 +26,7 @@ def test_a_run_shows_its_result(prefect_api, prefect_database, ask):
     result = segment_video(ask(**TWO_CHUNKS))
 
     assert result.has_report
-    key = f"longtake-{result.key}"
+    key = artifact_key(result.key)
     with get_client(sync_client=True) as client:
         artifacts = client.request(
             "POST", "/artifacts/filter", json={"artifacts": {"key": {"like_": f"{key}%"}}}
@@ -37,6 +38,9 @@ def test_a_run_shows_its_result(prefect_api, prefect_database, ask):
         "-seams": "table",
         "-result": "markdown",
     }
+    assert len(key) <= 24  # what a card of the UI has room for
+    assert found["-objects"]["description"] == "1 object of clip.mp4"
+    assert found["-seams"]["description"] == "How far chunks agree at 1 seam"
     assert {artifact["flow_run_id"] for artifact in artifacts} != {None}
     report = Path(result.destination) / REPORT
     assert report.as_uri() in found["-result"]["data"]

@@ -16,6 +16,7 @@ from flows.segment_video import segment_video
 from samcore.errors import SeamError
 from samcore.masks.table import MaskReader
 from tasks.manifest import MASKS
+from tasks.progress_artifact import artifact_key
 from tasks.request import SegmentRequest
 from tasks.resolve import resolve_request
 from tasks.settings import load_settings
@@ -106,7 +107,7 @@ def test_progress_is_an_artifact(prefect_api: str, ask: Ask) -> None:
         artifacts = client.request(
             "POST",
             "/artifacts/filter",
-            json={"artifacts": {"key": {"any_": [f"longtake-{result.key}"]}}},
+            json={"artifacts": {"key": {"any_": [artifact_key(result.key)]}}},
         ).json()
     assert {artifact["type"] for artifact in artifacts} == {"progress"}
     assert max(artifact["data"] for artifact in artifacts) == 100
