@@ -1,13 +1,17 @@
 """Work that a signal ends at the next good moment, not in the middle of a step."""
 
+import _thread
+import contextlib
 import contextvars
 import logging
 import threading
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
+_POLL_S = 0.2
 
 
 class Stopped(Exception):
@@ -43,21 +47,17 @@ def run_stoppable(work: Callable[[threading.Event], _T]) -> _T:
     stop = threading.Event()
     # With the run's context, so that the log and the progress know whose they are.
     context = contextvars.copy_context()
-    thread = threading.Thread(
-        target=context.run,
-        args=(outcome.fill, work, stop),
-        name="longtake-work",
-        daemon=True,  # after a second signal the process does not wait for it
-    )
     try:
-        thread.start()
-        # Not thread.join(): interrupted, that one takes a running thread for ended (bpo-45274).
-        outcome.ended.wait()
+        # Not by threading.Thread: start() and join() wait for what is written in Python, and a
+        # signal in between leaves that broken (bpo-45274). After a second signal the process does
+        # not wait for such a thread.
+        _thread.start_new_thread(context.run, (outcome.fill, work, stop))
+        outcome.wait()
     except BaseException:
         stop.set()
-        if thread.is_alive():
+        if outcome.has_begun:
             _log.info("asked to stop: saving what there is")
-            outcome.ended.wait()
+            outcome.wait()
         raise
     return outcome.result()
 
@@ -66,12 +66,22 @@ class _Outcome(Generic[_T]):
     """What a thread leaves behind."""
 
     def __init__(self) -> None:
-        self.ended = threading.Event()
+        self.has_begun = False
+        self._has_ended = False
+        self._end: SimpleQueue[None] = SimpleQueue()  # written in C: signals leave it whole
         self._value: list[_T] = []
         self._error: BaseException | None = None
 
+    def wait(self) -> None:
+        """Wait for the end of the work; again, if a signal ended an earlier wait."""
+        while not self._has_ended:
+            # A signal that comes just before a wait does not end it, but is there at the next one.
+            with contextlib.suppress(Empty):
+                self._end.get(timeout=_POLL_S)
+
     def fill(self, work: Callable[[threading.Event], _T], stop: threading.Event) -> None:
         """Do the work."""
+        self.has_begun = True
         try:
             self._value.append(work(stop))
         except Stopped:
@@ -83,7 +93,8 @@ class _Outcome(Generic[_T]):
             else:
                 self._error = error
         finally:
-            self.ended.set()
+            self._has_ended = True
+            self._end.put(None)
 
     def result(self) -> _T:
         """What the work returned; raises what it raised."""
