@@ -11,6 +11,7 @@ from PIL import Image
 from samcore.errors import InputError
 from samcore.limits import Limits
 from samcore.video import open_video
+from samcore.video.decoder import find_ffmpeg
 from tasks.locations import S3Location
 from tasks.prompt_source import read_prompts
 from tasks.request import SegmentRequest
@@ -19,6 +20,8 @@ from tasks.settings import load_settings
 from tasks.storage import ObjectStore
 
 Ask = Callable[..., SegmentRequest]
+
+FROM_NOTHING = ("-v", "error", "-f", "lavfi", "-i")
 
 
 def _resolve(request: SegmentRequest) -> object:
@@ -66,7 +69,7 @@ def test_counting_stops_at_the_limit(tmp_path: Path) -> None:
     """A small file with frames for hours is given up at the limit, not at its end."""
     path = tmp_path / "long.mkv"
     subprocess.run(
-        ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "color=s=16x16:r=25:d=400", path], check=True
+        [find_ffmpeg().path, *FROM_NOTHING, "color=s=16x16:r=25:d=400", path], check=True
     )
     seen: list[int] = []
     with pytest.raises(InputError, match="101 frames or more; the limit is 100"):
@@ -82,7 +85,7 @@ def test_a_huge_picture_is_refused_before_there_is_memory_for_it(
     path = tmp_path / "wide.mkv"
     subprocess.run(
         [
-            *("ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc2=s=640x360:d=0.2"),
+            *(find_ffmpeg().path, *FROM_NOTHING, "testsrc2=s=640x360:d=0.2"),
             *("-pix_fmt", "yuvj420p" if codec == "mjpeg" else "yuv420p", "-c:v", codec, path),
         ],
         check=True,
