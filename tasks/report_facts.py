@@ -7,6 +7,7 @@ from pathlib import Path
 
 from samcore.report.facts import ChunkFacts, MemorySample, ReportFacts
 from samcore.stitching import SeamReport
+from samcore.tracking.prompts import Prompt
 from tasks.locations import parse_location
 from tasks.memory_log import HEADER
 from tasks.records import ChunkRecord, Manifest
@@ -16,13 +17,18 @@ _MAX_SAMPLES = 2_000
 
 
 def report_facts(
-    manifest: Manifest, seams: tuple[SeamReport, ...], *, memory_log: Path | None = None
+    manifest: Manifest,
+    seams: tuple[SeamReport, ...],
+    *,
+    prompts: tuple[Prompt, ...] = (),
+    memory_log: Path | None = None,
 ) -> ReportFacts:
     """Gather what the report says of a run beside its masks.
 
     Args:
         manifest: Of the published result.
         seams: Its seams, in order.
+        prompts: What it was asked for.
         memory_log: The run's log of memory use, if it wrote one.
     """
     record, video = manifest.request, manifest.video
@@ -39,6 +45,7 @@ def report_facts(
         labels={item.id: item.label for item in record.objects},
         chunks=tuple(_chunk_facts(chunk) for chunk in manifest.chunks),
         seams=seams,
+        prompts=prompts,
         memory=samples,
         about=tuple(_about(manifest)),
         seconds={"prompt pass": manifest.timings.prompt_pass},

@@ -43,11 +43,12 @@ def write_report(run: RunRef) -> str:
         return store.address(REPORT)
     seams = SeamList.model_validate_json(store.fetch(SEAMS).read_bytes()).seams
     memory_log = None if run.memory_log is None else Path(run.memory_log)
+    folder_of_run = RunFolder.at(run)
     with store.workspace() as folder:
         page.write_report(
-            report_facts(manifest, seams, memory_log=memory_log),
+            report_facts(manifest, seams, prompts=folder_of_run.prompts(), memory_log=memory_log),
             store.fetch(MASKS),
-            open_run_source(RunFolder.at(run)),
+            open_run_source(folder_of_run),
             folder / REPORT,
             on_progress=reporter("writing the report"),
         )

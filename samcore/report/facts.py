@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from samcore.stitching import SeamReport
+from samcore.tracking.prompts import Prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,8 @@ class ReportFacts:
     """In order."""
     seams: tuple[SeamReport, ...]
     """In order."""
+    prompts: tuple[Prompt, ...] = ()
+    """What was asked for; those on frames that were not tracked are passed over."""
     memory: tuple[MemorySample, ...] = ()
     """By ascending frame; empty if there is no memory log."""
     about: tuple[tuple[str, str], ...] = ()

@@ -4,10 +4,12 @@ import heapq
 from dataclasses import dataclass, field
 from typing import Literal
 
-FindingKind = Literal["jump", "absence", "doubt", "cut"]
+FindingKind = Literal["prompt", "jump", "spread", "absence", "doubt", "cut"]
 
 KINDS: dict[FindingKind, str] = {
+    "prompt": "Prompts that were missed",
     "jump": "May be another object",
+    "spread": "May have spread",
     "absence": "Long absences",
     "doubt": "Low scores",
     "cut": "Scene cuts",

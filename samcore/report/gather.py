@@ -9,6 +9,7 @@ from samcore.report.facts import ReportFacts
 from samcore.report.findings import Finding, Findings
 from samcore.report.lanes import LaneReport, read_lanes
 from samcore.report.pictures import Picture, draw_picture
+from samcore.report.prompted import watch_prompts
 from samcore.video import VideoSource
 from samcore.video.cuts import CutFinder
 
@@ -16,9 +17,11 @@ Progress = Callable[[int, int], None]
 """Called with the frames looked at so far, and all of them."""
 
 MAX_PICTURES = 60
-_TIMELINE = 16
-_OF_EACH_KIND = 11
-"""Findings of each kind that are listed: with the timeline's they make `MAX_PICTURES`."""
+_TIMELINE = 12
+_BEGINNINGS = 6
+"""First frames of objects that are shown."""
+_OF_EACH_KIND = 7
+"""Findings of each kind that are listed: with the others they make `MAX_PICTURES`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,8 @@ class Gathered:
     findings: Findings
     """What to look at."""
     pictures: tuple[Picture, ...]
-    """By ascending frame: some along the whole video, and one of each finding that is listed."""
+    """By ascending frame: some along the whole video, the first ones of objects, and one of each
+    finding that is listed."""
     times_s: Mapping[int, float]
     """When each of these frames appears, in seconds from the first one of the video."""
 
@@ -59,8 +63,11 @@ def gather(
         rate=facts.rate,
         size_hw=(facts.height, facts.width),
     )
-    wanted = findings.frames() | set(spread(facts.start, facts.stop, _TIMELINE))
+    asked = [item for item in facts.prompts if facts.start <= item.frame_idx < facts.stop]
+    begins = sorted({item.first_frame for item in lanes.objects})[:_BEGINNINGS]
     with MaskReader(table) as reader:
+        watch_prompts(asked, reader, findings)
+        wanted = {*findings.frames(), *begins, *spread(facts.start, facts.stop, _TIMELINE)}
         pictures = {
             picture.frame: picture
             for picture in _pass(facts, reader, video, wanted, findings, on_progress)
@@ -78,9 +85,10 @@ def gather(
 
 
 def spread(start: int, stop: int, count: int) -> list[int]:
-    """At most `count` frames of [start, stop), evenly spaced; ascending, each once."""
-    count = min(count, stop - start)
-    return sorted({start + (2 * i + 1) * (stop - start) // (2 * count) for i in range(count)})
+    """At most `count` frames of [start, stop), the first and the last one and some evenly spaced
+    between them; ascending, each once."""
+    steps = max(min(count, stop - start) - 1, 1)
+    return sorted({start + i * (stop - start - 1) // steps for i in range(steps + 1)})
 
 
 def _pass(

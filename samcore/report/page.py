@@ -76,6 +76,7 @@ def render_report(facts: ReportFacts, gathered: Gathered) -> str:
         frames=facts.stop - facts.start,
         objects=[_object_row(item, facts) for item in gathered.lanes.objects[:MAX_ROWS]],
         num_objects=len(gathered.lanes.objects),
+        scales={"score": plots.gradient(plots.SURE), "area": plots.gradient(plots.LARGE)},
         max_lanes=MAX_LANES,
         max_lines=plots.MAX_LINES,
         findings=_finding_groups(facts, gathered),
@@ -160,15 +161,16 @@ def _finding_groups(facts: ReportFacts, gathered: Gathered) -> list[dict[str, An
     return groups
 
 
+def _name(object_id: int, facts: ReportFacts) -> str:
+    label = facts.labels.get(object_id)
+    return f"object {object_id}" + (f" ({label})" if label else "")
+
+
 def _finding_row(facts: ReportFacts, gathered: Gathered, item: Finding) -> dict[str, Any]:
-    who = ""
-    if item.object_id is not None:
-        label = facts.labels.get(item.object_id)
-        who = f"object {item.object_id}" + (f" ({label})" if label else "")
     return {
         "frame": item.frame,
         "clock": clock(gathered.times_s[item.frame]),
-        "who": who,
+        "who": "" if item.object_id is None else _name(item.object_id, facts),
         "text": item.text,
     }
 
@@ -178,7 +180,11 @@ def _pictures(facts: ReportFacts, gathered: Gathered) -> list[dict[str, Any]]:
     for kind in KINDS:
         for item in gathered.findings.worst(kind):
             row = _finding_row(facts, gathered, item)
-            notes.setdefault(item.frame, []).append(f"{row['who']} {item.text}".strip())
+            said = f"{row['who']}: {item.text}" if row["who"] else item.text
+            notes.setdefault(item.frame, []).append(said)
+    begins: dict[int, list[str]] = {}
+    for known in gathered.lanes.objects[:MAX_ROWS]:
+        begins.setdefault(known.first_frame, []).append(_name(known.object_id, facts))
     return [
         {
             "frame": picture.frame,
@@ -187,6 +193,7 @@ def _pictures(facts: ReportFacts, gathered: Gathered) -> list[dict[str, Any]]:
             "height": picture.height,
             "uri": picture.data_uri,
             "notes": notes.get(picture.frame, []),
+            "begins": begins.get(picture.frame, []),
         }
         for picture in gathered.pictures
     ]

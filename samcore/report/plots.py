@@ -27,15 +27,27 @@ Figure = Any
 """A plotly figure; plotly has no types."""
 
 _MAX_LABEL = 18
-_SURE = ((0.0, "#d55e00"), (0.5, "#f0c541"), (1.0, "#0072b2"))
-_LARGE = ((0.0, "#d8e6f3"), (1.0, "#08519c"))
+SURE = ((0.0, "#d55e00"), (0.5, "#f0c541"), (0.75, "#7cc4b4"), (1.0, "#0072b2"))
+"""Colours of presence, from 0.5 to 1."""
+LARGE = ((0.0, "#d8e6f3"), (1.0, "#08519c"))
+"""Colours of an area, from none to the object's largest."""
 _GREY = "rgba(128,128,128,0.35)"
 _SYMBOLS: dict[FindingKind, str] = {
+    "prompt": "star",
     "jump": "x",
-    "absence": "circle-open",
-    "doubt": "triangle-up-open",
+    "spread": "diamond",
+    "absence": "circle",
+    "doubt": "triangle-up",
 }
+_MARK = {"size": 11, "color": "#1a1d21", "line": {"width": 1.5, "color": "#ffffff"}}
+"""To be seen on every colour of a lane, by day and by night."""
 _MEMORY = {"RAM": "#0072b2", "GPU": "#d55e00"}
+
+
+def gradient(scale: Sequence[tuple[float, str]]) -> str:
+    """A colour scale in CSS, from left to right."""
+    stops = ", ".join(f"{colour} {place:.0%}" for place, colour in scale)
+    return f"linear-gradient(to right, {stops})"
 
 
 def lanes_figure(facts: ReportFacts, report: LaneReport, findings: Findings) -> Figure:
@@ -64,7 +76,7 @@ def lanes_figure(facts: ReportFacts, report: LaneReport, findings: Findings) -> 
         z=[_numbers(_sure(lane), 3) for lane in lanes],
         zmin=0.5,
         zmax=1,
-        colorscale=_SURE,
+        colorscale=SURE,
         customdata=[_details(lane) for lane in lanes],
         hovertemplate="frame %{x}: presence %{z:.2f} at least<br>present on %{customdata[0]} of "
         "%{customdata[1]} frames, %{customdata[2]} px<extra>%{y}</extra>",
@@ -75,7 +87,7 @@ def lanes_figure(facts: ReportFacts, report: LaneReport, findings: Findings) -> 
         z=[_numbers(_share_of_largest(lane), 3) for lane in lanes],
         zmin=0,
         zmax=1,
-        colorscale=_LARGE,
+        colorscale=LARGE,
         customdata=[_details(lane) for lane in lanes],
         hovertemplate="frame %{x}: %{customdata[2]} px, %{z:.0%} of its largest<br>present on "
         "%{customdata[0]} of %{customdata[1]} frames<extra>%{y}</extra>",
@@ -90,7 +102,8 @@ def lanes_figure(facts: ReportFacts, report: LaneReport, findings: Findings) -> 
             x=[item.frame for item in found],
             y=[place[item.object_id] for item in found if item.object_id is not None],
             mode="markers",
-            marker={"symbol": symbol, "size": 11, "line": {"width": 2}},
+            marker={"symbol": symbol, **_MARK},
+            cliponaxis=False,  # a mark on the first frame is a whole one
             text=[html.escape(item.text) for item in found],
             hovertemplate="frame %{x}: %{text}<extra></extra>",
             name=KINDS[kind],
@@ -167,7 +180,9 @@ def seams_figure(facts: ReportFacts) -> Figure:
     figure.update_layout(
         height=200,
         xaxis={"range": [facts.start, facts.stop]},
-        yaxis={"range": [max(0.0, least - (1 - least) * 0.3 - 0.02), 1.005]},
+        yaxis={
+            "range": [max(0.0, least - (1 - least) * 0.3 - 0.02), 1 + (1 - least) * 0.05 + 0.001]
+        },
     )
     return _finish(figure)
 

@@ -5,18 +5,23 @@
   the box does not touch the picture's edge.
 - A long absence: two seconds or more without a pixel.
 - Low scores: present, with an object score below 1 (a probability of 0.73) or a predicted IoU below
-  0.5, for three frames or more.
+  0.5, for three frames or more; what is half a second apart is one.
+- It may have spread over the background: for a second or more it is four times as large as when it
+  was last prompted, or first seen whole after that, and it fills its box by a quarter less, or its
+  predicted IoU is below 0.75. What only comes nearer grows, too, but keeps its shape.
 
 These are hints, not verdicts: a cut, a fast turn or an occlusion looks the same.
 """
 
+import itertools
 import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from samcore.report.findings import Finding, Findings
+from samcore.report.findings import Finding, FindingKind, Findings
+from samcore.report.stretches import Stretch, StretchFinder
 
 _FAR = 0.75
 """Of the box's diagonal."""
@@ -27,11 +32,17 @@ _LEAST_SHARE = 0.0005
 _LEAST_AREA = 64
 """Pixels that the smaller one has."""
 _AGAIN_S = 0.5
-"""A jump within this of the last one of the same object is part of it."""
+"""What is no further from the last one of the same kind and object is part of it."""
 _ABSENT_S = 2.0
 _LOW_SCORE = 1.0
 _LOW_IOU = 0.5
 _LOW_FRAMES = 3
+_SPREAD = 4.0
+"""Times the area when prompted."""
+_SPREAD_S = 1.0
+_FRAYED = 0.75
+"""Times the share of its box that it filled when prompted."""
+_UNSURE_IOU = 0.75
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +61,7 @@ class Rows:
 
 
 class ObjectWatch:
-    """Takes one object's rows in pieces; holds the last two rows, and where runs began."""
+    """Takes one object's rows in pieces; holds the last two rows, and where stretches began."""
 
     def __init__(
         self, object_id: int, findings: Findings, *, rate: float, size_hw: tuple[int, int]
@@ -75,19 +86,24 @@ class ObjectWatch:
         self._tail: NDArray[np.float64] | None = None
         self._last_jump = -math.inf
         self._absent_since: int | None = None
-        self._low = _LowRun()
+        again = _AGAIN_S * rate
+        self._low = StretchFinder(self._tell_doubt, least=_LOW_FRAMES, gap=again)
+        self._grown = StretchFinder(self._tell_spread, least=_SPREAD_S * rate, gap=again)
+        self._as_prompted: tuple[float, float] | None = None
 
     def add(self, rows: Rows) -> None:
         """Take the next rows."""
         self._watch_jumps(rows)
         self._watch_absence(rows)
         self._watch_scores(rows)
+        self._watch_spread(rows)
 
     def end(self, stop: int) -> None:
         """There are no more rows; `stop` is one past the last frame that was tracked."""
         if self._absent_since is not None:
             self._absent(self._absent_since, stop, for_good=True)
-        self._end_low()
+        self._low.end()
+        self._grown.end()
 
     def _watch_jumps(self, rows: Rows) -> None:
         here = rows.area > 0
@@ -130,20 +146,17 @@ class ObjectWatch:
                 continue
             self._last_jump = frame[place + 1]
             self.jumps += 1
-            self._findings.add(
-                Finding(
-                    kind="jump",
-                    frame=int(frame[place + 1]),
-                    object_id=self.object_id,
-                    severity=max(
-                        moved[place] / _FAR if is_far[place] else 0.0,
-                        abs(doublings[place]) / _GREW if is_other_size[place] else 0.0,
-                    ),
-                    text=_jump_text(
-                        moved[place] if is_far[place] else None,
-                        doublings[place] if is_other_size[place] else None,
-                    ),
-                )
+            self._add(
+                "jump",
+                int(frame[place + 1]),
+                max(
+                    moved[place] / _FAR if is_far[place] else 0.0,
+                    abs(doublings[place]) / _GREW if is_other_size[place] else 0.0,
+                ),
+                _jump_text(
+                    moved[place] if is_far[place] else None,
+                    doublings[place] if is_other_size[place] else None,
+                ),
             )
 
     def _watch_absence(self, rows: Rows) -> None:
@@ -163,67 +176,58 @@ class ObjectWatch:
             return
         self.absences += 1
         then = "and to the end" if for_good else f"until frame {until}"
-        self._findings.add(
-            Finding(
-                kind="absence",
-                frame=since,
-                object_id=self.object_id,
-                severity=seconds,
-                text=f"absent for {seconds:.1f} s, {then}",
-            )
-        )
+        self._add("absence", since, seconds, f"absent for {seconds:.1f} s, {then}")
 
     def _watch_scores(self, rows: Rows) -> None:
         low = (rows.area > 0) & ((rows.object_score < _LOW_SCORE) | (rows.predicted_iou < _LOW_IOU))
-        changes = np.flatnonzero(np.diff(low)) + 1
-        for part in np.split(np.arange(len(low)), changes):
-            if not low[part[0]]:
-                self._end_low()
-                continue
-            # How far below: the worse of both, each as a share of its bar.
-            lack = np.maximum(
-                _LOW_SCORE - rows.object_score[part], (_LOW_IOU - rows.predicted_iou[part]) * 4
-            )
-            worst = part[int(np.argmax(lack))]
-            self._low.extend(
-                len(part),
-                lack=float(lack.max()),
-                frame=int(rows.frame[worst]),
-                score=float(rows.object_score[worst]),
-                iou=float(rows.predicted_iou[worst]),
-            )
+        # How far below: the worse of both, each as a share of its bar.
+        lack = np.maximum(_LOW_SCORE - rows.object_score, (_LOW_IOU - rows.predicted_iou) * 4)
+        self._low.add(rows.frame, low, lack, (rows.object_score, rows.predicted_iou))
 
-    def _end_low(self) -> None:
-        run, self._low = self._low, _LowRun()
-        if run.frames < _LOW_FRAMES:
-            return
-        chance = 1 / (1 + math.exp(-min(max(run.score, -60.0), 60.0)))
-        self._findings.add(
-            Finding(
-                kind="doubt",
-                frame=run.frame,
-                object_id=self.object_id,
-                severity=run.frames * run.lack,
-                text=f"unsure on {run.frames} frames; at worst presence {chance:.2f}, "
-                f"predicted IoU {run.iou:.2f}",
-            )
+    def _tell_doubt(self, low: Stretch) -> None:
+        score, iou = low.details
+        chance = 1 / (1 + math.exp(-min(max(score, -60.0), 60.0)))
+        self._add(
+            "doubt",
+            low.worst,
+            low.frames * low.severity,
+            f"unsure on {low.frames} frames from {low.first} to {low.last}; at worst presence "
+            f"{chance:.2f}, predicted IoU {iou:.2f}",
         )
 
+    def _watch_spread(self, rows: Rows) -> None:
+        height, width = self._size_hw
+        at_edge = (rows.x <= 0) | (rows.y <= 0)
+        at_edge |= (rows.x + rows.w >= width) | (rows.y + rows.h >= height)
+        fill = rows.area / np.maximum(rows.w.astype(np.int64) * rows.h, 1)
+        whole = (rows.area >= max(_LEAST_AREA, _LEAST_SHARE * height * width)) & ~at_edge
+        begins = np.flatnonzero(rows.prompted & (rows.area > 0)).tolist()
+        for start, stop in itertools.pairwise([0, *begins, len(rows.frame)]):
+            if start in begins:
+                self._as_prompted = None
+            part = np.s_[start:stop]
+            if self._as_prompted is None and whole[part].any():
+                first = start + int(np.argmax(whole[part]))
+                self._as_prompted = float(rows.area[first]), float(fill[first])
+            # What has not been seen whole cannot be said to have grown.
+            area, filled = self._as_prompted or (math.inf, 0.0)
+            times = rows.area[part] / area
+            frayed = fill[part] < _FRAYED * filled
+            odd = (times >= _SPREAD) & (frayed | (rows.predicted_iou[part] < _UNSURE_IOU))
+            self._grown.add(rows.frame[part], odd, times, (times,))
 
-@dataclass
-class _LowRun:
-    """Frames in a row with low scores, and the worst of them."""
+    def _tell_spread(self, grown: Stretch) -> None:
+        (times,) = grown.details
+        self._add(
+            "spread",
+            grown.worst,
+            times,
+            f"up to {times:.0f} times as large as when prompted, from frame {grown.first} to "
+            f"{grown.last}, and ragged or unsure: it may have spread over what is around it",
+        )
 
-    frames: int = 0
-    lack: float = -math.inf
-    frame: int = 0
-    score: float = 0.0
-    iou: float = 0.0
-
-    def extend(self, frames: int, *, lack: float, frame: int, score: float, iou: float) -> None:
-        self.frames += frames
-        if lack > self.lack:
-            self.lack, self.frame, self.score, self.iou = lack, frame, score, iou
+    def _add(self, kind: FindingKind, frame: int, severity: float, text: str) -> None:
+        self._findings.add(Finding(kind, frame, self.object_id, severity, text))
 
 
 def _jump_text(moved: float | None, doublings: float | None) -> str:

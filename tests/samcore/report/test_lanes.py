@@ -12,6 +12,7 @@ from samcore.masks.row import MaskRow
 from samcore.masks.table import MaskReader, MaskWriter
 from samcore.report.findings import Finding, Findings
 from samcore.report.lanes import MAX_BINS, MAX_LANES, read_lanes
+from samcore.report.stretches import StretchFinder
 from tests.samcore.report.conftest import (
     BACK,
     DOUBT,
@@ -122,6 +123,64 @@ def test_what_counts_as_a_jump(tmp_path, masks, frames, jumps, absences):
 
     assert [item.frame for item in findings.worst("jump")] == jumps
     assert findings.counts["absence"] == absences
+
+
+def spreads(frame_idx):
+    """From frame 20 on it creeps along the picture, ragged."""
+    mask_hw = square(40, 30, 16)
+    if frame_idx >= 20:
+        reach = min(frame_idx - 20, 30)
+        mask_hw |= square(40 - reach, 30 - reach // 2, 16 + 2 * reach)
+        mask_hw[::2, ::3] = False
+        mask_hw[1::2, 1::3] = False
+    return mask_hw[None]
+
+
+def approaches(frame_idx):
+    """Grows as much, but keeps its shape."""
+    side = 16 + 2 * min(max(frame_idx - 20, 0), 30)
+    return square(48 - side // 2, 46 - side // 2, side)[None]
+
+
+def bulges(frame_idx):
+    """As ragged and large, for less than a second."""
+    return spreads(60 if 30 <= frame_idx < 38 else 0)
+
+
+@pytest.mark.parametrize(
+    ("masks", "told"),
+    [(spreads, 1), (approaches, 0), (bulges, 0)],
+    ids=["spreads", "approaches", "bulges"],
+)
+def test_what_counts_as_spreading(tmp_path, masks, told):
+    """A mask that slowly grows four times as large and ragged does; one that only comes nearer, or
+    is so for a moment, does not. However the rows are cut, the same is told."""
+    table = write_table(tmp_path / "masks.parquet", frames=range(90), masks=masks, obj_ids=(1,))
+
+    _, findings = lanes_of(table, stop=90)
+
+    assert findings.counts["spread"] == told
+    for item in findings.worst("spread"):
+        assert item.frame > 30
+        assert "times as large as when prompted" in item.text
+
+
+def test_doubts_that_follow_each_other_are_one():
+    """Half a second apart is one stretch, further apart are two; what is short is none; and it
+    does not matter how the rows are cut."""
+    odd = np.zeros(200, bool)
+    for start, stop in ((5, 9), (12, 15), (60, 70), (100, 102), (198, 200)):
+        odd[start:stop] = True
+    frames = np.arange(200)
+    for size in (1, 7, 200):
+        told = []
+        finder = StretchFinder(told.append, least=3, gap=5)
+        for start in range(0, 200, size):
+            part = np.s_[start : start + size]
+            finder.add(frames[part], odd[part], frames[part] / 1.0, (frames[part] * 2.0,))
+        finder.end()
+        found = [(item.first, item.last, item.frames, item.worst, item.details) for item in told]
+        assert found == [(5, 14, 7, 14, (28.0,)), (60, 69, 10, 69, (138.0,))]
 
 
 def test_absence_to_the_end_and_of_an_object_that_never_came(tmp_path):

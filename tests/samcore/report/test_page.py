@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 
 from samcore.errors import StorageError
+from samcore.masks.table import MaskWriter
 from samcore.report.gather import MAX_PICTURES, gather
 from samcore.report.page import render_report, write_report
+from samcore.tracking.outputs import FrameMasks
+from samcore.tracking.prompts import Prompt
 from tests.samcore.report.conftest import (
     CUT,
     FRAMES,
@@ -136,14 +139,49 @@ def _check_phone_in_the_dark(page):
 
 
 def test_pictures_show_findings_and_the_whole_way(gathered):
-    """Each finding has its picture, and others are spread evenly; cuts are among the findings."""
+    """Each finding has its picture, and others are spread evenly from the first frame to the last;
+    cuts are among the findings."""
     frames = [picture.frame for picture in gathered.pictures]
 
-    assert {JUMP, GONE, CUT} <= set(frames)
+    assert {0, JUMP, GONE, CUT, FRAMES - 1} <= set(frames)
     assert frames == sorted(frames)
-    assert max(np.diff([0, *frames, FRAMES])) <= FRAMES / 16 + 1
+    assert max(np.diff(frames)) <= FRAMES / 12 + 1
     (cut,) = gathered.findings.worst("cut")
     assert cut.frame == CUT
+
+
+def test_where_objects_begin_is_shown(video, facts, tmp_path):
+    """The first frame of each object has a picture that says so, and a prompt that was missed is
+    the first thing to look at."""
+
+    def masks(frame_idx):
+        return square(10, 10, 20)[None] if frame_idx < 37 else np.stack([square(10, 10, 20)] * 2)
+
+    table = tmp_path / "masks.parquet"
+    with MaskWriter(table, height=HEIGHT, width=WIDTH) as writer:
+        for frame_idx in range(FRAMES):
+            masks_nhw = masks(frame_idx)
+            n = len(masks_nhw)
+            high = np.full(n, 6, np.float32)
+            prompted = np.full(n, frame_idx in (0, 37))
+            writer.write(
+                FrameMasks(frame_idx, (1, 2)[:n], masks_nhw, high, high / 7, prompted), frame_idx
+            )
+    prompts = (
+        Prompt(1, 0, box_xyxy_px=(9, 9, 31, 31)),
+        Prompt(2, 37, box_xyxy_px=(70, 60, 90, 80)),
+        Prompt(2, FRAMES + 3, box_xyxy_px=(70, 60, 90, 80)),
+    )
+    told = facts(prompts=prompts, labels={1: "cat", 2: "dog"})
+
+    shown = gather(told, table, video)
+
+    (missed,) = shown.findings.worst("prompt")
+    assert (missed.frame, missed.object_id) == (37, 2)
+    assert 37 in [picture.frame for picture in shown.pictures]
+    text = render_report(told, shown)
+    assert "begins: object 2 (dog)" in text
+    assert text.index("Prompts that were missed") < text.index('href="#frame-37"')
 
 
 def test_one_file_of_bounded_size(video, facts, tmp_path):
@@ -169,7 +207,7 @@ def test_one_file_of_bounded_size(video, facts, tmp_path):
     assert len(shown.pictures) <= MAX_PICTURES
     assert text.count("<img ") == len(shown.pictures)
     assert shown.findings.counts["jump"] > 20
-    assert "the worst 11 are listed" in text
+    assert "the worst 7 are listed" in text
     assert "The first 100 of 3000 chunks" in text
     figures = json.loads(re.search(r'id="figures"[^>]*>(.*?)</script>', text)[1])
     assert (
