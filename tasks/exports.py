@@ -1,11 +1,12 @@
 """A published result's masks in other formats, within the result or beside it."""
 
 import tarfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from samcore.errors import StorageError
 from samcore.exports import FORMATS, write_export
+from samcore.exports.folder import files_in
 from samcore.exports.masklets import Masklets
 from samcore.video import VideoSource
 from tasks.files import storage_errors
@@ -57,29 +58,32 @@ def add_export(
     if name not in manifest.exports:
         with store.workspace() as folder:
             new = folder / name
-            files = write_export(
+            write_export(
                 masklets_of(manifest, store.fetch(MASKS)),
                 name,
                 new,
                 video=open_video() if FORMATS[name].needs_video else None,
                 on_progress=reporter(f"writing {name}"),
             )
-            paths = {file.as_posix(): new / file for file in files}
             if FORMATS[name].file_per_frame:
                 tar = folder / f"{name}.tar"
                 with storage_errors(tar, "write"):
-                    _pack(paths, tar)
+                    _pack(new, tar)
                 paths = {tar.name: tar}
+            else:
+                paths = {file.as_posix(): new / file for file in files_in(new)}
             store.add_files({f"{EXPORTS}/{name}/{file}": paths[file] for file in paths}, key)
     return store.address(f"{EXPORTS}/{name}")
 
 
-def _pack(paths: Mapping[str, Path], tar: Path) -> None:
-    """One tar file of many; of equal files it is the same bytes, whoever packs them and when."""
+def _pack(folder: Path, tar: Path) -> None:
+    """One tar file of many, which it removes; of equal files it is the same bytes, whoever packs
+    them and when."""
     # Not by TarFile, which remembers every member.
     with tar.open("wb") as out:
-        for name, path in paths.items():
-            member = tarfile.TarInfo(name)
+        for file in files_in(folder):
+            path = folder / file
+            member = tarfile.TarInfo(file.as_posix())
             member.size = path.stat().st_size
             out.write(member.tobuf(tarfile.PAX_FORMAT))
             out.write(path.read_bytes())

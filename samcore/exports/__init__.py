@@ -4,7 +4,7 @@ The names of the formats are here, and cost no import; each writer is imported w
 """
 
 import importlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -83,7 +83,7 @@ def write_export(
     video: "VideoSource | None" = None,
     replace: bool = False,
     on_progress: Progress | None = None,
-) -> Sequence[Path]:
+) -> None:
     """Write masks in one format. The folder is there when all of it is, and not before.
 
     Holds a few frames, or one masklet's rows at a time; never all of them.
@@ -95,9 +95,6 @@ def write_export(
         video: The video that was tracked; only for a format that needs it.
         replace: Whether `folder` may be there already; it is replaced as a whole.
         on_progress: Called now and then.
-
-    Returns:
-        The files, relative to `folder`, ascending.
 
     Raises:
         InputError: The format is not known, cannot hold these objects or lacks its video, or the
@@ -115,7 +112,6 @@ def write_export(
     options = {"video": video} if chosen.needs_video else {}
     with NewFolder(folder, replace=replace) as new:
         writer(masklets, new.path, on_progress or _ignore, **options)
-        return new.files()
 
 
 def _ignore(done: int, total: int) -> None:

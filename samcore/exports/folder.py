@@ -1,14 +1,18 @@
 """A folder that appears whole or not at all."""
 
 import contextlib
+import heapq
 import os
 import secrets
-import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
 from samcore.atomic import storage_error
 from samcore.errors import InputError, SegmentationError, StorageError
+
+_BATCH = 16_384
+"""Names that are held at a time: a picture a frame is many files."""
 
 
 class NewFolder:
@@ -55,19 +59,13 @@ class NewFolder:
         except OSError as failed:
             raise self._clear(failed) from failed
         finally:
-            shutil.rmtree(self.path, ignore_errors=True)
+            _remove(self.path)
         if isinstance(error, StorageError) and str(self.path) in str(error):
             # A writer said where it wrote; a person knows that place by its final name.
             raise StorageError(str(error).replace(str(self.path), str(self.final))) from error
         # One of ours is an OSError, too, and is clear already.
         if isinstance(error, OSError) and not isinstance(error, SegmentationError):
             raise self._clear(error) from error
-
-    def files(self) -> list[Path]:
-        """What is in it so far, relative to it, ascending."""
-        return sorted(
-            path.relative_to(self.path) for path in self.path.rglob("*") if path.is_file()
-        )
 
     def _check(self) -> None:
         if not os.path.lexists(self.final):
@@ -81,7 +79,7 @@ class NewFolder:
             )
 
     def _commit(self) -> None:
-        for file in self.files():
+        for file in files_in(self.path):
             _sync(self.path / file)
         self._check()  # someone may have filled it meanwhile
         with contextlib.suppress(FileNotFoundError):
@@ -92,7 +90,7 @@ class NewFolder:
             with contextlib.suppress(OSError):
                 os.rename(self._old, self.final)
             raise
-        shutil.rmtree(self._old, ignore_errors=True)
+        _remove(self._old)
         _sync(self.final.parent)
 
     def _clear(self, error: OSError) -> SegmentationError:
@@ -100,6 +98,40 @@ class NewFolder:
             return error
         clear: StorageError = storage_error(self.final, error, doing="write")
         return clear
+
+
+def files_in(folder: Path) -> Iterator[Path]:
+    """The files in a folder and in those within it, relative to it, ascending.
+
+    Holds some thousand names, however many there are: names are looked through again for the next
+    ones. Files that were given may be gone by then.
+    """
+    last = ""
+    while True:
+        with os.scandir(folder) as entries:
+            later = ((e.name, e.is_dir(follow_symlinks=False)) for e in entries if e.name > last)
+            batch = heapq.nsmallest(_BATCH, later)
+        for name, is_folder in batch:
+            if is_folder:
+                yield from (Path(name, inner) for inner in files_in(folder / name))
+            else:
+                yield Path(name)
+        if len(batch) < _BATCH:
+            return
+        last = batch[-1][0]
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder as far as possible. Unlike shutil.rmtree it holds no list of all files."""
+    with contextlib.suppress(OSError):
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    _remove(folder / entry.name)
+                else:
+                    with contextlib.suppress(OSError):
+                        os.unlink(entry.path)
+        os.rmdir(folder)
 
 
 def _sync(path: Path) -> None:

@@ -24,6 +24,7 @@ import numpy as np
 import psutil
 
 from samcore.exports import FORMATS, write_export
+from samcore.exports.folder import files_in
 from samcore.exports.masklets import Masklets
 from samcore.masks.table import MaskWriter
 from samcore.meters import MemoryMeter
@@ -92,10 +93,11 @@ def measure(folder: Path, name: str) -> dict[str, float]:
         EncoderMeter() as encoder,
         tempfile.TemporaryDirectory(dir=folder) as out,
     ):
-        files = write_export(masklets, name, Path(out) / name, video=video)
+        write_export(masklets, name, Path(out) / name, video=video)
         seconds = time.perf_counter() - began
-        size = sum((Path(out) / name / file).stat().st_size for file in files)
         own = meter.snapshot().peak_rss_bytes
+        folder = Path(out) / name
+        size = sum((folder / file).stat().st_size for file in files_in(folder))
     return {
         "seconds": seconds,
         "size_mb": size / 1e6,

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from samcore.errors import InputError, StorageError
-from samcore.exports import FORMATS, by_object, check_formats, write_export
+from samcore.exports import FORMATS, by_object, check_formats, folder, write_export
+from samcore.exports.folder import files_in
 from samcore.masks.table import MaskReader, MaskWriter
 
 FROM_MASKS = [name for name, item in FORMATS.items() if not item.needs_video]
@@ -25,13 +26,11 @@ FROM_MASKS = [name for name, item in FORMATS.items() if not item.needs_video]
 def test_each_format_says_what_it_wrote(case, tmp_path, name):
     """The files are those that are there; progress ends at all of it; twice gives equal bytes."""
     seen = []
-    files = write_export(
-        case.masklets, name, tmp_path / "a", on_progress=lambda *step: seen.append(step)
-    )
+    write_export(case.masklets, name, tmp_path / "a", on_progress=lambda *step: seen.append(step))
     write_export(case.masklets, name, tmp_path / "b")
 
-    there = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*.*"))
-    assert list(files) == there
+    files = list(files_in(tmp_path / "a"))
+    assert files == sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*.*"))
     assert seen[-1][0] == seen[-1][1]
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
     for file in files:
@@ -173,6 +172,32 @@ def test_a_killed_export_leaves_no_folder(case, tmp_path):
     assert len(list((out / "x").rglob("*.png"))) == len(case.masks)
 
 
+def test_names_are_listed_in_turn(tmp_path, monkeypatch):
+    """All files in their paths' order, also if some are removed on the way; a few names are held,
+    however many files there are."""
+    monkeypatch.setattr(folder, "_BATCH", 8)
+    there = [Path("a", f"{i:05d}") for i in range(50)] + [Path("b"), Path("c", "d", "e")]
+    for path in there:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    (tmp_path / "empty").mkdir()
+    assert list(folder.files_in(tmp_path)) == there
+    for place, path in enumerate(folder.files_in(tmp_path)):
+        assert path == there[place]
+        (tmp_path / path).unlink()
+
+    peaks = []
+    monkeypatch.setattr(folder, "_BATCH", 100)
+    for count in (300, 3000):
+        for i in range(count):
+            (tmp_path / f"{i:05d}").touch()
+        tracemalloc.start()
+        assert sum(1 for _ in folder.files_in(tmp_path)) == count
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 20_000
+
+
 @pytest.mark.parametrize("name", ["coco-video", "cvat-xml"])
 def test_memory_does_not_grow_with_the_video(tmp_path, monkeypatch, make_case, name):
     """Masklets are told one after another without any being held: six times the frames take
@@ -185,13 +210,11 @@ def test_memory_does_not_grow_with_the_video(tmp_path, monkeypatch, make_case, n
 
     peaks = []
     for frames in (20, 120):
-        folder = tmp_path / str(frames)
-        folder.mkdir()
-        masklets = make_case(
-            folder, draw=draw, ids=(1, 2), labels={}, start=0, stop=frames
-        ).masklets
+        place = tmp_path / str(frames)
+        place.mkdir()
+        masklets = make_case(place, draw=draw, ids=(1, 2), labels={}, start=0, stop=frames).masklets
         tracemalloc.start()
-        write_export(masklets, name, folder / "out")
+        write_export(masklets, name, place / "out")
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     # The longer one's table holds 300 kB more.
