@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,10 +12,13 @@ from flows.cli import run
 from samcore.masks.table import MaskReader
 from samcore.scenes import Scene
 from tasks.encode_prompts import encode_prompts
+from tasks.locations import parse_location
 from tasks.plan_chunks import plan_chunks
 from tasks.publish import publish
 from tasks.publish_part import publish_part
 from tasks.request import validate_request
+from tasks.result_store import open_result_store
+from tasks.shared_store import shared_store
 from tasks.track_chunk import track_chunk
 from tasks.write_report import write_report
 
@@ -168,6 +172,41 @@ def test_eval_of_many_results(published, truth, tmp_path, capsys):
     found = json.loads(capsys.readouterr().out)
     assert [part["sequence"] for part in found["sequences"]] == ["bear", "dog"]
     assert found["j"] == pytest.approx(found["sequences"][0]["j"])
+
+
+def test_a_result_in_a_bucket(published, truth, bucket, tmp_path, capsys):
+    """Show, eval and export take its address, and say of it what they say of a folder."""
+    local = open_result_store(published)
+    manifest = local.read_manifest()
+    address = f"s3://{bucket}/results/clip"
+    store = open_result_store(address)
+    files = {file.name: local.fetch(file.name) for file in manifest.files}
+    store.publish(files, manifest, check=lambda key: None)
+
+    assert run(["show", address]) == 0
+    shown, copy = capsys.readouterr().out.strip().split(", a copy is at ")
+    assert shown == f"{address}/report.html"
+    assert Path(copy).read_bytes() == (published / "report.html").read_bytes()
+
+    assert run(["eval", str(published), str(truth)]) == 0
+    lines = capsys.readouterr().out
+    assert run(["eval", address, str(truth)]) == 0
+    assert capsys.readouterr().out == lines
+
+    assert run(["export", address, "--format", "mot-txt", "--format", "overlay"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"mot-txt: {address}/exports/mot-txt",
+        f"overlay: {address}/exports/overlay",
+    ]
+    assert store.read_manifest().exports == ("mot-txt", "overlay")
+    assert store.fetch("exports/overlay/overlay.mp4").stat().st_size > 1000
+
+    shared_store(None).delete(parse_location(f"{address}/masks.parquet"))
+    for command in (["show"], ["eval"], ["export", "--format", "cvat-xml"]):
+        more = [str(truth)] if command == ["eval"] else []
+        assert run([*command, address, *more]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"longtake: there is no whole result in {address}: wanted the ")
 
 
 def test_eval_says_what_does_not_fit(published, truth, tmp_path, capsys):
