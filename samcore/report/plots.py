@@ -114,7 +114,8 @@ def lanes_figure(facts: ReportFacts, report: LaneReport, findings: Findings) -> 
         shapes=_cut_lines(findings.worst("cut")),
         showlegend=any(findings.worst(kind) for kind in _SYMBOLS),
         legend={"orientation": "h", "y": -0.02, "yanchor": "top", "x": 0},
-        xaxis={"range": [facts.start, facts.stop], "side": "top"},
+        # Room for marks on the first frame beside the names.
+        xaxis={"range": [facts.start - (facts.stop - facts.start) / 50, facts.stop], "side": "top"},
         yaxis={
             "tickvals": y,
             "ticktext": [_swatch(item) + _name(item, facts.labels) for item in drawn],
