@@ -1,12 +1,11 @@
 """The command `longtake eval`."""
 
 from enum import Enum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flows.cli.options import BucketCredentials, Verbose
+from flows.cli.options import BucketCredentials, Verbose, local_path
 
 
 class MatchBy(str, Enum):
@@ -37,7 +36,7 @@ def evaluate(
         ),
     ],
     ground_truth: Annotated[
-        Path,
+        str,
         typer.Argument(
             metavar="GROUND_TRUTH",
             help="Folder of PNGs (DAVIS or MOTS), MOTS text file, or COCO-video JSON file.",
@@ -82,7 +81,7 @@ def evaluate(
 
     found = scores.evaluate(
         result,
-        ground_truth.expanduser(),
+        local_path(ground_truth, "the ground truth"),
         sequence=sequence,
         match=None if match is None else match.value,
         first_frame=first_frame,

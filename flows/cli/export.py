@@ -1,11 +1,10 @@
 """The command `longtake export`."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flows.cli.options import BucketCredentials, Verbose
+from flows.cli.options import BucketCredentials, Verbose, local_path
 from flows.console import Terminal, WarningPrinter
 from samcore.exports import FORMATS, check_formats
 from tasks.settings import load_settings
@@ -43,7 +42,7 @@ def export(
         ),
     ],
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "-o",
             "--output",
@@ -72,6 +71,9 @@ def export(
     Nothing is tracked again, and memory does not grow with the video.
     """
     check_formats(formats)
+    folder = None
+    if output is not None:
+        folder = local_path(output, "--output, which is left out to add to the result itself,")
     # Late: pyarrow and OpenCV take a second to import.
     from flows.exports import export as run_export
     from tasks.steps import listening_to_steps
@@ -87,7 +89,7 @@ def export(
             for line in run_export(
                 result,
                 formats,
-                output=None if output is None else output.expanduser(),
+                output=folder,
                 video=video,
                 credentials=credentials,
                 replace=force,

@@ -213,6 +213,8 @@ def test_eval_says_what_does_not_fit(published, truth, tmp_path, capsys):
     """No ground truth, another numbering, another size: one line each, with the way out."""
     assert run(["eval", str(published), str(tmp_path / "none")]) == 2
     assert "there is no ground truth at" in capsys.readouterr().err
+    assert run(["eval", str(published), "s3://bucket/truth"]) == 2
+    assert "the ground truth is a path of this machine" in capsys.readouterr().err
 
     other = tmp_path / "other"
     other.mkdir()

@@ -218,6 +218,18 @@ def test_a_video_that_was_moved(
     assert _lines(capsys, *args, "--force", "--video", str(clip))[0] == 0
 
 
+def test_an_address_is_no_folder(
+    run: RunRef, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Formats beside the result go to this machine: no folder called `s3:` is made."""
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    code, out, err = _lines(capsys, run.destination, "--format", "mot-txt", "-o", "s3://bucket/x")
+    assert (code, out) == (2, "")
+    assert "is a path of this machine, got s3://bucket/x" in err
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_a_result_that_lacks_a_file_is_not_added_to(
     run: RunRef, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
