@@ -2,9 +2,11 @@
 
 import contextlib
 import heapq
+import itertools
 import os
 import secrets
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
@@ -13,6 +15,9 @@ from samcore.errors import InputError, SegmentationError, StorageError
 
 _BATCH = 16_384
 """Names that are held at a time: a picture a frame is many files."""
+
+_SYNCS = 16
+"""Files that are brought to the disk at a time."""
 
 
 class NewFolder:
@@ -79,8 +84,7 @@ class NewFolder:
             )
 
     def _commit(self) -> None:
-        for file in files_in(self.path):
-            _sync(self.path / file)
+        _sync_all(self.path)
         self._check()  # someone may have filled it meanwhile
         with contextlib.suppress(FileNotFoundError):
             os.rename(self.final, self._old)
@@ -132,6 +136,19 @@ def _remove(folder: Path) -> None:
                     with contextlib.suppress(OSError):
                         os.unlink(entry.path)
         os.rmdir(folder)
+
+
+def _sync_all(folder: Path) -> None:
+    """Make the bytes of all files outlive a power cut.
+
+    Several at a time: a disk's journal takes them together, and one after another the waiting for
+    it is half of the time that a picture a frame takes.
+    """
+    files = files_in(folder)
+    with ThreadPoolExecutor(_SYNCS) as pool:
+        while batch := [folder / file for file in itertools.islice(files, 32 * _SYNCS)]:
+            for _ in pool.map(_sync, batch):
+                pass  # raises what went wrong
 
 
 def _sync(path: Path) -> None:
