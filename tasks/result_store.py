@@ -6,7 +6,11 @@ with store.workspace() as folder:
     store.add_files({"something.json": folder / "something.json"}, run.key)
 """
 
+import contextlib
 import hashlib
+import os
+import shutil
+import time
 from pathlib import Path
 
 from samcore.errors import InputError
@@ -17,6 +21,9 @@ from tasks.records import Manifest, ResultRef, RunRecord, RunRef
 from tasks.results import ResultStore
 from tasks.settings import load_settings
 from tasks.sources import is_replaced
+
+_COPIES_LAST_S = 7 * 86_400.0
+"""Seconds after which a copy that nobody opens goes."""
 
 __all__ = ["ResultStore", "find_result", "is_superseded", "open_result_store"]
 
@@ -52,9 +59,20 @@ def open_result_store(
 
     prefix = S3Location(destination.bucket, destination.key.rstrip("/"))
     if local is None:
-        name = hashlib.sha256(prefix.uri.encode()).hexdigest()[:16]
-        local = load_settings().cache_dir / "results" / name
+        copies = load_settings().cache_dir / "results"
+        local = copies / hashlib.sha256(prefix.uri.encode()).hexdigest()[:16]
+        _sweep(copies, used=local)
     return BucketResults(prefix, shared_store(credentials), local=local)
+
+
+def _sweep(copies: Path, *, used: Path) -> None:
+    """Remove this machine's copies of results that nobody has opened for long."""
+    with contextlib.suppress(OSError):
+        if used.is_dir():
+            os.utime(used)
+        for folder in copies.iterdir():
+            if time.time() - folder.stat().st_mtime > _COPIES_LAST_S:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def find_result(run: RunRef, record: RunRecord) -> ResultRef | None:

@@ -1,5 +1,6 @@
 """Published results in a folder, through the same door as those in a bucket."""
 
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from samcore.errors import InputError, StorageError
 from tasks.records import ResultRef
 from tasks.request import SegmentRequest
 from tasks.result_store import open_result_store
+from tasks.settings import load_settings
 
 Ask = Callable[..., SegmentRequest]
 Segment = Callable[[SegmentRequest], ResultRef]
@@ -73,6 +75,21 @@ def test_abandoned_workspaces_go(tmp_path: Path) -> None:
     with store.workspace():
         pass
     assert [folder.name for folder in (tmp_path / ".longtake" / "new").iterdir()] == ["new"]
+
+
+def test_copies_that_nobody_opens_go(bucket: str) -> None:
+    """This machine's copies of results in buckets do not pile up; one that is opened stays."""
+    copies = load_settings().cache_dir / "results"
+    used = hashlib.sha256(f"s3://{bucket}/used".encode()).hexdigest()[:16]
+    for name in (used, "forgotten"):
+        (copies / name).mkdir(parents=True)
+        (copies / name / "masks.parquet").write_text("a copy")
+        os.utime(copies / name, (0, 0))
+
+    open_result_store(f"s3://{bucket}/used")
+
+    assert (copies / used / "masks.parquet").exists()
+    assert not (copies / "forgotten").exists()
 
 
 def test_addresses_that_hold_no_result(tmp_path: Path) -> None:
