@@ -220,8 +220,8 @@ class Result:
             raise storage_error(path, error, doing="read") from error
         if digest.hexdigest() != listed.sha256:
             raise StorageError(
-                f"{path} is damaged: it is not the file that its manifest lists; run the same "
-                "command again to publish it anew"
+                f"{path} is damaged: it is not the file that its manifest lists; run the command "
+                "that tracked it again, to publish it anew"
             )
 
     def _frame(self, frame_idx: int, rows: list[MaskRow], pts: int) -> ResultFrame:
