@@ -5,6 +5,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +13,7 @@ import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL
+from prefect.states import AwaitingRetry, State
 
 from samcore.errors import InputError, SegmentationError
 
@@ -38,6 +40,10 @@ class StartedRun:
     """Made by this call; False: it was there under the same key."""
     state: str
     """What it is doing: SCHEDULED, RUNNING, COMPLETED, FAILED and so on."""
+    id: UUID
+    """The server's name for it."""
+    since: datetime
+    """Since when it is in that state."""
 
 
 def server_address() -> str:
@@ -123,7 +129,26 @@ class Deployment:
             self._read_at = float("-inf")  # it may have been deployed anew, under another id
             raise
         state = run.state_type.value if run.state_type is not None else "SCHEDULED"
-        return StartedRun(run.name, run.labels.get(_TOKEN) == token, state)
+        since = run.created if run.state is None else run.state.timestamp
+        return StartedRun(
+            name=run.name,
+            is_new=run.labels.get(_TOKEN) == token,
+            state=state,
+            id=run.id,
+            since=since or datetime.now(timezone.utc),
+        )
+
+    def restart(self, run_id: UUID) -> None:
+        """Schedule a run again, which goes on where it was.
+
+        Raises:
+            NotDeployedError: There is no such run any more.
+            ServerAwayError: The server does not answer.
+            InputError: The server does not let it be run again.
+        """
+        state: State[Any] = AwaitingRetry(message="goes on where it was")
+        with self._calls():
+            self._client.set_flow_run_state(run_id, state, force=True)
 
     def _read(self) -> UUID:
         if self._id is None or time.monotonic() - self._read_at > _FRESH_S:

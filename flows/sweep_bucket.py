@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 
 from prefect import flow
 from pydantic import BaseModel, ConfigDict
 
-from flows.prefect_api import Deployment
+from flows.prefect_api import Deployment, StartedRun
 from flows.video_runs import DEPLOYMENT, PROMPTS_SUFFIX, Outcome, VideoFilter, VideoRuns
 from samcore.errors import InputError
 from tasks.locations import S3Location, parse_location
@@ -17,6 +17,12 @@ from tasks.object_info import ObjectInfo
 from tasks.storage import ObjectStore
 
 _ENDED_BADLY = {"FAILED", "CRASHED", "CANCELLED"}
+CRASHED_FOR = timedelta(minutes=5)
+"""By then an automation has scheduled a crashed run again, see `flows.recovery`; unless the Prefect
+server was killed, too, and has forgotten what it had heard (Prefect 3.8 remembers after 15 minutes
+and more)."""
+PENDING_FOR = timedelta(minutes=30)
+"""A worker has taken a run, and it has not begun: that worker is gone. An image may take long."""
 
 
 class SweepResult(BaseModel):
@@ -25,7 +31,7 @@ class SweepResult(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     started: int
-    """Runs that were made now."""
+    """Runs that were made now, or scheduled again."""
     underway: int
     """Without a result, but with a run that may yet give one."""
     failed: int
@@ -49,13 +55,14 @@ def sweep_bucket(
     """Start a run for every video below a prefix that has no result yet, the oldest first.
 
     It catches what no event told of. A version of a video that has had its run, by this or by the
-    listener, does not get another one; if that run failed, the log says so.
+    listener, does not get another one: if that run crashed, or was taken by a worker that is gone,
+    it is scheduled again; if it failed, the log says so.
 
     Args:
         source: Where the videos are: s3://bucket or s3://bucket/prefix/.
         destination: Where the results are: the one of the video a/b.mp4 is in a/b.mp4/ below this,
             which is an s3:// address.
-        limit: At most this many runs are started by one sweep.
+        limit: At most this many runs are started, or scheduled again, by one sweep.
         deployment: Whose runs are started; its own parameters say what to track in videos that
             have no prompts beside them.
         credentials: Name of the AwsCredentials block for the buckets; empty is the worker's own
@@ -157,16 +164,21 @@ def _start(runs: VideoRuns, found: _Found, limit: int) -> SweepResult:
             log.error("%s: %s", video, error)
             failed += 1
             continue
+        state = None if handled.run is None else handled.run.state
         if handled.outcome is Outcome.STARTED:
             log.info("%s", handled)
             started += 1
         elif handled.outcome is Outcome.SKIPPED:
             log.warning("%s; put %s%s beside it", handled, video.name, PROMPTS_SUFFIX)
             skipped += 1
-        elif handled.outcome is Outcome.KNOWN and handled.state in _ENDED_BADLY:
+        elif handled.run is not None and _is_left(handled.run):
+            runs.restart(handled.run)
+            log.warning("%s for long: scheduled again, it goes on where it was", handled)
+            started += 1
+        elif handled.outcome is Outcome.KNOWN and state in _ENDED_BADLY:
             log.warning("%s: run it again in Prefect's UI once it can work", handled)
             failed += 1
-        elif handled.outcome is Outcome.KNOWN and handled.state == "COMPLETED":
+        elif handled.outcome is Outcome.KNOWN and state == "COMPLETED":
             # It was finished just now, or somebody has taken its result away.
             log.info("%s", handled)
             done += 1
@@ -180,6 +192,12 @@ def _start(runs: VideoRuns, found: _Found, limit: int) -> SweepResult:
         done=done,
         left=len(found.todo) - looked_at,
     )
+
+
+def _is_left(run: StartedRun) -> bool:
+    """Whether nobody is at a run any more, though it is not at its end."""
+    lasts = {"CRASHED": CRASHED_FOR, "PENDING": PENDING_FOR}.get(run.state)
+    return lasts is not None and datetime.now(timezone.utc) - run.since > lasts
 
 
 def _in_words(result: SweepResult) -> str:

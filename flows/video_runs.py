@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from flows.prefect_api import Deployment
+from flows.prefect_api import Deployment, StartedRun
 from tasks.locations import S3Location
 from tasks.manifest import now
 from tasks.request import validate_request
@@ -100,16 +100,15 @@ class Handled:
 
     video: S3Location
     outcome: Outcome
-    run: str | None = None
-    """Its run's name, if there is one."""
-    state: str | None = None
-    """The run's state; None if it was not asked for."""
+    run: StartedRun | None = None
+    """Its run, if there is one that was asked for."""
 
     def __str__(self) -> str:
         if self.outcome is Outcome.STARTED:
-            return f"{self.video}: started the run {self.run!r}"
+            name = "" if self.run is None else f" {self.run.name!r}"
+            return f"{self.video}: started the run{name}"
         if self.outcome is Outcome.KNOWN:
-            state = "" if self.state is None else f", {self.state.lower()}"
+            state = "" if self.run is None else f", {self.run.state.lower()}"
             return f"{self.video}: this version has its run already{state}"
         if self.outcome is Outcome.SKIPPED:
             return f"{self.video}: skipped, no prompts"
@@ -195,7 +194,16 @@ class VideoRuns:
         if told[1:] != (None, None):
             self._remember(told)
         self._remove_skip(video)
-        return Handled(video, Outcome.STARTED if run.is_new else Outcome.KNOWN, run.name, run.state)
+        return Handled(video, Outcome.STARTED if run.is_new else Outcome.KNOWN, run)
+
+    def restart(self, run: StartedRun) -> None:
+        """Schedule a run again that a dead process has left.
+
+        Raises:
+            NotDeployedError: There is no such run any more.
+            ServerAwayError: Prefect's server does not answer.
+        """
+        self._deployment.restart(run.id)
 
     def _key(self, video: S3Location, version: str | None, etag: str | None) -> str:
         """Names one version of a video under this deployment: the idempotency key of its run."""

@@ -2,9 +2,13 @@
 
 import time
 from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
 
 import pytest
+from prefect.states import Crashed, Pending, State
 
+from flows import sweep_bucket as sweep_module
 from flows.prefect_api import Deployment
 from flows.sweep_bucket import SweepResult, sweep_bucket
 from flows.video_runs import VideoRuns
@@ -85,6 +89,30 @@ def test_listener_and_sweep_start_one_run(upload: Upload, aws: AwsServer) -> Non
     assert sweep(deployed).started == 1
     assert deployed.count() == 2
     assert all(request["force"] for request in deployed.requests())
+
+
+@pytest.mark.parametrize("state", [Crashed(), Pending(), Pending(name="Submitting")], ids=str)
+def test_what_dead_workers_left_goes_on(
+    state: State[Any], upload: Upload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that crashed, or that a worker took and never began, is scheduled again under its own
+    id; not at once, since somebody else may do so, or still be about to begin it."""
+    upload("a.mp4")
+    deployed = Deployed(**TRACK)
+    assert sweep(deployed).started == 1
+    (run,) = deployed.runs()
+    deployed.leave(run, state)
+    early = sweep(deployed)
+    assert (early.started, early.underway + early.failed) == (0, 1)
+    (same,) = deployed.runs()
+    assert same.state_type == state.type
+
+    monkeypatch.setattr(sweep_module, "CRASHED_FOR", timedelta(0))
+    monkeypatch.setattr(sweep_module, "PENDING_FOR", timedelta(0))
+    assert sweep(deployed).started == 1
+    (again,) = deployed.runs()
+    assert (again.id, again.state_name) == (run.id, "AwaitingRetry")
+    assert sweep(deployed).underway == 1
 
 
 def test_videos_without_prompts_do_not_hold_up_others(upload: Upload, aws: AwsServer) -> None:

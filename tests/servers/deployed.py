@@ -7,7 +7,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments.runner import RunnerDeployment
-from prefect.states import Failed
+from prefect.states import Failed, State
 from prefect.types.entrypoint import EntrypointType
 
 from flows.segment_video import segment_video
@@ -55,6 +55,11 @@ class Deployed:
     def requests(self) -> list[dict[str, Any]]:
         """What they are asked for, in their order."""
         return [run.parameters["request"] for run in self.runs()]
+
+    def leave(self, run: FlowRun, state: State[Any]) -> None:
+        """Put a run into the state in which dead workers leave one."""
+        with get_client(sync_client=True) as client:
+            client.set_flow_run_state(run.id, state, force=True)
 
     def fail(self, run: FlowRun) -> None:
         """End a run as one ends that cannot work."""
