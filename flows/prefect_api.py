@@ -11,9 +11,10 @@ from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import State
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL
-from prefect.states import AwaitingRetry, State
+from prefect.states import AwaitingRetry
 
 from samcore.errors import InputError, SegmentationError
 

@@ -6,7 +6,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from prefect.states import Crashed, Pending, State
+from prefect.client.schemas.objects import State
+from prefect.states import Crashed, Pending
 
 from flows import sweep_bucket as sweep_module
 from flows.prefect_api import Deployment

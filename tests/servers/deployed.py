@@ -5,9 +5,9 @@ from typing import Any
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments.runner import RunnerDeployment
-from prefect.states import Failed, State
+from prefect.states import Failed
 from prefect.types.entrypoint import EntrypointType
 
 from flows.segment_video import segment_video
