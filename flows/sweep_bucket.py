@@ -16,7 +16,7 @@ from tasks.manifest import MANIFEST
 from tasks.object_info import ObjectInfo
 from tasks.storage import ObjectStore
 
-_ENDED_BADLY = {"FAILED", "CRASHED", "CANCELLED"}
+_ENDED_BADLY = {"FAILED", "CANCELLED"}
 CRASHED_FOR = timedelta(minutes=5)
 """By then an automation has scheduled a crashed run again, see `flows.recovery`; unless the Prefect
 server was killed, too, and has forgotten what it had heard (Prefect 3.8 remembers after 15 minutes

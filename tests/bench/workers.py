@@ -116,7 +116,9 @@ def test_three_workers_twenty_videos(
     ]
     assert {run.state_name for run in runs} == {"Completed"}
     for name in names:
-        assert _digest(results.join(name).uri) == _digest(peace.join(name).uri) is not None
+        assert (
+            _digest(results.join(f"videos/{name}").uri) == _digest(peace.join(name).uri) is not None
+        )
     left = [info.location.key for info in ObjectStore().list(results)]
     assert not [key for key in left if "/runs/" in key]
     print(f"{sum(run.run_count for run in runs)} tries of {VIDEOS} runs, equal bytes")
