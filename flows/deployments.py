@@ -148,7 +148,7 @@ def deploy(
 ) -> list[str]:
     """Make the work pool if need be, and apply the file by `prefect deploy`; lines for a person.
 
-    Runs that crash are scheduled again by two automations, which are made, too.
+    Runs that crash are scheduled again by automations, which are made, too.
 
     Args:
         file: As `infra/prefect.yaml`.

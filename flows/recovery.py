@@ -1,8 +1,12 @@
-"""Have Prefect run again what a crash ended: two automations on the server.
+"""Have Prefect run again what a crash ended: three automations on the server.
 
 A worker that is alive reports a flow process that died; one that died itself reports nothing, and
-its runs would stay Running for ever. So: a run whose heartbeats stop is a crashed one, and a
-crashed one is scheduled again, under the same id, and goes on from its run folder.
+its runs would stay Running for ever, or Pending if they had not begun. So: a run whose heartbeats
+stop is a crashed one, so is one that a worker took and nobody began, and a crashed one is scheduled
+again, under the same id, and goes on from its run folder.
+
+What a server heard before it was killed it does not go on from for 15 minutes or more (Prefect 3.8
+holds events back until their predecessors have come); meanwhile the sweep does the same.
 """
 
 from datetime import timedelta
@@ -27,7 +31,12 @@ REST = timedelta(minutes=3)
 a process that imports it, torch and all: seconds, but a minute or two from a cold disk. Given the
 run again before it is done with that, it drops the run, or ends itself (Prefect 3.8)."""
 
+BEGIN = timedelta(minutes=30)
+"""From the moment that a worker takes a run until it begins. The node of a cluster may have to be
+started, and a large image be fetched."""
+
 _ENDED = {f"prefect.flow-run.{name}" for name in ("Completed", "Failed", "Cancelled", "Crashed")}
+_WAITING = {f"prefect.flow-run.{name}" for name in ("Cancelling", "Scheduled", "AwaitingRetry")}
 _MOVED = {
     f"prefect.flow-run.{name}"
     for name in (
@@ -59,6 +68,7 @@ def install_recovery(
     *,
     silence: timedelta = SILENCE,
     rest: timedelta = REST,
+    begin: timedelta = BEGIN,
 ) -> None:
     """Put the automations on the Prefect server; those that are there are brought up to date.
 
@@ -66,17 +76,18 @@ def install_recovery(
         flows: Names of flows.
         silence: Without a heartbeat for so long a run counts as crashed; at least 10 s.
         rest: From a crash to the next try; at least 10 s.
+        begin: From the moment that a worker takes a run until it begins; at least 10 s.
     """
     with get_client(sync_client=True) as client:
-        for automation in _automations(flows, silence, rest):
+        for automation in _automations(flows, silence, rest, begin):
             for known in client.read_automations_by_name(automation.name):
                 client.delete_automation(known.id)
             client.create_automation(automation)
 
 
 def _automations(
-    flows: tuple[str, ...], silence: timedelta, rest: timedelta
-) -> tuple[AutomationCore, AutomationCore]:
+    flows: tuple[str, ...], silence: timedelta, rest: timedelta, begin: timedelta
+) -> tuple[AutomationCore, ...]:
     of_these: dict[str, str | list[str]] = {
         "prefect.resource.role": "flow",
         "prefect.resource.name": list(flows),
@@ -100,6 +111,28 @@ def _automations(
                     name="Crashed",
                     state=StateType.CRASHED,
                     message="no heartbeat: its worker is gone",
+                    force=False,
+                )
+            ],
+        ),
+        AutomationCore(
+            name="longtake: a run that does not begin has crashed",
+            description="Its worker died before it could start it.",
+            trigger=EventTrigger(
+                match={"prefect.resource.id": "prefect.flow-run.*"},
+                match_related=of_these,
+                for_each={"prefect.resource.id"},
+                after={"prefect.flow-run.Pending"},
+                expect={"prefect.flow-run.Running", *_ENDED, *_WAITING},
+                posture=Posture.Proactive,
+                threshold=1,
+                within=begin,
+            ),
+            actions=[
+                ChangeFlowRunState(
+                    name="Crashed",
+                    state=StateType.CRASHED,
+                    message="taken by a worker, and never begun: that worker is gone",
                     force=False,
                 )
             ],

@@ -8,6 +8,7 @@ from prefect import flow
 from pydantic import BaseModel, ConfigDict
 
 from flows.prefect_api import Deployment, StartedRun
+from flows.recovery import BEGIN, REST
 from flows.video_runs import DEPLOYMENT, PROMPTS_SUFFIX, Outcome, VideoFilter, VideoRuns
 from samcore.errors import InputError
 from tasks.locations import S3Location, parse_location
@@ -17,12 +18,11 @@ from tasks.object_info import ObjectInfo
 from tasks.storage import ObjectStore
 
 _ENDED_BADLY = {"FAILED", "CANCELLED"}
-CRASHED_FOR = timedelta(minutes=5)
+CRASHED_FOR = REST + timedelta(minutes=2)
 """By then an automation has scheduled a crashed run again, see `flows.recovery`; unless the Prefect
-server was killed, too, and has forgotten what it had heard (Prefect 3.8 remembers after 15 minutes
-and more)."""
-PENDING_FOR = timedelta(minutes=30)
-"""A worker has taken a run, and it has not begun: that worker is gone. An image may take long."""
+server was killed, too."""
+PENDING_FOR = BEGIN + timedelta(minutes=5)
+"""A worker has taken a run, and it has not begun: likewise."""
 
 
 class SweepResult(BaseModel):

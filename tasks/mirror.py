@@ -122,7 +122,8 @@ class Mirror:
         return fetched
 
     def remove(self, key: str) -> None:
-        """Remove all of a run from the bucket, records first; and what killed uploads left there.
+        """Remove all of a run from the bucket, records first; and what killed uploads left there, as
+        far as the server and the user's rights let it.
 
         Raises:
             StorageError: The bucket cannot be written to.
@@ -130,7 +131,11 @@ class Mirror:
         there = self._list(key)
         for name in sorted(there, key=lambda name: not name.endswith("done.json")):
             self._store.delete(there[name].location)
-        self._store.abort_stale_uploads(self._prefix, older_than_s=_STALE_UPLOAD_S)
+        try:
+            self._store.abort_stale_uploads(self._prefix, older_than_s=_STALE_UPLOAD_S)
+        except StorageError as error:
+            # To list uploads takes a right of its own, and some servers cannot do it.
+            _log.info("left what killed uploads may have left: %s", error)
 
     def _pull_chunk(self, folder: RunFolder, chunk: Chunk, there: dict[str, ObjectInfo]) -> bool:
         """Bring what lacks here of one chunk; False if nothing does, or there is nothing better."""

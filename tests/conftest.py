@@ -1,7 +1,9 @@
 """What holds for every test, and what tests of tasks, flows and the command share: one request."""
 
+import contextlib
 import json
 import os
+import sqlite3
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -20,6 +22,12 @@ from tests.servers.swift import SwiftServer
 from tests.servers.warm import WarmCommands
 
 NUM_FRAMES = 66
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """A process a core and one more: long tests wait for servers."""
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -138,16 +146,35 @@ def faults(
 
 
 @pytest.fixture(scope="session")
-def prefect_api() -> Iterator[str]:
-    """The address of a server with an empty database."""
+def _prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """A server's address, and a copy of its database from before anybody used it."""
     with prefect_test_harness(server_startup_timeout=120):
-        yield PREFECT_API_URL.value()
+        database = str(PREFECT_API_DATABASE_CONNECTION_URL.value()).partition("///")[2]
+        copy = str(tmp_path_factory.mktemp("prefect") / "migrated.db")
+        with (
+            contextlib.closing(sqlite3.connect(database)) as source,
+            contextlib.closing(sqlite3.connect(copy)) as target,
+        ):
+            source.backup(target)
+        yield PREFECT_API_URL.value(), copy
 
 
 @pytest.fixture(scope="session")
-def prefect_database(prefect_api: str) -> str:
+def prefect_api(_prefect: tuple[str, str]) -> str:
+    """The address of a server with an empty database."""
+    return _prefect[0]
+
+
+@pytest.fixture(scope="session")
+def live_database(prefect_api: str) -> str:
     """The file of that server's database."""
     return str(PREFECT_API_DATABASE_CONNECTION_URL.value()).partition("///")[2]
+
+
+@pytest.fixture(scope="session")
+def prefect_database(_prefect: tuple[str, str]) -> str:
+    """A database of a server, with all tables and nothing in them."""
+    return _prefect[1]
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ TWO_CHUNKS = {
 }
 
 
-def test_a_run_shows_its_result(prefect_api, prefect_database, ask):
+def test_a_run_shows_its_result(prefect_api, live_database, ask):
     """Beside its progress a run has a table of objects, one of seams, and a page with a picture
     and a link to the report; all of it small, and none of it masks."""
     result = segment_video(ask(**TWO_CHUNKS))
@@ -46,7 +46,7 @@ def test_a_run_shows_its_result(prefect_api, prefect_database, ask):
     assert report.as_uri() in found["-result"]["data"]
     assert "data:image/jpeg;base64," in found["-result"]["data"]
 
-    connection = sqlite3.connect(prefect_database)
+    connection = sqlite3.connect(live_database)
     try:
         (largest,) = connection.execute("select max(length(data)) from artifact").fetchone()
     finally:
@@ -54,7 +54,7 @@ def test_a_run_shows_its_result(prefect_api, prefect_database, ask):
     assert largest < 70_000
     with MaskReader(Path(result.destination) / MASKS) as reader:
         counts = max((row.counts for row in reader.rows()), key=len)
-    content = b"".join(path.read_bytes() for path in Path(prefect_database).parent.glob("*.db*"))
+    content = b"".join(path.read_bytes() for path in Path(live_database).parent.glob("*.db*"))
     assert counts not in content
 
     again = segment_video(ask(**TWO_CHUNKS))

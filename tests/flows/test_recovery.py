@@ -16,7 +16,7 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments.runner import RunnerDeployment
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import Cancelling
+from prefect.states import Cancelling, Pending
 from prefect.types.entrypoint import EntrypointType
 
 from flows.recovery import MAX_TRIES, TooManyTriesError, check_tries, install_recovery
@@ -141,6 +141,7 @@ def test_installed_again_it_is_there_once(prefect_api: str) -> None:
         names = sorted(automation.name for automation in client.read_automations())
     assert names == [
         "longtake: a crashed run goes on",
+        "longtake: a run that does not begin has crashed",
         "longtake: a run without heartbeats has crashed",
     ]
 
@@ -190,6 +191,20 @@ def test_killed_processes_are_replaced(recovery: Recovery, ask: Ask, tmp_path: P
     assert recovery.read(run_id).run_count >= 4
     assert (destination / MASKS).read_bytes() == (calm / MASKS).read_bytes()
     assert {path: path.stat().st_mtime_ns for path in done} == done
+
+
+@pytest.mark.slow
+def test_a_run_that_nobody_begins(recovery: Recovery, ask: Ask) -> None:
+    """A run that a worker took before it died is scheduled again; one that waits for a worker is
+    left alone."""
+    shortest = timedelta(seconds=10)
+    install_recovery(rest=shortest, begin=shortest)
+    taken, waits = (recovery.ask(ask(**SIX_CHUNKS)) for _ in range(2))
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(taken, Pending())
+    _wait_for("the crash", lambda: recovery.read(taken).state_name == "Crashed")
+    _wait_for("the next try", lambda: recovery.read(taken).state_name == "AwaitingRetry")
+    assert recovery.read(waits).state_name in ("Scheduled", "Late")
 
 
 @pytest.mark.slow

@@ -270,7 +270,7 @@ def test_the_checks_stop_at_the_first_that_fails(with_uv):
         "ruff check",
         "ruff format --check",
         "mypy",
-        "python -m pytest --numprocesses auto --dist loadfile -k chunks",
+        "python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder -k chunks",
     ]
 
     (binaries / "mypy").write_text("#!/bin/sh\nexit 3\n")
