@@ -122,8 +122,8 @@ class Mirror:
         return fetched
 
     def remove(self, key: str) -> None:
-        """Remove all of a run from the bucket, records first; and what killed uploads left there, as
-        far as the server and the user's rights let it.
+        """Remove all of a run from the bucket, records first; and, where server and rights let it,
+        what killed uploads left there.
 
         Raises:
             StorageError: The bucket cannot be written to.
