@@ -6,17 +6,14 @@ from prefect.cache_policies import NO_CACHE
 from tasks.logs import run_logger
 from tasks.mirror import open_mirror
 from tasks.records import RunRef
-from tasks.retries import retry_transient
+from tasks.retries import DESTINATION_RETRIES
 from tasks.run_folder import RunFolder
 
 
 @task(
     name="clear-work",
     task_run_name="{run.video}: clear up",
-    retries=4,
-    retry_delay_seconds=[1, 5, 20, 60],
-    retry_jitter_factor=0.5,
-    retry_condition_fn=retry_transient,
+    **DESTINATION_RETRIES,
     cache_policy=NO_CACHE,  # what is gone is gone
     persist_result=False,
 )

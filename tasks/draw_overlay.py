@@ -8,7 +8,7 @@ from samcore.overlay import write_overlay
 from tasks.manifest import MASKS, OVERLAY
 from tasks.records import RunRef
 from tasks.result_store import open_result_store
-from tasks.retries import retry_transient
+from tasks.retries import DESTINATION_RETRIES
 from tasks.run_folder import RunFolder
 from tasks.sources import open_run_source
 from tasks.steps import reporter
@@ -17,9 +17,7 @@ from tasks.steps import reporter
 @task(
     name="draw-overlay",
     task_run_name="{run.video}: draw overlay",
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=retry_transient,
+    **DESTINATION_RETRIES,
     cache_policy=NO_CACHE,  # the manifest says whether it is there
     persist_result=False,
 )

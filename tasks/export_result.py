@@ -6,7 +6,7 @@ from prefect.cache_policies import NO_CACHE
 from tasks.exports import add_export
 from tasks.records import RunRef
 from tasks.result_store import open_result_store
-from tasks.retries import retry_transient
+from tasks.retries import DESTINATION_RETRIES
 from tasks.run_folder import RunFolder
 from tasks.sources import open_run_source
 
@@ -14,9 +14,7 @@ from tasks.sources import open_run_source
 @task(
     name="export-result",
     task_run_name="{run.video}: export {name}",
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=retry_transient,
+    **DESTINATION_RETRIES,
     cache_policy=NO_CACHE,  # the manifest says whether it is there
     persist_result=False,
 )

@@ -6,17 +6,14 @@ from prefect.cache_policies import NO_CACHE
 from tasks.logs import run_logger
 from tasks.mirror import open_mirror
 from tasks.records import RunRef
-from tasks.retries import retry_transient
+from tasks.retries import DESTINATION_RETRIES
 from tasks.run_folder import RunFolder
 
 
 @task(
     name="fetch-chunks",
     task_run_name="{run.video}: fetch finished chunks",
-    retries=4,
-    retry_delay_seconds=[1, 5, 20, 60],
-    retry_jitter_factor=0.5,
-    retry_condition_fn=retry_transient,
+    **DESTINATION_RETRIES,
     cache_policy=NO_CACHE,  # what is here is not fetched again
     persist_result=False,
 )

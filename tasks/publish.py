@@ -24,7 +24,7 @@ from tasks.records import (
 from tasks.request import SegmentRequest
 from tasks.resolve import refuse_other
 from tasks.result_store import is_superseded, open_result_store
-from tasks.retries import retry_transient
+from tasks.retries import DESTINATION_RETRIES
 from tasks.run_folder import RunFolder
 from tasks.stitch_seam import seam_report
 
@@ -32,10 +32,7 @@ from tasks.stitch_seam import seam_report
 @task(
     name="publish",
     task_run_name="{run.video}: publish",
-    retries=4,
-    retry_delay_seconds=[1, 5, 20, 60],
-    retry_jitter_factor=0.5,
-    retry_condition_fn=retry_transient,
+    **DESTINATION_RETRIES,
     cache_policy=NO_CACHE,  # joining again gives the same bytes
     persist_result=False,
 )

@@ -12,7 +12,7 @@ from tasks.files import make_folder
 from tasks.locations import parse_location
 from tasks.mirror import open_mirror
 from tasks.records import RunRef
-from tasks.retries import retry_transient
+from tasks.retries import DESTINATION_RETRIES
 from tasks.run_folder import RunFolder
 
 
@@ -27,10 +27,7 @@ def staging_dir(run: RunRef) -> Path:
 @task(
     name="publish-part",
     task_run_name="{run.video}: publish chunk {index}",
-    retries=4,
-    retry_delay_seconds=[1, 5, 20, 60],
-    retry_jitter_factor=0.5,
-    retry_condition_fn=retry_transient,
+    **DESTINATION_RETRIES,
     cache_policy=NO_CACHE,  # the part is named for its content, and is not written twice
     persist_result=False,
 )

@@ -1,6 +1,7 @@
-"""Which failures are worth another try."""
+"""Which failures are worth another try, and when."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypedDict
 
 from samcore.errors import SegmentationError, TransientStorageError
 from samcore.out_of_memory import memory_failure
@@ -26,3 +27,27 @@ def retry_transient(task: Any, task_run: Any, state: Any) -> bool:
     except Exception as error:
         return is_transient(error)
     return False
+
+
+class Retries(TypedDict):
+    """Keyword arguments of Prefect's `task`."""
+
+    retries: int
+    retry_delay_seconds: list[float]
+    retry_jitter_factor: float
+    retry_condition_fn: Callable[[Any, Any, Any], bool]
+
+
+_DELAYS_S = [1.0, 5.0, 20.0, *[60.0] * 28]
+
+DESTINATION_RETRIES = Retries(
+    retries=len(_DELAYS_S),
+    retry_delay_seconds=_DELAYS_S,
+    retry_jitter_factor=0.25,
+    retry_condition_fn=retry_transient,
+)
+"""For tasks that write to the destination: at least 21 minutes.
+
+That is longer than the claim of a killed publisher lasts, see `bucket_claim.py`. No single wait is
+much longer than a minute: one in a thread holds up the end of a run that is told to stop.
+"""

@@ -10,7 +10,7 @@ from tasks.manifest import MASKS, REPORT, SEAMS
 from tasks.records import RunRef, SeamList
 from tasks.report_facts import report_facts
 from tasks.result_store import open_result_store
-from tasks.retries import retry_transient
+from tasks.retries import DESTINATION_RETRIES
 from tasks.run_folder import RunFolder
 from tasks.sources import open_run_source
 from tasks.steps import reporter
@@ -19,9 +19,7 @@ from tasks.steps import reporter
 @task(
     name="write-report",
     task_run_name="{run.video}: write report",
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=retry_transient,
+    **DESTINATION_RETRIES,
     cache_policy=NO_CACHE,  # the manifest says whether it is there
     persist_result=False,
 )

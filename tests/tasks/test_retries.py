@@ -1,10 +1,21 @@
-"""Only what may pass by itself is tried again."""
+"""Only what may pass by itself is tried again, and for long enough."""
+
+from typing import Any
 
 import pytest
 import torch
+from prefect import Task
 
 from samcore.errors import InputError, StorageError, TransientStorageError, VideoError
-from tasks.retries import is_transient
+from tasks import bucket_claim
+from tasks.clear_work import clear_work
+from tasks.draw_overlay import draw_overlay
+from tasks.export_result import export_result
+from tasks.fetch_chunks import fetch_chunks
+from tasks.publish import publish
+from tasks.publish_part import publish_part
+from tasks.retries import is_transient, retry_transient
+from tasks.write_report import write_report
 
 
 @pytest.mark.parametrize(
@@ -25,3 +36,21 @@ from tasks.retries import is_transient
 def test_what_is_tried_again(error: BaseException, again: bool) -> None:
     """Faults of machines are; what a person must put right, and bugs, are not."""
     assert is_transient(error) is again
+
+
+@pytest.mark.parametrize(
+    "task",
+    [publish, publish_part, draw_overlay, export_result, write_report, fetch_chunks, clear_work],
+    ids=lambda task: task.name,
+)
+def test_a_dead_publishers_claim_is_outlasted(task: Task[Any, Any]) -> None:
+    """Tasks at the destination go on trying for longer than the claim of a killed run lasts, and
+    never wait so long that a run which is told to stop, in 90 s, could not end in good order."""
+    delays, jitter = task.retry_delay_seconds, task.retry_jitter_factor
+
+    assert isinstance(delays, list)
+    assert jitter is not None
+    assert task.retries == len(delays)
+    assert sum(delays) * (1 - jitter) > bucket_claim._EXPIRES_S
+    assert max(delays) * (1 + jitter) < 90
+    assert task.retry_condition_fn is retry_transient
