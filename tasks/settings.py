@@ -104,6 +104,12 @@ def _path(name: str) -> Path | None:
     return Path(text).expanduser().absolute() if text else None
 
 
+def aws_region() -> str | None:
+    """`AWS_REGION`, which all of AWS's own libraries heed but botocore: that one knows
+    `AWS_DEFAULT_REGION` and configuration files only. None leaves the choice to these."""
+    return os.environ.get("AWS_REGION") or None
+
+
 def aws_settings_digest() -> str:
     """Changes when one of the standard AWS settings does; says nothing of their values."""
     found = sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_"))

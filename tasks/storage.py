@@ -25,6 +25,7 @@ from tasks.files import storage_errors
 from tasks.locations import S3Location
 from tasks.object_info import ObjectInfo, object_info
 from tasks.part_file import PartFile, Progress, has_checksum
+from tasks.settings import aws_region
 from tasks.storage_errors import explain_failure, explain_refusal
 from tasks.upload import abort_stale, headers_of, md5_of, put_if, upload
 
@@ -80,7 +81,7 @@ def aws_client(
     )
     try:
         if credentials is None:
-            return boto3.session.Session().client(service, config=config)
+            return boto3.session.Session(region_name=aws_region()).client(service, config=config)
         return _block_client(service, credentials, config)
     except aws.NoRegionError as error:
         raise InputError("no AWS region is set; set AWS_REGION or AWS_DEFAULT_REGION") from error
@@ -91,8 +92,8 @@ def aws_client(
 def _block_client(service: Literal["s3", "sqs"], name: str, config: Config) -> Any:
     block = load_credentials(name)
     parameters = block.aws_client_parameters.get_params_override()
-    if block.region_name is not None:
-        parameters["region_name"] = block.region_name
+    if region := block.region_name or aws_region():
+        parameters["region_name"] = region
     theirs = parameters.pop("config", None)
     parameters["config"] = config.merge(theirs) if theirs is not None else config
     return block.get_boto3_session().client(service, **parameters)

@@ -317,6 +317,22 @@ def test_a_wrong_region_does_not_matter(bucket: str, monkeypatch: pytest.MonkeyP
     assert [entry.etag for entry in ObjectStore().list(location)] == [found.etag]
 
 
+@pytest.mark.parametrize("default", [None, "eu-west-9"])
+def test_the_region_is_the_one_that_is_set(
+    default: str | None, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AWS_REGION counts, as with AWS's other libraries; and without any, a queue says so."""
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    with pytest.raises(InputError, match="set AWS_REGION"):
+        aws_client("sqs")
+    if default is not None:
+        monkeypatch.setenv("AWS_DEFAULT_REGION", default)
+    monkeypatch.setenv("AWS_REGION", "eu-west-3")
+
+    assert aws_client("sqs").meta.region_name == "eu-west-3"
+    assert aws_client("s3").meta.region_name == "eu-west-3"
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
