@@ -1,6 +1,7 @@
 """What is given to Kubernetes: valid by its own schemas, as Prefect's worker fills it in."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from prefect.utilities.templating import apply_values
+from prefect_kubernetes.settings import KubernetesSettings
 from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration
 
 ROOT = Path(__file__).parents[2]
@@ -118,3 +120,31 @@ def test_the_validator_would_find_something(tmp_path: Path) -> None:
     path.write_text(content.replace("replicas: 1", "replica: 1", 1))
 
     assert validate(path).returncode != 0
+
+
+def test_the_worker_watches_only_what_its_role_lets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its rights end at its namespace, so its observer is told to look no further."""
+    documents = list(yaml.safe_load_all((KUBERNETES / "worker.yaml").read_text()))
+    kinds = {document["kind"] for document in documents}
+    worker = next(
+        item
+        for item in documents
+        if item["metadata"]["name"] == "longtake-worker" and item["kind"] == "Deployment"
+    )
+    (container,) = worker["spec"]["template"]["spec"]["containers"]
+    (namespace,) = (item for item in container["env"] if item["name"].endswith("_NAMESPACES"))
+    monkeypatch.setenv(namespace["name"], "videos")
+
+    assert "ClusterRole" not in kinds
+    assert namespace["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.namespace"}}
+    assert KubernetesSettings().observer.namespaces == {"videos"}
+
+
+def test_the_secret_has_all_that_is_needed() -> None:
+    """What worker, listener and runs cannot do without, the queue's region included."""
+    page = (ROOT / "infra" / "README.md").read_text()
+
+    given = set(re.findall(r"--from-literal=(\w+)=", page))
+
+    assert {"AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} <= given
+    assert {"PREFECT_API_URL", "LONGTAKE_QUEUE_URL", "LONGTAKE_RESULTS"} <= given
