@@ -4,13 +4,15 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
-from prefect import flow
+from prefect import flow, runtime
 from prefect.futures import PrefectFuture
+from prefect.states import Crashed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.recovery import check_tries
+from samcore.errors import TransientStorageError
 from tasks.clear_work import clear_work
 from tasks.device_lock import using_device
 from tasks.draw_overlay import draw_overlay
@@ -29,7 +31,7 @@ from tasks.request import SegmentRequest
 from tasks.result_artifacts import post_artifacts
 from tasks.result_store import find_result
 from tasks.run_folder import RunFolder
-from tasks.run_lease import leased
+from tasks.run_lease import LeaseLostError, leased
 from tasks.stitch_seam import stitch_seam
 from tasks.track_chunk import track_chunk
 from tasks.write_report import write_report
@@ -59,29 +61,53 @@ def segment_video(request: SegmentRequest) -> ResultRef:
         SegmentationError: Something that the person who asked can put right, in one line.
     """
     check_tries()
+    try:
+        return _segment(request)
+    except TransientStorageError as error:
+        if not runtime.deployment.id:
+            raise
+        # Nobody has to put anything right: what schedules crashed runs again does so with this one.
+        _log.error("%s", error)
+        return cast(ResultRef, Crashed(message=f"will be tried again: {error}"))
+
+
+def _segment(request: SegmentRequest) -> ResultRef:
     probe_video(request)
     if request.automatic is not None:
         find_objects(request)
     run = plan_chunks(request)
     folder = RunFolder.at(run)
-    with (
-        folder.lock(on_wait=lambda: _log.warning("another process is at this run: waiting")),
-        leased(run, on_wait=lambda name: _log.warning("%s is at this run: waiting", name)) as held,
-    ):
-        folder.sweep()
-        result = find_result(run, folder.record())
-        if result is None:
-            _track(run, request, folder, held)
-            result = publish(run, request)
-        if result.superseded:
-            _log.warning(
-                "%s was replaced: the result in %s, of another version of it, stays as it is",
-                *(request.source_place, request.destination_place),
-            )
-        else:
-            result = _complete(run, request, result)
-        if run.in_bucket:
-            clear_work(run, keep_folder=request.work_dir is not None)
+    with folder.lock(on_wait=lambda: _log.warning("another process is at this run: waiting")):
+        while True:
+            try:
+                with leased(run, on_wait=_say_who) as held:
+                    return _work(run, request, folder, held)
+            except LeaseLostError as error:
+                _log.warning("%s", error)
+
+
+def _say_who(machine: str) -> None:
+    _log.warning("%s is at this run: waiting", machine)
+
+
+def _work(
+    run: RunRef, request: SegmentRequest, folder: RunFolder, held: Callable[[], None]
+) -> ResultRef:
+    """Do what is not done yet. Only with the lock and the lease held."""
+    folder.sweep()
+    result = find_result(run, folder.record())
+    if result is None:
+        _track(run, request, folder, held)
+        result = publish(run, request)
+    if result.superseded:
+        _log.warning(
+            "%s was replaced: the result in %s, of another version of it, stays as it is",
+            *(request.source_place, request.destination_place),
+        )
+    else:
+        result = _complete(run, request, result)
+    if run.in_bucket:
+        clear_work(run, keep_folder=request.work_dir is not None)
     return result
 
 

@@ -23,11 +23,11 @@ from samcore.errors import (
     MissingObjectError,
     StorageConflictError,
     StorageError,
+    TransientStorageError,
 )
 from tasks.locations import S3Location, parse_location
 from tasks.records import RunRef
-from tasks.shared_store import shared_store
-from tasks.storage import ObjectStore
+from tasks.storage import ClientOptions, ObjectStore
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +36,13 @@ BEAT_S = 15.0
 EXPIRES_S = 75.0
 """Seconds without a new beat after which the holder is taken to be dead."""
 _POLL_S = 3.0
+_AWAY_S = 900.0
+"""Who waits gives up when the store has not answered for so long."""
+_CLOCK_SLACK_S = 2.0
+_STORE_LASTS_S = 600.0
+_OPTIONS = ClientOptions(
+    retry_mode="standard", attempts=3, connect_timeout_s=5.0, read_timeout_s=10.0
+)
 _MAX_BYTES = 4096
 
 
@@ -52,8 +59,10 @@ class _Beat(BaseModel):
     """Name, and what changes when it is started again."""
     pid: int
     process_began: float
-    number: str
-    """No two beats are the same bytes."""
+    holder: str
+    """No two that take the lease have the same."""
+    number: int
+    """Counts up."""
 
     @property
     def is_dead(self) -> bool:
@@ -66,7 +75,12 @@ class _Beat(BaseModel):
             return True
         except psutil.Error:
             return False
-        return began != self.process_began
+        # It is counted from the machine's start, and moves a little when its clock is set.
+        return abs(began - self.process_began) > _CLOCK_SLACK_S
+
+    def is_by(self, holder: str) -> bool:
+        """Whether this holder has written it."""
+        return self.holder == holder
 
 
 @contextlib.contextmanager
@@ -79,7 +93,7 @@ def leased(run: RunRef, *, on_wait: Callable[[str], None]) -> Iterator[Callable[
 
     Yields:
         To be called between two pieces of work; raises `LeaseLostError` if this machine was silent
-        for so long that another one goes on.
+        for so long that another one goes on: then it is its turn to wait.
 
     Raises:
         StorageError: The bucket cannot be written to.
@@ -89,7 +103,7 @@ def leased(run: RunRef, *, on_wait: Callable[[str], None]) -> Iterator[Callable[
         yield lambda: None
         return
     location = place.join(f".longtake/runs/{run.key}/lease.json")
-    lease = _Lease(shared_store(run.credentials), location)
+    lease = _Lease(run.credentials, location)
     lease.take(on_wait)
     beats = threading.Thread(target=lease.keep, name="lease", daemon=True)
     beats.start()
@@ -104,37 +118,50 @@ def leased(run: RunRef, *, on_wait: Callable[[str], None]) -> Iterator[Callable[
 
 
 class _Lease:
-    def __init__(self, store: ObjectStore, location: S3Location) -> None:
+    def __init__(self, credentials: str | None, location: S3Location) -> None:
         self.ended = threading.Event()
-        self._store = store
+        self._credentials = credentials
+        self._client: ObjectStore | None = None
+        self._made = 0.0
         self._location = location
+        self._holder = uuid.uuid4().hex
+        self._number = 0
         self._etag: str | None = None
         self._lost = threading.Event()
 
     def take(self, on_wait: Callable[[str], None]) -> None:
         seen: str | None = None
-        since = time.monotonic()
+        since = answered = time.monotonic()
         told = False
-        while not self._try(None):
-            info = self._store.head(self._location)
-            if info is None:
-                continue
-            if info.etag != seen:
-                seen, since = info.etag, time.monotonic()
-            holder = self._read()
-            silent = time.monotonic() - since >= EXPIRES_S
-            if (holder is None or holder.is_dead or silent) and self._try(info.etag):
-                return
-            if not told and holder is not None:
-                on_wait(holder.machine.partition("/")[0])
-                told = True
+        while True:
+            try:
+                if self._try(None):
+                    return
+                info = self._store().head(self._location)
+                answered = time.monotonic()
+                if info is None:
+                    continue
+                if info.etag != seen:
+                    seen, since = info.etag, time.monotonic()
+                beat = self._read()
+                silent = time.monotonic() - since >= EXPIRES_S
+                if (beat is None or beat.is_dead or silent) and self._try(info.etag):
+                    return
+                if not told and beat is not None:
+                    on_wait(beat.machine.partition("/")[0])
+                    told = True
+            except TransientStorageError:
+                # Others write there at the same moment, or the store is away: not for long.
+                if time.monotonic() - answered > _AWAY_S:
+                    raise
+                since = time.monotonic()  # there may have been beats that were not seen
             time.sleep(_POLL_S)
 
     def keep(self) -> None:
         """Beat until the end."""
         while not self.ended.wait(BEAT_S):
             try:
-                if not self._try(self._etag):
+                if not self._try(self._etag) and not self._is_own():
                     self._lost.set()
                     return
             except StorageError as error:
@@ -145,13 +172,29 @@ class _Lease:
         if self._lost.is_set():
             raise LeaseLostError(
                 f"another machine has gone on with this run, since this one was silent for "
-                f"{EXPIRES_S:g} s: run again to wait for its result"
+                f"{EXPIRES_S:g} s"
             )
 
     def give_up(self) -> None:
-        info = self._store.head(self._location)
-        if info is not None and info.etag == self._etag:
-            self._store.delete(self._location)
+        if self._is_own():
+            self._store().delete(self._location)
+
+    def _is_own(self) -> bool:
+        """Whether what is there is a beat of this lease: an answer may have been lost."""
+        info = self._store().head(self._location)
+        beat = self._read()
+        if info is None or beat is None or not beat.is_by(self._holder):
+            return False
+        self._etag = info.etag
+        return True
+
+    def _store(self) -> ObjectStore:
+        """A store that does not wait long, else one lost connection costs the lease; made anew now
+        and then, as credentials are renewed."""
+        if self._client is None or time.monotonic() - self._made > _STORE_LASTS_S:
+            self._client = ObjectStore(self._credentials, options=_OPTIONS)
+            self._made = time.monotonic()
+        return self._client
 
     def _try(self, etag: str | None) -> bool:
         """Write a beat where none is, or in place of that one; False if it is not there as told."""
@@ -159,15 +202,17 @@ class _Lease:
             machine=_machine(),
             pid=os.getpid(),
             process_began=psutil.Process().create_time(),
-            number=uuid.uuid4().hex,
+            holder=self._holder,
+            number=self._number,
         )
+        self._number += 1
         data = beat.model_dump_json().encode()
         try:
             if etag is None:
-                info = self._store.put_bytes(self._location, data, only_if_absent=True)
+                info = self._store().put_bytes(self._location, data, only_if_absent=True)
             else:
-                info = self._store.put_bytes(self._location, data, only_if_etag=etag)
-        except StorageConflictError:
+                info = self._store().put_bytes(self._location, data, only_if_etag=etag)
+        except (StorageConflictError, MissingObjectError):
             return False
         self._etag = info.etag
         return True
@@ -176,13 +221,16 @@ class _Lease:
         """What is there; None if it is nonsense, or gone."""
         with contextlib.suppress(MissingObjectError, ValidationError):
             return _Beat.model_validate_json(
-                self._store.get_bytes(self._location, limit=_MAX_BYTES)
+                self._store().get_bytes(self._location, limit=_MAX_BYTES)
             )
         return None
 
 
 def _machine() -> str:
-    boot = ""
+    """Name, start, and among which processes of that machine numbers of processes mean something:
+    containers may share all the rest."""
+    boot = processes = ""
     with contextlib.suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return f"{platform.node()}/{boot}"
+        processes = os.readlink("/proc/self/ns/pid")
+    return f"{platform.node()}/{boot}/{processes}"

@@ -1,5 +1,6 @@
 """The flow from bucket to bucket: through a bad network, and from one machine to the next."""
 
+import json
 import platform
 import signal
 import time
@@ -16,9 +17,10 @@ from prefect.client.schemas.sorting import FlowRunSort
 
 from flows import segment_video as flow_module
 from flows.segment_video import segment_video
+from samcore.errors import TransientStorageError
 from samcore.scenes import Scene
 from samcore.video import VideoWriter
-from tasks import storage
+from tasks import run_lease, storage
 from tasks.files import file_record
 from tasks.locations import S3Location
 from tasks.records import ResultRef, RunRef
@@ -307,3 +309,56 @@ def test_a_newer_versions_result_stays(
     manifest = open_result_store(apart).read_manifest()
     assert manifest is not None
     assert manifest.request.source_digest == f"sha256:{file_record(other_clip).sha256}"
+
+
+def test_faults_that_last_are_tried_again_where_runs_are_scheduled(
+    prefect_api: str, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that is away for longer than all retries is nothing that a person has to put right:
+    the run of a deployment counts as crashed, and those are scheduled again. A command fails."""
+
+    def away(request: SegmentRequest) -> ResultRef:
+        raise TransientStorageError("cannot read s3://videos/clip.mp4: the server is away")
+
+    monkeypatch.setattr(flow_module, "_segment", away)
+    assert segment_video(ask(), return_state=True).is_failed()
+    monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", "a deployment's")
+    state = segment_video(ask(), return_state=True)
+    assert state.is_crashed()
+    assert "tried again: cannot read s3://videos/clip.mp4" in str(state.message)
+
+
+def test_a_machine_that_was_taken_for_dead_waits(
+    prefect_api: str,
+    bucket: str,
+    source: str,
+    ask: Ask,
+    calm: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another machine goes on while this one is paused: it leaves the run to it, waits, and does
+    the rest when that one is dead, too."""
+    monkeypatch.setattr(run_lease, "BEAT_S", 0.2)
+    monkeypatch.setattr(run_lease, "EXPIRES_S", 2.0)
+    monkeypatch.setattr(run_lease, "_POLL_S", 0.2)
+    store = ObjectStore()
+    track, taken = flow_module.track_chunk, []
+
+    def paused(run: RunRef, index: int) -> Any:
+        done = track(run, index)
+        if not taken:
+            place = S3Location(bucket, f"out/.longtake/runs/{run.key}/lease.json")
+            beat = json.loads(store.get_bytes(place, limit=4096))
+            beat |= {"machine": "gpu-7/boot", "holder": "another one"}
+            store.put_bytes(place, json.dumps(beat).encode())
+            taken.append(index)
+            time.sleep(1)
+        return done
+
+    monkeypatch.setattr(flow_module, "track_chunk", paused)
+    result = segment_video(ask(**CHUNKS, source=source, destination=f"s3://{bucket}/out"))
+
+    assert taken == [0]
+    masks = open_result_store(result).fetch("masks.parquet")
+    assert masks.read_bytes() == (calm / "masks.parquet").read_bytes()
+    assert not list(store.list(S3Location(bucket, "out/.longtake/runs/")))
