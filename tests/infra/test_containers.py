@@ -1,5 +1,6 @@
 """The image and the compose file: valid, without secrets, and with commands that exist."""
 
+import importlib
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import typer
 import yaml
+from prefect.settings import PREFECT_HOME, Settings, temporary_settings
 
 from flows.cli import app
 
@@ -100,6 +102,21 @@ def test_the_prefect_server_asks_who_is_there(services: dict[str, Any]) -> None:
         assert services[name]["environment"]["PREFECT_API_AUTH_STRING"] == asked
     for service in services.values():
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
+
+
+def test_a_restart_of_the_server_ends_no_run(
+    services: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server keeps the leases of running runs in files, which lie in a volume."""
+    for name, value in services["server"]["environment"].items():
+        if "CONCURRENCY" in name:
+            monkeypatch.setenv(name, value)
+    module = Settings().server.concurrency.lease_storage
+    with temporary_settings({PREFECT_HOME: "/srv/longtake/.prefect"}):
+        storage = importlib.import_module(module).ConcurrencyLeaseStorage()
+
+    folders = [volume.partition(":")[2] for volume in services["server"]["volumes"]]
+    assert any(storage.storage_path.is_relative_to(folder) for folder in folders)
 
 
 def test_everything_waits_for_what_it_needs(services: dict[str, Any]) -> None:
