@@ -8,6 +8,8 @@ from tasks.mirror import open_mirror
 from tasks.records import RunRef
 from tasks.retries import DESTINATION_RETRIES
 from tasks.run_folder import RunFolder
+from tasks.settings import load_settings
+from tasks.stale_work import remove_stale_work
 
 
 @task(
@@ -19,7 +21,8 @@ from tasks.run_folder import RunFolder
 )
 def clear_work(run: RunRef, *, keep_folder: bool) -> None:
     """Remove the run's chunks from the bucket and, so that a worker's disk does not fill up with
-    them, from this machine. Only with the run's lock held and its result published.
+    them, from this machine; and work of other runs that nobody came back for. Only with the run's
+    lock held and its result published.
 
     Args:
         run: Whose result is in a bucket.
@@ -34,4 +37,5 @@ def clear_work(run: RunRef, *, keep_folder: bool) -> None:
     mirror.remove(run.key)
     if not keep_folder:
         RunFolder.at(run).clear()
+        remove_stale_work(load_settings().cache_dir)
     run_logger(__name__).info("removed the work in progress of %s", run.key)

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -87,6 +88,7 @@ class RunFolder:
             StorageError: The folder cannot be written to.
         """
         make_folder(self.path / "chunks")
+        os.utime(self.path)  # in use again, though nothing else may be written, see stale_work.py
         for name, content in (("request.json", record), ("video.json", video)):
             if _read(self.path / name, type(content)) != content:
                 write_json(self.path / name, content)

@@ -1,0 +1,77 @@
+"""Work in progress that nobody came back for, on the disk of a worker."""
+
+import contextlib
+import fcntl
+import logging
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+_log = logging.getLogger(__name__)
+
+_STALE_S = 14 * 86_400.0
+"""A run that nobody asked for during so long went on elsewhere, or failed for good."""
+
+
+def remove_stale_work(work_dir: Path) -> None:
+    """Remove what was not touched for two weeks: runs, indexes of frames, found objects.
+
+    All of it can be made again, or fetched from the destination's bucket. A run that a process of
+    this machine is at stays, and so does what cannot be removed: that is no reason for a finished
+    run to fail.
+
+    Args:
+        work_dir: The folder of results in buckets; never one that a person chose.
+    """
+    before = time.time() - _STALE_S
+    for folder in _entries(work_dir / "runs"):
+        with contextlib.suppress(OSError):
+            if folder.is_dir() and not folder.is_symlink() and _last_write(folder) < before:
+                _remove_run(folder, before)
+    for file in (*_entries(work_dir / "index"), *_entries(work_dir / "found")):
+        with contextlib.suppress(OSError):
+            found = file.lstat()
+            # Where the file system notes it, reading counts, too.
+            if file.is_file() and max(found.st_mtime, found.st_atime) < before:
+                file.unlink()
+
+
+def _entries(folder: Path) -> list[Path]:
+    with contextlib.suppress(OSError):
+        return list(folder.iterdir())
+    return []
+
+
+def _last_write(folder: Path) -> float:
+    """When anything in a run's folder was last written, or the run was last asked for."""
+    return max(path.lstat().st_mtime for path in (folder, *folder.rglob("*")))
+
+
+def _remove_run(folder: Path, before: float) -> None:
+    with _locked(folder / "lock") as is_ours:
+        # Looked at again: whoever asks for a run touches it, and only then waits for its lock.
+        if is_ours and _last_write(folder) < before:
+            gone = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
+            folder.rename(gone)  # at once, for others: a run that begins now makes its own
+            shutil.rmtree(gone)
+            _log.info("removed %s: nobody came back for it", folder)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[bool]:
+    """Whether nobody else holds the lock file within the block; it is not waited for."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield True  # nobody ever came so far
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield True
+    except BlockingIOError:
+        yield False
+    finally:
+        os.close(descriptor)
