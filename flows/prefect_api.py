@@ -139,17 +139,24 @@ class Deployment:
             since=since or datetime.now(timezone.utc),
         )
 
-    def restart(self, run_id: UUID) -> None:
-        """Schedule a run again, which goes on where it was.
+    def restart(self, run: StartedRun) -> bool:
+        """Schedule a run again, which goes on where it was; False if its state is another one than
+        it was seen in.
 
         Raises:
-            NotDeployedError: There is no such run any more.
             ServerAwayError: The server does not answer.
             InputError: The server does not let it be run again.
         """
         state: State[Any] = AwaitingRetry(message="goes on where it was")
         with self._calls():
-            self._client.set_flow_run_state(run_id, state, force=True)
+            try:
+                now = self._client.read_flow_run(run.id).state
+            except ObjectNotFound:
+                return False
+            if now is None or (now.type.value, now.timestamp) != (run.state, run.since):
+                return False
+            self._client.set_flow_run_state(run.id, state, force=True)
+        return True
 
     def _read(self) -> UUID:
         if self._id is None or time.monotonic() - self._read_at > _FRESH_S:

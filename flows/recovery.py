@@ -10,6 +10,7 @@ holds events back until their predecessors have come); meanwhile the sweep does 
 """
 
 from datetime import timedelta
+from typing import Any
 
 from prefect import runtime
 from prefect.automations import AutomationCore, ChangeFlowRunState, EventTrigger, Posture
@@ -26,7 +27,7 @@ machine each time must not do so for ever."""
 SILENCE = timedelta(minutes=10)
 """A run that has sent no heartbeat for so long is dead. One comes every 3 minutes, or as often as
 `PREFECT_FLOWS_HEARTBEAT_FREQUENCY` says where the run is."""
-REST = timedelta(minutes=3)
+REST = timedelta(minutes=5)
 """From a crash to the next try. A worker that has reported a crash looks for hooks of the flow, in
 a process that imports it, torch and all: seconds, but a minute or two from a cold disk. Given the
 run again before it is done with that, it drops the run, or ends itself (Prefect 3.8)."""
@@ -80,9 +81,22 @@ def install_recovery(
     """
     with get_client(sync_client=True) as client:
         for automation in _automations(flows, silence, rest, begin):
-            for known in client.read_automations_by_name(automation.name):
-                client.delete_automation(known.id)
+            known = client.read_automations_by_name(automation.name)
+            # One that is deleted forgets which runs it waits for.
+            if any(_content(one) == _content(automation) for one in known):
+                continue
+            for one in known:
+                client.delete_automation(one.id)
             client.create_automation(automation)
+
+
+def _content(automation: AutomationCore) -> dict[str, Any]:
+    """What it does, to be compared; whether it is switched off is a person's affair."""
+    fields = {"name", "description", "trigger", "actions"}
+    content = automation.model_dump(mode="json", include=fields, exclude={"trigger": {"id"}})
+    for name in ("after", "expect", "for_each"):
+        content["trigger"][name] = sorted(content["trigger"][name])
+    return content
 
 
 def _automations(

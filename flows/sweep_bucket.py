@@ -1,5 +1,6 @@
 """Flow: find the videos in a bucket that have no result yet, and start their runs."""
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -7,13 +8,13 @@ from datetime import datetime, timedelta, timezone
 from prefect import flow
 from pydantic import BaseModel, ConfigDict
 
-from flows.prefect_api import Deployment, StartedRun
+from flows.prefect_api import Deployment, NotDeployedError, ServerAwayError, StartedRun
 from flows.recovery import BEGIN, REST
 from flows.video_runs import DEPLOYMENT, PROMPTS_SUFFIX, Outcome, VideoFilter, VideoRuns
-from samcore.errors import InputError
+from samcore.errors import InputError, SegmentationError, TransientStorageError
 from tasks.locations import S3Location, parse_location
 from tasks.logs import run_logger
-from tasks.manifest import MANIFEST
+from tasks.manifest import MANIFEST, MARK
 from tasks.object_info import ObjectInfo
 from tasks.storage import ObjectStore
 
@@ -21,6 +22,9 @@ _ENDED_BADLY = {"FAILED", "CANCELLED"}
 CRASHED_FOR = REST + timedelta(minutes=2)
 """By then an automation has scheduled a crashed run again, see `flows.recovery`; unless the Prefect
 server was killed, too."""
+SILENT_FOR = timedelta(minutes=30)
+"""Running, and without a beat of its lease in the bucket: its machine is gone, and the automation
+that listens for heartbeats was not there, or not awake. S3 lets clocks differ by 15 minutes."""
 PENDING_FOR = BEGIN + timedelta(minutes=5)
 """A worker has taken a run, and it has not begun: likewise."""
 
@@ -115,15 +119,14 @@ class _Found:
 
 def _look(store: ObjectStore, wanted: VideoFilter, videos: S3Location) -> _Found:
     """Hold the videos against the results."""
-    results = _results(store.list(_folder(wanted.destination)), wanted.destination)
+    results = _find_results(store.list(_folder(wanted.destination)), wanted.destination)
     todo: list[tuple[datetime, S3Location]] = []
     done = 0
     for info in store.list(videos):
         if info.size == 0 or not wanted.is_video(info.location):
             continue
-        finished = results.get(info.location.key)
-        # A result that is older than the video is that of a version before.
-        if finished is not None and finished >= info.last_modified:
+        result = results.get(info.location.key)
+        if result is not None and result.is_of(info):
             done += 1
         else:
             todo.append((info.last_modified, info.location))
@@ -137,15 +140,34 @@ def _folder(place: S3Location) -> S3Location:
     return S3Location(place.bucket, place.key + "/")
 
 
-def _results(listed: Iterable[ObjectInfo], destination: S3Location) -> dict[str, datetime]:
-    """When each video's result was finished, by the video's key."""
-    folder = _folder(destination).key
-    ending = f"/{MANIFEST}"
-    return {
-        info.location.key[len(folder) : -len(ending)]: info.last_modified
-        for info in listed
-        if info.location.key.endswith(ending)
-    }
+class _Result:
+    """What a listing tells of a result."""
+
+    def __init__(self) -> None:
+        self.finished: datetime | None = None
+        self.marks: set[str] = set()
+
+    def is_of(self, video: ObjectInfo) -> bool:
+        """Whether it is whole, and of this content of the video."""
+        if self.finished is None:
+            return False
+        if self.marks:
+            return video.mark in self.marks
+        # Made without a mark: one that is older than the video is of a version before.
+        return self.finished >= video.last_modified
+
+
+def _find_results(listed: Iterable[ObjectInfo], destination: S3Location) -> dict[str, _Result]:
+    """The result of each video, by the video's key."""
+    start = len(_folder(destination).key)
+    results: defaultdict[str, _Result] = defaultdict(_Result)
+    for info in listed:
+        video, _, name = info.location.key[start:].rpartition("/")
+        if name == MANIFEST:
+            results[video].finished = info.last_modified
+        elif (mark := MARK.fullmatch(name)) is not None:
+            results[video].marks.add(mark[1])
+    return results
 
 
 def _start(runs: VideoRuns, found: _Found, limit: int) -> SweepResult:
@@ -159,8 +181,12 @@ def _start(runs: VideoRuns, found: _Found, limit: int) -> SweepResult:
         looked_at += 1
         try:
             handled = runs.start(video)
-        except InputError as error:
-            # One video that cannot be named must not keep the others from their turn.
+            is_left = handled.run is not None and _is_left(handled.run, runs, video)
+            restarted = is_left and handled.run is not None and runs.restart(handled.run)
+        except (ServerAwayError, NotDeployedError, TransientStorageError):
+            raise
+        except SegmentationError as error:
+            # One video that cannot be named or read must not keep the others from their turn.
             log.error("%s: %s", video, error)
             failed += 1
             continue
@@ -171,8 +197,7 @@ def _start(runs: VideoRuns, found: _Found, limit: int) -> SweepResult:
         elif handled.outcome is Outcome.SKIPPED:
             log.warning("%s; put %s%s beside it", handled, video.name, PROMPTS_SUFFIX)
             skipped += 1
-        elif handled.run is not None and _is_left(handled.run):
-            runs.restart(handled.run)
+        elif restarted:
             log.warning("%s for long: scheduled again, it goes on where it was", handled)
             started += 1
         elif handled.outcome is Outcome.KNOWN and state in _ENDED_BADLY:
@@ -194,10 +219,16 @@ def _start(runs: VideoRuns, found: _Found, limit: int) -> SweepResult:
     )
 
 
-def _is_left(run: StartedRun) -> bool:
+def _is_left(run: StartedRun, runs: VideoRuns, video: S3Location) -> bool:
     """Whether nobody is at a run any more, though it is not at its end."""
-    lasts = {"CRASHED": CRASHED_FOR, "PENDING": PENDING_FOR}.get(run.state)
-    return lasts is not None and datetime.now(timezone.utc) - run.since > lasts
+    lasts = {"CRASHED": CRASHED_FOR, "PENDING": PENDING_FOR, "RUNNING": SILENT_FOR}.get(run.state)
+    now = datetime.now(timezone.utc)
+    if lasts is None or now - run.since <= lasts:
+        return False
+    if run.state != "RUNNING":
+        return True
+    beat = runs.last_beat(video)
+    return beat is not None and now - beat > lasts
 
 
 def _in_words(result: SweepResult) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 from collections import OrderedDict
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 from typing import Any
 
@@ -12,6 +13,7 @@ from flows.prefect_api import Deployment, StartedRun
 from tasks.locations import S3Location
 from tasks.manifest import now
 from tasks.request import validate_request
+from tasks.run_lease import LEASE
 from tasks.storage import ObjectStore
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")
@@ -196,14 +198,25 @@ class VideoRuns:
         self._remove_skip(video)
         return Handled(video, Outcome.STARTED if run.is_new else Outcome.KNOWN, run)
 
-    def restart(self, run: StartedRun) -> None:
-        """Schedule a run again that a dead process has left.
+    def restart(self, run: StartedRun) -> bool:
+        """Schedule a run again that a dead process has left; False if its state has changed.
 
         Raises:
-            NotDeployedError: There is no such run any more.
             ServerAwayError: Prefect's server does not answer.
         """
-        self._deployment.restart(run.id)
+        return self._deployment.restart(run)
+
+    def last_beat(self, video: S3Location) -> datetime | None:
+        """When a machine that works on this video's result last said that it is alive; None if none
+        has said so.
+
+        Raises:
+            StorageError: The results cannot be listed.
+        """
+        work = self.place_of(video).join(".longtake/runs")
+        found = self._store.list(S3Location(work.bucket, work.key + "/"))
+        beats = [info.last_modified for info in found if info.location.name == LEASE]
+        return max(beats, default=None)
 
     def _key(self, video: S3Location, version: str | None, etag: str | None) -> str:
         """Names one version of a video under this deployment: the idempotency key of its run."""

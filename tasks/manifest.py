@@ -2,6 +2,7 @@
 
 import json
 import platform
+import re
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,6 +17,10 @@ MASKS = "masks.parquet"
 SEAMS = "seams.json"
 OVERLAY = "overlay.mp4"
 REPORT = "report.html"
+
+MARK = re.compile(r"source-([0-9a-f]{16})\.json")
+"""Name of a file of the result that tells which content of a bucket's video it is of, so that it
+shows in a listing."""
 
 _PACKAGES = ("longtake", "torch", "sam2", "prefect", "numpy", "opencv-python-headless", "pyarrow")
 

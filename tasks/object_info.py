@@ -1,6 +1,7 @@
 """What a store says of an object, and what its content can be checked by."""
 
 import base64
+import hashlib
 import re
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -35,6 +36,11 @@ class ObjectInfo:
     def identity(self) -> str:
         """Names this very content: another one under the same key has another identity."""
         return f"{self.location.uri}@{self.version_id or ''}@{self.etag}"
+
+    @property
+    def mark(self) -> str:
+        """Names this content as far as a listing shows it: 16 hexadecimal digits."""
+        return hashlib.sha256(f"{self.size} {self.etag}".encode()).hexdigest()[:16]
 
     def is_made_of(self, size: int, sha256: str) -> bool:
         """Whether this is what was written from a file of this size and digest."""

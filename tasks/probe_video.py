@@ -9,7 +9,7 @@ from tasks.logs import run_logger
 from tasks.mirror import open_mirror
 from tasks.request import SegmentRequest
 from tasks.retries import retry_transient
-from tasks.sources import find_version, open_source
+from tasks.sources import open_source
 
 _log = logging.getLogger(__name__)
 
@@ -29,9 +29,7 @@ def probe_video(request: SegmentRequest) -> int:
         request.source_place,
         request.work_path,
         credentials=request.credentials,
-        version=find_version(
-            request.source_place, request.source_version, credentials=request.credentials
-        ),
+        version=request.source_version,
         mirror=open_mirror(request.destination_place, request.credentials),
     ).info
     run_logger(__name__).info(

@@ -1,6 +1,7 @@
 """Task: join the parts, and make the result appear at the destination."""
 
 import contextlib
+import json
 import shutil
 
 from prefect import task
@@ -111,7 +112,12 @@ def _stage(
     concat_tables(parts, staging / MASKS, metadata)
     content = SeamList(seams=tuple(seams)).model_dump_json(indent=2) + "\n"
     write_atomic(staging / SEAMS, content.encode())
-    return seal(staging / MASKS), seal(staging / SEAMS)
+    files = [staging / MASKS, staging / SEAMS]
+    if record.source_mark is not None and run.in_bucket:
+        files.append(staging / f"source-{record.source_mark}.json")
+        said = {"source": record.source, "version": record.source_version}
+        write_atomic(files[-1], (json.dumps(said, indent=2) + "\n").encode())
+    return tuple(seal(file) for file in files)
 
 
 def _manifest(

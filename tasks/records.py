@@ -58,6 +58,8 @@ class RunRecord(_Record):
     """Absolute path of the video, or its address without a query, which may hold a secret."""
     source_version: str | None = None
     """The bucket's name for the version of the video; None where it keeps none, and elsewhere."""
+    source_mark: str | None = None
+    """`ObjectInfo.mark` of the video; None outside of buckets."""
     source_digest: str
     objects: tuple[TrackedObject, ...]
     """By ascending id."""

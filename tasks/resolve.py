@@ -75,7 +75,7 @@ def resolve_request(
     from samcore.device import choose_compute
 
     compute = choose_compute(request.settings.device, request.settings.dtype)
-    version = find_version(source, request.source_version, credentials=request.credentials)
+    version, mark = find_version(source, request.source_version, credentials=request.credentials)
     video = open_source(
         source,
         request.work_path,
@@ -104,6 +104,7 @@ def resolve_request(
     record = RunRecord(
         source=str(source),  # without the query of a web address, which may hold a secret
         source_version=version,
+        source_mark=mark,
         source_digest=video.info.digest,
         objects=_objects({} if given is None else given.spec.labels, prompts),
         prompts_digest=prompts_digest(prompts),

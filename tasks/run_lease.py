@@ -31,6 +31,8 @@ from tasks.storage import ClientOptions, ObjectStore
 
 _log = logging.getLogger(__name__)
 
+LEASE = "lease.json"
+"""Its name, beside the run's chunks."""
 BEAT_S = 15.0
 """Seconds between two beats."""
 EXPIRES_S = 75.0
@@ -102,7 +104,7 @@ def leased(run: RunRef, *, on_wait: Callable[[str], None]) -> Iterator[Callable[
     if not isinstance(place, S3Location):
         yield lambda: None
         return
-    location = place.join(f".longtake/runs/{run.key}/lease.json")
+    location = place.join(f".longtake/runs/{run.key}/{LEASE}")
     lease = _Lease(run.credentials, location)
     lease.take(on_wait)
     beats = threading.Thread(target=lease.keep, name="lease", daemon=True)

@@ -126,8 +126,11 @@ def open_source(
     )
 
 
-def find_version(source: Place, version: str | None, *, credentials: str | None) -> str | None:
-    """The bucket's name for the version of a video that is to be read; None if there is none.
+def find_version(
+    source: Place, version: str | None, *, credentials: str | None
+) -> tuple[str | None, str | None]:
+    """Which version of a video is to be read: the bucket's name for it, None where it keeps none;
+    and its `ObjectInfo.mark`. Neither is known outside of buckets.
 
     Args:
         source: Where the video is.
@@ -142,10 +145,11 @@ def find_version(source: Place, version: str | None, *, credentials: str | None)
     if not isinstance(source, S3Location):
         if version is not None:
             raise InputError(f"only what is in a bucket has versions; {source} is not")
-        return None
+        return None, None
     from tasks.remote_video import look_up  # late, like all of boto3
 
-    return look_up(source, version=version, credentials=credentials).version_id
+    found = look_up(source, version=version, credentials=credentials)
+    return found.version_id, found.mark
 
 
 def is_replaced(source: str, digest: str, *, credentials: str | None) -> bool:

@@ -134,12 +134,21 @@ def _engine(worker: Worker) -> psutil.Process:
 
 
 def test_installed_again_it_is_there_once(prefect_api: str) -> None:
-    """Deploying again brings the automations up to date, and makes no second pair."""
-    install_recovery(("some-flow",))
-    install_recovery(("some-flow",))
-    with get_client(sync_client=True) as client:
-        names = sorted(automation.name for automation in client.read_automations())
-    assert names == [
+    """Deploying again makes no second set of the automations, and leaves those alone that are as
+    they should be: they know which runs they wait for. Others are brought up to date."""
+
+    def installed(**changes: timedelta) -> dict[str, UUID]:
+        install_recovery(("some-flow",), **changes)
+        with get_client(sync_client=True) as client:
+            return {one.name: one.id for one in client.read_automations()}
+
+    first = installed()
+    assert installed() == first
+    changed = installed(rest=timedelta(minutes=7))
+    assert {name for name in first if changed[name] != first[name]} == {
+        "longtake: a crashed run goes on"
+    }
+    assert sorted(changed) == [
         "longtake: a crashed run goes on",
         "longtake: a run that does not begin has crashed",
         "longtake: a run without heartbeats has crashed",

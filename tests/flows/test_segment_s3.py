@@ -127,9 +127,12 @@ def test_bad_network_changes_nothing(
     for name in ("masks.parquet", "seams.json"):
         assert store.fetch(name).read_bytes() == (calm / name).read_bytes()
     left = [info.location.key for info in ObjectStore().list(S3Location(bucket, "out/"))]
+    (video,) = ObjectStore().list(S3Location(bucket, "videos/clip.mp4"))
+    mark = video.mark  # as a sweep sees it
     assert {key.partition("/index/")[0] for key in left} == {
         "out/.longtake",
         *(f"out/{name}" for name in ("manifest.json", "masks.parquet", "seams.json")),
+        f"out/source-{mark}.json",
     }
     states = _task_states("clip.mp4: segment")
     assert {"fetch finished chunks", "publish", "clear up"} <= set(states)

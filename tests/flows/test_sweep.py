@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 from prefect.client.schemas.objects import State
-from prefect.states import Crashed, Pending
+from prefect.states import Crashed, Pending, Running
 
 from flows import sweep_bucket as sweep_module
 from flows.prefect_api import Deployment
 from flows.sweep_bucket import SweepResult, sweep_bucket
 from flows.video_runs import VideoRuns
-from samcore.errors import InputError
+from samcore.errors import InputError, StorageError
 from tasks.locations import S3Location
 from tasks.storage import ObjectStore
 from tests.servers.aws import AwsServer
@@ -115,6 +115,63 @@ def test_what_dead_workers_left_goes_on(
     (again,) = deployed.runs()
     assert (again.id, again.state_name) == (run.id, "AwaitingRetry")
     assert sweep(deployed).underway == 1
+
+
+def test_a_running_run_without_beats_goes_on(
+    upload: Upload, aws: AwsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that went away left its run Running, and the last beat of its lease: it is
+    scheduled again. One that has no lease yet is left alone: it may be reading a long video."""
+    upload("a.mp4")
+    deployed = Deployed(**TRACK)
+    sweep(deployed)
+    (run,) = deployed.runs()
+    deployed.leave(run, Running())
+    monkeypatch.setattr(sweep_module, "SILENT_FOR", timedelta(0))
+    assert sweep(deployed).underway == 1
+
+    upload(f"a.mp4/.longtake/runs/{'0' * 32}/lease.json", b"{}", bucket="results")
+    time.sleep(1.1)  # the store tells whole seconds
+    assert sweep(deployed).started == 1
+    (again,) = deployed.runs()
+    assert again.state_name == "AwaitingRetry"
+
+
+def test_a_result_is_known_by_its_mark(upload: Upload, aws: AwsServer) -> None:
+    """A result that was finished, or added to, after the video was replaced is that of the version
+    before all the same, and the new version gets its run."""
+    upload("a.mp4", b"the old one")
+    old = ObjectStore().head(S3Location("videos", "a.mp4"))
+    upload("a.mp4", b"the new one")
+    new = ObjectStore().head(S3Location("videos", "a.mp4"))
+    time.sleep(1.1)
+    upload("a.mp4/manifest.json", b"{}", bucket="results")
+    upload(f"a.mp4/source-{old.mark}.json", b"{}", bucket="results")
+    deployed = Deployed(**TRACK)
+    assert (sweep(deployed).started, sweep(deployed).done) == (1, 0)
+
+    aws.client("s3").delete_object(Bucket="results", Key=f"a.mp4/source-{old.mark}.json")
+    upload(f"a.mp4/source-{new.mark}.json", b"{}", bucket="results")
+    assert sweep(deployed).done == 1
+
+
+def test_one_video_does_not_stop_a_sweep(upload: Upload, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A video that this role may not look at is said, and those after it have their turn."""
+    upload("a.mp4")
+    time.sleep(1.1)
+    upload("b.mp4")
+    head = ObjectStore.head
+
+    def refused(self: ObjectStore, location: S3Location, **options: Any) -> Any:
+        if location.key == "a.mp4":
+            raise StorageError(f"cannot look at {location}: the credentials do not allow it")
+        return head(self, location, **options)
+
+    monkeypatch.setattr(ObjectStore, "head", refused)
+    deployed = Deployed(**TRACK)
+    result = sweep(deployed)
+    assert (result.started, result.failed) == (1, 1)
+    assert [request["source"] for request in deployed.requests()] == ["s3://videos/b.mp4"]
 
 
 def test_videos_without_prompts_do_not_hold_up_others(upload: Upload, aws: AwsServer) -> None:

@@ -97,7 +97,8 @@ def test_result_is_the_local_one(bucket: str, in_bucket: Ask, segment: Segment, 
     draw_overlay.fn(run)
     clear_work.fn(run, keep_folder=False)
     files = {"manifest.json", "masks.parquet", "overlay.mp4", "seams.json"}
-    assert _names(bucket, "results/clip/") == files
+    mark = f"source-{manifest.request.source_mark}.json"
+    assert _names(bucket, "results/clip/") == {*files, mark}
     assert not list(RunFolder.at(run).path.rglob("*.parquet"))
     found = find_result(run, RunFolder.at(run).record())
     assert found is not None
