@@ -4,7 +4,7 @@ import base64
 import contextlib
 import hashlib
 import mimetypes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -111,11 +111,13 @@ def _send_parts(
     done: list[CompletedPartTypeDef] = []
     sent = 0
     try:
-        for part, count in _in_parallel(send, parts):
-            done.append(part)
-            sent += count
-            if on_progress is not None:
-                on_progress(sent, size)
+        # Closed where `on_progress` raises, too: no part may arrive after the abort.
+        with contextlib.closing(_in_parallel(send, parts)) as answers:
+            for part, count in answers:
+                done.append(part)
+                sent += count
+                if on_progress is not None:
+                    on_progress(sent, size)
         done.sort(key=lambda part: part["PartNumber"])
         # "No such upload": it was completed, and the answer lost. The caller looks what is there.
         with contextlib.suppress(s3.exceptions.NoSuchUpload):
@@ -127,7 +129,9 @@ def _send_parts(
         raise
 
 
-def _in_parallel(send: Callable[[int, bytes], T], parts: Iterator[bytes]) -> Iterator[T]:
+def _in_parallel(
+    send: Callable[[int, bytes], T], parts: Iterator[bytes]
+) -> Generator[T, None, None]:
     """What `send` makes of each part and its number from 1; a few at once, in any order."""
     with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="upload") as pool:
         waiting: set[Future[T]] = set()
@@ -141,7 +145,7 @@ def _in_parallel(send: Callable[[int, bytes], T], parts: Iterator[bytes]) -> Ite
             for future in waiting:
                 yield future.result()
         except BaseException:
-            # No part may arrive after the abort, which follows.
+            # What has not begun need not; what has is waited for.
             pool.shutdown(cancel_futures=True)
             raise
 

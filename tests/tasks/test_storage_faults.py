@@ -2,6 +2,8 @@
 
 import hashlib
 import random
+import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -318,3 +320,28 @@ def test_a_storm(faults: FaultProxy, bucket: str, tmp_path: Path, seed: int, wan
         assert stored in may[place]
     assert store.abort_stale_uploads(S3Location(bucket, ""), older_than_s=-60) == 0
     assert succeeded > failed > 0
+
+
+def test_no_part_is_sent_after_the_abort(faults: FaultProxy, bucket: str, tmp_path: Path) -> None:
+    """The caller ends an upload of which parts are on their way: these are waited for, then what
+    came is removed; a part that came later would stay for ever."""
+    path, sha256 = write(tmp_path / "a", 40 * MIB)
+    senders: list[str] = []
+
+    def choose(request: Request) -> Fault | None:
+        if request.method == "DELETE":
+            alive = [thread.name for thread in threading.enumerate()]
+            senders.extend(name for name in alive if name.startswith("upload"))
+        # The first part is done while the others are still waiting for their answers.
+        return Slow(0.5) if re.search("partNumber=[2-5]", request.target) else None
+
+    def end(done: int, total: int) -> None:
+        raise RuntimeError("the claim is lost")
+
+    faults.set_rule(choose)
+    with pytest.raises(RuntimeError, match="the claim is lost"):
+        ObjectStore().put_file(path, S3Location(bucket, "a"), sha256=sha256, on_progress=end)
+
+    assert faults.methods()[-1] == "DELETE"
+    assert faults.methods().count("PUT") >= 2
+    assert senders == []
