@@ -88,7 +88,8 @@ class RunFolder:
             StorageError: The folder cannot be written to.
         """
         make_folder(self.path / "chunks")
-        os.utime(self.path)  # in use again, though nothing else may be written, see stale_work.py
+        with contextlib.suppress(OSError):
+            os.utime(self.path)  # in use, though all may be there already: see stale_work.py
         for name, content in (("request.json", record), ("video.json", video)):
             if _read(self.path / name, type(content)) != content:
                 write_json(self.path / name, content)
