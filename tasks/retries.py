@@ -1,10 +1,13 @@
 """Which failures are worth another try, and when."""
 
+import logging
 from collections.abc import Callable
 from typing import Any, TypedDict
 
 from samcore.errors import SegmentationError, TransientStorageError
 from samcore.out_of_memory import memory_failure
+
+_log = logging.getLogger(__name__)
 
 
 def is_transient(error: BaseException) -> bool:
@@ -21,12 +24,25 @@ def is_transient(error: BaseException) -> bool:
 
 
 def retry_transient(task: Any, task_run: Any, state: Any) -> bool:
-    """Prefect's `retry_condition_fn`: called by these names after a failed try."""
+    """Prefect's `retry_condition_fn`: called by these names after a failed try.
+
+    A store that is away or busy is worth all tries that a task has; a machine that is short of
+    memory, or a disk with faults, a few.
+    """
     try:
         state.result(raise_on_failure=True)
     except Exception as error:
-        return is_transient(error)
+        tries = task_run.run_count
+        if tries > task.retries or not is_transient(error):
+            return False
+        if tries > _FEW and not isinstance(error, TransientStorageError):
+            return False
+        _log.warning("%s; trying again", error)
+        return True
     return False
+
+
+_FEW = 4
 
 
 class Retries(TypedDict):

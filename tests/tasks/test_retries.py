@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 import torch
-from prefect import Task
+from prefect import Task, flow, task
+from prefect.cache_policies import NO_CACHE
 
 from samcore.errors import InputError, StorageError, TransientStorageError, VideoError
 from tasks import bucket_claim
@@ -36,6 +37,34 @@ from tasks.write_report import write_report
 def test_what_is_tried_again(error: BaseException, again: bool) -> None:
     """Faults of machines are; what a person must put right, and bugs, are not."""
     assert is_transient(error) is again
+
+
+@pytest.mark.parametrize(
+    ("error", "tries"),
+    [(TransientStorageError("the server is busy"), 8), (MemoryError(), 5), (InputError("no"), 1)],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
+)
+def test_how_often(
+    error: Exception, tries: int, prefect_api: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A store has all of a task's tries, which are said; memory that does not suffice has few; what
+    a person has to put right has one."""
+    made: list[int] = []
+
+    @task(retries=7, retry_condition_fn=retry_transient, cache_policy=NO_CACHE)
+    def fails() -> None:
+        made.append(1)
+        raise error
+
+    @flow
+    def one() -> None:
+        fails()
+
+    state = one(return_state=True)
+    assert state.is_failed()
+    assert len(made) == tries
+    said = [record for record in caplog.records if record.getMessage().endswith("; trying again")]
+    assert len(said) == tries - 1
 
 
 @pytest.mark.parametrize(
