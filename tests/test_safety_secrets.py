@@ -39,9 +39,9 @@ def _objects(bucket: str) -> Found:
 
 
 @pytest.fixture
-def everything(prefect_database: str, bucket: str, tmp_path: Path) -> Callable[[], Found]:
+def everything(live_database: str, bucket: str, tmp_path: Path) -> Callable[[], Found]:
     """All that there is to find of a run: its disk, its bucket, Prefect's database."""
-    database = Path(prefect_database)
+    database = Path(live_database)
     return lambda: [
         *_files(tmp_path),
         *_objects(bucket),

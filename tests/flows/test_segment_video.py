@@ -47,7 +47,7 @@ def _last_run(api: str) -> tuple[str, list[TaskRun]]:
 
 
 def test_a_run_and_the_same_run_again(
-    prefect_api: str, prefect_database: str, ask: Ask, tmp_path: Path
+    prefect_api: str, live_database: str, ask: Ask, tmp_path: Path
 ) -> None:
     """The run's tasks say video and chunk; the same request again tracks nothing; and nothing of
     the video or its masks is in Prefect's database."""
@@ -79,7 +79,7 @@ def test_a_run_and_the_same_run_again(
     _, tasks = _last_run(prefect_api)
     assert sorted(task.name for task in tasks) == ["clip.mp4: plan", "clip.mp4: probe"]
 
-    _check_database(prefect_database, Path(result.destination) / MASKS)
+    _check_database(live_database, Path(result.destination) / MASKS)
 
 
 def _check_database(database: str, masks: Path) -> None:

@@ -198,6 +198,16 @@ def test_names_are_listed_in_turn(tmp_path, monkeypatch):
     assert peaks[1] < peaks[0] + 20_000
 
 
+def _peak(masklets, name, place):
+    """Bytes; other tests' threads may have some at the same time."""
+    tracemalloc.start()
+    try:
+        write_export(masklets, name, place)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize("name", ["coco-video", "cvat-xml"])
 def test_memory_does_not_grow_with_the_video(tmp_path, monkeypatch, make_case, name):
     """Masklets are told one after another without any being held: six times the frames take
@@ -213,9 +223,6 @@ def test_memory_does_not_grow_with_the_video(tmp_path, monkeypatch, make_case, n
         place = tmp_path / str(frames)
         place.mkdir()
         masklets = make_case(place, draw=draw, ids=(1, 2), labels={}, start=0, stop=frames).masklets
-        tracemalloc.start()
-        write_export(masklets, name, place / "out")
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
+        peaks.append(min(_peak(masklets, name, place / str(turn)) for turn in range(3)))
     # The longer one's table holds 300 kB more.
     assert peaks[1] < peaks[0] + 100_000
