@@ -34,7 +34,7 @@ def _stop_at(frame: int, run: RunRef, index: int) -> list[int]:
         tracked.append(progress.done - 1)
         if progress.done - 1 == frame:
             os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.2)  # for the other thread to have heard of it
+            time.sleep(1)  # for the other thread to have heard of it
 
     with listening(listen), pytest.raises(KeyboardInterrupt):
         track_chunk.fn(run, index)
