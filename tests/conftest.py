@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import sqlite3
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -22,6 +23,12 @@ from tests.servers.swift import SwiftServer
 from tests.servers.warm import WarmCommands
 
 NUM_FRAMES = 66
+
+
+def pytest_sessionstart() -> None:
+    """Ctrl-C is heard, which tests press, also where a shell began this in its background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(optionalhook=True)
