@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from samcore.errors import (
     MissingObjectError,
+    SegmentationError,
     StorageConflictError,
     StorageError,
     TransientStorageError,
@@ -115,7 +116,7 @@ def leased(run: RunRef, *, on_wait: Callable[[str], None]) -> Iterator[Callable[
         lease.ended.set()
         beats.join()
         # One that stays is taken over: at once here, and soon elsewhere.
-        with contextlib.suppress(StorageError):
+        with contextlib.suppress(SegmentationError):
             lease.give_up()
 
 
@@ -141,17 +142,16 @@ class _Lease:
                     return
                 info = self._store().head(self._location)
                 answered = time.monotonic()
-                if info is None:
-                    continue
-                if info.etag != seen:
-                    seen, since = info.etag, time.monotonic()
-                beat = self._read()
-                silent = time.monotonic() - since >= EXPIRES_S
-                if (beat is None or beat.is_dead or silent) and self._try(info.etag):
-                    return
-                if not told and beat is not None:
-                    on_wait(beat.machine.partition("/")[0])
-                    told = True
+                if info is not None:
+                    if info.etag != seen:
+                        seen, since = info.etag, time.monotonic()
+                    beat = self._read()
+                    silent = time.monotonic() - since >= EXPIRES_S
+                    if (beat is None or beat.is_dead or silent) and self._try(info.etag):
+                        return
+                    if not told and beat is not None:
+                        on_wait(beat.machine.partition("/")[0])
+                        told = True
             except TransientStorageError:
                 # Others write there at the same moment, or the store is away: not for long.
                 if time.monotonic() - answered > _AWAY_S:
@@ -166,8 +166,9 @@ class _Lease:
                 if not self._try(self._etag) and not self._is_own():
                     self._lost.set()
                     return
-            except StorageError as error:
-                # The work goes on; if nothing gets through for long, another machine takes over.
+            except SegmentationError as error:
+                # The store is away, or credentials are gone. The work goes on; if nothing gets
+                # through for long, another machine takes over.
                 _log.info("no beat: %s", error)
 
     def check(self) -> None:
