@@ -1,13 +1,13 @@
 """How far tracking is: one place to report to, and any number of listeners."""
 
-import contextlib
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from samcore.chunks import Chunk
 from samcore.meters import MemoryReading
+from tasks.listeners import Listeners
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,28 +38,17 @@ class TrackProgress:
 
 Listener = Callable[[TrackProgress], None]
 
-_lock = threading.Lock()
-_listeners: list[Listener] = []
+_listeners: Listeners[[TrackProgress]] = Listeners()
 
 
-@contextlib.contextmanager
-def listening(listener: Listener) -> Iterator[None]:
+def listening(listener: Listener) -> AbstractContextManager[None]:
     """Have `listener` called with each report of this process while the block runs."""
-    with _lock:
-        _listeners.append(listener)
-    try:
-        yield
-    finally:
-        with _lock:
-            _listeners.remove(listener)
+    return _listeners.listening(listener)
 
 
 def report(progress: TrackProgress) -> None:
     """Tell all listeners."""
-    with _lock:
-        listeners = tuple(_listeners)
-    for listener in listeners:
-        listener(progress)
+    _listeners.tell(progress)
 
 
 class ChunkProgress:
