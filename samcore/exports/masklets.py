@@ -87,10 +87,6 @@ class Masklets:
         for frame in range(wanted, self.stop):
             yield frame, []
 
-    def frame_times(self) -> "FrameTimes":
-        """Reckons when frames are shown, where no video is at hand."""
-        return FrameTimes(self)
-
 
 class FrameTimes:
     """Time stamps as the table has them. Frames without rows get theirs by the mean rate."""

@@ -4,7 +4,7 @@ import contextlib
 import re
 import subprocess
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -128,15 +128,3 @@ class CutFinder:
                 frame = self._first + int(found[1])
             elif float(found[2]) >= CUT_SCORE:
                 self.cuts.append(Cut(frame, float(found[2])))
-
-
-def find_cuts(frames: Iterable[Frame]) -> Iterator[Cut]:
-    """The cuts between frames that follow on one another.
-
-    Raises:
-        VideoError: A frame cannot be read, or ffmpeg is not there or ended.
-    """
-    with CutFinder() as finder:
-        for frame in frames:
-            finder.show(frame)
-    yield from finder.cuts
