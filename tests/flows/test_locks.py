@@ -35,14 +35,20 @@ def test_two_runs_of_one_request(
     warm: WarmCommands, args: Callable[[str], list[str]], tmp_path: Path
 ) -> None:
     """One works; the other says that it waits, and then has the result without tracking."""
-    both = [warm.start(args("out")) for _ in range(2)]
-    assert [command.wait() for command in both] == [0, 0], [command.err for command in both]
-
+    worked = warm.start(args("out"))
+    chunk = "out/.longtake/runs/*/chunks/00000/.masks.parquet.*"
+    _wait_until(lambda: bool(list(tmp_path.glob(chunk))), worked)
+    worked.kill(signal.SIGSTOP)  # does not end before the other one has come
+    waited = warm.start(args("out"))
     said = "longtake: warning: another process is at this run: waiting"
-    (waited,) = [command for command in both if said in command.err]
+    _wait_until(lambda: said in waited.err, waited)
+
+    worked.kill(signal.SIGCONT)
+
+    assert [command.wait() for command in (worked, waited)] == [0, 0], (worked.err, waited.err)
     assert "nothing to do" in waited.out
-    (worked,) = [command for command in both if command is not waited]
     assert "nothing to do" not in worked.out
+    assert said not in worked.err
     assert len(list(tmp_path.glob("out/.longtake/runs/*/chunks/*/done.json"))) == 2
 
 

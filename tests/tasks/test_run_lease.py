@@ -1,11 +1,13 @@
 """One machine at a time at a run whose result goes to a bucket."""
 
+import contextlib
+import itertools
 import json
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -17,6 +19,7 @@ from tasks.storage import ObjectStore
 from tests.servers.faults import UNAVAILABLE, FaultProxy
 
 KEY = "0" * 32
+LIMIT_S = 60.0
 
 
 @pytest.fixture
@@ -33,41 +36,45 @@ def place(bucket: str) -> S3Location:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beats in tenths of a second."""
+    """Beats in tenths of a second. What nobody takes over by silence lasts: a busy machine may be
+    silent for long."""
     monkeypatch.setattr(run_lease, "BEAT_S", 0.1)
-    monkeypatch.setattr(run_lease, "EXPIRES_S", 1.5)
     monkeypatch.setattr(run_lease, "_POLL_S", 0.1)
 
 
 @pytest.fixture
 def elsewhere(place: S3Location) -> Callable[..., None]:
     """Put a beat there as another machine does."""
+    store = ObjectStore()
 
     def put(**changes: object) -> None:
         beat = {"machine": "gpu-7/boot", "pid": 1, "process_began": 1.0, "holder": "b", "number": 0}
         beat |= changes
-        ObjectStore().put_bytes(place, json.dumps(beat).encode())
+        store.put_bytes(place, json.dumps(beat).encode())
 
     return put
 
 
-@pytest.fixture
-def others_beats(elsewhere: Callable[..., None]) -> Iterator[threading.Event]:
-    """Another machine that holds the lease until the event is set, and then dies."""
-    died = threading.Event()
-    elsewhere()
+class _Clock:
+    """The time of who waits: it passes in its pauses only, and another machine may act in them."""
 
-    def beat() -> None:
-        number = 0
-        while not died.wait(0.1):
-            number += 1
-            elsewhere(number=number)
+    def __init__(self, on_pause: Callable[[float], None]) -> None:
+        self._now = 0.0
+        self._on_pause = on_pause
 
-    thread = threading.Thread(target=beat)
-    thread.start()
-    yield died
-    died.set()
-    thread.join()
+    def monotonic(self) -> float:
+        return self._now
+
+    def sleep(self, seconds: float) -> None:
+        self._now += seconds
+        self._on_pause(self._now)
+
+
+def _wait_until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + LIMIT_S
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def _not_told(name: str) -> None:
@@ -78,30 +85,43 @@ def test_it_leaves_nothing(run: RunRef, place: S3Location) -> None:
     """Held within the block, with new beats all the time; nothing is left of it afterwards."""
     store = ObjectStore()
     with leased(run, on_wait=_not_told) as check:
-        first = store.head(place)
-        time.sleep(0.6)
-        later = store.head(place)
+        etags: set[str] = set()
+
+        def has_beaten() -> bool:
+            info = store.head(place)
+            assert info is not None
+            etags.add(info.etag)
+            return len(etags) == 3
+
+        _wait_until(has_beaten)
         check()
-    assert first is not None
-    assert later is not None
-    assert first.etag != later.etag
     assert store.head(place) is None
 
 
-def test_another_machine_is_waited_for(run: RunRef, others_beats: threading.Event) -> None:
+def test_another_machine_is_waited_for(
+    run: RunRef, elsewhere: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As long as it beats, however long that takes; who it is is told once. When its beats end, the
     run is taken over."""
     told: list[str] = []
-    threading.Timer(2.5, others_beats.set).start()
-    started = time.monotonic()
+    lived = 3 * run_lease.EXPIRES_S
+    beat_every = run_lease.EXPIRES_S / 5
+
+    def beat(now: float) -> None:
+        if now <= lived:
+            elsewhere(number=int(now // beat_every))
+
+    clock = _Clock(beat)
+    monkeypatch.setattr(run_lease, "time", clock)
+    monkeypatch.setattr(run_lease, "_POLL_S", beat_every / 2)
+    elsewhere()
 
     with leased(run, on_wait=told.append) as check:
-        took = time.monotonic() - started
-        time.sleep(0.5)
         check()
 
     assert told == ["gpu-7"]
-    assert took > 2.5 + 1.0
+    expected = lived + run_lease.EXPIRES_S
+    assert expected - beat_every <= clock.monotonic() <= expected + beat_every
 
 
 def test_a_dead_process_of_this_machine_is_not_waited_for(run: RunRef, place: S3Location) -> None:
@@ -129,9 +149,16 @@ def test_who_was_taken_for_dead_stops(
 ) -> None:
     """A machine whose run another one has taken over is told, and leaves that one's lease alone."""
     with leased(run, on_wait=_not_told) as check:
-        for number in range(5):  # one may fall between this one's look and its own beat
-            elsewhere(number=number)
-            time.sleep(0.25)
+        numbers = itertools.count()
+
+        def is_told() -> bool:
+            elsewhere(number=next(numbers))  # one may fall between this one's look and its own beat
+            with contextlib.suppress(LeaseLostError):
+                check()
+                return False
+            return True
+
+        _wait_until(is_told)
         with pytest.raises(LeaseLostError, match="another machine has gone on"):
             check()
     assert b"gpu-7" in ObjectStore().get_bytes(place, limit=4096)
@@ -143,24 +170,31 @@ def test_a_beat_whose_answer_was_lost_is_ones_own(run: RunRef, place: S3Location
     with leased(run, on_wait=_not_told) as check:
         beat = json.loads(store.get_bytes(place, limit=4096))
         store.put_bytes(place, json.dumps(beat | {"number": beat["number"] + 1000}).encode())
-        time.sleep(0.6)
+        _wait_until(lambda: json.loads(store.get_bytes(place, limit=4096))["number"] < 1000)
         check()
-        assert json.loads(store.get_bytes(place, limit=4096))["number"] < 1000
     assert store.head(place) is None
 
 
 def test_a_store_that_is_away_for_a_while_ends_no_wait(
-    run: RunRef, others_beats: threading.Event, faults: FaultProxy
+    run: RunRef,
+    elsewhere: Callable[..., None],
+    faults: FaultProxy,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Who waits goes on waiting; and does not take a holder for dead whose beats it could not
     see."""
-    others_beats.set()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_lease, "EXPIRES_S", 0.5)
-        faults.inject(*[UNAVAILABLE] * 12)
-        with leased(run, on_wait=lambda _: None) as check:
-            check()
+    elsewhere()
+    clock = _Clock(lambda _: None)
+    monkeypatch.setattr(run_lease, "time", clock)
+    monkeypatch.setattr(run_lease, "_POLL_S", run_lease.EXPIRES_S / 2)
+    faults.inject(*[UNAVAILABLE] * 12)  # three tries a request
+
+    with leased(run, on_wait=lambda _: None) as check:
+        check()
+
     assert faults.num_faults == 12
+    away = 4 * run_lease._POLL_S
+    assert clock.monotonic() >= away - run_lease._POLL_S + run_lease.EXPIRES_S
 
 
 def test_only_one_of_many_has_it(run: RunRef) -> None:
