@@ -1,17 +1,15 @@
 """Nothing is lost, and nothing done twice, wherever in a run its process is killed."""
 
-import contextlib
 import random
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tasks.manifest import MANIFEST, MASKS, SEAMS
-from tests.servers.warm import WarmCommand, WarmCommands
+from tests.servers.warm import WarmCommands
 
 KILLS = 20
 SEED = 20_261_121
@@ -46,18 +44,6 @@ def args(clip: Path, prompts_file: Path) -> Callable[[Path], list[str]]:
     ]
 
 
-def _work(command: WarmCommand, enough_s: float) -> float:
-    """Wait until a command has computed for so long, or ended; for how long it has computed."""
-    spent = 0.0
-    with contextlib.suppress(psutil.NoSuchProcess):
-        process = psutil.Process(command.pid)
-        while command.poll() is None and spent < enough_s:
-            times = process.cpu_times()
-            spent = times.user + times.system
-            time.sleep(0.002)
-    return spent
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_killed_at_twenty_moments(
@@ -67,8 +53,7 @@ def test_killed_at_twenty_moments(
     is published is whole at any time, and its bytes are those of a run that nobody disturbed."""
     calm = tmp_path / "calm"
     command = warm.start(args(calm))
-    # By what it has computed, not by the clock: on a busy machine the same moments come later.
-    whole_s = _work(command, float("inf"))
+    whole_s = command.compute(float("inf"))
     assert command.wait() == 0, command.err
     wanted = {name: (calm / name).read_bytes() for name in (MASKS, SEAMS)}
 
@@ -82,7 +67,7 @@ def test_killed_at_twenty_moments(
         while code != 0:
             command = warm.start(args(destination))
             if kills < KILLS:
-                _work(command, chance.uniform(0.0, 0.8) * whole_s)
+                command.compute(chance.uniform(0.0, 0.8) * whole_s)
                 time.sleep(chance.uniform(0.0, 0.05))
                 command.kill(signal.SIGKILL)
             code = command.wait()

@@ -57,7 +57,8 @@ def test_killed_run_goes_on_at_its_chunk(
     assert command.wait() == -signal.SIGKILL
     (run,) = destination.glob(".longtake/runs/*")
     done = sorted(run.glob("chunks/*/done.json"))
-    assert [path.parent.name for path in done] == ["00000", "00001"]
+    assert 2 <= len(done) < 5  # on a busy machine the kill may come late
+    assert [path.parent.name for path in done] == [f"{index:05}" for index in range(len(done))]
     before = [path.stat().st_mtime_ns for path in done]
     assert not (destination / MANIFEST).exists()
 

@@ -95,7 +95,7 @@ def test_a_storm_makes_each_run_once(warm: WarmCommands, aws: AwsServer) -> None
         assert time.monotonic() < deadline, listener.err
         time.sleep(0.5)
     listener.kill(signal.SIGTERM)
-    assert listener.wait(20) == 0, listener.err
+    assert listener.wait() == 0, listener.err
 
     sources = [request["source"] for request in deployed.requests()]
     assert sorted(sources) == sorted(f"s3://videos/tapes/{number}.mp4" for number in range(VIDEOS))

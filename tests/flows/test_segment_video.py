@@ -2,7 +2,6 @@
 
 import sqlite3
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -152,16 +151,26 @@ def test_two_runs_of_one_request_take_turns(
     folder = resolve_request(request, cache_dir=load_settings().cache_dir).folder
     held = folder.lock()
     held.__enter__()
-    release = threading.Timer(2.0, held.__exit__, (None, None, None))
-    started = time.monotonic()
-    release.start()
+    said = threading.Event()
+    before: list[bool] = []
 
-    result = segment_video(request)
+    def release() -> None:
+        while not any("waiting" in record.getMessage() for record in list(caplog.records)):
+            if said.wait(0.05):
+                return
+        before.append((request.destination_dir / "masks.parquet").exists())
+        held.__exit__(None, None, None)
 
-    release.join()
-    assert time.monotonic() - started > 2.0
+    other = threading.Thread(target=release)
+    other.start()
+    try:
+        result = segment_video(request)
+    finally:
+        said.set()
+        other.join()
+
+    assert before == [False]
     assert not result.was_there
-    assert any("waiting" in record.getMessage() for record in caplog.records)
 
 
 def test_form_describes_every_field() -> None:

@@ -57,7 +57,7 @@ def test_stopped_again_and_again(
         command = warm.start(args(destination))
         if not _wait_for_chunk(destination, command):
             break
-        time.sleep(chance.uniform(0.0, 0.6))
+        command.compute(chance.uniform(0.0, 0.5))
         children = psutil.Process(command.pid).children()
         command.kill(number)
         told = time.time()

@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,16 +119,16 @@ def test_the_first_run_makes_the_environment_and_says_so(with_uv):
 
 
 def test_the_second_run_is_quick_and_silent(with_uv):
-    """With nothing changed a start costs less than 0.3 s, and no line."""
+    """With nothing changed a start says nothing, and costs no more than starting a shell that
+    starts two small programs: there are no others."""
     set_up(with_uv)
-    best = float("inf")
-    for _ in range(5):
-        started = time.perf_counter()
-        done = with_uv.run("infra/setup.sh")
-        best = min(best, time.perf_counter() - started)
+    for path in with_uv.bin.iterdir():
+        if path.name not in {"bash", "env", "dirname", "readlink"}:
+            path.unlink()
+
+    done = with_uv.run("infra/setup.sh")
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert best < 0.3
 
 
 def test_the_second_run_needs_no_uv(with_uv):

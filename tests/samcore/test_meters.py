@@ -46,7 +46,7 @@ def test_a_peak_that_is_over_is_still_seen(peak_source):
         before = meter.snapshot()
         with held_memory(150 * MIB):
             if peak_source == "sampled peak":
-                time.sleep(0.05)
+                time.sleep(0.5)  # the thread looks, also on a busy machine
         after = meter.snapshot()
 
     assert after.peak_rss_bytes >= before.rss_bytes + 150 * MIB - SLACK

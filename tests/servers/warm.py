@@ -4,6 +4,7 @@ One process has imported everything, and forks for each command: a command is as
 be killed like any, and starts in a tenth of a second, where twenty of them would take minutes.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -13,6 +14,8 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import psutil
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,6 +55,20 @@ class WarmCommand:
                 raise TimeoutError(f"still there after {timeout_s:g} s: {self.err}")
             time.sleep(0.01)
         return code
+
+    def compute(self, enough_s: float) -> float:
+        """Wait until it has computed for so long from now, or has ended; for how long it has.
+
+        Not by the clock: on a busy machine a command comes to the same moments later.
+        """
+        spent = 0.0
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(self.pid)
+            before = sum(process.cpu_times()[:2])
+            while self.poll() is None and spent < enough_s:
+                time.sleep(0.002)
+                spent = sum(process.cpu_times()[:2]) - before
+        return spent
 
     def kill(self, number: int) -> None:
         """Send it a signal, unless it has ended."""

@@ -4,12 +4,12 @@ import functools
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import tasks.track_chunk as track_chunk_module
 from samcore.masks.table import table_digest
 from tasks.checkpoint import find_checkpoint
 from tasks.fetch_chunks import fetch_chunks
@@ -30,15 +30,22 @@ TWO_CHUNKS = {"stop": 32, "chunk_frames": 24, "overlap": 4, "image_size": 64}
 def _stop_at(frame: int, run: RunRef, index: int) -> list[int]:
     """Track a chunk, and press Ctrl-C when `frame` has its masks; the frames that were tracked."""
     tracked: list[int] = []
+    stops: list[threading.Event] = []
 
     def listen(progress: TrackProgress) -> None:
         tracked.append(progress.done - 1)
         if progress.done - 1 == frame:
             os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(1)  # for the other thread to have heard of it
+            while not stops[-1].wait(10):  # Python may lose one: see below
+                os.kill(os.getpid(), signal.SIGINT)
 
-    with listening(listen), pytest.raises(KeyboardInterrupt):
-        track_chunk.fn(run, index)
+    def noted(work: Callable[[threading.Event], object]) -> object:
+        return run_stoppable(lambda stop: (stops.append(stop), work(stop))[1])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(track_chunk_module, "run_stoppable", noted)
+        with listening(listen), pytest.raises(KeyboardInterrupt):
+            track_chunk.fn(run, index)
     return tracked
 
 

@@ -49,12 +49,12 @@ def test_a_full_device_is_waited_for(
     monkeypatch.setenv("LONGTAKE_RUNS_PER_DEVICE", str(places))
     with contextlib.ExitStack() as others:
         for _ in range(places):
-            assert others.enter_context(_in_a_thread()).wait(10)
+            assert others.enter_context(_in_a_thread()).wait(60)
         assert not caplog.records
         with _in_a_thread() as taken:
             assert not taken.wait(0.6)
             others.close()
-            assert taken.wait(10)
+            assert taken.wait(60)
     assert [record.getMessage() for record in caplog.records] == [
         "another run uses cpu: waiting",
     ]
@@ -91,12 +91,12 @@ def test_waiting_can_be_ended(locks: Path, monkeypatch: pytest.MonkeyPatch) -> N
     before = signal.signal(signal.SIGALRM, end)
     try:
         with _in_a_thread() as taken:
-            assert taken.wait(10)
+            assert taken.wait(60)
             started = time.monotonic()
             signal.setitimer(signal.ITIMER_REAL, 0.3)
             with pytest.raises(KeyboardInterrupt):
                 using_device("cpu").__enter__()
-            assert time.monotonic() - started < 5
+            assert time.monotonic() - started < 30
     finally:
         signal.signal(signal.SIGALRM, before)
     with using_device("cpu"):  # free again

@@ -149,7 +149,8 @@ from tasks.download_cache import DownloadCache
 
 def download(path):
     print("downloading", flush=True)
-    time.sleep(float(sys.argv[2]))
+    if sys.argv[2] == "when told":
+        sys.stdin.readline()
     path.write_bytes(b"content")
 
 cache = DownloadCache(Path(sys.argv[1]), max_bytes=250)
@@ -159,11 +160,12 @@ with cache.lease("a", download, name="dog.mp4", size=100, label="a") as found:
 """
 
 
-def start(folder: Path, *, download_s: float, read_s: float) -> "subprocess.Popen[str]":
+def start(folder: Path, *, download: str, read_s: float) -> "subprocess.Popen[str]":
     """A process that leases `a`, and says what it does."""
     return subprocess.Popen(
-        [sys.executable, "-c", LEASE, str(folder), str(download_s), str(read_s)],
+        [sys.executable, "-c", LEASE, str(folder), download, str(read_s)],
         cwd=Path(__file__).parents[2],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -176,11 +178,11 @@ def line(process: "subprocess.Popen[str]") -> str:
 
 def test_one_of_many_processes_downloads(tmp_path: Path) -> None:
     """Processes that ask at once get one download between them; when it is killed, one more."""
-    with start(tmp_path, download_s=60, read_s=0) as killed:
+    with start(tmp_path, download="when told", read_s=0) as killed:
         assert line(killed) == "downloading"
         with (
-            start(tmp_path, download_s=0.3, read_s=60) as one,
-            start(tmp_path, download_s=0.3, read_s=60) as two,
+            start(tmp_path, download="at once", read_s=60) as one,
+            start(tmp_path, download="at once", read_s=60) as two,
         ):
             time.sleep(0.1)
             killed.kill()
@@ -193,10 +195,17 @@ def test_waiting_is_told_and_killed_readers_hold_nothing(tmp_path: Path) -> None
     """Whoever waits for another's download is told; what a killed process read can be removed."""
     cache = DownloadCache(tmp_path, max_bytes=250)
     told: list[bool] = []
-    with start(tmp_path, download_s=0.5, read_s=60) as other:
+
+    def tell() -> None:
+        told.append(True)
+        assert other.stdin is not None
+        other.stdin.write("\n")
+        other.stdin.flush()
+
+    with start(tmp_path, download="when told", read_s=60) as other:
         assert line(other) == "downloading"
         source = Source("a", 100)  # it waits until the other one has it
-        with source.lease(cache, on_wait=lambda: told.append(True)) as found:
+        with source.lease(cache, on_wait=tell) as found:
             assert found.path.read_bytes() == b"content"
         assert line(other) == "content"
         assert source.downloads == 0

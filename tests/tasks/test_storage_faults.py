@@ -165,17 +165,15 @@ def test_a_broken_download_is_transient_and_goes_on(
 ) -> None:
     """No file appears, the error is for the task to retry, and the next call gives the bytes."""
     path, sha256 = write(tmp_path / "a", 300_000)
-    store, location = (
-        ObjectStore(options=ClientOptions(read_timeout_s=2.0, attempts=1)),
-        S3Location(bucket, "k"),
-    )
+    store, location = ObjectStore(), S3Location(bucket, "k")
+    hasty = ObjectStore(options=ClientOptions(read_timeout_s=2.0, attempts=1))
     store.put_file(path, location, sha256=sha256)
     info = store.head(location)
     faults.clear()
     faults.set_rule(lambda request: fault)
 
     with pytest.raises(TransientStorageError, match=f"cannot read {location.uri}") as caught:
-        store.get_file(location, tmp_path / "b", expected=info)
+        hasty.get_file(location, tmp_path / "b", expected=info)
     assert is_transient(caught.value)
     assert not (tmp_path / "b").exists()
     faults.set_rule(None)

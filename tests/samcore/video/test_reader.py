@@ -23,7 +23,7 @@ def _decoders() -> list[psutil.Process]:
     return [child for child in psutil.Process().children() if "ffmpeg" in child.name()]
 
 
-def _wait_for(condition, seconds=20.0):
+def _wait_for(condition, seconds=60.0):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
@@ -141,23 +141,23 @@ def test_two_readers_do_not_disturb_each_other(source):
 def test_a_decoder_that_stalls_is_ended(clips, tmp_path):
     """A decoder that stops giving frames is killed, and the error names the frame."""
     source = open_video(clips.path("changing-size.ts"))
-    with source.read(0, prefetch=1, stall_s=1.0) as reader:
+    with source.read(0, prefetch=1, stall_s=3.0) as reader:
         assert next(reader).frame_idx == 0
         (decoder,) = _decoders()
         decoder.send_signal(signal.SIGSTOP)
         began = time.monotonic()
-        with pytest.raises(VideoError, match=r"nothing for 1 s at frame \d+"):
+        with pytest.raises(VideoError, match=r"nothing for 3 s at frame \d+"):
             list(reader)
 
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 60
     assert not decoder.is_running()
 
 
 def test_a_slow_consumer_is_no_stall(source):
     """Time that the consumer takes does not count against the decoder."""
-    with source.read(0, 20, prefetch=1, stall_s=0.5) as reader:
+    with source.read(0, 20, prefetch=1, stall_s=2.0) as reader:
         next(reader)
-        time.sleep(1.2)
+        time.sleep(2.5)
         assert len(list(reader)) == 19
 
 

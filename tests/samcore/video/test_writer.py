@@ -160,7 +160,7 @@ def test_an_encoder_that_hangs_is_an_error(tmp_path, monkeypatch, before, after)
     with pytest.raises(VideoError, match=r"hangs|did not end"), writer:
         _write_all(writer, pictures())
 
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 60
     assert not encoder.is_running()
     assert os.listdir(tmp_path) == []
 
