@@ -12,7 +12,7 @@ from prefect.states import Crashed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.recovery import check_tries
-from samcore.errors import TransientStorageError
+from samcore.errors import StorageError, TransientStorageError
 from tasks.clear_work import clear_work
 from tasks.device_lock import using_device
 from tasks.draw_overlay import draw_overlay
@@ -99,13 +99,20 @@ def _work(
     if result is None:
         _track(run, request, folder, held)
         result = publish(run, request)
+    if not result.superseded:
+        try:
+            result = _complete(run, request, result)
+        except StorageError:
+            # Another version's result may have taken this one's place meanwhile.
+            there = find_result(run, folder.record())
+            if there is None or not there.superseded:
+                raise
+            result = there
     if result.superseded:
         _log.warning(
             "%s was replaced: the result in %s, of another version of it, stays as it is",
             *(request.source_place, request.destination_place),
         )
-    else:
-        result = _complete(run, request, result)
     if run.in_bucket:
         clear_work(run, keep_folder=request.work_dir is not None)
     return result

@@ -258,30 +258,38 @@ def test_two_machines_at_one_request(
     assert masks.read_bytes() == (calm / "masks.parquet").read_bytes()
 
 
+@pytest.fixture
+def versions(
+    swift: SwiftServer, bucket: str, ask: Ask, clip: Path, other_clip: Path
+) -> tuple[SegmentRequest, SegmentRequest]:
+    """The same asked of an old and of the present version of a video."""
+    place, store = (
+        S3Location(swift.make_bucket("versions", versioned=True), "clip.mp4"),
+        ObjectStore(),
+    )
+    found = []
+    for path in (other_clip, clip):
+        store.put_file(path, place, sha256=file_record(path).sha256)
+        info = store.head(place)
+        assert info is not None
+        found.append(info.version_id)
+    assert len({*found, None}) == 3
+    out = {"source": place.uri, "destination": f"s3://{bucket}/out", "force": True}
+    old, new = (ask(**CHUNKS, **out, source_version=version) for version in found)
+    return old, new
+
+
 def test_a_newer_versions_result_stays(
     prefect_api: str,
-    swift: SwiftServer,
     bucket: str,
-    ask: Ask,
+    versions: tuple[SegmentRequest, SegmentRequest],
     clip: Path,
     other_clip: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Two versions of a video, whose runs end in the wrong order: each tracks its own version, and
     the newer one's result is the one that stays, whether the older run ends or begins after it."""
-    videos, store = swift.make_bucket("versions", versioned=True), ObjectStore()
-    place = S3Location(videos, "clip.mp4")
-    versions = []
-    for path in (other_clip, clip):
-        store.put_file(path, place, sha256=file_record(path).sha256)
-        found = store.head(place)
-        assert found is not None
-        versions.append(found.version_id)
-    assert len({*versions, None}) == 3
-    old, new = (
-        ask(**CHUNKS, source=place.uri, source_version=version, destination=destination, force=True)
-        for version, destination in zip(versions, [f"s3://{bucket}/out"] * 2, strict=True)
-    )
+    old, new = versions
     # The newer one's whole run takes place while the older one tracks its last chunk.
     inner: list[ResultRef] = []
     publish = flow_module.publish
@@ -300,9 +308,10 @@ def test_a_newer_versions_result_stays(
     assert late.key == inner[0].key
     manifest = open_result_store(f"s3://{bucket}/out").read_manifest()
     assert manifest is not None
-    assert (manifest.key, manifest.request.source_version) == (inner[0].key, versions[1])
+    assert manifest.key == inner[0].key
+    assert manifest.request.source_version == new.source_version
     assert manifest.request.source_digest == f"sha256:{file_record(clip).sha256}"
-    assert not [info for info in store.list(S3Location(bucket, "out/.longtake/runs/"))]
+    assert not list(ObjectStore().list(S3Location(bucket, "out/.longtake/runs/")))
 
     assert segment_video(old).superseded
     assert not [name for name in _task_states("clip.mp4: segment") if "chunk" in name]
@@ -312,6 +321,34 @@ def test_a_newer_versions_result_stays(
     manifest = open_result_store(apart).read_manifest()
     assert manifest is not None
     assert manifest.request.source_digest == f"sha256:{file_record(other_clip).sha256}"
+
+
+def test_a_newer_versions_result_comes_before_the_end(
+    prefect_api: str,
+    bucket: str,
+    versions: tuple[SegmentRequest, SegmentRequest],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The older run's masks were published, and the newer one's take their place before its report
+    is written: that is no failure, and the newer one's result is whole."""
+    old, new = (request.model_copy(update={"report": True}) for request in versions)
+    inner: list[ResultRef] = []
+    write = flow_module.write_report
+
+    def write_late(run: RunRef) -> str:
+        if not inner:
+            inner.append(ResultRef.model_construct())
+            inner[0] = segment_video(new)
+        return write(run)
+
+    monkeypatch.setattr(flow_module, "write_report", write_late)
+    late = segment_video(old)
+
+    assert late.superseded
+    assert late.key == inner[0].key
+    assert inner[0].has_report
+    assert open_result_store(inner[0]).read_manifest(inner[0].key) is not None
+    assert not list(ObjectStore().list(S3Location(bucket, "out/.longtake/runs/")))
 
 
 def test_faults_that_last_are_tried_again_where_runs_are_scheduled(
