@@ -1,5 +1,7 @@
 """The end of a command's process."""
 
+import atexit
+import logging
 import os
 import signal
 import sys
@@ -20,23 +22,47 @@ def _raise_terminated(_number: int, _frame: FrameType | None) -> NoReturn:
     raise Terminated
 
 
-def end_quietly(code: int, *, verbose: bool) -> None:
-    """Leave with `code`; what libraries still say while they are shut down is not for people.
+class ProcessEnd:
+    """The way out of a command's process; made before anything that wants to be closed at exit.
 
-    Prefect's client flushes events at exit, and complains at length when a run was stopped.
-
-    Raises:
-        SystemExit: Always.
+    Threads end and exit functions run, and no more: while an interpreter is torn down, threads that
+    C++ libraries have left now and then abort a process that has done all its work.
     """
+
+    def __init__(self) -> None:
+        self._code: int | None = None
+        atexit.register(self._leave)  # of all exit functions the last to run
+
+    def _leave(self) -> None:
+        if self._code is not None:
+            logging.shutdown()
+            _flush()
+            os._exit(self._code)
+
+    def quietly(self, code: int, *, verbose: bool) -> NoReturn:
+        """Leave with `code`; what libraries still say while they are shut down is not for people.
+
+        Prefect's client flushes events at exit, and complains at length when a run was stopped.
+
+        Raises:
+            SystemExit: Always.
+        """
+        heard = _flush()
+        if not (verbose and heard):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, 1)
+            os.dup2(nowhere, 2)
+            os.close(nowhere)
+        self._code = code
+        sys.exit(code)
+
+
+def _flush() -> bool:
+    """Write what was printed; False if whoever read it has gone, as in `longtake models | head`."""
+    heard = True
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except OSError:
-            # Whoever read it has gone, as in `longtake models | head -1`.
-            verbose = False
-    if not verbose:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 1)
-        os.dup2(nowhere, 2)
-        os.close(nowhere)
-    sys.exit(code)
+            heard = False
+    return heard

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from flows.cli import demo, deploy, evaluate, export, listen, models, probe, show, track
-from flows.process import Terminated, end_quietly, raise_on_sigterm
+from flows.process import ProcessEnd, Terminated, raise_on_sigterm
 from samcore.errors import SegmentationError
 
 EXIT_BUG, EXIT_USER, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143
@@ -91,6 +91,7 @@ def _fail(message: str, code: int, *, verbose: bool) -> int:
 
 def main() -> None:
     """The console script."""
+    end = ProcessEnd()
     raise_on_sigterm()
     code = run(sys.argv[1:])
-    end_quietly(code, verbose="-v" in sys.argv or "--verbose" in sys.argv)
+    end.quietly(code, verbose="-v" in sys.argv or "--verbose" in sys.argv)
