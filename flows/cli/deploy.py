@@ -41,7 +41,12 @@ _Automatic = Annotated[
 ]
 _Model = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="One of `longtake models`.", show_default=False),
+    typer.Option(
+        metavar="NAME",
+        help="One of `longtake models`; workers download it. Default: as in infra/prefect.yaml, "
+        "sam2.1-tiny.",
+        show_default=False,
+    ),
 ]
 _Credentials = Annotated[
     str | None,

@@ -65,6 +65,17 @@ def test_the_jobs_are_valid(variables: dict[str, Any], tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_a_sweep_gets_no_gpu() -> None:
+    """It need not wait for a node that has one."""
+    specs = yaml.safe_load((ROOT / "infra" / "prefect.yaml").read_text())["deployments"]
+    (sweep,) = [spec for spec in specs if spec["name"] == "sweep-bucket"]
+
+    spec = filled(**sweep["work_pool"]["job_variables"])["spec"]["template"]["spec"]
+
+    assert spec["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == 0
+    assert not spec["nodeSelector"]
+
+
 def test_a_run_gets_one_gpu_where_gpus_are() -> None:
     """The pod asks for one GPU and goes to nodes that are kept for GPUs, spot ones too."""
     spec = filled()["spec"]["template"]["spec"]

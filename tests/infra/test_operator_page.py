@@ -6,6 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import typer
+import yaml
 
 from flows.cli import app
 from samcore.limits import Limits
@@ -36,6 +37,17 @@ def test_commands_take_their_options() -> None:
         assert words[0] in group.commands, words
         # Parses and does not run; an unknown option raises.
         group.commands[words[0]].make_context(words[0], words[1:])
+
+
+def test_every_queue_has_a_worker() -> None:
+    """Workers that are started as on the page, or by Compose, take the runs of all deployments."""
+    specs = yaml.safe_load((INFRA / "prefect.yaml").read_text())["deployments"]
+    queues = {spec["work_pool"]["work_queue_name"] for spec in specs}
+    assert len(queues) == len(specs)  # none waits for another one's runs
+    services = yaml.safe_load((INFRA / "docker" / "compose.yaml").read_text())["services"]
+    commands = [" ".join(service.get("command", [])) for service in services.values()]
+    for text in (PAGE, "\n".join(commands)):
+        assert set(re.findall(r"prefect worker start .*--work-queue (\w+)", text)) == queues
 
 
 def test_files_are_there() -> None:

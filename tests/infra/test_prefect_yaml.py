@@ -28,6 +28,7 @@ from flows.deployments import (
 from flows.segment_video import segment_video
 from flows.sweep_bucket import sweep_bucket
 from samcore.errors import InputError
+from samcore.models.registry import DEFAULT_MODEL
 from tasks.manifest import MANIFEST
 from tasks.request import SegmentRequest
 from tests.servers.warm import WarmCommands
@@ -98,6 +99,9 @@ def test_prefect_itself_takes_the_file(prefect_api: str, tmp_path: Path) -> None
     assert segment.concurrency_options is not None
     assert segment.concurrency_options.collision_strategy.value == "ENQUEUE"
     assert [schedule.active for schedule in sweep.schedules] == [False]
+    # Where no model is named, runs end where the worker has none.
+    assert segment.parameters == {"request": {"model": DEFAULT_MODEL}}
+    assert (segment.work_queue_name, sweep.work_queue_name) == ("default", "sweeps")
 
 
 @pytest.mark.slow
