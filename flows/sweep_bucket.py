@@ -16,6 +16,7 @@ from tasks.locations import S3Location, parse_location
 from tasks.logs import run_logger
 from tasks.manifest import MANIFEST, MARK
 from tasks.object_info import ObjectInfo
+from tasks.stale_work import remove_stale_uploads
 from tasks.storage import ObjectStore
 
 _ENDED_BADLY = {"FAILED", "CANCELLED"}
@@ -60,7 +61,8 @@ def sweep_bucket(
 
     It catches what no event told of. A version of a video that has had its run, by this or by the
     listener, does not get another one: if that run crashed, or was taken by a worker that is gone,
-    it is scheduled again; if it failed, the log says so.
+    it is scheduled again; if it failed, the log says so. What killed uploads left among the results
+    is removed after a day.
 
     Args:
         source: Where the videos are: s3://bucket or s3://bucket/prefix/.
@@ -83,6 +85,7 @@ def sweep_bucket(
     with Deployment(deployment) as opened:
         runs = VideoRuns(store, opened, results, credentials=credentials)
         result = _start(runs, found, limit)
+    remove_stale_uploads(store, _folder(results))
     run_logger(__name__).info("%s", _in_words(result))
     return result
 

@@ -56,7 +56,7 @@ class Limits:
         Raises:
             InputError: Names the limit and how to raise it.
         """
-        self._check("max_objects", count, f"prompts for {count:,} objects")
+        self._check("max_objects", count, f"{count:,} objects")
 
     def check_prompts_bytes(self, size: int, *, name: str, more: bool = False) -> None:
         """Refuse a prompts file that is too large, before it is parsed.

@@ -12,7 +12,7 @@ from tasks.files import seal
 from tasks.given_up import GivenUp
 from tasks.logs import run_logger
 from tasks.records import PassRecord, Rung, RunRef
-from tasks.retries import retry_transient
+from tasks.retries import SOURCE_RETRIES
 from tasks.run_folder import RunFolder
 from tasks.tracking import open_workbench
 
@@ -20,9 +20,7 @@ from tasks.tracking import open_workbench
 @task(
     name="encode-prompts",
     task_run_name="{run.video}: encode prompts",
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=retry_transient,
+    **SOURCE_RETRIES,
     cache_policy=NO_CACHE,  # the run's folder is the record of what is done
     persist_result=False,
 )

@@ -6,16 +6,14 @@ from prefect.cache_policies import NO_CACHE
 from tasks.logs import run_logger
 from tasks.request import SegmentRequest
 from tasks.resolve import resolve_request
-from tasks.retries import retry_transient
+from tasks.retries import SOURCE_RETRIES
 from tasks.settings import load_settings
 
 
 @task(
     name="find-objects",
     task_run_name="{request.video_name}: find objects",
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=retry_transient,
+    **SOURCE_RETRIES,
     cache_policy=NO_CACHE,  # what is found is kept in the work folder
     persist_result=False,
 )

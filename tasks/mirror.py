@@ -26,6 +26,7 @@ from tasks.object_info import ObjectInfo
 from tasks.records import ChunkRecord, RunRef
 from tasks.run_folder import RunFolder
 from tasks.shared_store import shared_store
+from tasks.stale_work import remove_stale_uploads
 from tasks.storage import ObjectStore
 
 _log = logging.getLogger(__name__)
@@ -34,7 +35,6 @@ _NAME = re.compile(
     r"|partial\.(parquet|safetensors|json))"
 )
 _MAX_RECORD_BYTES = 16 << 20
-_STALE_UPLOAD_S = 86_400.0
 
 
 class Mirror:
@@ -131,11 +131,9 @@ class Mirror:
         there = self._list(key)
         for name in sorted(there, key=lambda name: not name.endswith("done.json")):
             self._store.delete(there[name].location)
-        try:
-            self._store.abort_stale_uploads(self._prefix, older_than_s=_STALE_UPLOAD_S)
-        except StorageError as error:
-            # To list uploads takes a right of its own, and some servers cannot do it.
-            _log.info("left what killed uploads may have left: %s", error)
+        # Nobody else is at this run; but at others, and at the result.
+        remove_stale_uploads(self._store, self._folder(key), at_once=True)
+        remove_stale_uploads(self._store, self._prefix)
 
     def _pull_chunk(self, folder: RunFolder, chunk: Chunk, there: dict[str, ObjectInfo]) -> bool:
         """Bring what lacks here of one chunk; False if nothing does, or there is nothing better."""
@@ -199,10 +197,14 @@ class Mirror:
 
     def _list(self, key: str) -> dict[str, ObjectInfo]:
         """A run's objects by name; only such names as a run gives."""
-        prefix = self._prefix.join(f".longtake/runs/{key}").key + "/"
-        found = self._store.list(S3Location(self._prefix.bucket, prefix))
-        names = ((info.location.key.removeprefix(prefix), info) for info in found)
+        folder = self._folder(key)
+        found = self._store.list(folder)
+        names = ((info.location.key.removeprefix(folder.key), info) for info in found)
         return {name: info for name, info in names if _NAME.fullmatch(name)}
+
+    def _folder(self, key: str) -> S3Location:
+        """Where a run's objects are; it ends in a slash."""
+        return S3Location(self._prefix.bucket, self._prefix.join(f".longtake/runs/{key}").key + "/")
 
     def _read_record(self, info: ObjectInfo) -> ChunkRecord | None:
         data = self._store.get_bytes(info.location, limit=_MAX_RECORD_BYTES)

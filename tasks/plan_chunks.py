@@ -8,16 +8,14 @@ from tasks.progress import counted
 from tasks.records import RunRef
 from tasks.request import SegmentRequest
 from tasks.resolve import resolve_request
-from tasks.retries import retry_transient
+from tasks.retries import SOURCE_RETRIES
 from tasks.settings import load_settings
 
 
 @task(
     name="plan-chunks",
     task_run_name="{request.video_name}: plan",
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=retry_transient,
+    **SOURCE_RETRIES,
     cache_policy=NO_CACHE,  # takes no time worth saving
     persist_result=False,
 )

@@ -8,7 +8,7 @@ from prefect.cache_policies import NO_CACHE
 from tasks.logs import run_logger
 from tasks.mirror import open_mirror
 from tasks.request import SegmentRequest
-from tasks.retries import retry_transient
+from tasks.retries import SOURCE_RETRIES
 from tasks.sources import open_source
 
 _log = logging.getLogger(__name__)
@@ -17,9 +17,7 @@ _log = logging.getLogger(__name__)
 @task(
     name="probe-video",
     task_run_name="{request.video_name}: probe",
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=retry_transient,
+    **SOURCE_RETRIES,
     cache_policy=NO_CACHE,  # the index of the frames is kept in the work folder
     persist_result=False,
 )

@@ -31,6 +31,8 @@ def read_prompts(request: SegmentRequest, limits: Limits) -> GivenPrompts | None
         InputError: Missing, malformed or too large, in one line.
         StorageError: The bucket does not give it.
     """
+    if request.automatic is not None:
+        limits.check_objects(request.automatic.max_objects)
     if request.prompts is None:
         return None
     if isinstance(request.prompts, PromptFile):

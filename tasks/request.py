@@ -107,7 +107,8 @@ class SegmentRequest(BaseModel):
     model: _ModelName | None = Field(
         default=None,
         title="Model",
-        description="A name that `longtake models` lists; the default is sam2.1-tiny.",
+        description="A name that `longtake models` lists, downloaded where need be. Left out: "
+        "sam2.1-tiny, where it is on the machine already.",
     )
     image_size: int | None = Field(
         default=None,

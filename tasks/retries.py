@@ -20,7 +20,7 @@ def is_transient(error: BaseException) -> bool:
         return True
     if isinstance(error, SegmentationError):
         return False
-    return isinstance(error, OSError)
+    return isinstance(error, OSError) and not isinstance(error, _LASTING)
 
 
 def retry_transient(task: Any, task_run: Any, state: Any) -> bool:
@@ -43,6 +43,10 @@ def retry_transient(task: Any, task_run: Any, state: Any) -> bool:
 
 
 _FEW = 4
+_LASTING = (
+    *(PermissionError, FileNotFoundError, FileExistsError),
+    *(NotADirectoryError, IsADirectoryError),
+)
 
 
 class Retries(TypedDict):
@@ -53,6 +57,14 @@ class Retries(TypedDict):
     retry_jitter_factor: float
     retry_condition_fn: Callable[[Any, Any, Any], bool]
 
+
+SOURCE_RETRIES = Retries(
+    retries=2,
+    retry_delay_seconds=[2.0, 10.0],
+    retry_jitter_factor=0.5,
+    retry_condition_fn=retry_transient,
+)
+"""For tasks that read the video and compute; calls to a store try again by themselves."""
 
 _DELAYS_S = [1.0, 5.0, 20.0, *[60.0] * 28]
 

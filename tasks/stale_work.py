@@ -1,4 +1,4 @@
-"""Work in progress that nobody came back for, on the disk of a worker."""
+"""Work in progress that nobody came back for: on the disk of a worker, and in a bucket."""
 
 import contextlib
 import fcntl
@@ -9,9 +9,18 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from samcore.errors import StorageError
+from tasks.locations import S3Location
+
+if TYPE_CHECKING:
+    from tasks.storage import ObjectStore
 
 _log = logging.getLogger(__name__)
 
+_STALE_UPLOAD_S = 86_400.0
+"""No upload of one file takes a day."""
 _STALE_S = 14 * 86_400.0
 """A run that nobody asked for during so long went on elsewhere, or failed for good."""
 
@@ -37,6 +46,23 @@ def remove_stale_work(work_dir: Path) -> None:
             # Where the file system notes it, reading counts, too.
             if file.is_file() and max(found.st_mtime, found.st_atime) < before:
                 file.unlink()
+
+
+def remove_stale_uploads(
+    store: "ObjectStore", prefix: S3Location, *, at_once: bool = False
+) -> None:
+    """Remove what killed uploads left below a prefix, where server and rights let it.
+
+    Args:
+        store: Where the bucket is.
+        prefix: Where to look.
+        at_once: Nobody is uploading there. Else, uploads of the last day are spared.
+    """
+    try:
+        store.abort_stale_uploads(prefix, older_than_s=-_STALE_S if at_once else _STALE_UPLOAD_S)
+    except StorageError as error:
+        # To list uploads takes a right of its own, and some servers cannot do it.
+        _log.info("left what killed uploads may have left: %s", error)
 
 
 def _entries(folder: Path) -> list[Path]:

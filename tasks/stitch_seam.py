@@ -9,16 +9,14 @@ from tasks.logs import run_logger
 from tasks.progress import counted
 from tasks.records import RunRef, SeamRecord
 from tasks.request import SegmentRequest
-from tasks.retries import retry_transient
+from tasks.retries import SOURCE_RETRIES
 from tasks.run_folder import RunFolder
 
 
 @task(
     name="stitch-seam",
     task_run_name="{run.video}: check seam before chunk {index}",
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=retry_transient,
+    **SOURCE_RETRIES,
     cache_policy=NO_CACHE,  # the run's folder is the record of what is done
     persist_result=False,
 )

@@ -20,7 +20,7 @@ from tasks.manifest import now
 from tasks.memory_log import MemoryLog
 from tasks.mirror import push_checkpoint
 from tasks.records import ChunkRecord, ChunkRef, PassRecord, RunRecord, RunRef
-from tasks.retries import retry_transient
+from tasks.retries import SOURCE_RETRIES
 from tasks.run_folder import RunFolder
 from tasks.stopping import Stopped, run_stoppable
 
@@ -28,10 +28,7 @@ from tasks.stopping import Stopped, run_stoppable
 @task(
     name="track-chunk",
     task_run_name="{run.video}: track chunk {index}",
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_jitter_factor=0.5,
-    retry_condition_fn=retry_transient,
+    **SOURCE_RETRIES,
     cache_policy=NO_CACHE,  # the run's folder is the record of what is done
     persist_result=False,
 )

@@ -19,7 +19,7 @@ TRAIN_EXAMPLES = (
 def models() -> None:
     """List the models that are known by name, and which of them are on this machine.
 
-    The others are downloaded at first use.
+    The others are downloaded when they are first named.
     """
     from flows.report import model_lines
 
@@ -51,7 +51,8 @@ def train_nano(
 ) -> None:
     """Train the embedded model `nano` from nothing, or go on where DIR stands.
 
-    Scenes are made as training goes; nothing is downloaded. It takes hours on two cores.
+    Scenes are made as training goes; nothing is downloaded. It takes an hour and a half
+    on one core.
 
     Stopped or killed? The same command goes on from the last checkpoint.
     """

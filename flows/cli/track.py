@@ -242,7 +242,8 @@ def track(
         typer.Option(
             "--format",
             metavar="NAME",
-            help=f"Also write the masks in this format, into DEST/exports: {', '.join(FORMATS)}.",
+            help=f"Also write the masks in this format, into DEST/exports (overlay: beside "
+            f"them): {', '.join(FORMATS)}.",
             show_default=False,
         ),
     ] = None,

@@ -155,6 +155,18 @@ def test_a_result_is_known_by_its_mark(upload: Upload, aws: AwsServer) -> None:
     assert sweep(deployed).done == 1
 
 
+def test_what_killed_uploads_left_is_removed(upload: Upload, aws: AwsServer) -> None:
+    """Among the results, after a day; this server says of all uploads that they are from 2010."""
+    s3 = aws.client("s3")
+    for bucket in ("videos", "results"):
+        s3.create_multipart_upload(Bucket=bucket, Key="a.mp4/masks.parquet")
+
+    sweep(Deployed(**TRACK))
+
+    assert "Uploads" not in s3.list_multipart_uploads(Bucket="results")
+    assert len(s3.list_multipart_uploads(Bucket="videos")["Uploads"]) == 1
+
+
 def test_one_video_does_not_stop_a_sweep(upload: Upload, monkeypatch: pytest.MonkeyPatch) -> None:
     """A video that this role may not look at is said, and those after it have their turn."""
     upload("a.mp4")

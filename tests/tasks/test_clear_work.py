@@ -16,6 +16,7 @@ from tasks.request import SegmentRequest
 from tasks.run_folder import RunFolder
 from tasks.storage import ObjectStore
 from tests.servers.faults import FaultProxy, Refuse
+from tests.servers.swift import SwiftServer
 
 
 @pytest.mark.parametrize(
@@ -32,8 +33,20 @@ def test_uploads_that_cannot_be_listed_stop_nothing(
 
     Mirror(prefix, store).remove("abc")
 
-    assert faults.num_faults == 1
+    assert faults.num_faults == 2
     assert store.head(done) is None
+
+
+def test_what_killed_uploads_left_is_removed(swift: SwiftServer, bucket: str) -> None:
+    """Of this run at once: nobody else is at it. What others are sending stays."""
+    s3, work = swift.client(), "results/clip/.longtake/runs"
+    for key in (f"{work}/abc/chunks/00000/masks.parquet", f"{work}/abcd/x", "results/clip/y"):
+        s3.create_multipart_upload(Bucket=bucket, Key=key)
+
+    Mirror(S3Location(bucket, "results/clip"), ObjectStore()).remove("abc")
+
+    left = s3.list_multipart_uploads(Bucket=bucket)["Uploads"]
+    assert [upload["Key"] for upload in left] == [f"{work}/abcd/x", "results/clip/y"]
 
 
 DAY_S = 86_400.0

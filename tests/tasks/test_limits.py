@@ -52,6 +52,13 @@ def test_a_request_above_a_limit_is_refused(
     _resolve(ask())
 
 
+def test_objects_that_are_to_be_found_count_too(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than may be tracked are refused before any is looked for."""
+    monkeypatch.setenv("LONGTAKE_MAX_OBJECTS", "5")
+    with pytest.raises(InputError, match=r"6 objects; .*LONGTAKE_MAX_OBJECTS"):
+        _resolve(ask(prompts=None, automatic={"max_objects": 6}))
+
+
 def test_a_limit_is_held_against_what_is_known_already(
     ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -24,6 +24,8 @@ from tasks.write_report import write_report
     [
         (ConnectionResetError("gone"), True),
         (OSError(5, "Input/output error"), True),
+        (PermissionError(13, "Permission denied"), False),
+        (FileNotFoundError(2, "No such file or directory"), False),
         (MemoryError(), True),
         (torch.OutOfMemoryError("CUDA out of memory"), True),
         (StorageError("the disk is full"), False),
