@@ -7,10 +7,12 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
+from samcore.meters import MemoryMeter
 from tasks.attempts import attempting
 from tasks.files import seal
 from tasks.given_up import GivenUp
 from tasks.logs import run_logger
+from tasks.memory_log import describe_peak
 from tasks.records import PassRecord, Rung, RunRef
 from tasks.retries import SOURCE_RETRIES
 from tasks.run_folder import RunFolder
@@ -40,10 +42,14 @@ def encode_prompts(run: RunRef) -> int | State[int]:
     started = time.monotonic()
     record = folder.record()
     given_up = GivenUp(record, record.as_asked, allow_quality_loss=run.allow_quality_loss)
-    with attempting(folder.prompt_attempt_path, last_rung=len(given_up.rungs) - 1) as attempt:
+    with (
+        MemoryMeter() as meter,
+        attempting(folder.prompt_attempt_path, last_rung=len(given_up.rungs) - 1) as attempt,
+    ):
         ladder = given_up.ladder(attempt, first_frame=record.start)
         frames = ladder.insist(lambda: _encode(folder, ladder.rung), frame_idx=lambda: record.start)
         seconds = time.monotonic() - started
+        memory = meter.snapshot()
         folder.finish_prompt_pass(
             PassRecord(
                 state=seal(folder.prompt_state_path),
@@ -52,9 +58,14 @@ def encode_prompts(run: RunRef) -> int | State[int]:
                 degradations=tuple(given_up.steps),
                 rung=given_up.rung(ladder),
                 quality_loss=given_up.quality_loss(ladder),
+                peak_rss_bytes=memory.peak_rss_bytes,
+                peak_vram_bytes=memory.peak_vram_bytes,
             )
         )
-    run_logger(__name__).info("encoded %d prompted frames in %.1f s", frames, seconds)
+    run_logger(__name__).info(
+        "encoded %d prompted frames in %.1f s, %s",
+        *(frames, seconds, describe_peak(memory.peak_rss_bytes, memory.peak_vram_bytes)),
+    )
     return frames
 
 

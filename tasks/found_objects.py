@@ -8,18 +8,23 @@ from pathlib import Path
 
 from samcore.device import Compute
 from samcore.errors import InputError, StorageError
+from samcore.meters import MemoryMeter
 from samcore.models.loader import load_model
-from samcore.models.mask_generator import generate_masks
+from samcore.models.mask_generator import MAX_POINTS_AT_ONCE, FoundMask, generate_masks
 from samcore.models.registry import ModelSpec
 from samcore.tracking.automatic import AutomaticPrompts, choose_objects
 from samcore.tracking.prompts import Prompt
 from samcore.video import VideoSource
+from tasks.attempts import attempting
 from tasks.device_lock import using_device
-from tasks.files import make_folder
+from tasks.files import exclusive
+from tasks.memory_log import describe_peak
+from tasks.oom_ladder import OomLadder, ladder_rungs
 from tasks.prompt_record import read_prompts, write_prompts
+from tasks.records import Rung
 
 _log = logging.getLogger(__name__)
-_VERSION = 1
+_VERSION = 2
 """Raised when the same arguments would now give other objects."""
 
 
@@ -48,6 +53,7 @@ def find_objects_once(
         InputError: The frame is not tracked, or there is nothing on it.
         VideoError: The frame cannot be decoded.
         StorageError: What is found cannot be written down.
+        OutOfMemory: It does not fit, however little is done at once.
     """
     start, stop = frames
     frame_idx = start if options.frame is None else options.frame
@@ -57,25 +63,65 @@ def find_objects_once(
             f"{frame_idx}"
         )
     path = _record_path(work_dir, options, video, model, compute, frame_idx)
-    if path.exists():
-        try:
-            return read_prompts(path)
-        except StorageError:
-            _log.info("what was found on frame %d cannot be read: looking again", frame_idx)
-    if on_find is not None:
-        on_find()
-    with using_device(str(compute.device)):
-        found = generate_masks(
-            load_model(model, compute),
-            video.frame(frame_idx).image_rgb_hwc_u8,
-            points_per_side=options.points_per_side,
-            min_predicted_iou=options.min_predicted_iou,
-            min_stability=options.min_stability,
-        )
-    prompts = choose_objects(found, options, frame_idx=frame_idx)
-    make_folder(path.parent)
-    write_prompts(path, prompts)
+    # One process looks, others read what it found.
+    with exclusive(path.with_suffix(".lock")):
+        if path.exists():
+            try:
+                return read_prompts(path)
+            except StorageError:
+                _log.info("what was found on frame %d cannot be read: looking again", frame_idx)
+        if on_find is not None:
+            on_find()
+        with using_device(str(compute.device)), MemoryMeter() as meter:
+            mark = path.with_suffix(".attempt.json")
+            found = _find(options, video, model, compute, frame_idx, mark)
+            memory = meter.snapshot()
+        prompts = choose_objects(found, options, frame_idx=frame_idx)
+        write_prompts(path, prompts)
+    _log.info(
+        "%d objects found among %d masks, %s",
+        *(len(prompts), len(found)),
+        describe_peak(memory.peak_rss_bytes, memory.peak_vram_bytes),
+    )
     return prompts
+
+
+def _find(
+    options: AutomaticPrompts,
+    video: VideoSource,
+    model: ModelSpec,
+    compute: Compute,
+    frame_idx: int,
+    mark: Path,
+) -> list[FoundMask]:
+    """All masks on a frame; of fewer points at once where memory does not suffice for more.
+
+    Raises:
+        OutOfMemory: Not even one point's masks fit.
+    """
+    # A point is what a frame is to the tracker: how many go through the network as one batch.
+    wanted = Rung(encode_batch=MAX_POINTS_AT_ONCE, object_batch=1, image_size=model.image_size)
+    rungs = ladder_rungs(wanted, model, num_objects=1, device="cpu", allow_quality_loss=False)
+    with attempting(mark, last_rung=len(rungs) - 1) as attempt:
+        if attempt.found is not None:
+            _log.warning("looking for objects again: %s", attempt.found)
+
+        def step(rung: int, text: str) -> None:
+            attempt.mark(rung)
+            _log.warning("out of memory while looking for objects: %s", text)
+
+        ladder = OomLadder(rungs, at=attempt.rung, device=str(compute.device), on_step=step)
+        return ladder.insist(
+            lambda: generate_masks(
+                load_model(model, compute),
+                video.frame(frame_idx).image_rgb_hwc_u8,
+                points_per_side=options.points_per_side,
+                min_predicted_iou=options.min_predicted_iou,
+                min_stability=options.min_stability,
+                points_at_once=ladder.rung.encode_batch,
+            ),
+            frame_idx=lambda: frame_idx,
+        )
 
 
 def _record_path(

@@ -92,3 +92,9 @@ class MemoryLog:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+
+def describe_peak(rss_bytes: int, vram_bytes: int | None) -> str:
+    """The most memory that some work used, for a person."""
+    vram = "" if vram_bytes is None else f" and {vram_bytes / 1e9:.2f} GB of GPU"
+    return f"at most {rss_bytes / 1e9:.2f} GB of memory{vram}"

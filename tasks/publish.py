@@ -16,6 +16,7 @@ from tasks.publish_part import staging_dir, write_part
 from tasks.records import (
     ChunkRecord,
     Manifest,
+    PassRecord,
     Peaks,
     ResultRef,
     RunRef,
@@ -130,6 +131,9 @@ def _manifest(
     record = folder.record()
     compared = [seam for seam in seams if seam.frames]
     prompt_pass = folder.prompt_pass()
+    measured: list[ChunkRecord | PassRecord] = [*chunks]
+    if prompt_pass is not None:
+        measured.append(prompt_pass)
     return Manifest(
         key=run.key,
         request=record,
@@ -144,8 +148,8 @@ def _manifest(
             tracking=sum(chunk.seconds for chunk in chunks),
         ),
         peaks=Peaks(
-            rss_bytes=max(chunk.peak_rss_bytes for chunk in chunks),
-            vram_bytes=max((chunk.peak_vram_bytes or 0 for chunk in chunks), default=0) or None,
+            rss_bytes=max(done.peak_rss_bytes or 0 for done in measured),
+            vram_bytes=max(done.peak_vram_bytes or 0 for done in measured) or None,
         ),
         versions=versions(),
         finished_at=now(),

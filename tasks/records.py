@@ -126,6 +126,8 @@ class PassRecord(_Record):
     """How it was done in the end; None if as asked."""
     quality_loss: bool = False
     """Whether that was with a smaller input of the model than asked."""
+    peak_rss_bytes: int | None = None
+    peak_vram_bytes: int | None = None
 
 
 class ChunkRecord(_Record):
@@ -187,7 +189,7 @@ class Timings(_Record):
 
 
 class Peaks(_Record):
-    """The most memory that any chunk used."""
+    """The most memory that any chunk, or the prompt pass, used."""
 
     rss_bytes: int
     vram_bytes: int | None

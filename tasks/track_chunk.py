@@ -17,7 +17,7 @@ from tasks.files import make_folder, seal
 from tasks.given_up import GivenUp
 from tasks.logs import run_logger
 from tasks.manifest import now
-from tasks.memory_log import MemoryLog
+from tasks.memory_log import MemoryLog, describe_peak
 from tasks.mirror import push_checkpoint
 from tasks.records import ChunkRecord, ChunkRef, PassRecord, RunRecord, RunRef
 from tasks.retries import SOURCE_RETRIES
@@ -45,15 +45,13 @@ def track_chunk(run: RunRef, index: int) -> ChunkRef | State[ChunkRef]:
         ref = ChunkRef(index=index, frames=done.stop - done.start, resumed=True)
         return Completed(name="Resumed", data=ref)
     record = run_stoppable(lambda stop: _finish(run, folder, index, stop))
-    vram = record.peak_vram_bytes
     run_logger(__name__).info(
-        "chunk %d, frames [%d, %d): %.1f frames/s, at most %.2f GB of memory%s",
+        "chunk %d, frames [%d, %d): %.1f frames/s, %s",
         index,
         record.start,
         record.stop,
         record.frames_per_second,
-        record.peak_rss_bytes / 1e9,
-        "" if vram is None else f" and {vram / 1e9:.2f} GB of GPU",
+        describe_peak(record.peak_rss_bytes, record.peak_vram_bytes),
     )
     return ChunkRef(index=index, frames=record.stop - record.start, resumed=False)
 

@@ -17,11 +17,12 @@ logger = logging.getLogger(__name__)
 
 _MAX_SIDE = 1024
 """Larger pictures are made smaller first: a mask is decoded at a quarter of the model's input, and
-hundreds of masks at the size of an 8K picture would not fit into memory."""
+hundreds of masks at the size of an 8K picture would not fit into memory. Only what is tracked
+is enlarged."""
 _PIXELS_AT_ONCE = 1 << 25
 """Upper bound of float pixels that a batch of masks holds (128 MiB)."""
 _MASKS_PER_POINT = 3
-_MAX_POINTS_AT_ONCE = 64
+MAX_POINTS_AT_ONCE = 64
 _STRIDES = (4, 8, 16)
 """Of the feature maps that the image encoder gives."""
 
@@ -31,11 +32,24 @@ class FoundMask:
     """One mask that the generator proposes."""
 
     mask_hw: NDArray[np.bool_]
-    """At the size of the picture, H x W."""
+    """As it was made: of a large picture, smaller than that."""
     predicted_iou: float
     """What the model thinks of it, about 0 to 1."""
     stability: float
     """IoU of the mask cut at a higher and at a lower logit, 0 to 1."""
+    picture_hw: tuple[int, int] | None = None
+    """Height and width of the picture; None is the mask's own."""
+
+    def enlarged(self) -> NDArray[np.bool_]:
+        """The mask at the size of the picture, H x W."""
+        if self.picture_hw is None or self.mask_hw.shape == self.picture_hw:
+            return np.ascontiguousarray(self.mask_hw)
+        height, width = self.picture_hw
+        # Linear between the pixels: no staircase along the edge.
+        large = cv2.resize(
+            self.mask_hw.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR
+        )
+        return np.asarray(large >= 0.5)
 
 
 def generate_masks(
@@ -45,6 +59,7 @@ def generate_masks(
     points_per_side: int,
     min_predicted_iou: float,
     min_stability: float,
+    points_at_once: int = MAX_POINTS_AT_ONCE,
 ) -> list[FoundMask]:
     """Click on every point of a grid and give the masks that the model is sure of.
 
@@ -57,6 +72,7 @@ def generate_masks(
         points_per_side: The grid has this many points across, and down.
         min_predicted_iou: Masks that the model predicts a lower IoU for are left out; 0 to 1.
         min_stability: Masks with a softer edge are left out; 0 to 1.
+        points_at_once: Points whose masks are made as one batch; large pictures have fewer.
     """
     height, width = image_rgb_hwc_u8.shape[:2]
     small_hwc = _shrink(image_rgb_hwc_u8)
@@ -64,7 +80,7 @@ def generate_masks(
     generator = _generator(
         model,
         points_per_side=points_per_side,
-        points_per_batch=max(1, min(_MAX_POINTS_AT_ONCE, _PIXELS_AT_ONCE // pixels)),
+        points_per_batch=max(1, min(points_at_once, _PIXELS_AT_ONCE // pixels)),
         pred_iou_thresh=min_predicted_iou,
         stability_score_thresh=min_stability,
     )
@@ -73,9 +89,10 @@ def generate_masks(
     logger.debug("the mask generator proposes %d masks", len(found))
     return [
         FoundMask(
-            mask_hw=_enlarge(item["segmentation"], height=height, width=width),
+            mask_hw=item["segmentation"],
             predicted_iou=float(item["predicted_iou"]),
             stability=float(item["stability_score"]),
+            picture_hw=(height, width),
         )
         for item in found
     ]
@@ -113,11 +130,3 @@ def _shrink(image_hwc: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return np.ascontiguousarray(image_hwc)
     size_wh = (max(1, round(width * scale)), max(1, round(height * scale)))
     return cv2.resize(image_hwc, size_wh, interpolation=cv2.INTER_AREA).astype(np.uint8)
-
-
-def _enlarge(mask_hw: NDArray[np.bool_], *, height: int, width: int) -> NDArray[np.bool_]:
-    if mask_hw.shape == (height, width):
-        return np.ascontiguousarray(mask_hw)
-    # Linear between the pixels: no staircase along the edge.
-    large = cv2.resize(mask_hw.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(large >= 0.5)

@@ -77,22 +77,22 @@ def choose_objects(
     object, or that object with something else, and is left out.
 
     Args:
-        found: All masks of one picture, in any order.
+        found: All masks of one picture, in any order; compared as they were made.
         options: How many there may be, and how large each has to be.
         frame_idx: The frame that the masks are of.
 
     Raises:
         InputError: None of them is large enough.
     """
-    chosen: list[NDArray[np.bool_]] = []
+    chosen: list[FoundMask] = []
     for item in sorted(found, key=_order):
         if len(chosen) == options.max_objects:
             break
         area = np.count_nonzero(item.mask_hw)
         if area < max(1.0, options.min_area * item.mask_hw.size):
             continue
-        if not any(_is_same(item.mask_hw, other) for other in chosen):
-            chosen.append(item.mask_hw)
+        if not any(_is_same(item.mask_hw, other.mask_hw) for other in chosen):
+            chosen.append(item)
     if not chosen:
         raise InputError(
             f"no objects found on frame {frame_idx}: wanted a mask of at least "
@@ -101,8 +101,8 @@ def choose_objects(
             "give prompts"
         )
     return tuple(
-        Prompt(obj_id=number, frame_idx=frame_idx, mask_hw=mask_hw)
-        for number, mask_hw in enumerate(chosen, start=1)
+        Prompt(obj_id=number, frame_idx=frame_idx, mask_hw=item.enlarged())
+        for number, item in enumerate(chosen, start=1)
     )
 
 

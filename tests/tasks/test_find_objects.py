@@ -1,14 +1,21 @@
 """Automatic prompts in a run."""
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from samcore.errors import InputError
+from samcore.errors import InputError, OutOfMemory
 from samcore.masks.table import MaskReader
+from samcore.models.mask_generator import FoundMask
 from samcore.scenes import Scene
+from samcore.tracking.automatic import AutomaticPrompts, choose_objects
+from tasks import attempts, found_objects
 from tasks.find_objects import find_objects
 from tasks.records import ResultRef
 from tasks.request import SegmentRequest
@@ -50,7 +57,7 @@ def test_a_run_that_goes_on_has_the_same_objects(ask: Ask, tmp_path: Path) -> No
     is found again, with the same key; another number of objects is another run."""
     request = ask(prompts=None, automatic=FEW, stop=20)
     key, masks = _resolve(request)
-    (record,) = (request.work_path / "found").iterdir()
+    (record,) = (request.work_path / "found").glob("*.json")
     written = record.stat().st_mtime_ns
 
     assert _resolve(request)[0] == key
@@ -63,6 +70,99 @@ def test_a_run_that_goes_on_has_the_same_objects(ask: Ask, tmp_path: Path) -> No
     assert again[0] == key
     assert all(np.array_equal(a, b) for a, b in zip(masks, again[1], strict=True))
     assert _resolve(ask(prompts=None, automatic={**FEW, "max_objects": 1}, stop=20))[0] != key
+
+
+def _points_at_once(request: SegmentRequest, *failing: int) -> tuple[list[int], str]:
+    """How many points the generator was given at once, call by call, where these calls (from 1)
+    run out of memory after their work; and the run's key."""
+    given: list[int] = []
+    generate = found_objects.generate_masks
+
+    def short_of_memory(*args: Any, points_at_once: int, **options: Any) -> Any:
+        given.append(points_at_once)
+        found = generate(*args, points_at_once=points_at_once, **options)
+        if len(given) in failing:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(found_objects, "generate_masks", short_of_memory)
+        return given, _resolve(request)[0]
+
+
+def test_memory_that_runs_out_changes_no_object(
+    ask: Ask, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """First the same again with caches freed, then fewer points at once: the same run comes of it,
+    and each step is said. Where nothing fits, one line says so, and nothing is kept."""
+    calm, key = _points_at_once(ask(prompts=None, automatic=FEW, stop=20))
+    assert calm == [64]
+
+    request = ask(prompts=None, automatic=FEW, stop=20, work_dir=str(tmp_path / "short"))
+    assert _points_at_once(request, 1, 2, 3) == ([64, 64, 32, 16], key)
+    said = [text for text in caplog.messages if "out of memory while looking" in text]
+    assert len(said) == 3
+    assert "encode batch 64 -> 32" in said[1]
+    assert {path.suffixes[-1] for path in (request.work_path / "found").iterdir()} == {
+        ".json",
+        ".lock",
+    }
+
+    nowhere = ask(prompts=None, automatic=FEW, stop=20, work_dir=str(tmp_path / "none"))
+    with pytest.raises(OutOfMemory, match="out of memory at frame 0") as caught:
+        _points_at_once(nowhere, *range(1, 20))
+    assert "\n" not in str(caught.value)
+    assert not list((nowhere.work_path / "found").glob("*.json"))
+
+
+def _run_short_and_die(*_: object, points_at_once: int, **__: object) -> list[FoundMask]:
+    if points_at_once == 32:
+        os.kill(os.getpid(), signal.SIGKILL)
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+def test_a_killed_search_is_done_with_less(
+    ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that was killed while it looked, perhaps for want of memory, leaves a mark; the
+    next one takes fewer points at once, and finds the same."""
+    _, key = _points_at_once(ask(prompts=None, automatic=FEW, stop=20))
+    request = ask(prompts=None, automatic=FEW, stop=20, work_dir=str(tmp_path / "killed"))
+    pid = os.fork()
+    if pid == 0:
+        found_objects.generate_masks = _run_short_and_die
+        _resolve(request)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    assert list((request.work_path / "found").glob("*.attempt.json"))
+    monkeypatch.setattr(attempts, "_oom_kills", lambda: 10**6)  # as if the kernel had done it
+
+    given, again = _points_at_once(request)
+
+    assert again == key
+    assert given == [16]
+    assert not list((request.work_path / "found").glob("*.attempt.json"))
+
+
+def test_only_what_is_tracked_is_made_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of hundreds of masks of an 8K picture the chosen ones alone take their 33 MB."""
+    enlarged: list[FoundMask] = []
+    enlarge = FoundMask.enlarged
+    monkeypatch.setattr(
+        FoundMask, "enlarged", lambda self: (enlarged.append(self), enlarge(self))[1]
+    )
+    small = np.zeros((300, 432, 768), bool)
+    for index, mask_hw in enumerate(small):
+        mask_hw[index : index + 40, 2 * index : 2 * index + 50] = True
+    found = [FoundMask(mask_hw, 0.9, 0.9, (4320, 7680)) for mask_hw in small]
+
+    prompts = choose_objects(found, AutomaticPrompts(max_objects=3), frame_idx=0)
+
+    assert len(enlarged) == len(prompts) == 3
+    for prompt in prompts:
+        assert prompt.mask_hw is not None
+        assert prompt.mask_hw.shape == (4320, 7680)
+        assert prompt.mask_hw.sum() == pytest.approx(400 * 500, rel=0.02)
 
 
 @pytest.mark.parametrize(

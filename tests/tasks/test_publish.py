@@ -53,6 +53,25 @@ def test_manifest_lists_what_is_there(ask: Ask, segment: Segment) -> None:
     assert found.has_overlay
 
 
+def test_peaks_are_those_of_all_that_was_done(
+    ask: Ask, track_chunks: Callable[..., RunRef]
+) -> None:
+    """The most memory of any chunk or of the prompt pass, which may need more than tracking."""
+    request = ask(**TINY)
+    run = track_chunks(request)
+    folder = RunFolder.at(run)
+    done = folder.prompt_pass()
+    assert done is not None
+    assert done.peak_rss_bytes is not None
+    assert done.peak_rss_bytes > 100e6  # torch is there
+    folder.finish_prompt_pass(done.model_copy(update={"peak_rss_bytes": 10**15}))
+
+    publish.fn(run, request)
+
+    manifest = json.loads((Path(run.destination) / "manifest.json").read_text())
+    assert manifest["peaks"]["rss_bytes"] == 10**15
+
+
 def test_damaged_result_is_published_again(ask: Ask, segment: Segment) -> None:
     """A result whose masks have changed is none; publishing again brings the same bytes back."""
     request = ask(**TINY)
