@@ -4,9 +4,10 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from typing import Annotated
 
 from prefect import flow
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from flows.prefect_api import Deployment, NotDeployedError, ServerAwayError, StartedRun
 from flows.recovery import BEGIN, REST
@@ -19,6 +20,9 @@ from tasks.object_info import ObjectInfo
 from tasks.stale_work import remove_stale_uploads
 from tasks.storage import ObjectStore
 
+# The form refuses what does not fit; the lines on it are below.
+_Bucket = Annotated[str, Field(json_schema_extra={"pattern": "^s3://."})]
+_Limit = Annotated[int, Field(json_schema_extra={"minimum": 1})]
 _ENDED_BADLY = {"FAILED", "CANCELLED"}
 CRASHED_FOR = REST + timedelta(minutes=2)
 """By then an automation has scheduled a crashed run again, see `flows.recovery`; unless the Prefect
@@ -51,9 +55,9 @@ class SweepResult(BaseModel):
 
 @flow(name="sweep-bucket", flow_run_name="sweep {source}", persist_result=False)
 def sweep_bucket(
-    source: str,
-    destination: str,
-    limit: int = 10,
+    source: _Bucket,
+    destination: _Bucket,
+    limit: _Limit = 10,
     deployment: str = DEPLOYMENT,
     credentials: str | None = None,
 ) -> SweepResult:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import jsonschema
 import pytest
 from prefect.client.schemas.objects import State
 from prefect.states import Crashed, Pending, Running
@@ -39,6 +40,21 @@ def upload(prefect_api: str, aws: AwsServer) -> Upload:
 def sweep(deployed: Deployed, source: str = "s3://videos", **options: int) -> SweepResult:
     """One sweep."""
     return sweep_bucket(source, "s3://results", deployment=deployed.name, **options)
+
+
+def test_the_form_says_what_it_wants() -> None:
+    """Each field has its help, and what cannot be swept is refused before a run is made."""
+    fields = sweep_bucket.parameters.model_dump()["properties"]
+    assert list(fields) == ["source", "destination", "limit", "deployment", "credentials"]
+    assert all(len(field["description"]) > 20 for field in fields.values())
+    for name, right, wrong in (
+        ("source", "s3://videos", "/videos"),
+        ("destination", "s3://results/a", "s3://"),
+        ("limit", 1, 0),
+    ):
+        jsonschema.validate(right, fields[name])
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, fields[name])
 
 
 def test_the_oldest_come_first(upload: Upload) -> None:
