@@ -9,29 +9,11 @@ from pathlib import Path
 import pytest
 
 from tasks.manifest import MANIFEST, MASKS, SEAMS
+from tests.servers.finished import Finished
 from tests.servers.warm import WarmCommands
 
 KILLS = 20
 SEED = 20_261_121
-
-
-class Finished:
-    """The finished chunks of a run, as they were first seen."""
-
-    def __init__(self, destination: Path) -> None:
-        self._destination = destination
-        self._seen: dict[Path, tuple[int, int]] = {}
-
-    def look(self) -> None:
-        """Fail if a chunk that was finished was tracked again."""
-        for path in sorted(self._destination.glob(".longtake/runs/*/chunks/*/done.json")):
-            stat = path.stat()
-            identity = (stat.st_ino, stat.st_mtime_ns)
-            assert self._seen.setdefault(path, identity) == identity, f"{path} was written twice"
-        assert all(path.exists() for path in self._seen)
-
-    def __len__(self) -> int:
-        return len(self._seen)
 
 
 @pytest.fixture

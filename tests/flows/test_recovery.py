@@ -1,6 +1,7 @@
 """What Prefect schedules again goes on by itself: nobody runs a command twice."""
 
 import contextlib
+import random
 import subprocess
 import sys
 import time
@@ -24,13 +25,14 @@ from flows.segment_video import segment_video
 from tasks.checkpoint import PartialRecord
 from tasks.manifest import MANIFEST, MASKS
 from tasks.request import SegmentRequest
+from tests.servers.finished import Finished
 from tests.servers.prefect_server import ROOT, PrefectServer, Worker
 
 Ask = Callable[..., SegmentRequest]
 
 LIMIT_S = 500.0
 POOL = "recovery"
-SIX_CHUNKS = {"stop": 64, "chunk_frames": 12, "overlap": 2, "report": False}
+SEVEN_CHUNKS = {"stop": 64, "chunk_frames": 12, "overlap": 2, "report": False}
 
 
 class Recovery:
@@ -168,38 +170,50 @@ def test_a_run_does_not_crash_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.timeout(1500)
 def test_killed_processes_are_replaced(recovery: Recovery, ask: Ask, tmp_path: Path) -> None:
     """One run of a deployment outlives SIGKILL of its process, SIGTERM of its process, SIGKILL of
-    its worker with all that it started, and SIGKILL of the server: it ends as Completed under its
-    id, no chunk is tracked twice, and the masks are those of a run that nobody disturbed."""
+    its worker with all that it started, and SIGKILL of the server, each at some moment of a chunk:
+    it ends as Completed under its id, no chunk is tracked twice, and the masks are those of a run
+    that nobody disturbed."""
     calm = tmp_path / "calm"
-    recovery.run_here(ask(**SIX_CHUNKS, destination=str(calm)))
-    request = ask(**SIX_CHUNKS)
+    recovery.run_here(ask(**SEVEN_CHUNKS, destination=str(calm)))
+    request = ask(**SEVEN_CHUNKS)
     destination = request.destination_dir
     worker = recovery.start_worker()
     run_id = recovery.ask(request)
 
-    _wait_for("chunk 0", lambda: _tracked(destination) >= 1, worker)
+    finished, chance = Finished(destination), random.Random(4)
+
+    def wait_for(what: str, found: Callable[[], object]) -> None:
+        def look() -> object:
+            finished.look()
+            return found()
+
+        _wait_for(what, look, worker)
+
+    def wait_for_chunk(index: int) -> None:
+        wait_for(f"chunk {index}", lambda: _tracked(destination) > index)
+        time.sleep(chance.uniform(0.0, 0.4))
+
+    wait_for_chunk(0)
     _engine(worker).kill()
-    _wait_for("the crash", lambda: recovery.read(run_id).state_name == "Crashed", worker)
+    wait_for("the crash", lambda: recovery.read(run_id).state_name == "Crashed")
 
-    _wait_for("chunk 1", lambda: _tracked(destination) >= 2, worker)
-    time.sleep(0.3)
+    wait_for_chunk(1)
     _engine(worker).terminate()
-    _wait_for("the state", lambda: list(destination.rglob("partial.json")), worker)
-    done = {path: path.stat().st_mtime_ns for path in destination.rglob("done.json")}
+    wait_for("the state", lambda: list(destination.rglob("partial.json")))
 
-    _wait_for("chunk 2", lambda: _tracked(destination) >= 3, worker)
+    wait_for_chunk(2)
     worker.stop()
     worker = recovery.start_worker()
 
-    _wait_for("chunk 3", lambda: _tracked(destination) >= 4, worker)
+    wait_for_chunk(3)
     recovery.server.kill()
     time.sleep(2)
     recovery.server.start()
 
-    _wait_for("the end", lambda: recovery.read(run_id).state_name == "Completed", worker)
+    wait_for("the end", lambda: recovery.read(run_id).state_name == "Completed")
     assert recovery.read(run_id).run_count >= 4
     assert (destination / MASKS).read_bytes() == (calm / MASKS).read_bytes()
-    assert {path: path.stat().st_mtime_ns for path in done} == done
+    assert len(finished) == 7
 
 
 @pytest.mark.slow
@@ -208,7 +222,7 @@ def test_a_run_that_nobody_begins(recovery: Recovery, ask: Ask) -> None:
     left alone."""
     shortest = timedelta(seconds=10)
     install_recovery(rest=shortest, begin=shortest)
-    taken, waits = (recovery.ask(ask(**SIX_CHUNKS)) for _ in range(2))
+    taken, waits = (recovery.ask(ask(**SEVEN_CHUNKS)) for _ in range(2))
     with get_client(sync_client=True) as client:
         client.set_flow_run_state(taken, Pending())
     _wait_for("the crash", lambda: recovery.read(taken).state_name == "Crashed")
@@ -221,7 +235,7 @@ def test_a_run_that_nobody_begins(recovery: Recovery, ask: Ask) -> None:
 def test_cancelled_from_the_ui(recovery: Recovery, ask: Ask) -> None:
     """A run that is cancelled ends as Cancelled within seconds, with its decoder and its locks
     gone and its state saved; it stays so; and the same request goes on from there."""
-    request = ask(**{**SIX_CHUNKS, "chunk_frames": 60})
+    request = ask(**{**SEVEN_CHUNKS, "chunk_frames": 60})
     destination = request.destination_dir
     worker = recovery.start_worker()
     run_id = recovery.ask(request)
