@@ -50,7 +50,9 @@ _ALL = (
     ),
     ExportFormat("mots-txt", "text of MOTS Challenge", "mots:write_mots_txt"),
     ExportFormat("mot-txt", "boxes as text of MOT Challenge", "mots:write_mot_txt"),
-    ExportFormat("cvat-xml", "CVAT for video 1.1: mask tracks", "cvat:write_cvat_xml"),
+    ExportFormat(
+        "cvat-xml", "CVAT for video 1.1: one mask a frame and object", "cvat:write_cvat_xml"
+    ),
     ExportFormat(
         "label-studio", "Label Studio tasks: boxes and brushes", "label_studio:write_label_studio"
     ),

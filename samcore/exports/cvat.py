@@ -1,7 +1,12 @@
-"""CVAT for video 1.1: a track of masks for each object (docs.cvat.ai, "XML annotation format").
+"""CVAT for video 1.1: a mask for each frame and object (docs.cvat.ai, "XML annotation format").
 
-CVAT's run lengths go along the rows of the mask's box, not down the picture's columns. A mask holds
-until the track's next keyframe; `outside` ends it.
+CVAT has no tracks of masks. Of a `<track>` with masks its importer takes the first one alone, as a
+shape on that frame, and one without any stops it; so each mask is a track of its own, which ends on
+the next frame, as CVAT's own exporter writes masks (`dump_as_cvat_interpolation` and `load_anno` in
+cvat/apps/dataset_manager/formats/cvat.py). What is lost on the way in is a track's group; a mask's
+attributes stay, if its label has them in the task: the object's id is one, `object_id`.
+
+CVAT's run lengths go along the rows of the mask's box, not down the picture's columns.
 """
 
 from pathlib import Path
@@ -9,35 +14,41 @@ from typing import TextIO
 from xml.sax.saxutils import escape, quoteattr
 
 from samcore.exports import Progress
-from samcore.exports.by_object import RowsByObject
 from samcore.exports.exclusive import crop
 from samcore.exports.masklets import Masklets
 from samcore.masks.row_runs import row_runs
 from samcore.masks.table import MaskRow
 from samcore.overlay import object_colour
 
+_OBJECT_ID = (
+    "<attribute><name>object_id</name><mutable>False</mutable><input_type>text</input_type>"
+    "<default_value></default_value><values></values></attribute>"
+)
+
 
 def write_cvat_xml(masklets: Masklets, folder: Path, on_progress: Progress) -> None:
     """Write `annotations.xml`, to be imported into a task of the whole video.
 
-    Masks may overlap; those of later ids lie on top. A keyframe is where the mask changes.
+    Masks may overlap; those of later ids lie on top. Frame after frame, by ascending id; nothing
+    where an object is absent.
     """
-    steps = masklets.num_frames + len(masklets.object_ids)
-
-    def read(done: int, total: int) -> None:
-        on_progress(done, steps)
-
-    with (
-        RowsByObject(masklets, folder, read) as rows,
-        (folder / "annotations.xml").open("w", encoding="utf-8") as out,
-    ):
+    labels = {number: quoteattr(masklets.label(number)) for number in masklets.object_ids}
+    z_orders = {number: place for place, number in enumerate(masklets.object_ids)}
+    num_tracks = 0
+    with (folder / "annotations.xml").open("w", encoding="utf-8") as out:
         _write_head(out, masklets)
-        for place, object_id in enumerate(masklets.object_ids):
-            label = quoteattr(masklets.label(object_id))
-            out.write(f'  <track id="{place}" label={label} source="file">\n')
-            _write_masks(out, masklets, rows, object_id, z_order=place)
-            out.write("  </track>\n")
-            on_progress(masklets.num_frames + place + 1, steps)
+        for frame, rows in masklets.frames():
+            for row in rows:
+                if row.area:
+                    label = labels[row.object_id]
+                    out.write(f'  <track id="{num_tracks}" label={label} source="file">\n')
+                    mask = _mask(row, z_orders[row.object_id])
+                    _write_keyframe(out, frame, mask, outside=False)
+                    if frame + 1 < masklets.video.num_frames:
+                        _write_keyframe(out, frame + 1, mask, outside=True)
+                    out.write("  </track>\n")
+                    num_tracks += 1
+            on_progress(frame + 1 - masklets.start, masklets.num_frames)
         out.write("</annotations>\n")
 
 
@@ -55,39 +66,21 @@ def _write_head(out: TextIO, masklets: Masklets) -> None:
         red, green, blue = object_colour(place + 1)
         out.write(f"        <label><name>{escape(name)}</name>")
         out.write(f"<color>#{red:02x}{green:02x}{blue:02x}</color>")
-        out.write("<type>mask</type><attributes></attributes></label>\n")
+        out.write(f"<type>mask</type><attributes>{_OBJECT_ID}</attributes></label>\n")
     out.write("      </labels>\n      <original_size>\n")
     out.write(f"        <width>{video.width}</width>\n        <height>{video.height}</height>\n")
     out.write("      </original_size>\n    </task>\n  </meta>\n")
 
 
-def _write_masks(
-    out: TextIO, masklets: Masklets, rows: RowsByObject, object_id: int, *, z_order: int
-) -> None:
-    shown: MaskRow | None = None
-    text = ""
-    for row in rows.rows(object_id):
-        if row.area and (shown is None or row.counts != shown.counts):
-            text = _mask(row, z_order)
-            _write_keyframe(out, row.frame, text, outside=False)
-            shown = row
-        elif not row.area and shown is not None:
-            _write_keyframe(out, row.frame, text, outside=True)
-            shown = None
-    if shown is not None and masklets.stop < masklets.video.num_frames:
-        _write_keyframe(out, masklets.stop, text, outside=True)
-
-
 def _write_keyframe(out: TextIO, frame: int, mask: str, *, outside: bool) -> None:
-    out.write(
-        f'    <mask frame="{frame}" keyframe="1" outside="{int(outside)}" occluded="0" {mask}>'
-        "</mask>\n"
-    )
+    out.write(f'    <mask frame="{frame}" keyframe="1" outside="{int(outside)}" {mask}</mask>\n')
 
 
 def _mask(row: MaskRow, z_order: int) -> str:
+    """The rest of the element, up to its end."""
     runs = ", ".join(map(str, row_runs(crop(row)).tolist()))
     return (
-        f'rle="{runs}" left="{row.x}" top="{row.y}" width="{row.w}" height="{row.h}" '
-        f'z_order="{z_order}"'
+        f'occluded="0" rle="{runs}" left="{row.x}" top="{row.y}" width="{row.w}" '
+        f'height="{row.h}" z_order="{z_order}">'
+        f'<attribute name="object_id">{row.object_id}</attribute>'
     )

@@ -1,6 +1,7 @@
 """CVAT's XML, read as CVAT's importer does."""
 
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,56 +24,71 @@ def to_mask(element, height, width):
     return mask
 
 
-def play(track, num_frames, height, width):
-    """What CVAT shows: a keyframe's mask until the next one, nothing after `outside`."""
-    shown = [None] * num_frames
-    keyframes = {int(element.get("frame")): element for element in track.iter("mask")}
-    mask = None
-    for frame in range(num_frames):
-        if frame in keyframes:
-            element = keyframes[frame]
-            assert element.get("keyframe") == "1"
-            outside = element.get("outside") == "1"
-            mask = None if outside else to_mask(element, height, width)
-        shown[frame] = mask
-    return shown
+def load(path):
+    """What CVAT's importer adds to a task, in order (cvat/apps/dataset_manager/formats/cvat.py,
+    load_anno): of a track of masks the first one alone, as a shape on its frame, with its own
+    attributes and the track's label. A track without a mask stops it, as it does this."""
+    shapes = []
+    for track in ET.parse(path).getroot().iter("track"):
+        first = next(mask for mask in track.iter("mask") if mask.get("keyframe") == "1")
+        attributes = {item.get("name"): item.text for item in first.iter("attribute")}
+        shapes.append((int(first.get("frame")), track.get("label"), attributes, first))
+    return shapes
+
+
+def check(case, folder):
+    """Every mask is there once, to the pixel, and nothing else is."""
+    video, masklets = case.masklets.video, case.masklets
+    shapes = load(case.write("cvat-xml", folder) / "annotations.xml")
+    places = [(frame, int(attributes["object_id"])) for frame, _, attributes, _ in shapes]
+    assert places == [(frame, i) for frame in sorted(case.masks) for i in case.masks[frame]]
+    for (frame, object_id), (_, label, _, element) in zip(places, shapes, strict=True):
+        assert label == masklets.label(object_id)
+        assert int(element.get("z_order")) == masklets.object_ids.index(object_id)
+        mask = to_mask(element, video.height, video.width)
+        np.testing.assert_array_equal(mask, case.masks[frame][object_id])
 
 
 def test_masks_come_back(case, tmp_path):
-    """Each track shows its object's masks to the pixel, and nothing where it is absent or was not
-    tracked."""
-    root = ET.parse(case.write("cvat-xml", tmp_path) / "annotations.xml").getroot()
+    """Each mask is a shape on its frame, to the pixel; an absent object has none there, and one
+    that was never seen has none at all."""
+    check(case, tmp_path)
+    assert not any(40 in masks for masks in case.masks.values())
+    assert not any(1 in case.masks[frame] for frame in (5, 6))
 
-    video = case.masklets.video
+
+def test_a_result_without_masks_can_be_imported(make_case, tmp_path):
+    """Objects that are nowhere leave no track, on which the importer would stop."""
+
+    def draw(frame):
+        return {1: np.zeros((33, 47), bool)} if frame % 2 else {}
+
+    check(make_case(tmp_path, draw=draw, ids=(1,), labels={}), tmp_path)
+
+
+def test_the_head_tells_the_task(case, tmp_path):
+    """The video's frames and the labels in use, each with the attribute that its masks have."""
+    root = ET.parse(case.write("cvat-xml", tmp_path) / "annotations.xml").getroot()
     assert root.findtext("version") == "1.1"
     assert root.findtext("meta/task/mode") == "interpolation"
-    assert root.findtext("meta/task/size") == str(video.num_frames)
-    labels = [label.findtext("name") for label in root.iter("label")]
-    assert labels == list(case.masklets.classes)
-    tracks = list(root.iter("track"))
-    assert len(tracks) == len(case.masklets.object_ids)
-    for object_id, track in zip(case.masklets.object_ids, tracks, strict=True):
-        assert track.get("label") == case.masklets.label(object_id)
-        shown = play(track, video.num_frames, video.height, video.width)
-        for frame, mask in enumerate(shown):
-            wanted = case.masks.get(frame, {}).get(object_id)
-            if wanted is None:
-                assert mask is None
-            else:
-                np.testing.assert_array_equal(mask, wanted)
+    assert root.findtext("meta/task/size") == str(case.masklets.video.num_frames)
+    labels = list(root.iter("label"))
+    assert [label.findtext("name") for label in labels] == list(case.masklets.classes)
+    for label in labels:
+        assert label.findtext("type") == "mask"
+        assert label.findtext("attributes/attribute/name") == "object_id"
 
 
-def test_a_still_mask_has_one_keyframe(case, tmp_path):
-    """Object 12 stands still but on frame 9: three keyframes, and the end of what was tracked."""
-    root = ET.parse(case.write("cvat-xml", tmp_path) / "annotations.xml").getroot()
-    track = list(root.iter("track"))[case.masklets.object_ids.index(12)]
-    found = [(int(mask.get("frame")), mask.get("outside")) for mask in track.iter("mask")]
-    assert found == [(2, "0"), (9, "0"), (10, "0"), (14, "1")]
-
-
-def test_a_track_to_the_videos_end_stays_open(whole, tmp_path):
-    """There is no frame after the last one to end a track on."""
+def test_each_track_is_one_frame_long(whole, tmp_path):
+    """A mask ends on the next frame, as CVAT writes its own; there is none after the last one."""
+    whole = replace(whole, video=whole.video.model_copy(update={"num_frames": 14}), stop=14)
     write_export(whole, "cvat-xml", tmp_path / "out")
-    root = ET.parse(tmp_path / "out" / "annotations.xml").getroot()
-    frames = [int(mask.get("frame")) for mask in root.iter("mask")]
-    assert max(frames) < whole.video.num_frames
+    tracks = list(ET.parse(tmp_path / "out" / "annotations.xml").getroot().iter("track"))
+    assert [track.get("id") for track in tracks] == [str(place) for place in range(len(tracks))]
+    for track in tracks:
+        shown, *ends = track.iter("mask")
+        frame = int(shown.get("frame"))
+        assert shown.get("outside") == "0"
+        wanted = [(str(frame + 1), "1", shown.get("rle"))] if frame < 13 else []
+        assert [(e.get("frame"), e.get("outside"), e.get("rle")) for e in ends] == wanted
+    assert int(tracks[-1].find("mask").get("frame")) == 13
