@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from samcore.atomic import storage_error
 from samcore.errors import InputError, StorageError
-from samcore.exports.masklets import FrameTimes, Masklets
+from samcore.exports.masklets import Masklets
 from samcore.masks.rle import decode_masks
 from samcore.masks.table import MaskReader, MaskRow
 from samcore.video.info import VideoInfo
@@ -177,9 +177,8 @@ class Result:
         Raises:
             StorageError: The masks are damaged.
         """
-        times = FrameTimes(self.masklets)
-        for frame_idx, rows in self.masklets.frames():
-            yield self._frame(frame_idx, rows, times.pts(frame_idx, rows))
+        for frame_idx, pts, rows in self.masklets.timed_frames():
+            yield self._frame(frame_idx, rows, pts)
 
     def check(self) -> None:
         """Make sure that every file that was published is there as it was; reads them all.
@@ -191,7 +190,7 @@ class Result:
             self._check_file(file.name)
 
     def frame(self, frame_idx: int) -> ResultFrame:
-        """One frame; reads one row group.
+        """One frame; reads one row group, of a frame without rows its neighbours' times, too.
 
         Raises:
             InputError: That frame was not tracked.
@@ -204,7 +203,8 @@ class Result:
             )
         with MaskReader(self.masklets.table) as reader:
             rows = list(reader.rows(frame_idx, frame_idx + 1))
-        return self._frame(frame_idx, rows, FrameTimes(self.masklets).pts(frame_idx, rows))
+        pts = rows[0].pts if rows else self.masklets.pts(frame_idx)
+        return self._frame(frame_idx, rows, pts)
 
     def _check_file(self, name: str) -> None:
         path = self.path / name

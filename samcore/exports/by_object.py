@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import IO
 
 from samcore.exports import Progress
-from samcore.exports.masklets import FrameTimes, Masklets
+from samcore.exports.masklets import Masklets
 from samcore.masks.table import MaskRow
 
 BATCH_BYTES = 16 * 1024 * 1024
@@ -46,8 +46,6 @@ class RowsByObject:
         self._places: dict[int, array[int]] = {
             object_id: array("Q") for object_id in masklets.object_ids
         }
-        self.pts: array[int] = array("q")
-        """Time stamp of each frame that was tracked."""
 
     def __enter__(self) -> "RowsByObject":
         self._file = tempfile.TemporaryFile(dir=self._folder)
@@ -83,9 +81,7 @@ class RowsByObject:
     def _fill(self, file: IO[bytes]) -> None:
         batch: dict[int, list[bytes]] = {}
         held = 0
-        times = FrameTimes(self._masklets)
         for frame, rows in self._masklets.frames():
-            self.pts.append(times.pts(frame, rows))
             for row in rows:
                 packed = row.packed()
                 batch.setdefault(row.object_id, []).append(packed)

@@ -106,14 +106,14 @@ def _keyframes(
             continue
         if held is not None:
             yield {**held[1], "enabled": row.frame == held[0].frame + 1}
-        held = row, _keyframe(masklets, rows, row)
+        held = row, _keyframe(masklets, row)
     if held is not None:
         yield {**held[1], "enabled": held[0].frame == masklets.video.num_frames - 1}
 
 
-def _keyframe(masklets: Masklets, rows: RowsByObject, row: MaskRow) -> dict[str, object]:
+def _keyframe(masklets: Masklets, row: MaskRow) -> dict[str, object]:
     video = masklets.video
-    time_s = (rows.pts[row.frame - masklets.start] - video.start_pts) * video.time_base
+    time_s = (row.pts - video.start_pts) * video.time_base
     return {
         "frame": row.frame + 1,
         "time": round(float(time_s), 6),

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from samcore.errors import InputError
 from samcore.exports import Progress
 from samcore.exports.exclusive import paint
-from samcore.exports.masklets import FrameTimes, Masklets, numbering, write_objects
+from samcore.exports.masklets import Masklets, numbering, write_objects
 from samcore.video import NUMBERS_8, NUMBERS_16, VideoWriter
 
 MAX_OBJECTS = 65535
@@ -39,7 +39,6 @@ def write_mask_video(masklets: Masklets, folder: Path, on_progress: Progress) ->
     size_hw = (video.height, video.width)
     fits_8 = max(numbers.values(), default=0) <= _MAX_IN_8_BITS
     canvas: NDArray[Any] = np.empty(size_hw, np.uint8 if fits_8 else np.uint16)
-    times = FrameTimes(masklets)
     first_pts = None
     last = -1
     with VideoWriter(
@@ -50,9 +49,8 @@ def write_mask_video(masklets: Masklets, folder: Path, on_progress: Progress) ->
         time_base=video.time_base,
         codec=NUMBERS_8 if fits_8 else NUMBERS_16,
     ) as writer:
-        for frame, rows in masklets.frames():
-            pts = times.pts(frame, rows)
+        for frame, pts, rows in masklets.timed_frames():
             first_pts = pts if first_pts is None else first_pts
-            last = max(pts - first_pts, last + 1)  # no two frames can be shown at once
+            last = max(pts - first_pts, last + 1)  # in a broken video times may repeat
             writer.write(paint(canvas, rows, numbers), pts=last)
             on_progress(frame + 1 - masklets.start, masklets.num_frames)

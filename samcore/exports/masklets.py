@@ -64,6 +64,55 @@ class Masklets:
         Raises:
             StorageError: The table is damaged, or has other frames or objects than it should.
         """
+        for frame, _, rows in self.timed_frames():
+            yield frame, rows
+
+    def timed_frames(self) -> Iterator[tuple[int, int, list[MaskRow]]]:
+        """The same, each frame with its time stamp in the video's time base.
+
+        A frame with rows has the time that they say. One without lies evenly between the nearest
+        frames whose time is known, of which the video's first and last are two: strictly later
+        than the one before it, as long as the video's own frames are.
+
+        Raises:
+            StorageError: The table is damaged, or has other frames or objects than it should.
+        """
+        before = self._first
+        wanted = self.start
+        for frame, rows in self._known_frames():
+            known = frame, rows[0].pts
+            for missing in range(wanted, frame):
+                yield missing, _between(before, known, missing), []
+            yield frame, rows[0].pts, rows
+            before = known
+            wanted = frame + 1
+        for missing in range(wanted, self.stop):
+            yield missing, _between(before, self._last, missing), []
+
+    def pts(self, frame: int) -> int:
+        """One frame's time stamp as `timed_frames` gives it; reads two row groups at most.
+
+        Raises:
+            StorageError: The table is damaged.
+        """
+        with MaskReader(self.table) as reader:
+            before, after = reader.nearest(frame)
+        return _between(before or self._first, after or self._last, frame)
+
+    @property
+    def _first(self) -> tuple[int, int]:
+        return 0, self.video.start_pts
+
+    @property
+    def _last(self) -> tuple[int, int]:
+        """The video's last frame; one more at the mean rate is the video's end."""
+        lasts_s = Fraction(self.video.duration_s) - 1 / self.video.avg_rate
+        return self.video.num_frames - 1, self.video.start_pts + round(
+            lasts_s / self.video.time_base
+        )
+
+    def _known_frames(self) -> Iterator[tuple[int, list[MaskRow]]]:
+        """The frames that have rows."""
         known = set(self.object_ids)
         wanted = self.start
         with MaskReader(self.table) as reader:
@@ -79,30 +128,17 @@ class Masklets:
                         f"cannot read {self.table}: frame {frame} has not what its manifest says; "
                         "track again"
                     )
-                while wanted < frame:
-                    yield wanted, []
-                    wanted += 1
                 yield frame, rows
-                wanted += 1
-        for frame in range(wanted, self.stop):
-            yield frame, []
+                wanted = frame + 1
 
 
-class FrameTimes:
-    """Time stamps as the table has them. Frames without rows get theirs by the mean rate."""
-
-    def __init__(self, masklets: Masklets) -> None:
-        self._base = masklets.video.time_base
-        self._ticks = 1 / (masklets.video.avg_rate * self._base)
-        self._frame = 0
-        self._pts = Fraction(masklets.video.start_pts)
-
-    def pts(self, frame: int, rows: Sequence[MaskRow]) -> int:
-        """The frame's time stamp in the video's time base; to be asked in the frames' order."""
-        reckoned = self._pts + (frame - self._frame) * self._ticks
-        self._pts = Fraction(rows[0].pts) if rows else reckoned
-        self._frame = frame
-        return round(self._pts)
+def _between(before: tuple[int, int], after: tuple[int, int], frame: int) -> int:
+    """The time stamp of a frame that lies evenly between two frames and their time stamps."""
+    (first, start_pts), (last, stop_pts) = before, after
+    if frame <= first or last <= first:
+        return start_pts
+    # Never back in time, whatever a damaged video says of its end.
+    return start_pts + round(Fraction(max(stop_pts - start_pts, 0) * (frame - first), last - first))
 
 
 def numbering(object_ids: Sequence[int], limit: int) -> dict[int, int]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -283,6 +283,19 @@ class MaskReader:
         for frame, rows in itertools.groupby(self.rows(start, stop), key=attrgetter("frame")):
             yield frame, list(rows)
 
+    def nearest(self, frame: int) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
+        """Frame and time stamp of the nearest rows at or before `frame`, and at or after it.
+
+        Each is None where there are none. Reads two columns of two row groups at most.
+
+        Raises:
+            StorageError: The file is damaged.
+        """
+        groups = range(len(self._group_frames))
+        before = [group for group in groups if self._group_frames[group][0] <= frame][-1:]
+        after = [group for group in groups if self._group_frames[group][1] >= frame][:1]
+        return self._time(before, frame, "right", -1), self._time(after, frame, "left", 0)
+
     def masks(self, frame: int) -> dict[int, NDArray[np.bool_]]:
         """H x W booleans by object id; empty if the frame has no rows.
 
@@ -299,6 +312,16 @@ class MaskReader:
             return self._file.read_row_group(group, columns=columns, use_threads=False)
         except (OSError, pa.ArrowException) as error:
             raise _unreadable(self.path, error) from error
+
+    def _time(
+        self, group: list[int], frame: int, side: Literal["left", "right"], step: int
+    ) -> tuple[int, int] | None:
+        """Frame and time stamp of the row where `frame` would be in that group, if there is one."""
+        if not group:
+            return None
+        frames, pts = self._read(group[0], ["frame", "pts"]).columns
+        place = int(np.searchsorted(frames.to_numpy(), frame, side=side)) + step
+        return frames[place].as_py(), pts[place].as_py()
 
     def _parse_header(self) -> tuple[int, int, dict[str, str]]:
         schema = self._file.schema_arrow

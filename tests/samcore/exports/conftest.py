@@ -59,8 +59,17 @@ def draw(frame: int) -> dict[int, NDArray[np.bool_]]:
     return masks
 
 
-def make_case(folder: Path, *, draw=draw, ids=IDS, labels=LABELS, start=START, stop=STOP) -> Case:
-    """Write a table of what `draw` gives for each frame."""
+def make_case(
+    folder: Path,
+    *,
+    draw=draw,
+    ids=IDS,
+    labels=LABELS,
+    start=START,
+    stop=STOP,
+    pts=lambda frame: 512 * frame,
+) -> Case:
+    """Write a table of what `draw` gives for each frame, at the times that `pts` gives."""
     info = VideoInfo(
         source="/videos/a dog & me.mp4",
         kind="video",
@@ -111,7 +120,7 @@ def make_case(folder: Path, *, draw=draw, ids=IDS, labels=LABELS, start=START, s
                         np.full(n, 0.75, np.float32),
                         np.zeros(n, bool),
                     ),
-                    pts=frame * 512,
+                    pts=pts(frame),
                 )
     masklets = Masklets(table, info, start, stop, tuple(ids), dict(labels))
     return Case(masklets, masks, exclusive, scores)

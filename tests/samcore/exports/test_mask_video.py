@@ -3,10 +3,13 @@
 import json
 import shutil
 import subprocess
+from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
+from samcore.exports import write_export
 from samcore.video.decoder import find_ffmpeg
 
 
@@ -45,6 +48,34 @@ def test_the_file_says_what_it_is(case, many, tmp_path):
     assert times == pytest.approx([place / 30 for place in range(len(case.masks))], abs=1e-3)
     known = streams(many((1, 65535)).write("mask-video", tmp_path / "16") / "masks.mkv")
     assert known["streams"][0]["pix_fmt"] == "gray16le"
+
+
+@pytest.mark.skipif(shutil.which("ffprobe") is None, reason="asks ffprobe about the file")
+def test_frames_without_rows_move_no_others(make_case, tmp_path):
+    """In a video of variable rate a frame with masks is shown at its time, whatever the rate was
+    while nothing was there."""
+
+    def time(frame):
+        return 512 * frame if frame < 10 else 512 * 10 + 64 * (frame - 10)
+
+    def draw(frame):
+        return {1: np.ones((33, 47), bool)} if frame in (0, 8, 9, 16, 17) else {}
+
+    case = make_case(tmp_path, draw=draw, ids=(1,), start=0, stop=20, pts=time)
+    lasts_s = Fraction(time(19), 15360)
+    update = {
+        "avg_rate": 19 / lasts_s,
+        "duration_s": float(20 * lasts_s / 19),
+        "variable_rate": True,
+    }
+    video = case.masklets.video.model_copy(update=update)
+    write_export(replace(case.masklets, video=video), "mask-video", tmp_path / "out")
+    frames = streams(tmp_path / "out" / "masks.mkv")["frames"]
+    found = [float(frame["pts_time"]) for frame in frames]
+    assert found == sorted(found)
+    assert len(found) == 20
+    for frame in (0, 8, 9, 16, 17, 19):
+        assert found[frame] == pytest.approx(time(frame) / 15360, abs=1e-3)
 
 
 def test_large_ids_take_16_bits(many, tmp_path):
