@@ -1,6 +1,5 @@
 """Run the image encoder on frames in batches whose shape never depends on where chunks were cut."""
 
-import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
@@ -40,9 +39,24 @@ class FrameEncoder:
         self._batch_size = batch_size
 
     def batches(self, frames: Iterable[FrameLike]) -> Iterator[list[FrameLike]]:
-        """Group frames, in ascending order, by the batch that they belong to."""
-        for _, batch in itertools.groupby(frames, key=lambda f: f.frame_idx // self._batch_size):
-            yield list(batch)
+        """Group frames, in ascending order, by the batch that they belong to.
+
+        A batch is given as soon as its last frame is there: of a live stream the next one is not.
+        """
+        batch: list[FrameLike] = []
+        for frame in frames:
+            if batch and frame.frame_idx // self._batch_size != self._number(batch):
+                yield batch
+                batch = []
+            batch.append(frame)
+            if (frame.frame_idx + 1) % self._batch_size == 0:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
+    def _number(self, batch: list[FrameLike]) -> int:
+        return batch[0].frame_idx // self._batch_size
 
     def encode(self, batch: Sequence[FrameLike]) -> Mapping[int, ImageFeatures]:
         """Features of a batch's frames, by frame number.

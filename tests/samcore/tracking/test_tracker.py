@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from samcore.config import TrackSettings
 from samcore.errors import InputError, StateError
 from samcore.tracking.prompts import Prompt
 from samcore.tracking.state import TrackerState
@@ -53,6 +54,27 @@ def test_a_live_stream_takes_prompts_as_it_goes(tracker, images):
 
     assert second.obj_ids == (1, 2)
     assert list(second.prompted_n) == [False, True]
+
+
+@pytest.mark.parametrize("encode_batch", [1, 3])
+def test_a_frame_waits_for_its_batch_only(smallest_model, images, encode_batch):
+    """A frame's masks are there before any frame of the next batch is asked for: on a live stream
+    none is late with batches of one."""
+    settings = TrackSettings(encode_batch=encode_batch)
+    tracker = VideoTracker(smallest_model, height=HEIGHT, width=WIDTH, settings=settings)
+    tracker.add_box(1, 0, (10, 10, 60, 70))
+    asked = 0
+
+    def camera():
+        nonlocal asked
+        for image in images[:7]:
+            asked += 1
+            yield image
+
+    found = [(output.frame_idx, asked) for output in tracker.track(camera())]
+
+    ends = [min((frame // encode_batch + 1) * encode_batch, 7) for frame in range(7)]
+    assert found == list(enumerate(ends))
 
 
 def test_a_correction_starts_the_object_anew_from_what_was_said(tracker, images):
