@@ -2,7 +2,9 @@
 
 import logging
 import os
-from contextlib import AbstractContextManager, nullcontext
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +75,45 @@ def default_batches(compute: Compute) -> tuple[int, int]:
     A GPU is launch-bound at batch one. On a CPU batching frames gains nothing and costs cache.
     """
     return {"cuda": (8, 64), "mps": (2, 16)}.get(compute.device.type, (1, 16))
+
+
+class _SharedFlags:
+    """cuDNN's flags, which are the whole process's, held by any number of threads at a time.
+
+    The first one in sets them and the last one out puts back what was there before: each putting
+    back what it found would leave other threads with theirs, or the process with ours.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._holders = 0
+        self._flags = ExitStack()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        with self._lock:
+            if self._holders == 0:
+                self._flags.enter_context(
+                    torch.backends.cudnn.flags(
+                        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+                    )
+                )
+            self._holders += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._holders -= 1
+                if self._holders == 0:
+                    self._flags.close()
+
+
+_repeatable = _SharedFlags()
+
+
+def repeatable_kernels() -> AbstractContextManager[None]:
+    """The context to run the model in for results that repeat, to the bit, in any thread."""
+    return _repeatable.held()
 
 
 def _choose_device(device: str) -> torch.device:

@@ -21,7 +21,7 @@ from sam2.modeling.sam2_base import SAM2Base
 from sam2.modeling.sam2_utils import get_1d_sine_pe
 from torch import Tensor
 
-from samcore.device import Compute
+from samcore.device import Compute, repeatable_kernels
 from samcore.errors import ModelError
 from samcore.models.sam2_network import build_network
 
@@ -144,13 +144,7 @@ class Sam2Model:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Inference mode, mixed precision as chosen, and kernels whose results repeat."""
-        with (
-            torch.inference_mode(),
-            torch.backends.cudnn.flags(
-                enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-            ),
-            self.compute.autocast(),
-        ):
+        with torch.inference_mode(), repeatable_kernels(), self.compute.autocast():
             yield
 
     def preprocess(self, images_rgb_nhwc_u8: NDArray[np.uint8]) -> Tensor:

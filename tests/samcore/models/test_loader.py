@@ -127,6 +127,47 @@ def test_equal_seeds_give_equal_weights(tmp_path):
     assert torch.equal(first, encode())
 
 
+def test_two_threads_share_the_kernels_flags(tmp_path):
+    """They hold while either runs a model, whoever began or ends first; then they are as before."""
+    model = load_model(random_tiny(tmp_path), CPU)
+    cudnn = torch.backends.cudnn
+    first_ends, first_ended = threading.Event(), threading.Event()
+
+    def flags() -> tuple[bool, bool, bool]:
+        return cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32
+
+    def run_first(began: threading.Event) -> None:
+        with model.running():
+            began.set()
+            assert first_ends.wait(60)
+        first_ended.set()
+
+    with cudnn.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=True):
+        began = threading.Event()
+        thread = threading.Thread(target=run_first, args=(began,))
+        thread.start()
+        try:
+            assert began.wait(60)
+            with model.running():
+                assert flags() == (True, False, False)
+                first_ends.set()
+                assert first_ended.wait(60)
+                assert flags() == (True, False, False)
+        finally:
+            first_ends.set()
+            thread.join()
+        assert flags() == (False, True, True)
+
+
+def test_an_error_leaves_no_flags_behind(tmp_path):
+    """A model that fails puts the process's flags back, too."""
+    model = load_model(random_tiny(tmp_path), CPU)
+    before = torch.backends.cudnn.deterministic
+    with pytest.raises(ValueError, match="failed"), model.running(), model.running():
+        raise ValueError("failed")
+    assert torch.backends.cudnn.deterministic == before
+
+
 class _MakesAFile:
     """What an attacker would put in a checkpoint: unpickling it calls something."""
 
