@@ -30,13 +30,32 @@ def list_images(folder: Path) -> list[Path]:
 
     Hidden files and files of other kinds are passed over. Equal numbers, as in `1.png` and
     `01.png`, go by name.
+
+    Raises:
+        VideoError: A name is not UTF-8.
     """
     images = [
         entry
         for entry in folder.iterdir()
         if entry.suffix.lower() in _SUFFIXES and not entry.name.startswith(".") and entry.is_file()
     ]
+    for image in images:
+        check_name(image)
     return sorted(images, key=_natural_order)
+
+
+def check_name(path: Path) -> None:
+    """Refuse a name that cannot be written down: records, digests and ffmpeg's commands are UTF-8.
+
+    Raises:
+        VideoError: It is not UTF-8, or one of the folders above is not.
+    """
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError as error:
+        raise VideoError(
+            f"the name {str(path.absolute())!r} is not UTF-8: rename the file or folder"
+        ) from error
 
 
 def _natural_order(path: Path) -> tuple[list[tuple[int, str]], str]:

@@ -16,7 +16,14 @@ from samcore.limits import DEFAULT_LIMITS, Limits
 from samcore.video.decoder import STALL_S, find_ffmpeg
 from samcore.video.digest import source_digest
 from samcore.video.frame import Frame, FrameProducer
-from samcore.video.images import IMAGE_RATE, ImageFrames, image_codec, list_images, scan_images
+from samcore.video.images import (
+    IMAGE_RATE,
+    ImageFrames,
+    check_name,
+    image_codec,
+    list_images,
+    scan_images,
+)
 from samcore.video.index import FrameIndex, load_index, save_index
 from samcore.video.info import VideoInfo
 from samcore.video.media import LocalFile, Media, VideoFile
@@ -193,7 +200,7 @@ def open_video(
     Raises:
         InputError: It is larger.
         VideoError: Missing, unreadable, empty, not a video, no frame that can be decoded, images
-            of different sizes, or the decoder hangs.
+            of different sizes, a name that is not UTF-8, or the decoder hangs.
         StorageError: The index cannot be written, or the store of a `VideoFile` does not give it.
     """
     if isinstance(source, str | Path):
@@ -244,6 +251,7 @@ def _check_file(source: str, path: Path) -> int:
             raise VideoError(f"no video at {source!r}{hint}")
         if not path.is_file():
             raise VideoError(f"{source!r} is neither a file nor a folder of images")
+        check_name(path)
         with path.open("rb"):
             size_bytes = path.stat().st_size
     except OSError as error:
@@ -300,10 +308,13 @@ def _open_images(
     on_progress: Progress | None,
     limits: Limits,
 ) -> VideoSource:
+    check_name(folder)
     try:
         images = list_images(folder)
         size_bytes = sum(image.stat().st_size for image in images)
     except OSError as error:
+        if isinstance(error, VideoError):
+            raise
         raise VideoError(f"cannot read the folder {source!r}: {error.strerror}") from error
     limits.check_frames(len(images), name=source)
     limits.check_video_bytes(size_bytes, name=source)

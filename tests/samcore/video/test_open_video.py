@@ -6,6 +6,7 @@ import subprocess
 import threading
 from fractions import Fraction
 
+import cv2
 import numpy as np
 import pytest
 
@@ -246,6 +247,27 @@ def test_odd_names_are_only_names(clips, tmp_path, monkeypatch, name):
 
     assert source.info.num_frames == 60
     assert source.frame(59).frame_idx == 59
+
+
+@pytest.mark.parametrize(
+    "name", [b"caf\xe9.mp4", b"caf\xe9/video.mp4", b"folder/caf\xe9.png", b"caf\xe9/1.png"]
+)
+def test_a_name_that_is_not_utf8_is_told(clips, tmp_path, name):
+    """A file, image or folder whose name cannot be written down is refused with the way out, in
+    letters that any terminal shows."""
+    path = tmp_path / os.fsdecode(name)
+    path.parent.mkdir(exist_ok=True)
+    source = path
+    if path.suffix == ".png":
+        source = path.parent
+        path.write_bytes(cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes())
+    else:
+        shutil.copy(clips.path("plain.mp4"), path)
+
+    with pytest.raises(VideoError, match=r"caf\\udce9.* is not UTF-8: rename the file") as caught:
+        open_video(source)
+    assert str(caught.value).isascii()
+    assert "\n" not in str(caught.value)
 
 
 def _write_sound(path):
