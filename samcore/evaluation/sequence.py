@@ -19,7 +19,7 @@ from samcore.evaluation.davis import (
 from samcore.evaluation.identity import IdentityScores, IdentityTally, can_measure_identity
 from samcore.evaluation.matching import OverlapTally
 from samcore.evaluation.truth import GroundTruth, TruthFrame
-from samcore.masks.rle import Rle, decode_mask
+from samcore.masks.rle import Rle, decode_mask, run_lengths
 from samcore.masks.table import MaskReader, MaskRow
 
 Match = Literal["number", "overlap"]
@@ -185,10 +185,7 @@ class _ObjectTally:
             return
         empty_hw = np.zeros((reader.height, reader.width), dtype=np.bool_)
         true_hw = empty_hw if true_rle is None else decode_mask(true_rle)
-        try:
-            found_hw = empty_hw if found_rle is None else decode_mask(found_rle)
-        except ValueError as error:
-            raise StorageError(f"cannot read {reader.path}: {error}") from error
+        found_hw = empty_hw if found_rle is None else decode_mask(found_rle)
         self.j_values.append(region_similarity(found_hw, true_hw, void_hw))
         self.f_values.append(contour_accuracy(found_hw, true_hw, void_hw))
 
@@ -229,7 +226,26 @@ def _aligned(
         rows: dict[int, MaskRow] = {}
         if pending is not None and pending[0] == true_frame.frame:
             rows = {row.object_id: row for row in pending[1]}
+            _check_masks(rows, reader)
         yield true_frame, rows
+
+
+def _check_masks(rows: Mapping[int, MaskRow], reader: MaskReader) -> None:
+    """Refuse a mask that cannot be decoded: whatever is measured later can be.
+
+    Raises:
+        StorageError: One is damaged, or of another size than the table says.
+    """
+    for row in rows.values():
+        try:
+            if (row.height, row.width) != (reader.height, reader.width):
+                raise ValueError(f"damaged mask: it is {row.width} x {row.height} pixels")
+            run_lengths(row.rle)
+        except ValueError as error:
+            raise StorageError(
+                f"cannot read {reader.path}: frame {row.frame}, object {row.object_id}: {error}; "
+                "track again"
+            ) from error
 
 
 def _with_last(items: Iterable[_T]) -> Iterator[tuple[_T, bool]]:

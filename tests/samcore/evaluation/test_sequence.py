@@ -1,14 +1,15 @@
 """Hand-made results and ground truths with known answers."""
 
+import dataclasses
 import json
 
 import pytest
 
-from samcore.errors import InputError
+from samcore.errors import InputError, StorageError
 from samcore.evaluation.open_truth import open_ground_truth
 from samcore.evaluation.sequence import evaluate_sequence
-from samcore.masks.table import MaskReader
-from tests.samcore.evaluation.conftest import EMPTY, block, coco_video, write_file
+from samcore.masks.table import MaskReader, MaskWriter
+from tests.samcore.evaluation.conftest import EMPTY, HEIGHT, WIDTH, block, coco_video, write_file
 
 
 def judge(table_path, truth_path, *, object_ids=(1, 2), span=(0, 100), **options):
@@ -174,3 +175,33 @@ def test_what_does_not_fit_is_refused(table, davis, tmp_path):
     path = write_file(tmp_path / "truth.json", json.dumps(content).encode())
     with pytest.raises(InputError, match=r"ground truth of clip is 10 x 10 pixels, the result 60"):
         judge(table(frames), path)
+
+
+@pytest.mark.parametrize("match", ["number", "overlap"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda row: {"counts": row.counts[:-1]},
+        lambda row: {"counts": b"\xff" * 5},
+        lambda row: {"counts": b"0", "area": 0},
+        lambda row: {"height": row.height // 2, "width": 2 * row.width},
+    ],
+    ids=["cut", "noise", "empty", "size"],
+)
+@pytest.mark.parametrize("object_ids", [(1,), (1, 2)], ids=["one", "two"])
+def test_a_damaged_result_is_told(table, davis, tmp_path, match, damage, object_ids):
+    """Whatever a mask would have been needed for, the line says which it is and of which file."""
+    frames = [{i: block(10 * i) for i in object_ids}] * 4
+    good, bad = table(frames), tmp_path / "bad.parquet"
+    with MaskReader(good) as reader, MaskWriter(bad, height=HEIGHT, width=WIDTH) as writer:
+        for row in reader.rows():
+            is_bad = (row.frame, row.object_id) == (2, 1)
+            changed = dataclasses.replace(row, **damage(row)) if is_bad else row
+            # A writer refuses masks of another size than its own.
+            writer._size_hw = (changed.height, changed.width)
+            writer.write_row(changed)
+
+    with pytest.raises(
+        StorageError, match=r"cannot read .*bad\.parquet: frame 2, object 1: damaged mask"
+    ):
+        judge(bad, davis(frames), object_ids=object_ids, match=match)
