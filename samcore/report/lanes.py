@@ -20,7 +20,7 @@ from samcore.report.watch import ObjectWatch, Rows
 MAX_BINS = 240
 """Bins along the video; with fewer frames each has its own."""
 MAX_LANES = 200
-"""Objects that are drawn; those that begin first."""
+"""Objects that are drawn; those that begin first, of equal ones those with the lower ids."""
 
 _COLUMNS = ("object_id", *(item.name for item in fields(Rows)))
 _BATCH = 65_536
@@ -114,7 +114,8 @@ def read_lanes(
         # Rows of one object side by side, each still by ascending frame.
         order_n = np.argsort(ids, kind="stable")
         ends = np.flatnonzero(np.diff(ids[order_n])) + 1
-        for own_n in np.split(order_n, ends):
+        # The object whose first row comes first goes first: of new ones, that which begins first.
+        for own_n in sorted(np.split(order_n, ends), key=lambda own_n: int(own_n[0])):
             object_id = int(ids[own_n[0]])
             rows = Rows(**{item.name: columns[item.name][own_n] for item in fields(Rows)})
             tally = tallies.get(object_id)

@@ -245,6 +245,23 @@ def test_bounded_by_bins_and_lanes(tmp_path):
     assert report.bin_start(MAX_BINS) == frames
 
 
+@pytest.mark.parametrize("batch", [1, 300, 65_536])
+def test_objects_that_begin_first_are_drawn(tmp_path, monkeypatch, batch):
+    """Whatever their ids are, and however many rows are read at a time."""
+    monkeypatch.setattr("samcore.report.lanes._BATCH", batch)
+    num = MAX_LANES + 40
+    row = MaskRow(0, 0, 1, 5.0, 0.9, False, 2, 2, 2, 2, 4, 8, 8, b"x")
+    with MaskWriter(tmp_path / "late", height=8, width=8, rows_per_group=10) as writer:
+        for frame_idx in range(num):  # object `num` begins on frame 0, object 1 on the last one
+            for obj_id in (num - frame_idx, num + 1 - frame_idx)[: 1 + (frame_idx > 0)]:
+                writer.write_row(replace(row, frame=frame_idx, object_id=obj_id))
+
+    report, _ = lanes_of(tmp_path / "late", stop=num)
+
+    drawn = [item.first_frame for item in report.objects if item.lane is not None]
+    assert sorted(drawn) == list(range(MAX_LANES))
+
+
 def test_memory_does_not_grow_with_the_frames(tmp_path, monkeypatch):
     """Four times the frames take no more memory."""
     monkeypatch.setattr("samcore.report.lanes._BATCH", 2048)
