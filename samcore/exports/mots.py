@@ -21,7 +21,7 @@ _IGNORE = 10
 _PER_CLASS = 1000
 _MAX_CLASS = 64
 """64999 is the last number that fits 16 bits with all of its class."""
-_DIGITS = 6
+_MIN_DIGITS = 6
 _PNG = (cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
 """Masks are runs of one value: half the time of OpenCV's general packing, and smaller files."""
 
@@ -39,9 +39,10 @@ def write_mots_png(masklets: Masklets, folder: Path, on_progress: Progress) -> N
     images.mkdir(parents=True)
     write_objects(folder / "objects.json", masklets, numbers)
     canvas = np.empty((masklets.video.height, masklets.video.width), np.uint16)
+    digits = max(_MIN_DIGITS, len(str(masklets.stop)))  # so that names sort, however many
     for frame, rows in masklets.frames():
         _, data = cv2.imencode(".png", paint(canvas, rows, numbers), _PNG)
-        (images / f"{frame + 1:0{_DIGITS}d}.png").write_bytes(data.tobytes())
+        (images / f"{frame + 1:0{digits}d}.png").write_bytes(data.tobytes())
         on_progress(frame + 1 - masklets.start, masklets.num_frames)
 
 

@@ -68,6 +68,23 @@ def test_pngs_come_back(case, tmp_path):
             np.testing.assert_array_equal(pixels == numbers[object_id], mask)
 
 
+def test_pngs_of_a_long_video_sort(make_case, tmp_path):
+    """Past 999,999 frames names are longer, all of them; up to there they have six digits."""
+
+    def draw(frame):
+        return {1: np.ones((33, 47), bool)}
+
+    for place, (start, stop, first) in enumerate(
+        [(999_996, 999_999, "999997.png"), (999_998, 1_000_002, "0999999.png")]
+    ):
+        (tmp_path / str(place)).mkdir()
+        case = make_case(tmp_path / str(place), draw=draw, ids=(1,), start=start, stop=stop)
+        folder = case.write("mots-png", tmp_path / str(place)) / "instances"
+        names = sorted(image.name for image in (folder / case.masklets.sequence).iterdir())
+        assert names[0] == first
+        assert [int(name[:-4]) for name in names] == list(range(start + 1, stop + 1))
+
+
 def test_trackeval_reads_boxes_back(case, tmp_path):
     """TrackEval's MOT reader finds each object's box, counted from 1, and its confidence."""
     folder = case.write("mot-txt", tmp_path)
