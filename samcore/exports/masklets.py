@@ -40,7 +40,9 @@ class Masklets:
     @property
     def sequence(self) -> str:
         """The video's name as a file name: letters, digits, dots, dashes, underscores."""
-        source = self.video.source.partition("?")[0]
+        source = self.video.source
+        if "://" in source:  # of an address, what follows a question mark is no name
+            source = source.partition("?")[0]
         stem = PurePath(source).stem if self.video.kind == "video" else PurePath(source).name
         return re.sub(r"[^\w.-]+", "_", stem).strip("._") or "video"
 

@@ -102,3 +102,20 @@ def test_a_long_gap_is_not_held(make_case, draw_on, tmp_path):
         return most
 
     assert peak(20_000) < peak(200) + 20_000
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "name"),
+    [
+        ("/videos/what? really.mp4", "video", "what_really"),
+        ("who?/a.b.mp4", "video", "a.b"),
+        ("/videos/frames?", "images", "frames"),
+        ("https://host/clip.mp4?X-Signature=a/b.c", "video", "clip"),
+        ("s3://bucket/clip.mp4", "video", "clip"),
+        ("/videos/???.mp4", "video", "video"),
+    ],
+)
+def test_the_sequence_is_named_after_the_video(case, source, kind, name):
+    """A question mark is a letter in a file's name, and ends that in an address."""
+    video = case.masklets.video.model_copy(update={"source": source, "kind": kind})
+    assert replace(case.masklets, video=video).sequence == name
