@@ -212,7 +212,8 @@ def iou_matrix(a: Sequence[Rle], b: Sequence[Rle]) -> NDArray[np.float64]:
 def rle_from_coco(segmentation: object, *, height: int, width: int) -> Rle:
     """A mask as COCO's JSON has it: compressed runs, runs as a list of numbers, or polygons.
 
-    Polygons are filled as COCO's own code fills them.
+    Polygons are filled as COCO's own code fills them. Runs that others wrote may have no length:
+    they are joined, so that equal masks are equal here, too.
 
     Raises:
         ValueError: It is none of these, of another size, or damaged.
@@ -235,8 +236,23 @@ def rle_from_coco(segmentation: object, *, height: int, width: int) -> Rle:
             raise ValueError(f"no mask of COCO's: {type(segmentation).__name__}")
     except (KeyError, TypeError, IndexError, AttributeError, OverflowError) as error:
         raise ValueError(f"no mask of COCO's: {error!r}") from error
-    _run_lengths(rle)
-    return rle
+    return _canonical(rle)
+
+
+def _canonical(rle: Rle) -> Rle:
+    """The same mask in the one form that `encode_masks` gives: no run but the first is empty.
+
+    Raises:
+        ValueError: The run lengths are damaged.
+    """
+    runs = _run_lengths(rle)
+    is_some = runs > 0
+    values = (np.arange(len(runs)) & 1)[is_some]
+    starts = np.flatnonzero(np.diff(values, prepend=-1))
+    joined = np.add.reduceat(runs[is_some], starts).tolist()
+    as_coco = {"size": [rle.height, rle.width], "counts": [0] * int(values[0]) + joined}
+    packed = coco.frPyObjects(as_coco, rle.height, rle.width)["counts"]
+    return Rle(rle.height, rle.width, bytes(packed))
 
 
 def _as_coco(rle: Rle) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from pycocotools import mask as coco_mask
 
 from samcore.masks.rle import decode_mask, encode_masks, iou_matrix, rle_from_coco, rle_iou
 
@@ -25,6 +26,39 @@ def test_runs_of_every_form_are_the_same_mask(masks):
         for counts in (rle.counts, rle.counts.decode(), plain):
             segmentation = {"size": [HEIGHT, WIDTH], "counts": counts}
             assert rle_from_coco(segmentation, height=HEIGHT, width=WIDTH) == rle
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [
+        [10, 0, 0, 5, 189],
+        [4, 0, 6, 5, 189],
+        [10, 2, 0, 3, 189],
+        [10, 2, 0, 2, 0, 1, 100, 0, 89, 0],
+        [10, 5, 0, 0, 189, 0, 0, 0],
+    ],
+    ids=str,
+)
+def test_empty_runs_make_no_other_mask(runs):
+    """However the runs are cut, as numbers or packed, it is the same mask with the same bytes."""
+    mask_hw = np.zeros(HEIGHT * WIDTH, bool)
+    mask_hw[10:15] = True
+    (expected,) = encode_masks(mask_hw.reshape(WIDTH, HEIGHT).T[None])
+    packed = coco_mask.frPyObjects({"size": [HEIGHT, WIDTH], "counts": runs}, HEIGHT, WIDTH)
+
+    for counts in (runs, packed["counts"], packed["counts"].decode()):
+        segmentation = {"size": [HEIGHT, WIDTH], "counts": counts}
+        found = rle_from_coco(segmentation, height=HEIGHT, width=WIDTH)
+        assert found == expected
+        assert rle_iou(found, expected) == 1.0
+
+
+@pytest.mark.parametrize("runs", [[204], [0, 204], [0, 100, 0, 104], [0, 0, 204, 0], [100, 0, 104]])
+def test_masks_of_one_run_are_one(runs):
+    """All inside or all outside, in whatever pieces."""
+    found = rle_from_coco({"size": [HEIGHT, WIDTH], "counts": runs}, height=HEIGHT, width=WIDTH)
+    inside = sum(runs[1::2]) > 0
+    assert found == encode_masks(np.full((1, HEIGHT, WIDTH), inside))[0]
 
 
 def test_polygons_are_filled():
