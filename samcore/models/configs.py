@@ -96,7 +96,11 @@ def _package_configs() -> list[str]:
 
 
 def _first_window(config: str) -> int:
-    trunk = _model_section(config).get("image_encoder", {}).get("trunk", {})
+    trunk = _model_section(config)
+    for name in ("image_encoder", "trunk"):
+        trunk = trunk.get(name, {})
+        if not isinstance(trunk, dict):
+            raise ModelError(f"{config}: {name} must be a section of its own, got {trunk!r}")
     window_spec = trunk.get("window_spec", [_DEFAULT_WINDOW])
     try:
         return max(1, int(window_spec[0]))

@@ -288,7 +288,18 @@ def test_a_configuration_of_ones_own_decides_its_size(weights, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "model: 3\n", "a: [\n", "model: {image_size: big}\n", "model: {a: '${b}'}\n", "\0"]
+    "text",
+    [
+        "",
+        "model: 3\n",
+        "a: [\n",
+        "model: {image_size: big}\n",
+        "model: {a: '${b}'}\n",
+        "\0",
+        "model: {image_encoder: null}\n",
+        "model: {image_encoder: {trunk: [8]}}\n",
+        "model: {image_encoder: {trunk: {window_spec: null}}}\n",
+    ],
 )
 def test_a_broken_configuration_is_one_line(weights, tmp_path, text):
     """Whatever is wrong in the file, the error names it and shows no parser's traceback."""
