@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from samcore.errors import InputError
 from samcore.scenes import Difficulty, Scene
-from samcore.training.config import Phase, TrainConfig
+from samcore.training.config import VIDEO_FRAMES, Phase, TrainConfig
 
 VALIDATION_SEEDS = range(10_000, 20_000)
 """Scenes that steer the training: seen as numbers, never trained on."""
@@ -20,11 +20,11 @@ TEST_SEEDS = range(20_000, 30_000)
 """Scenes for the final table alone."""
 _TRAINING_SEEDS = (1 << 20, 1 << 40)
 
-_VIDEO_FRAMES = 600
-"""Length of the scenes that clips are cut from."""
 _ASPECTS = ((1.0, 1.0), (1.0, 1.0), (1.0, 1.0), (1.0, 1.34), (1.0, 1.78), (1.34, 1.0))
 """Height and width of a scene over the model's input; the model squeezes frames to a square."""
 _TRIES = 6
+_FAR = 24
+"""Most video frames between two frames of a clip whose frames lie far apart."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,7 +98,7 @@ def _draw_clip(
     scene = Scene(
         int(rng.integers(*_TRAINING_SEEDS)),
         difficulty=names[int(rng.choice(3, p=shares / shares.sum()))],
-        num_frames=_VIDEO_FRAMES,
+        num_frames=VIDEO_FRAMES,
         height=int(height),
         width=int(width),
         num_objects=int(rng.integers(1, phase.objects + 2)),
@@ -177,8 +177,10 @@ def _draw_times(
 ) -> NDArray[np.int64]:
     """Ascending frame numbers of one clip, far apart for sure if `sparse`."""
     if sparse or rng.uniform() < phase.sparse:
-        gaps = rng.integers(1, 25, phase.frames - 1)
+        # A long clip's lie closer together, so that the scene always has room for it.
+        most = min(_FAR, (VIDEO_FRAMES - 1) // max(phase.frames - 1, 1))
+        gaps = rng.integers(1, most + 1, phase.frames - 1)
     else:
         gaps = np.full(phase.frames - 1, rng.integers(1, phase.max_stride + 1))
     times = np.concatenate([[0], np.cumsum(gaps)]).astype(np.int64)
-    return np.asarray(times + rng.integers(0, _VIDEO_FRAMES - times[-1]))
+    return np.asarray(times + rng.integers(0, VIDEO_FRAMES - times[-1]))

@@ -10,12 +10,15 @@ from samcore.errors import InputError
 
 PromptKind = Literal["box", "point", "mask", "clicks", "correction"]
 
+VIDEO_FRAMES = 600
+"""Length of the scenes that clips are cut from."""
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Ramp = Annotated[tuple[Share, Share], Field(description="value at the start and at the end")]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Mix(_Strict):
@@ -24,6 +27,12 @@ class Mix(_Strict):
     easy: float = Field(1.0, ge=0)
     medium: float = Field(0.0, ge=0)
     hard: float = Field(0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _has_something(self) -> "Mix":
+        if not self.easy + self.medium + self.hard > 0:
+            raise ValueError("all difficulties have share 0: give one of them more")
+        return self
 
 
 class Phase(_Strict):
@@ -48,7 +57,8 @@ class Phase(_Strict):
     mix: Mix
     """What the clips are drawn from."""
     sparse: Share = 0.3
-    """Share of clips whose frames lie far apart at random, the others having even steps."""
+    """Share of clips whose frames lie far apart at random, up to 24 frames as far as the scene is
+    long enough; the others have even steps."""
     max_stride: int = Field(3, ge=1)
     """Most video frames between two frames of an evenly stepped clip."""
     seek_absence: Share = 0.0
@@ -61,7 +71,11 @@ class Phase(_Strict):
     """Share of memories that are told the true presence in place of the predicted one."""
     balance: Ramp = (0.0, 0.0)
     """How far the mask loss weighs object and background alike: 1 is wholly, 0 counts pixels."""
-    prompts: dict[PromptKind, float] = {"box": 0.4, "point": 0.3, "mask": 0.3}
+    prompts: dict[PromptKind, Annotated[float, Field(ge=0)]] = {
+        "box": 0.4,
+        "point": 0.3,
+        "mask": 0.3,
+    }
     """Shares of the kinds of prompt; one kind a batch."""
     reprompt: Share = 0.0
     """Share of batches in which a later frame is prompted again."""
@@ -117,6 +131,13 @@ class TrainConfig(_Strict):
                 raise ValueError(f"phase {phase.name}: all kinds of prompt have share 0")
             if phase.seek_absence + phase.seek_return > 1:
                 raise ValueError(f"phase {phase.name}: seek_absence and seek_return exceed 1")
+            if (phase.frames - 1) * phase.max_stride >= VIDEO_FRAMES:
+                most = (VIDEO_FRAMES - 1) // phase.max_stride + 1
+                raise ValueError(
+                    f"phase {phase.name}: clips are cut from {VIDEO_FRAMES} frames, which "
+                    f"{phase.frames} frames in steps of max_stride {phase.max_stride} exceed: "
+                    f"{most} frames would do"
+                )
         return self
 
     @property

@@ -13,8 +13,8 @@ from samcore.errors import InputError, StateError
 from samcore.models import sam2_network
 from samcore.scenes import Scene, box_of
 from samcore.training import train
-from samcore.training.clips import TEST_SEEDS, VALIDATION_SEEDS, make_batch
-from samcore.training.config import LossWeights, TrainConfig, load_config
+from samcore.training.clips import TEST_SEEDS, VALIDATION_SEEDS, _draw_times, make_batch
+from samcore.training.config import VIDEO_FRAMES, LossWeights, Phase, TrainConfig, load_config
 from samcore.training.evaluation import inner_point, region_iou
 from samcore.training.loop import learning_rate
 from samcore.training.network import new_network
@@ -176,6 +176,21 @@ def test_clips_show_what_is_sought(small_run, sought, least):
     assert share(phase.model_copy(update={sought: 1.0})) > max(least, 1.5 * share(phase))
 
 
+@pytest.mark.parametrize("sparse", [0.0, 1.0])
+@pytest.mark.parametrize(("frames", "max_stride"), [(1, 900), (25, 3), (60, 10), (200, 3)])
+def test_the_longest_clips_fit_into_their_scenes(small_run, sparse, frames, max_stride):
+    """A recipe that is allowed never draws a frame that the scene does not have."""
+    changed = {"frames": frames, "max_stride": max_stride, "sparse": sparse}
+    record = load_config(small_run).phases[1].model_dump() | changed
+    phase = Phase.model_validate(record)
+    for seed in range(200):
+        times = _draw_times(np.random.default_rng(seed), phase)
+        assert len(times) == frames
+        assert times[0] >= 0
+        assert times[-1] < VIDEO_FRAMES
+        assert (np.diff(times) > 0).all()
+
+
 def test_the_shipped_recipe_is_valid_and_keeps_off_the_scenes_that_judge_it():
     """`training.yaml` loads, and no scene is both trained on and judged by."""
     config = load_config(NANO / "training.yaml")
@@ -194,8 +209,25 @@ def test_the_shipped_recipe_is_valid_and_keeps_off_the_scenes_that_judge_it():
         (SMALL_RUN.format(model="x") + "colour: red\n", "colour"),
         (SMALL_RUN.format(model="x").replace("steps: 2", "steps: 0"), "phases.0.steps"),
         (SMALL_RUN.format(model="x").replace("{easy: 1}", "{easy: -1}"), "easy"),
+        (SMALL_RUN.format(model="x").replace("{easy: 1}", "{easy: 0}"), "phases.0.mix.*share 0"),
+        (SMALL_RUN.format(model="x").replace("{easy: 1}", "{easy: .inf}"), "mix.easy"),
+        (SMALL_RUN.format(model="x").replace("{box: 1,", "{box: -1,"), "phases.1.prompts.box"),
+        (
+            SMALL_RUN.format(model="x").replace("frames: 3\n    lr", "frames: 201\n    lr"),
+            "phase more: .*201 frames in steps of max_stride 3 exceed: 200 frames would do",
+        ),
     ],
-    ids=["no YAML", "missing field", "unknown field", "no steps", "negative share"],
+    ids=[
+        "no YAML",
+        "missing field",
+        "unknown field",
+        "no steps",
+        "negative share",
+        "no difficulty",
+        "infinite share",
+        "negative prompt",
+        "long clip",
+    ],
 )
 def test_a_wrong_recipe_is_refused_by_field(text, named, tmp_path):
     """Each kind of mistake in the file is one input error that names the field."""
