@@ -24,7 +24,9 @@ from tasks.locations import HttpsLocation, S3Location
 from tasks.plan_chunks import plan_chunks
 from tasks.records import RunRef
 from tasks.remote_video import BucketVideo, find_remote_video
-from tasks.request import validate_request
+from tasks.request import SegmentRequest, validate_request
+from tasks.resolve import resolve_request
+from tasks.settings import load_settings
 from tasks.sources import open_source
 from tasks.storage import ObjectStore
 from tasks.track_chunk import track_chunk
@@ -307,6 +309,51 @@ def test_what_cannot_be_read(web: HttpsServer, bucket: str, tmp_path: Path) -> N
     ):
         with pytest.raises(error, match=said):
             find_remote_video(place, credentials=None, on_fetch=None)
+
+
+@pytest.mark.parametrize("cache_bytes", [0, 10**9], ids=["streamed", "copied"])
+def test_a_video_above_the_limit_is_refused_before_it_is_read(
+    ask: Callable[..., SegmentRequest],
+    web: HttpsServer,
+    bucket: str,
+    clip: Path,
+    faults: FaultProxy,
+    monkeypatch: pytest.MonkeyPatch,
+    cache_bytes: int,
+) -> None:
+    """One line says how large it is, the limit and the setting; a bucket has served no byte of it
+    then, and a web server the one that it is asked for to hear the size. At the limit it is
+    taken."""
+    monkeypatch.setenv("LONGTAKE_SOURCE_CACHE_BYTES", str(cache_bytes))
+    location = S3Location(bucket, "videos/clip.mp4")
+    ObjectStore().put_file(clip, location, sha256=file_record(clip).sha256)
+    size = clip.stat().st_size
+    cache_dir = load_settings().cache_dir
+    monkeypatch.setenv("LONGTAKE_MAX_VIDEO_BYTES", str(size - 1))
+
+    def served() -> int:
+        read = [item for item in faults.exchanges if "clip.mp4" in item.request.target]
+        return sum(item.served for item in read)
+
+    for source in (location.uri, f"{web.url}/clip.mp4"):
+        faults.clear()
+        web.served = 0
+        with pytest.raises(InputError) as caught:
+            resolve_request(ask(source=source), cache_dir=cache_dir)
+        message = str(caught.value)
+        assert "\n" not in message
+        assert f"{source!r} has {size:,} bytes; the limit is {size - 1:,}." in message
+        assert "LONGTAKE_MAX_VIDEO_BYTES" in message
+        assert served() == 0
+        assert web.served <= 1
+        assert not list(cache_dir.rglob("*.mp4*"))
+
+    monkeypatch.setenv("LONGTAKE_MAX_VIDEO_BYTES", str(size))
+    faults.clear()
+    assert (
+        resolve_request(ask(source=location.uri), cache_dir=cache_dir).video.info.num_frames == 66
+    )
+    assert served() > 0
 
 
 def test_ffmpeg_checks_certificates(
