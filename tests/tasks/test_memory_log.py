@@ -1,6 +1,8 @@
 """The memory log is one series over all attempts of a run, and never the end of one."""
 
 import csv
+import json
+import logging
 import os
 import subprocess
 import sys
@@ -11,12 +13,14 @@ from pathlib import Path
 import pytest
 
 from samcore.errors import InputError, StorageError
-from samcore.meters import MemoryReading
+from samcore.meters import MemoryMeter, MemoryReading
 from tasks.memory_log import HEADER, MemoryLog
 from tasks.plan_chunks import plan_chunks
 from tasks.records import RunRef
 from tasks.request import SegmentRequest
+from tasks.run_folder import RunFolder
 
+MIB = 2**20
 _CPU = MemoryReading(rss_bytes=5, peak_rss_bytes=9, vram_bytes=None, peak_vram_bytes=None)
 _GPU = MemoryReading(
     rss_bytes=5, peak_rss_bytes=9, vram_bytes=6, peak_vram_bytes=7, reserved_vram_bytes=8
@@ -56,6 +60,40 @@ def test_a_run_leaves_a_series(
     assert times == sorted(times)
     assert all(int(row["rss_bytes"]) > 50e6 for row in rows)
     assert {row["run"] for row in rows} == {run.key}
+
+
+def test_a_chunk_tells_its_peak(
+    ask: Callable[..., SegmentRequest],
+    prompts: dict[str, object],
+    track_chunks: Callable[..., RunRef],
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+) -> None:
+    """What a chunk's record has as its peak is no less than what the process was seen to use in
+    it and no more than the process ever used; the log line gives the same number."""
+    box = prompts["objects"][0]["prompts"][0]["box"]
+    path = tmp_path / "memory.csv"
+    request = ask(
+        prompts={"objects": [{"id": 1, "prompts": [{"frame": 0, "box": box}]}]},
+        stop=14,
+        chunk_frames=8,
+        overlap=2,
+        image_size=64,
+        memory_log=str(path),
+    )
+    with caplog.at_level(logging.INFO, logger="tasks.track_chunk"), MemoryMeter() as meter:
+        run = track_chunks(request)
+    most = meter.snapshot().peak_rss_bytes
+
+    for index, start, stop in ((0, 0, 8), (1, 6, 14)):
+        done = json.loads((RunFolder.at(run).chunk_path(index) / "done.json").read_text())
+        peak = done["peak_rss_bytes"]
+        seen = [int(row["rss_bytes"]) for row in _rows(path) if row["chunk"] == str(index)]
+        assert 50e6 < max(seen) <= peak
+        assert peak <= most + MIB  # the kernel's counters are some pages apart
+        told = f"chunk {index}, frames [{start}, {stop}): "
+        (line,) = [text for text in caplog.messages if text.startswith(told)]
+        assert f" frames/s, at most {peak / 1e9:.2f} GB of memory" in line
 
 
 def test_lines_are_added_also_after_half_a_line(tmp_path: Path) -> None:
