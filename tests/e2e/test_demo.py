@@ -1,10 +1,13 @@
 """The command as a newcomer runs it: no environment, no server, an empty home."""
 
+import contextlib
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -13,24 +16,52 @@ import pytest
 
 from samcore.video import open_video
 
+CPU_SECONDS = 120
+"""Two cores for the minute that `longtake demo --help` promises. How long one waits depends on
+what else the machine does; this does not."""
+
+
+def _cpu_of_children() -> float:
+    """CPU seconds of all processes that were waited for, theirs included."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+@contextlib.contextmanager
+def _two_cores() -> Iterator[None]:
+    """What is started in the block has two cores, where the system can be told so."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:2])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
 
 @pytest.mark.slow
 def test_demo_on_a_bare_machine(tmp_path: Path) -> None:
-    """The demo makes, tracks and shows its video, and leaves no process behind."""
+    """The demo makes, tracks and shows its video within a minute's work of two cores, and leaves
+    no process behind."""
     home, out = tmp_path / "home", tmp_path / "demo"
     home.mkdir()
     environment = {"HOME": str(home), "PATH": os.environ["PATH"]}
+    before = _cpu_of_children()
 
-    ended = subprocess.run(
-        [sys.executable, "-m", "flows.cli", "demo", "-o", str(out)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=280,
-    )
+    with _two_cores():
+        ended = subprocess.run(
+            [sys.executable, "-m", "flows.cli", "demo", "-o", str(out)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=280,
+        )
 
     assert ended.returncode == 0, ended.stderr
+    assert 1 < _cpu_of_children() - before < CPU_SECONDS
     assert "masks of 2 objects on 96 frames" in ended.stdout
     assert "identical to the last bit" in ended.stdout
     # Progress, and nothing of Prefect's.
