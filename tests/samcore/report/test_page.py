@@ -2,24 +2,29 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from samcore.errors import StorageError
 from samcore.masks.table import MaskWriter
+from samcore.report.facts import MemorySample
 from samcore.report.gather import MAX_PICTURES, gather
 from samcore.report.page import render_report, write_report
 from samcore.tracking.outputs import FrameMasks
 from samcore.tracking.prompts import Prompt
 from tests.samcore.report.conftest import (
+    BACK,
     CUT,
+    DOUBT,
     FRAMES,
     GONE,
     HEIGHT,
     JUMP,
     WIDTH,
     chunk,
+    masks_of,
     seam,
     square,
     write_table,
@@ -96,10 +101,47 @@ def test_the_page_in_a_browser(opened, facts, gathered):
     assert page.locator("#object-table .label").first.inner_text() == HOSTILE
     kinds = page.locator("ul.findings").evaluate_all("lists => lists.map(x => x.dataset.kind)")
     assert kinds == ["jump", "absence", "doubt", "cut"]
+    _check_troubles(page)
     _check_links(page)
+    _check_drawn(page, figures_in(text))
     _check_area(page)
     _check_phone_in_the_dark(page)
     assert page.complaints == []
+
+
+def figures_in(page_text):
+    """What the page's plots show, by their names."""
+    return json.loads(re.search(r'id="figures"[^>]*>(.*?)</script>', page_text)[1])
+
+
+def traces_in(figure):
+    """A plot's traces by their names."""
+    return {trace.get("name"): trace for trace in figure["data"]}
+
+
+def _check_drawn(page, figures):
+    """The browser drew every trace of the page's data, and none is without a line, bar or mark."""
+    for name, figure in figures.items():
+        shown = page.evaluate(
+            "name => document.getElementById('plot-' + name).data.map(trace => trace.name)", name
+        )
+        assert shown == [trace.get("name") for trace in figure["data"]]
+    lines = page.locator("#plot-memory .scatterlayer .trace path.js-line")
+    assert lines.count() == len(figures["memory"]["data"])
+    assert all(lines.evaluate_all("lines => lines.map(line => line.getTotalLength() > 0)"))
+    areas = page.locator("#plot-area .scatterlayer path.js-line")
+    assert areas.count() == 4  # three objects; one is in two parts, before and after it was away
+    assert page.locator("#plot-seams .points path").count() == 2
+    assert page.locator("#plot-speed .bars .point").count() == 3
+    assert page.locator("#plot-lanes .heatmaplayer image").count() == 2  # absent and score
+
+
+def _check_troubles(page):
+    """The chunk that was tried again is listed with its frames, tries and what it gave up."""
+    rows = page.locator("#troubles tbody tr").evaluate_all(
+        "rows => rows.map(row => [...row.cells].map(cell => cell.innerText.trim()))"
+    )
+    assert rows == [["1", "40 to 83", "3", "frame 50: encoder batch 4 to 2"]]
 
 
 def _check_links(page):
@@ -136,6 +178,99 @@ def _check_phone_in_the_dark(page):
     )
     colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert max(map(int, re.findall(r"\d+", colour)[:3])) < 60
+
+
+def test_lanes_show_where_each_object_is(facts, gathered):
+    """Of each object and frame: grey exactly where it is absent, else how sure the tracker is and
+    how large it is, from the masks' own pixels."""
+    lanes = traces_in(figures_in(render_report(facts(), gathered))["lanes"])
+    area_fn = np.stack([masks_of(frame).sum(axis=(1, 2)) for frame in range(FRAMES)], axis=1)
+    away = set(range(GONE, BACK))
+
+    assert [len(lanes[name]["z"]) for name in ("absent", "score", "area")] == [3, 3, 3]
+    for row, absent in enumerate((away, set(), set())):
+        grey, score, area = (lanes[name]["z"][row] for name in ("absent", "score", "area"))
+        assert len(grey) == len(score) == len(area) == FRAMES
+        assert {frame for frame, value in enumerate(grey) if value is not None} == absent
+        assert {frame for frame, value in enumerate(score) if value is None} == absent
+        assert {frame for frame, value in enumerate(area) if value is None} == absent
+        for frame in set(range(FRAMES)) - absent:
+            doubted = row == 2 and DOUBT <= frame < DOUBT + 5
+            assert score[frame] == pytest.approx(0.55 if doubted else 0.998, abs=0.001)
+            largest = area_fn[row].max()
+            assert area[frame] == pytest.approx(area_fn[row, frame] / largest, abs=0.001)
+        told = [pixels for _, _, pixels in lanes["score"]["customdata"][row]]
+        assert told == area_fn[row].tolist()
+    assert lanes["absent"]["x"] == lanes["score"]["x"] == list(range(FRAMES))
+    jump = lanes["May be another object"]
+    assert (jump["x"], jump["y"]) == ([JUMP], [1])
+    assert (lanes["Long absences"]["x"], lanes["Long absences"]["y"]) == ([GONE], [0])
+
+
+def test_areas_are_those_of_the_masks(facts, gathered):
+    """In percent of the picture, frame by frame; a gap where the object is absent."""
+    lines = figures_in(render_report(facts(), gathered))["area"]["data"]
+
+    assert [line["name"] for line in lines] == ["1 ball", "2", "3"]
+    for row, line in enumerate(lines):
+        assert line["x"] == list(range(FRAMES))
+        for frame, percent in enumerate(line["y"]):
+            pixels = int(masks_of(frame)[row].sum())
+            wanted = pytest.approx(100 * pixels / (HEIGHT * WIDTH), abs=0.001) if pixels else None
+            assert percent == wanted, (row, frame)
+
+
+def test_memory_is_what_was_measured(facts, gathered):
+    """Each chunk's peak lies over its own frames, and the samples where they were taken, for main
+    and GPU memory alike; on a machine without a GPU there is no line of one."""
+    ram, gpu = (900, 1250, 1100), (2000, 3500, 2250)
+    spans = ((0, 44), (40, 84), (80, 120))
+    chunks = tuple(
+        chunk(i, *spans[i], peak_rss_bytes=ram[i] * 10**6, peak_vram_bytes=gpu[i] * 10**6)
+        for i in range(3)
+    )
+    samples = tuple(MemorySample(f, (800 + f) * 10**6, (1500 + f) * 10**6) for f in (0, 45, 119))
+    drawn = render_report(facts(chunks=chunks, memory=samples), gathered)
+    lines = {name: (line["x"], line["y"]) for name, line in _memory(drawn).items()}
+
+    ends = [0, 40, 40, 80, 80, 120]
+    assert lines == {
+        "RAM, peak of the chunk": (ends, [0.9, 0.9, 1.25, 1.25, 1.1, 1.1]),
+        "RAM in use": ([0, 45, 119], [0.8, 0.845, 0.919]),
+        "GPU, peak of the chunk": (ends, [2.0, 2.0, 3.5, 3.5, 2.25, 2.25]),
+        "GPU in use": ([0, 45, 119], [1.5, 1.545, 1.619]),
+    }
+    without = tuple(replace(one, peak_vram_bytes=None) for one in chunks)
+    drawn = render_report(facts(chunks=without), gathered)
+    assert list(_memory(drawn)) == ["RAM, peak of the chunk", "RAM in use"]
+
+
+def _memory(page_text):
+    return traces_in(figures_in(page_text)["memory"])
+
+
+def test_seams_and_speed_lie_at_their_frames(facts, gathered):
+    """Each seam's agreement is at its first frame, one that is identical in another colour; and
+    the chunk that gave something up has another colour than those that did not."""
+    figures = figures_in(render_report(facts(), gathered))
+
+    (seams,) = figures["seams"]["data"]
+    assert (seams["x"], seams["y"]) == ([40, 80], [1.0, 0.97])
+    identical, other = seams["marker"]["color"]
+    assert identical != other
+    assert "identical" in seams["text"][0]
+    assert "identical" not in seams["text"][1]
+    (speed,) = figures["speed"]["data"]
+    assert (speed["x"], speed["width"]) == ([0, 40, 80], [40, 40, 40])
+    assert speed["y"] == pytest.approx([44 / 3, 44 / 3, 40 / 3], abs=0.01)
+    first, degraded, last = speed["marker"]["color"]
+    assert first == last != degraded
+    (stages,) = figures["stages"]["data"]
+    assert dict(zip(stages["y"], stages["x"], strict=True)) == {
+        "prompt pass": 0.4,
+        "decode": 1.5,
+        "track": 7.5,
+    }
 
 
 def test_pictures_show_findings_and_the_whole_way(gathered):
@@ -209,7 +344,7 @@ def test_one_file_of_bounded_size(video, facts, tmp_path):
     assert shown.findings.counts["jump"] > 20
     assert "the worst 7 are listed" in text
     assert "The first 100 of 3000 chunks" in text
-    figures = json.loads(re.search(r'id="figures"[^>]*>(.*?)</script>', text)[1])
+    figures = figures_in(text)
     assert (
         max(
             len(trace.get("x") or ())
