@@ -6,6 +6,7 @@ import os
 import subprocess
 from fractions import Fraction
 
+import cv2
 import numpy as np
 import pytest
 
@@ -290,7 +291,7 @@ def test_a_varying_rate_is_kept(tmp_path):
     assert [overlay.time_s(frame) for frame in range(17)] == wanted
 
 
-def test_a_browser_can_play_it(tmp_path):
+def test_the_overlay_is_what_browsers_take(tmp_path):
     """H.264 and AAC in an mp4 whose index is in front."""
     film = make_film(tmp_path / "film.mkv", "-c:a", "flac", seconds=1)
     table = write_table(tmp_path / "masks.parquet", 0, 20)
@@ -307,3 +308,45 @@ def test_a_browser_can_play_it(tmp_path):
     assert "Audio: aac" in said
     data = (tmp_path / "overlay.mp4").read_bytes()
     assert data.index(b"moov") < data.index(b"mdat")
+
+
+PLAYER = """<!doctype html><body style="margin: 0">
+<video src="overlay.mp4" muted style="display: block"></video>"""
+
+
+def test_a_browser_plays_it(chromium, tmp_path):
+    """Chromium takes the video and its sound without an error, knows its size and how long it is,
+    shows the frame that our own reader gives, and plays on from there."""
+    film = make_film(tmp_path / "film.mkv", "-c:a", "flac", seconds=2)
+    table = write_table(tmp_path / "masks.parquet", 0, 40)
+    write_overlay(film, table, tmp_path / "overlay.mp4")
+    (tmp_path / "player.html").write_text(PLAYER)
+
+    page = chromium.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+    try:
+        page.goto((tmp_path / "player.html").as_uri())
+        video = page.locator("video")
+        page.wait_for_function(
+            "() => { const v = document.querySelector('video'); "
+            "return v.error !== null || v.readyState >= 3 }"
+        )
+        assert video.evaluate("v => v.error && v.error.message") is None
+        assert video.evaluate("v => [v.videoWidth, v.videoHeight]") == [WIDTH, HEIGHT]
+        assert video.evaluate("v => v.duration") == pytest.approx(2, abs=0.05)
+
+        video.evaluate(
+            "v => new Promise(done => { v.requestVideoFrameCallback(done); v.currentTime = 0.525 })"
+        )
+        shown = cv2.imdecode(np.frombuffer(page.screenshot(), np.uint8), cv2.IMREAD_COLOR)
+        with open_video(tmp_path / "overlay.mp4").read(10, 11) as reader:
+            (frame,) = reader
+        apart = np.abs(shown[:, :, ::-1].astype(int) - frame.image_rgb_hwc_u8)
+        assert apart.mean() < 6  # the frames beside it: 11 and 12
+
+        video.evaluate("v => v.play()")
+        page.wait_for_function("() => document.querySelector('video').currentTime > 1")
+        page.wait_for_function("() => document.querySelector('video').ended")
+        assert video.evaluate("v => v.error") is None
+        assert video.evaluate("v => v.webkitAudioDecodedByteCount") > 0
+    finally:
+        page.close()
