@@ -32,6 +32,8 @@ _WRITE_TIMEOUT_S = 120.0
 _CLOSE_TIMEOUT_S = 600.0
 _MAX_SAID = 5
 _DISK_FULL = ("No space left on device", "Disk quota exceeded", "File too large")
+_SPOILT = ("Error writing trailer", "Error closing file")
+"""What ffmpeg says of a file that is not whole. Some, 5.1 for one, exit with 0 all the same."""
 
 
 class VideoWriter:
@@ -189,7 +191,8 @@ class VideoWriter:
                 with contextlib.suppress(OSError):  # the exit code tells
                     self._process.stdin.close()
             code = self._process.wait(timeout=_CLOSE_TIMEOUT_S)
-            if code != 0:
+            self._listener.join()
+            if code != 0 or any(spoilt in said for spoilt in _SPOILT for said in self._said):
                 raise self._failure()
             if not self.num_frames:
                 raise VideoError(f"no frame was written to {str(self.path)!r}: not made")

@@ -1,8 +1,17 @@
-"""A browser, for what is made to be looked at in one."""
+"""A browser, for what is made to be looked at in one; and a disk that fills up."""
 
+import contextlib
+import resource
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+
+from samcore.video.decoder import find_ffmpeg
+
+FullDisk = Callable[[int], AbstractContextManager[None]]
 
 CHROMIUM = Path("/usr/bin/chromium")
 _QUIET = (
@@ -27,3 +36,31 @@ def chromium():
         browser = started.chromium.launch(executable_path=str(CHROMIUM), args=list(_QUIET))
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def full_disk(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> FullDisk:
+    """Within the block no file may become larger than so many bytes; who writes more gets an error
+    of the system, as on a full disk. So does ffmpeg, which such a limit would kill otherwise."""
+
+    @contextlib.contextmanager
+    def fill_up(size: int) -> Iterator[None]:
+        folder = tmp_path_factory.mktemp("bin")
+        (folder / "ffmpeg").write_text(
+            f"#!/bin/sh\ntrap '' XFSZ\nexec '{find_ffmpeg().path}' \"$@\"\n"
+        )
+        (folder / "ffmpeg").chmod(0o755)
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        with monkeypatch.context() as changed:
+            changed.setenv("PATH", str(folder), prepend=":")
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+            try:
+                yield
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+                signal.signal(signal.SIGXFSZ, before)
+
+    return fill_up

@@ -13,8 +13,9 @@ import psutil
 import pytest
 
 from samcore.errors import InputError, StorageError, VideoError
-from samcore.video import VideoWriter, open_video
+from samcore.video import NUMBERS_8, VideoWriter, open_video
 from samcore.video import writer as writer_module
+from samcore.video.encode import BROWSER
 
 RATE = Fraction(30000, 1001)
 
@@ -129,6 +130,29 @@ def test_a_full_disk_is_told(tmp_path):
         _write_all(writer, noise)
 
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.usefixtures("each_ffmpeg")
+@pytest.mark.parametrize("codec", [BROWSER, NUMBERS_8], ids=["mp4", "mkv"])
+@pytest.mark.parametrize("share", [0, 0.5, 0.999])
+def test_a_video_that_the_disk_has_no_room_for_is_not_made(full_disk, tmp_path, codec, share):
+    """Wherever it fills up, also at the very end: some ffmpegs say so, but exit as if all went
+    well."""
+
+    def write(path):
+        numbers = codec is NUMBERS_8
+        with VideoWriter(path, width=64, height=48, rate=RATE, codec=codec) as writer:
+            for picture in _pictures(20, 48, 64):
+                writer.write(np.ascontiguousarray(picture[:, :, 0]) if numbers else picture)
+
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    write(folder / "whole")
+    room = int((folder / "whole").stat().st_size * share)
+
+    with full_disk(room), pytest.raises(StorageError, match="/out': free some space"):
+        write(folder / "out")
+    assert os.listdir(folder) == ["whole"]
 
 
 def test_an_encoder_that_dies_is_an_error(tmp_path):
