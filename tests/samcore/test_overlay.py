@@ -226,6 +226,25 @@ def test_nothing_is_left_when_masks_are_damaged(video, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["bad.parquet", "good.parquet"]
 
 
+@pytest.mark.parametrize("share", [0, 0.5, 0.999])
+def test_a_full_disk_leaves_no_overlay(video, full_disk, tmp_path, share):
+    """Wherever it fills up, one line names the video, and the one that was there stays."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    table = write_table(tmp_path / "masks.parquet", 0, 6)
+    write_overlay(video, table, folder / "overlay.mp4")
+    before = (folder / "overlay.mp4").read_bytes()
+
+    with (
+        full_disk(int(len(before) * share)),
+        pytest.raises(StorageError, match=r"/overlay\.mp4': free some space") as caught,
+    ):
+        write_overlay(video, table, folder / "overlay.mp4")
+    assert "\n" not in str(caught.value)
+    assert os.listdir(folder) == ["overlay.mp4"]
+    assert (folder / "overlay.mp4").read_bytes() == before
+
+
 def test_a_score_stands_beside_the_label():
     """The score makes the label wider, and other scores look different."""
     masks = {3: block(20, 80)}

@@ -1,14 +1,12 @@
 """What holds for every format: whole or absent, one clear line, flat memory."""
 
-import contextlib
 import dataclasses
 import os
-import resource
 import signal
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +15,10 @@ import pytest
 from samcore.errors import InputError, StorageError
 from samcore.exports import FORMATS, by_object, check_formats, folder, write_export
 from samcore.exports.folder import files_in
+from samcore.exports.masklets import Masklets
 from samcore.masks.table import MaskReader, MaskWriter
+from samcore.tracking.outputs import FrameMasks
+from samcore.video import VideoWriter, open_video
 
 FROM_MASKS = [name for name, item in FORMATS.items() if not item.needs_video]
 
@@ -99,38 +100,44 @@ def test_a_table_of_other_objects_is_refused(case, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-@contextlib.contextmanager
-def files_up_to(size: int) -> Iterator[None]:
-    """No file of this process or its children may become larger than `size` bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, before)
+@pytest.fixture(scope="module")
+def filmed(tmp_path_factory):
+    """Masks with the video that was tracked, for the format that shows its frames."""
+    folder = tmp_path_factory.mktemp("filmed")
+    rng = np.random.default_rng(0)
+    with VideoWriter(folder / "v.mp4", width=64, height=48, rate=Fraction(30)) as writer:
+        for _ in range(10):
+            writer.write(rng.integers(0, 256, (48, 64, 3)).astype(np.uint8))
+    video = open_video(folder / "v.mp4")
+    table = folder / "masks.parquet"
+    one = np.ones(1, np.float32)
+    with MaskWriter(table, height=48, width=64) as writer:
+        for frame in range(10):
+            mask_bhw = np.zeros((1, 48, 64), bool)
+            mask_bhw[:, 10:30, frame : frame + 20] = True
+            writer.write(FrameMasks(frame, (1,), mask_bhw, one, one, one > 2), pts=frame)
+    return Masklets(table, video.info, 0, 10, (1,), {1: "car"}), video
 
 
-@pytest.mark.parametrize(
-    ("name", "size"),
-    [
-        ("coco-video", 300),
-        ("coco-video", 4000),
-        ("coco-image", 2000),
-        ("davis-png", 100),
-        ("label-studio", 3000),
-        ("mask-video", 600),
-    ],
-)
-def test_a_full_disk_is_one_clear_line(case, tmp_path, name, size):
-    """Wherever it fills up, in the spool file or the result, the line is clear and nothing is
-    left."""
-    with files_up_to(size), pytest.raises(StorageError, match="free some space") as caught:
-        write_export(case.masklets, name, tmp_path / "x")
-    assert str(tmp_path / "x") in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert os.listdir(tmp_path) == []
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("share", [0, 0.2, 0.6, 0.999])
+def test_a_full_disk_is_one_clear_line(case, filmed, full_disk, tmp_path, name, share):
+    """Wherever it fills up, in the spool file or the result, at its beginning or its last bytes,
+    the line is clear and names the place, nothing is left, and an older result stays."""
+    masklets, video = filmed if FORMATS[name].needs_video else (case.masklets, None)
+    write_export(masklets, name, tmp_path / "x", video=video)
+    before = {file: (tmp_path / "x" / file).read_bytes() for file in files_in(tmp_path / "x")}
+    room = int(max(map(len, before.values())) * share)
+
+    for out in ("x", "y"):
+        with full_disk(room), pytest.raises(StorageError, match="free some space") as caught:
+            write_export(masklets, name, tmp_path / out, video=video, replace=True)
+        assert str(tmp_path / out) in str(caught.value)
+        assert ".tmp" not in str(caught.value)
+        assert "\n" not in str(caught.value)
+    assert os.listdir(tmp_path) == ["x"]
+    after = {file: (tmp_path / "x" / file).read_bytes() for file in files_in(tmp_path / "x")}
+    assert after == before
 
 
 def test_a_folder_that_cannot_be_written_is_told(case, tmp_path):

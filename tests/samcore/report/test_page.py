@@ -1,6 +1,7 @@
 """The page as a person sees it: in a browser, wide and narrow, light and dark."""
 
 import json
+import os
 import re
 from dataclasses import replace
 
@@ -380,3 +381,22 @@ def test_a_folder_that_cannot_be_written_to(facts, video, table, tmp_path):
     with pytest.raises(StorageError, match="there is no folder"):
         write_report(facts(), table, video, tmp_path / "gone" / "report.html")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("share", [0, 0.5, 0.999])
+def test_a_full_disk_is_one_clear_line(facts, full_disk, video, table, tmp_path, share):
+    """Wherever it fills up, the line names the page, and the one that was there stays."""
+    path = tmp_path / "report.html"
+    write_report(facts(), table, video, path)
+    before = path.read_bytes()
+
+    for out in (path, tmp_path / "other.html"):
+        with (
+            full_disk(int(len(before) * share)),
+            pytest.raises(StorageError, match="the disk is full; free some space") as caught,
+        ):
+            write_report(facts(title="later"), table, video, out)
+        assert str(caught.value).startswith(f"cannot write {out}: ")
+        assert "\n" not in str(caught.value)
+    assert os.listdir(tmp_path) == ["report.html"]
+    assert path.read_bytes() == before
