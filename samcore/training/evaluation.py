@@ -38,6 +38,12 @@ class Score:
     """Share of the frames with the object that are told to have it."""
     absent_right: float | None
     """Share of the frames without the object that are told not to; None if there are none."""
+    num_objects: int
+    """Objects that `j` and `copy_j` are means of."""
+    num_present: int
+    """Frames that `present_right` is a share of, summed over objects."""
+    num_absent: int
+    """Frames that `absent_right` is a share of, summed over objects."""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -132,6 +138,9 @@ def score_scenes(model: Sam2Model, some: Sequence[Scene], *, prompt: EvalPrompt 
         copy_j=_mean(copies),
         present_right=_mean(presents),
         absent_right=_mean(absents) if absents else None,
+        num_objects=len(js),
+        num_present=len(presents),
+        num_absent=len(absents),
     )
 
 

@@ -1,0 +1,104 @@
+"""The table of nano's card is of the shipped weights, and it is as good as nano has to be."""
+
+import pytest
+
+from samcore.device import choose_compute
+from samcore.models.loader import load_model
+from samcore.models.registry import NANO_DIR, resolve_model
+from samcore.training.clips import TEST_SEEDS
+from samcore.training.evaluation import EvalPrompt
+from tests.bench.nano_quality import PROMPTS, Record, score_one
+
+KINDS_OF_RECORD = ("easy 1", "easy 2", "easy 3", "medium 2", "hard 2")
+SEED = 20_004
+"""Its three objects are told apart with every kind of prompt: where two swap in some frame, the
+last bits of another processor may decide it."""
+
+
+@pytest.fixture(scope="module")
+def record() -> Record:
+    """What tests/bench/nano_quality.py wrote beside the weights."""
+    return Record.model_validate_json((NANO_DIR / "quality.json").read_text(encoding="utf-8"))
+
+
+def test_the_record_is_of_the_shipped_weights(record: Record, tmp_path) -> None:
+    """Another file of weights, configuration or input size asks for a new record."""
+    spec = resolve_model("nano", cache_dir=tmp_path)
+
+    assert record.fingerprint == spec.fingerprint
+    assert record.size == spec.image_size
+
+
+def test_the_record_is_whole(record: Record) -> None:
+    """Eight scenes of each kind with every kind of prompt, 200 frames long, of test seeds alone."""
+    assert record.frames == 200
+    found = [(scene.kind, scene.prompt, scene.seed) for scene in record.scenes]
+    wanted = {
+        (kind, prompt, seed)
+        for kind in KINDS_OF_RECORD
+        for prompt in PROMPTS
+        for seed in TEST_SEEDS[:8]
+    }
+
+    assert len(found) == len(set(found))
+    assert set(found) == wanted
+
+
+def test_the_card_has_the_record_s_table(record: Record) -> None:
+    """The numbers that people read are the recorded ones."""
+    assert record.table() in (NANO_DIR / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("kind", "least"),
+    [("easy 1", 0.85), ("easy 2", 0.75), ("easy 3", 0.65), ("medium 2", 0.55)],
+)
+def test_objects_are_followed(record: Record, kind: str, least: float) -> None:
+    """Mean J over the frames that show the object: prompted by a box, and over all prompts."""
+    over_prompts = record.pooled(lambda scene: scene.kind == kind)
+
+    assert record.row(kind, "box").j >= least
+    assert over_prompts.j >= least
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_RECORD)
+def test_no_kind_of_prompt_is_worse(record: Record, kind: str) -> None:
+    """Box, point and mask prompts come to about the same."""
+    js = [record.row(kind, prompt).j for prompt in PROMPTS]
+
+    assert max(js) - min(js) <= 0.05
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_presence_is_told_right(record: Record, prompt: EvalPrompt) -> None:
+    """Of the frames of all kinds of scenes, with and without the object."""
+    pooled = record.pooled(lambda scene: scene.prompt == prompt)
+
+    assert pooled.present_right >= 0.9
+    assert pooled.absent_right is not None
+    assert pooled.absent_right >= 0.7
+    assert pooled.num_absent > 1000
+
+
+def test_the_weights_are_small() -> None:
+    """They come with every installation."""
+    assert (NANO_DIR / "nano.safetensors").stat().st_size <= 8_000_000
+
+
+def test_a_scene_scores_as_recorded(record: Record, tmp_path) -> None:
+    """The model as everyone gets it does on a scene of three objects what the record says."""
+    (recorded,) = (
+        scene
+        for scene in record.scenes
+        if (scene.kind, scene.seed, scene.prompt) == ("easy 3", SEED, "box")
+    )
+    model = load_model(resolve_model("nano", cache_dir=tmp_path), choose_compute("cpu", "float32"))
+
+    now = score_one(
+        model, "easy", 3, SEED, "box", frames=record.frames, size=record.size
+    )  # fmt: skip
+
+    assert now.score.j == pytest.approx(recorded.score.j, abs=0.01)
+    assert now.score.copy_j == pytest.approx(recorded.score.copy_j, abs=1e-9)
+    assert now.score.present_right == pytest.approx(recorded.score.present_right, abs=0.01)
+    assert now.score.num_present == recorded.score.num_present
