@@ -2,7 +2,8 @@
 
 import colorsys
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -46,6 +47,20 @@ def object_colour(obj_id: int) -> tuple[int, int, int]:
     return round(rgb[0] * 255), round(rgb[1] * 255), round(rgb[2] * 255)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Patch:
+    """One object's mask within its box."""
+
+    obj_id: int
+    """The caller's number of the object."""
+    left: int
+    """Where the box begins, in pixels of the picture."""
+    top: int
+    """The same downwards."""
+    mask_hw: NDArray[np.bool_]
+    """What is in the box, h x w booleans."""
+
+
 def draw_masks(
     image_rgb_hwc_u8: NDArray[np.uint8],
     masks: Mapping[int, NDArray[np.bool_]],
@@ -72,31 +87,53 @@ def draw_masks(
     Raises:
         ValueError: A mask is not of the picture's size.
     """
+    size_hw = (image_rgb_hwc_u8.shape[0], image_rgb_hwc_u8.shape[1])
+    return draw_patches(
+        image_rgb_hwc_u8,
+        _cut_out(masks, size_hw),
+        labels=labels,
+        scores=scores,
+        caption=caption,
+        opacity=opacity,
+    )
+
+
+def draw_patches(
+    image_rgb_hwc_u8: NDArray[np.uint8],
+    patches: Iterable[Patch],
+    *,
+    labels: Mapping[int, str] | None = None,
+    scores: Mapping[int, float] | None = None,
+    caption: str | None = None,
+    opacity: float = 0.45,
+) -> NDArray[np.uint8]:
+    """Draw masks as `draw_masks` does, the later ones on top; holds one of them at a time."""
     canvas: NDArray[np.uint8] = np.array(image_rgb_hwc_u8, dtype=np.uint8, order="C")
     height, width = canvas.shape[:2]
     tags: list[tuple[str, tuple[int, int, int], tuple[int, int]]] = []
     stroke = max(1, round(min(height, width) / 360))
     if caption:
         tags.append((_drawable(caption), (0, 0, 0), (0, 0)))
-    for obj_id in sorted(masks):
-        if masks[obj_id].shape != (height, width):
-            raise ValueError(
-                f"wanted masks of {height} x {width}, got {masks[obj_id].shape} for object {obj_id}"
-            )
-        mask_u8 = np.ascontiguousarray(masks[obj_id]).view(np.uint8)
-        x, y, w, h = cv2.boundingRect(mask_u8)
-        if w == 0:
-            continue
-        colour = object_colour(obj_id)
+    for patch in patches:
+        colour = object_colour(patch.obj_id)
         # Only the object's own box is touched: the cost goes with its size, not the picture's.
-        box = np.s_[y : y + h, x : x + w]
-        _draw_one(canvas[box], mask_u8[box], colour, opacity, stroke=stroke)
-        label = _drawable((labels or {}).get(obj_id, ""))
-        score = f"{scores[obj_id]:.2f}" if scores and obj_id in scores else ""
-        text = " ".join(part for part in (str(obj_id), label, score) if part)
-        tags.append((text, colour, (x, y)))
+        h, w = patch.mask_hw.shape
+        region = canvas[patch.top : patch.top + h, patch.left : patch.left + w]
+        mask_u8 = np.ascontiguousarray(patch.mask_hw).view(np.uint8)
+        _draw_one(region, mask_u8, colour, opacity, stroke=stroke)
+        label = _drawable((labels or {}).get(patch.obj_id, ""))
+        score = f"{scores[patch.obj_id]:.2f}" if scores and patch.obj_id in scores else ""
+        text = " ".join(part for part in (str(patch.obj_id), label, score) if part)
+        tags.append((text, colour, (patch.left, patch.top)))
     _draw_tags(canvas, tags)
     return canvas
+
+
+def cut_out(obj_id: int, mask_hw: NDArray[np.bool_]) -> Patch | None:
+    """The part of the picture that has the mask; None if it is empty."""
+    mask_u8 = np.ascontiguousarray(mask_hw).view(np.uint8)
+    x, y, w, h = cv2.boundingRect(mask_u8)
+    return Patch(obj_id, x, y, mask_hw[y : y + h, x : x + w]) if w else None
 
 
 def write_overlay(
@@ -164,17 +201,15 @@ def write_overlay(
             ) as writer,
         ):
             for frame in frames:
-                masks: dict[int, NDArray[np.bool_]] = {}
-                scores: dict[int, float] = {}
+                rows: list[MaskRow] = []
                 if pending is not None and pending[0] == frame.frame_idx:
-                    masks = _decode(pending[1], table)
-                    scores = {row.object_id: row.confidence for row in pending[1]}
+                    rows = pending[1]
                     pending = next(mask_rows, None)
-                image = draw_masks(
+                image = draw_patches(
                     frame.image_rgb_hwc_u8,
-                    masks,
+                    _decode(rows, table),
                     labels=labels,
-                    scores=scores,
+                    scores={row.object_id: row.confidence for row in rows},
                     caption=f"frame {frame.frame_idx}",
                 )
                 writer.write(image, pts=clock.pts(frame))
@@ -212,11 +247,26 @@ def _sound(video: VideoSource, media: Media | None, start: int, stop: int) -> So
     return sound if has_sound(sound) else None
 
 
-def _decode(rows: list[MaskRow], table: Path) -> dict[int, NDArray[np.bool_]]:
-    try:
-        return {row.object_id: row.mask() for row in rows if row.area}
-    except ValueError as error:
-        raise StorageError(f"cannot read {table}: frame {rows[0].frame}: {error}") from error
+def _decode(rows: Iterable[MaskRow], table: Path) -> Iterator[Patch]:
+    for row in rows:
+        if row.area:
+            try:
+                yield Patch(row.object_id, row.x, row.y, row.crop())
+            except ValueError as error:
+                raise StorageError(f"cannot read {table}: frame {row.frame}: {error}") from error
+
+
+def _cut_out(masks: Mapping[int, NDArray[np.bool_]], size_hw: tuple[int, int]) -> Iterator[Patch]:
+    for obj_id in sorted(masks):
+        mask_hw = masks[obj_id]
+        if mask_hw.shape != size_hw:
+            raise ValueError(
+                f"wanted masks of {size_hw[0]} x {size_hw[1]}, got {mask_hw.shape} for object "
+                f"{obj_id}"
+            )
+        patch = cut_out(obj_id, mask_hw)
+        if patch is not None:
+            yield patch
 
 
 def _draw_one(

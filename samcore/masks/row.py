@@ -2,13 +2,14 @@
 
 import math
 import struct
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from samcore.masks.rle import Rle, decode_mask
+from samcore.masks.rle import Rle, decode_box, decode_mask, run_lengths
 
 SCHEMA = pa.schema(
     [
@@ -84,6 +85,14 @@ class MaskRow:
         """
         return decode_mask(self.rle)
 
+    def crop(self) -> NDArray[np.bool_]:
+        """The mask within its box, h x w booleans; the cost goes with the box, not the picture.
+
+        Raises:
+            ValueError: The run lengths are damaged.
+        """
+        return decode_box(self.rle, (self.x, self.y, self.w, self.h))
+
     def packed(self) -> bytes:
         """The whole row as bytes: equal rows, to the last bit of a score, and only those."""
         values = [getattr(self, name) for name in _COLUMNS[:-1]]
@@ -99,6 +108,35 @@ class MaskRow:
         *values, num_bytes = _PACKED.unpack_from(data, offset)
         start = offset + _PACKED.size
         return cls(*(*values, data[start : start + num_bytes])), start + num_bytes
+
+
+class FrameRows(Mapping[int, NDArray[np.bool_]]):
+    """The masks of one frame as H x W booleans by object id, each decoded when it is asked for.
+
+    Rows are held as they are stored: of a thousand masks only those in use take a picture's memory.
+    """
+
+    def __init__(self, rows: Iterable[MaskRow]) -> None:
+        """Check that all can be decoded.
+
+        Args:
+            rows: Those of one frame.
+
+        Raises:
+            ValueError: The run lengths of one are damaged.
+        """
+        self._rows = {row.object_id: row for row in rows}
+        for row in self._rows.values():
+            run_lengths(row.rle)
+
+    def __getitem__(self, object_id: int) -> NDArray[np.bool_]:
+        return self._rows[object_id].mask()
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
 
 
 _COLUMNS = [field.name for field in fields(MaskRow)]

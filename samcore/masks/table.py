@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from samcore.atomic import AtomicFile, storage_error
 from samcore.errors import StorageError
 from samcore.masks.rle import Rle, encode_masks
-from samcore.masks.row import SCHEMA, MaskRow
+from samcore.masks.row import SCHEMA, FrameRows, MaskRow
 from samcore.tracking.outputs import FrameMasks
 
 __all__ = ["MaskReader", "MaskRow", "MaskWriter", "concat_tables", "table_digest"]
@@ -296,14 +296,15 @@ class MaskReader:
         after = [group for group in groups if self._group_frames[group][1] >= frame][:1]
         return self._time(before, frame, "right", -1), self._time(after, frame, "left", 0)
 
-    def masks(self, frame: int) -> dict[int, NDArray[np.bool_]]:
-        """H x W booleans by object id; empty if the frame has no rows.
+    def masks(self, frame: int) -> Mapping[int, NDArray[np.bool_]]:
+        """H x W booleans by object id, each decoded anew when it is asked for; empty if the frame
+        has no rows.
 
         Raises:
             StorageError: The file is damaged.
         """
         try:
-            return {row.object_id: row.mask() for row in self.rows(frame, frame + 1)}
+            return FrameRows(self.rows(frame, frame + 1))
         except ValueError as error:
             raise _unreadable(self.path, error) from error
 

@@ -1,14 +1,14 @@
 """Small pictures of the video with its masks drawn in."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samcore.overlay import draw_masks
+from samcore.overlay import Patch, cut_out, draw_patches
 
 LONG_SIDE = 480
 """Pixels; on a phone that is all of the screen's width."""
@@ -48,17 +48,13 @@ def draw_picture(
         image_rgb_hwc_u8: The frame, H x W x 3.
         masks: H x W booleans by object id.
         long_side: Pixels of its longer side; a smaller frame stays as it is.
-
-    Raises:
-        ValueError: A mask is not of the frame's size.
     """
     height, width = image_rgb_hwc_u8.shape[:2]
     scale = min(1.0, long_side / max(height, width))
     small_wh = max(1, round(width * scale)), max(1, round(height * scale))
     # Made small before drawing, so that outlines and numbers are still to be seen.
     image = cv2.resize(image_rgb_hwc_u8, small_wh, interpolation=cv2.INTER_AREA)
-    small = {obj_id: _shrink(mask_hw, small_wh) for obj_id, mask_hw in masks.items()}
-    drawn = draw_masks(np.asarray(image, dtype=np.uint8), small)
+    drawn = draw_patches(np.asarray(image, dtype=np.uint8), _small_patches(masks, small_wh))
     done, jpeg = cv2.imencode(
         ".jpg",
         cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR),
@@ -67,6 +63,16 @@ def draw_picture(
     if not done:
         raise RuntimeError("this build of OpenCV writes no JPEG")
     return Picture(frame, *small_wh, jpeg.tobytes())
+
+
+def _small_patches(
+    masks: Mapping[int, NDArray[np.bool_]], size_wh: tuple[int, int]
+) -> Iterator[Patch]:
+    """One at a time: of many objects in a large picture all masks would fill the memory."""
+    for obj_id in sorted(masks):
+        patch = cut_out(obj_id, _shrink(masks[obj_id], size_wh))
+        if patch is not None:
+            yield patch
 
 
 def _shrink(mask_hw: NDArray[np.bool_], size_wh: tuple[int, int]) -> NDArray[np.bool_]:

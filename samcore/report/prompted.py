@@ -25,7 +25,7 @@ _CLICK_RADIUS = 0.01
 
 
 def watch_prompts(prompts: Iterable[Prompt], reader: MaskReader, findings: Findings) -> None:
-    """Add the prompts that were missed to the findings; holds one frame's masks.
+    """Add the prompts that were missed to the findings; holds one frame's rows and a mask.
 
     Args:
         prompts: What was asked for.

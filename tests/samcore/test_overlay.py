@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import os
 import subprocess
+import tracemalloc
 from fractions import Fraction
 
 import cv2
@@ -11,9 +12,15 @@ import numpy as np
 import pytest
 
 from samcore.errors import InputError, StorageError
+from samcore.masks.rle import encode_box
+from samcore.masks.row import MaskRow
 from samcore.masks.table import MaskReader, MaskWriter
-from samcore.overlay import draw_masks, object_colour, write_overlay
+from samcore.overlay import Patch, draw_masks, draw_patches, object_colour, write_overlay
+from samcore.report.findings import Findings
+from samcore.report.pictures import draw_picture
+from samcore.report.prompted import watch_prompts
 from samcore.tracking.outputs import FrameMasks
+from samcore.tracking.prompts import Prompt
 from samcore.video import VideoWriter, open_video
 from samcore.video.decoder import find_ffmpeg
 
@@ -102,6 +109,75 @@ def test_a_mask_of_another_size_is_refused():
     """The object whose mask does not fit is named."""
     with pytest.raises(ValueError, match=r"144 x 192, got \(10, 10\) for object 4"):
         draw_masks(picture(), {4: np.ones((10, 10), bool)})
+
+
+def test_boxes_are_drawn_like_whole_masks(tmp_path):
+    """To the last pixel, with masks that overlap, touch the edges, or are empty."""
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (HEIGHT, WIDTH, 3)).astype(np.uint8)
+    masks_nhw = np.stack(
+        [
+            block(40, 60),
+            block(60, 70),
+            block(0, 0, 0),
+            block(0, 0, 7),
+            block(WIDTH - 5, HEIGHT - 5, 5),
+            rng.random((HEIGHT, WIDTH)) < 0.01,
+            np.ones((HEIGHT, WIDTH), bool),
+        ]
+    )
+    ids, one = tuple(range(2, 9)), np.ones(7, np.float32)
+    with MaskWriter(tmp_path / "table", height=HEIGHT, width=WIDTH) as writer:
+        writer.write(FrameMasks(0, ids, masks_nhw, one, one, one > 2), pts=0)
+    with MaskReader(tmp_path / "table") as reader:
+        rows = list(reader.rows())
+    told = {"labels": {3: "dog"}, "scores": {2: 0.5}, "caption": "frame 0"}
+
+    patches = [Patch(row.object_id, row.x, row.y, row.crop()) for row in rows if row.area]
+    drawn = draw_patches(image, patches, **told)
+
+    whole = draw_masks(image, dict(zip(ids, masks_nhw, strict=True)), **told)
+    np.testing.assert_array_equal(drawn, whole)
+    for row, mask_hw in zip(rows, masks_nhw, strict=True):
+        box = mask_hw[row.y : row.y + row.h, row.x : row.x + row.w]
+        np.testing.assert_array_equal(row.crop(), box)
+
+
+def test_many_objects_in_large_pictures_take_little_memory(tmp_path):
+    """Masks are drawn one after another: those of 400 objects would be 830 MB."""
+    height, width, num = 1080, 1920, 400
+    shape_hw = np.ones((30, 40), bool)
+    with MaskWriter(tmp_path / "table", height=height, width=width) as writer:
+        for frame in range(2):
+            for obj_id in range(num):
+                x, y = obj_id % 20 * 90, obj_id // 20 * 50
+                rle = encode_box(shape_hw, (x, y), height=height, width=width)
+                row = MaskRow(
+                    frame, frame, obj_id, 5.0, 0.9, False, x, y, 40, 30, 1200, height, width,
+                    rle.counts,
+                )  # fmt: skip
+                writer.write_row(row)
+    with VideoWriter(tmp_path / "v.mp4", width=width, height=height, rate=Fraction(25)) as video:
+        for _ in range(2):
+            video.write(picture(height, width))
+    source = open_video(tmp_path / "v.mp4")
+    image = source.frame(0).image_rgb_hwc_u8
+
+    def overlay():
+        write_overlay(source, tmp_path / "table", tmp_path / "overlay.mp4")
+
+    def report():
+        prompts = [Prompt(obj_id, 0, box_xyxy_px=(5, 5, 45, 40)) for obj_id in range(num)]
+        with MaskReader(tmp_path / "table") as reader:
+            watch_prompts(prompts, reader, Findings(5))
+            draw_picture(0, image, reader.masks(0))
+
+    for work in (overlay, report):
+        tracemalloc.start()
+        work()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 100_000_000
 
 
 # Linear RGB as people see it who lack red or green cones (Vienot, Brettel and Mollon 1999).
