@@ -30,6 +30,10 @@ SCHEMA = pa.schema(
     ]
 )
 """The columns, as `MaskRow` has them."""
+FORMAT_VERSION = 1
+"""Raised when a reader of the older one would misread the file."""
+HEADER_KEY = b"longtake.masks"
+"""Of the table's metadata: where the picture's size and the like are."""
 
 _PACKED = struct.Struct("<qqqff?iiiiqiiq")
 
