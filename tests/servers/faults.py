@@ -72,6 +72,18 @@ SLOW_DOWN = Refuse(503, "SlowDown")
 INTERNAL_ERROR = Refuse(500, "InternalError")
 UNAVAILABLE = Refuse(503, "ServiceUnavailable")
 EXPIRED_TOKEN = Refuse(400, "ExpiredToken")
+PASSING: tuple[Fault, ...] = (
+    INTERNAL_ERROR,
+    UNAVAILABLE,
+    SLOW_DOWN,
+    Refuse(502, "BadGateway"),
+    Refuse(400, "RequestTimeout"),
+    Break("request"),
+    Break("request", after=700),
+    Break("answer", after=0),
+    LoseAnswer(),
+)
+"""What botocore tries again by itself."""
 
 
 @dataclass(frozen=True)

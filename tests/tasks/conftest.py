@@ -1,14 +1,21 @@
-"""Runs through the tasks' own functions, without Prefect's engine."""
+"""Runs through the tasks' own functions, without Prefect's engine; and made-up results."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
 
 import pytest
 
+from samcore.config import TrackSettings
+from samcore.models.registry import resolve_model
+from samcore.video import VideoInfo
 from tasks.encode_prompts import encode_prompts
+from tasks.files import file_record
 from tasks.plan_chunks import plan_chunks
 from tasks.publish import publish
 from tasks.publish_part import publish_part
-from tasks.records import ResultRef, RunRef
+from tasks.records import Manifest, Peaks, ResultRef, RunRecord, RunRef, Timings
 from tasks.request import SegmentRequest
 from tasks.run_folder import RunFolder
 from tasks.stitch_seam import stitch_seam
@@ -40,3 +47,78 @@ def track_chunks() -> Callable[..., RunRef]:
 def segment() -> Callable[[SegmentRequest], ResultRef]:
     """Track and publish."""
     return lambda request: publish.fn(_track_chunks(request), request)
+
+
+FILES = ("masks.parquet", "seams.json")
+
+
+@dataclass(frozen=True)
+class Made:
+    """A result that was made up: publishing does not look into the files."""
+
+    files: Mapping[str, Path]
+    manifest: Manifest
+
+
+VIDEO = VideoInfo(
+    source="/video.mp4",
+    kind="video",
+    width=64,
+    height=48,
+    num_frames=10,
+    time_base=Fraction(1, 24),
+    avg_rate=Fraction(24),
+    start_pts=0,
+    duration_s=10 / 24,
+    codec="h264",
+    container="mov,mp4,m4a,3gp,3g2,mj2",
+    header_num_frames=10,
+    header_duration_s=10 / 24,
+    rotation_deg=0,
+    variable_rate=False,
+    size_bytes=1000,
+    digest="sha256:" + "0" * 64,
+    damaged=None,
+)
+
+
+@pytest.fixture
+def make_result(tmp_path: Path) -> Callable[..., Made]:
+    """Make up a result; another seed has other files and another key."""
+
+    def make_up(seed: int, *, names: tuple[str, ...] = FILES) -> Made:
+        folder = tmp_path / f"made-{seed}"
+        folder.mkdir(exist_ok=True)
+        files = {name: folder / name for name in names}
+        for name, path in files.items():
+            path.write_bytes(f"{name} of {seed}\n".encode() * 50)
+        request = RunRecord(
+            source="/video.mp4",
+            source_digest="sha256:" + "0" * 64,
+            objects=(),
+            prompts_digest=str(seed),
+            model=resolve_model("random-tiny", cache_dir=tmp_path),
+            settings=TrackSettings(device="cpu", dtype="float32"),
+            start=0,
+            stop=10,
+            chunk_frames=10,
+            overlap=0,
+            handoff="memory",
+        )
+        manifest = Manifest(
+            key=request.key,
+            request=request,
+            video=VIDEO,
+            frames=10,
+            files=tuple(file_record(path) for path in files.values()),
+            seam_agreement=None,
+            seams_identical=None,
+            chunks=(),
+            timings=Timings(prompt_pass=0.0, tracking=0.0),
+            peaks=Peaks(rss_bytes=1, vram_bytes=None),
+            versions={},
+            finished_at="2026-11-21T12:00:00+00:00",
+        )
+        return Made(files, manifest)
+
+    return make_up

@@ -2,98 +2,18 @@
 
 import json
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from fractions import Fraction
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from samcore.config import TrackSettings
 from samcore.errors import InputError, StorageConflictError, StorageError, TransientStorageError
-from samcore.models.registry import resolve_model
-from samcore.video import VideoInfo
 from tasks.bucket_results import BucketResults
-from tasks.files import file_record
 from tasks.locations import S3Location
-from tasks.records import Manifest, Peaks, RunRecord, Timings
 from tasks.shared_store import shared_store
 from tests.servers.faults import FaultProxy, Request
 from tests.servers.swift import SwiftServer
-
-FILES = ("masks.parquet", "seams.json")
-
-
-@dataclass(frozen=True)
-class Made:
-    """A result that was made up: publishing does not look into the files."""
-
-    files: Mapping[str, Path]
-    manifest: Manifest
-
-
-VIDEO = VideoInfo(
-    source="/video.mp4",
-    kind="video",
-    width=64,
-    height=48,
-    num_frames=10,
-    time_base=Fraction(1, 24),
-    avg_rate=Fraction(24),
-    start_pts=0,
-    duration_s=10 / 24,
-    codec="h264",
-    container="mov,mp4,m4a,3gp,3g2,mj2",
-    header_num_frames=10,
-    header_duration_s=10 / 24,
-    rotation_deg=0,
-    variable_rate=False,
-    size_bytes=1000,
-    digest="sha256:" + "0" * 64,
-    damaged=None,
-)
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Callable[..., Made]:
-    """Make up a result; another seed has other files and another key."""
-
-    def make_up(seed: int, *, names: tuple[str, ...] = FILES) -> Made:
-        folder = tmp_path / f"made-{seed}"
-        folder.mkdir(exist_ok=True)
-        files = {name: folder / name for name in names}
-        for name, path in files.items():
-            path.write_bytes(f"{name} of {seed}\n".encode() * 50)
-        request = RunRecord(
-            source="/video.mp4",
-            source_digest="sha256:" + "0" * 64,
-            objects=(),
-            prompts_digest=str(seed),
-            model=resolve_model("random-tiny", cache_dir=tmp_path),
-            settings=TrackSettings(device="cpu", dtype="float32"),
-            start=0,
-            stop=10,
-            chunk_frames=10,
-            overlap=0,
-            handoff="memory",
-        )
-        manifest = Manifest(
-            key=request.key,
-            request=request,
-            video=VIDEO,
-            frames=10,
-            files=tuple(file_record(path) for path in files.values()),
-            seam_agreement=None,
-            seams_identical=None,
-            chunks=(),
-            timings=Timings(prompt_pass=0.0, tracking=0.0),
-            peaks=Peaks(rss_bytes=1, vram_bytes=None),
-            versions={},
-            finished_at="2026-11-21T12:00:00+00:00",
-        )
-        return Made(files, manifest)
-
-    return make_up
+from tests.tasks.conftest import FILES, Made
 
 
 @pytest.fixture
@@ -125,10 +45,10 @@ def _refuse_others(own: Made) -> Callable[[str | None], None]:
 
 
 def test_published_is_whole_and_again_sends_nothing(
-    results: Callable[..., BucketResults], make: Callable[..., Made], faults: FaultProxy
+    results: Callable[..., BucketResults], make_result: Callable[..., Made], faults: FaultProxy
 ) -> None:
     """A result is what was published, byte by byte; publishing it again puts no file."""
-    made = make(1)
+    made = make_result(1)
     store = results(faults.endpoint)
     assert store.read_manifest() is None
     assert store.published_key() is None
@@ -146,11 +66,11 @@ def test_published_is_whole_and_again_sends_nothing(
 
 
 def test_manifest_comes_last_and_goes_first(
-    results: Callable[..., BucketResults], make: Callable[..., Made], faults: FaultProxy
+    results: Callable[..., BucketResults], make_result: Callable[..., Made], faults: FaultProxy
 ) -> None:
     """While files are put or replaced there is no manifest; another request's result is replaced
     only if that is wanted, and all of its files go."""
-    old, new = make(1, names=(*FILES, "extra.bin")), make(2)
+    old, new = make_result(1, names=(*FILES, "extra.bin")), make_result(2)
     store = results(faults.endpoint)
     store.publish(old.files, old.manifest, check=_accept)
     with pytest.raises(InputError, match="another request"):
@@ -175,13 +95,13 @@ def test_manifest_comes_last_and_goes_first(
 @pytest.mark.parametrize("force", [True, False], ids=["both by force", "neither by force"])
 def test_publishers_that_interleave(
     results: Callable[..., BucketResults],
-    make: Callable[..., Made],
+    make_result: Callable[..., Made],
     faults: FaultProxy,
     force: bool,
 ) -> None:
     """Another run's publishing between any two requests of this one's: what lies there at the end
     is one whole result, or none and an error; never a mix. One of the two always succeeds."""
-    this, other = make(1), make(2)
+    this, other = make_result(1), make_result(2)
 
     def publish(store: BucketResults, made: Made) -> bool:
         check = _accept if force else _refuse_others(made)
@@ -222,11 +142,11 @@ def test_publishers_that_interleave(
 
 
 def test_files_are_added_by_several_at_once(
-    results: Callable[..., BucketResults], make: Callable[..., Made], tmp_path: Path
+    results: Callable[..., BucketResults], make_result: Callable[..., Made], tmp_path: Path
 ) -> None:
     """Files that threads add at the same time are all in the manifest, folders included; a file is
     replaced; and what belongs to another result is refused."""
-    made = make(1)
+    made = make_result(1)
     results().publish(made.files, made.manifest, check=_accept)
 
     def add(number: int) -> None:
@@ -263,10 +183,13 @@ def test_files_are_added_by_several_at_once(
     "name", ["../x", "/x", "a//b", "a/../b", ".longtake/lock", "manifest.json", "a\nb", "a\\b", ""]
 )
 def test_names_stay_below_the_destination(
-    results: Callable[..., BucketResults], make: Callable[..., Made], tmp_path: Path, name: str
+    results: Callable[..., BucketResults],
+    make_result: Callable[..., Made],
+    tmp_path: Path,
+    name: str,
 ) -> None:
     """A file's name cannot lead out of the destination, nor to what is not the caller's there."""
-    made = make(1)
+    made = make_result(1)
     path = tmp_path / "file"
     path.write_text("x")
     with pytest.raises(ValueError, match="plain file name"):
@@ -274,10 +197,10 @@ def test_names_stay_below_the_destination(
 
 
 def test_damage_is_seen(
-    results: Callable[..., BucketResults], make: Callable[..., Made], swift: SwiftServer
+    results: Callable[..., BucketResults], make_result: Callable[..., Made], swift: SwiftServer
 ) -> None:
     """A result one of whose files is gone, or was put there by somebody else, is none."""
-    made = make(1)
+    made = make_result(1)
     store = results()
     store.publish(made.files, made.manifest, check=_accept)
     bucket, key = store.prefix.bucket, f"{store.prefix.key}/masks.parquet"
@@ -294,10 +217,10 @@ def test_damage_is_seen(
 
 
 def test_forged_manifest_deletes_nothing_else(
-    results: Callable[..., BucketResults], make: Callable[..., Made], swift: SwiftServer
+    results: Callable[..., BucketResults], make_result: Callable[..., Made], swift: SwiftServer
 ) -> None:
     """A manifest that lists names outside of its destination harms nothing there."""
-    made = make(1)
+    made = make_result(1)
     store = results()
     bucket = store.prefix.bucket
     swift.client().put_object(Bucket=bucket, Key="out/precious", Body=b"keep me")
@@ -307,15 +230,15 @@ def test_forged_manifest_deletes_nothing_else(
         Bucket=bucket, Key=f"{store.prefix.key}/manifest.json", Body=json.dumps(forged).encode()
     )
     assert store.read_manifest() is None
-    store.publish((other := make(2)).files, other.manifest, check=_accept)
+    store.publish((other := make_result(2)).files, other.manifest, check=_accept)
     assert swift.client().get_object(Bucket=bucket, Key="out/precious")["Body"].read() == b"keep me"
 
 
 def test_claim_of_a_dead_run_does_not_stop_its_next_try(
-    results: Callable[..., BucketResults], make: Callable[..., Made]
+    results: Callable[..., BucketResults], make_result: Callable[..., Made]
 ) -> None:
     """What a killed publisher left: the same run goes on at once, another one says what is on."""
-    this, other = make(1), make(2)
+    this, other = make_result(1), make_result(2)
     store = results()
     claim = json.dumps({"key": this.manifest.key, "by": "somebody", "at": 0}).encode()
     store._store.put_bytes(store.prefix.join(".longtake/publishing.json"), claim)

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from samcore.errors import (
-    MissingObjectError,
     StorageConflictError,
     StorageError,
     TransientStorageError,
@@ -21,8 +20,8 @@ from tasks.storage import ClientOptions, ObjectStore
 from tests.servers.faults import (
     EXPIRED_TOKEN,
     INTERNAL_ERROR,
+    PASSING,
     SLOW_DOWN,
-    UNAVAILABLE,
     Break,
     Corrupt,
     Fault,
@@ -31,25 +30,11 @@ from tests.servers.faults import (
     Refuse,
     Request,
     Slow,
-    Storm,
 )
 from tests.servers.swift import SwiftServer
 
 MIB = 1 << 20
 LAST = 10**6
-SLOW = pytest.mark.slow
-PASSING = [
-    INTERNAL_ERROR,
-    UNAVAILABLE,
-    SLOW_DOWN,
-    Refuse(502, "BadGateway"),
-    Refuse(400, "RequestTimeout"),
-    Break("request"),
-    Break("request", after=700),
-    Break("answer", after=0),
-    LoseAnswer(),
-]
-"""What botocore tries again by itself."""
 
 
 def write(path: Path, size: int, seed: int = 0) -> tuple[Path, str]:
@@ -262,62 +247,6 @@ def test_a_lost_answer_does_not_make_one_lose_to_oneself(faults: FaultProxy, buc
     assert lost
     with pytest.raises(StorageConflictError):
         store.put_bytes(location, b"theirs", only_if_absent=True)
-
-
-@pytest.mark.parametrize(
-    ("seed", "wanted"),
-    [(0, 50), (1, 50), *(pytest.param(seed, 225, marks=SLOW) for seed in range(2, 6))],
-)
-def test_a_storm(faults: FaultProxy, bucket: str, tmp_path: Path, seed: int, wanted: int) -> None:
-    """Operations that meet a fault each: what succeeds holds, what fails says so and left either
-    the old content or the new one, never anything else."""
-    chance = random.Random(seed)
-    store = ObjectStore(options=ClientOptions(retry_mode="standard", attempts=3))
-    places = [S3Location(bucket, f"k{number}") for number in range(5)]
-    # What may be stored: after a failure, the content before or the one that was to be written.
-    may: dict[S3Location, set[bytes | None]] = {place: {None} for place in places}
-    busy = [fault for fault in PASSING if fault != SLOW_DOWN]  # its pauses are of a second
-    storm = Storm(seed, [*busy, Break("answer", after=300), Corrupt("answer", at=9)], rate=0.5)
-    met = succeeded = failed = 0
-
-    while met < wanted:
-        place, data = chance.choice(places), chance.randbytes(chance.randrange(1, 1500))
-        before = faults.num_faults
-        faults.set_rule(storm)
-        try:
-            kind = chance.randrange(4)
-            if kind == 0:
-                (tmp_path / "up").write_bytes(data)
-                may[place] |= {data}
-                store.put_file(tmp_path / "up", place, sha256=hashlib.sha256(data).hexdigest())
-                may[place] = {data}
-            elif kind == 1:
-                may[place] |= {data}
-                store.put_bytes(place, data)
-                may[place] = {data}
-            elif kind == 2:
-                found = store.get_bytes(place, limit=2000)
-                assert found in may[place]
-                may[place] = {found}
-            else:
-                (tmp_path / "down").unlink(missing_ok=True)
-                store.get_file(place, tmp_path / "down")
-                found = (tmp_path / "down").read_bytes()
-                assert found in may[place]
-                may[place] = {found}
-            succeeded += 1
-        except MissingObjectError:
-            assert None in may[place]
-        except TransientStorageError:
-            failed += 1
-        met += faults.num_faults > before
-
-    faults.set_rule(None)
-    for place in places:
-        stored = store.get_bytes(place, limit=2000) if store.head(place) else None
-        assert stored in may[place]
-    assert store.abort_stale_uploads(S3Location(bucket, ""), older_than_s=-60) == 0
-    assert succeeded > failed > 0
 
 
 def test_no_part_is_sent_after_the_abort(faults: FaultProxy, bucket: str, tmp_path: Path) -> None:
