@@ -33,8 +33,8 @@ def pytest_sessionstart() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """A process a core and one more: long tests wait for servers."""
-    return (os.cpu_count() or 1) + 1
+    """A process a core and two more: long tests wait for servers."""
+    return (os.cpu_count() or 1) + 2
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
