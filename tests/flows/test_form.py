@@ -186,8 +186,11 @@ class Form:
         self._field(title).get_by_role("switch").click()
 
     def add_item(self, title: str) -> None:
-        """Add an item to a list."""
+        """Add an item to a list, and wait for its fields: the last ones may be others till then."""
+        count = "document.querySelectorAll('.schema-form-property__label').length"
+        before = self._page.evaluate(count)
         self._field(title).get_by_role("button", name="Add item").last.click()
+        self._page.wait_for_function(f"before => {count} > before", arg=before)
 
     def submit(self) -> None:
         """Ask for the run."""
@@ -258,6 +261,48 @@ def served(prefect_database: str, tmp_path: Path) -> Iterator[tuple[str, Path]]:
             process.wait()
 
 
+def _check_artifacts(page: Any, api: str, ui: str, run_id: str, scene: Scene) -> None:
+    """The run's progress is at its end; and the pages of its result show the picture, the way to
+    the report, and the object with its label."""
+    made = _ask(api, "/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run_id]}}})
+    by_type = {artifact["type"]: artifact for artifact in made}
+    assert set(by_type) == {"progress", "table", "markdown"}
+    assert float(by_type["progress"]["data"]) == 100
+
+    page.goto(f"{ui}/artifacts/artifact/{by_type['markdown']['id']}")
+    picture = page.get_by_role("img", name="frame 6", exact=True)
+    picture.wait_for()
+    size = picture.evaluate(
+        "image => image.decode().then(() => [image.naturalWidth, image.naturalHeight])"
+    )
+    assert size == [scene.width, scene.height]
+    assert page.get_by_text("report.html").first.is_visible()
+    assert page.get_by_text("1 object on 12 frames").first.is_visible()
+
+    page.goto(f"{ui}/artifacts/artifact/{by_type['table']['id']}")
+    row = page.get_by_role("row").filter(has_text="a shape")
+    row.wait_for()
+    assert "12 of 12 frames" in row.inner_text()
+
+
+def _check_a_file(page: Any, api: str, form_url: str, asked: dict[str, str]) -> None:
+    """Prompts can be a file's name: the run that is made asks for that file, and nothing else."""
+    there = {run["id"] for run in _ask(api, "/flow_runs/filter", {})}
+    form = Form(page, form_url)
+    form.fill("Video", asked["source"])
+    form.tab("What to track", "a file")
+    form.fill("What to track", asked["prompts"])
+    form.fill("Destination", asked["destination"])
+    form.submit()
+    (run,) = _wait(
+        lambda: [run for run in _ask(api, "/flow_runs/filter", {}) if run["id"] not in there],
+        lambda: "no run was made",
+    )
+    request = run["parameters"]["request"]
+    assert {name: request[name] for name in asked} == asked
+    assert validate_request(**request).prompts == asked["prompts"]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_person_fills_in_the_form(
@@ -270,7 +315,9 @@ def test_a_person_fills_in_the_form(
     (deployment,) = _wait(lambda: _ask(api, "/deployments/filter", {}), log.read_text)
     destination = tmp_path / "out"
 
-    form = Form(page, f"{ui}/deployments/deployment/{deployment['id']}/run")
+    form_url = f"{ui}/deployments/deployment/{deployment['id']}/run"
+
+    form = Form(page, form_url)
     form.fill("Video", clip)
     form.add_item("Objects")
     form.fill("Number", 4)
@@ -309,8 +356,13 @@ def test_a_person_fills_in_the_form(
     page.get_by_text("Artifacts", exact=True).first.click()
     page.get_by_text("longtake-", exact=False).first.wait_for()
     page.screenshot(path=tmp_path / "run.png", full_page=True)
+    _check_artifacts(page, api, ui, run["id"], scene)
 
     with MaskReader(destination / "masks.parquet") as reader:
         found = reader.masks(11)[4]
     truth = scene.masks_nhw(11)[0]
     assert np.count_nonzero(found & truth) / np.count_nonzero(found | truth) > 0.6
+
+    other = tmp_path / "other"
+    asked = {"source": str(clip), "prompts": "s3://bucket/prompts.json", "destination": str(other)}
+    _check_a_file(page, api, form_url, asked)
