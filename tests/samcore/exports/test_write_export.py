@@ -198,24 +198,31 @@ def test_names_are_listed_in_turn(tmp_path, monkeypatch):
     for count in (300, 3000):
         for i in range(count):
             (tmp_path / f"{i:05d}").touch()
-        tracemalloc.start()
-        assert sum(1 for _ in folder.files_in(tmp_path)) == count
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
+        # Other tests' threads may have memory at the same time: the least is what listing takes.
+        peaks.append(min(_peak_of(lambda: _count_files(tmp_path)) for _ in range(5)))
+        assert _count_files(tmp_path) == count
     assert peaks[1] < peaks[0] + 20_000
 
 
+def _count_files(place):
+    return sum(1 for _ in folder.files_in(place))
+
+
 def _peak(masklets, name, place):
+    return _peak_of(lambda: write_export(masklets, name, place))
+
+
+def _peak_of(work):
     """Bytes; other tests' threads may have some at the same time."""
     tracemalloc.start()
     try:
-        write_export(masklets, name, place)
+        work()
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("name", ["coco-video", "cvat-xml"])
+@pytest.mark.parametrize("name", ["coco-video", "label-studio", "cvat-xml"])
 def test_memory_does_not_grow_with_the_video(tmp_path, monkeypatch, make_case, name):
     """Masklets are told one after another without any being held: six times the frames take
     hardly more memory."""
