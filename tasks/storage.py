@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import boto3
 from botocore import exceptions as aws
 from botocore.config import Config
+from urllib3.exceptions import HTTPError as WireError
 
 from samcore.errors import (
     InputError,
@@ -397,7 +398,8 @@ class ObjectStore:
                 message=str(said.get("Message", "")),
                 region=headers.get("x-amz-bucket-region") or str(said.get("Region", "")) or None,
             ) from error
-        except aws.BotoCoreError as error:
+        # botocore lets through what urllib3 raises where the body of a refusal breaks off.
+        except (aws.BotoCoreError, WireError) as error:
             kinds = {kind.__name__ for kind in type(error).__mro__}
             raise explain_failure(what, self.endpoint, kinds, _one_line(error)) from error
 

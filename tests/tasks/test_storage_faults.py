@@ -172,6 +172,17 @@ def test_a_broken_download_is_transient_and_goes_on(
         assert 200_000 <= faults.served - before <= 200_000 + lost
 
 
+def test_a_refusal_that_breaks_off_is_transient(faults: FaultProxy, bucket: str) -> None:
+    """Nobody knows what it would have said: that is for the task to try again."""
+    store = ObjectStore(options=ClientOptions(attempts=1))
+    faults.set_rule(lambda request: Break("answer", after=0))
+
+    with pytest.raises(TransientStorageError, match=r"the connection to .* broke") as caught:
+        store.get_bytes(S3Location(bucket, "nothing"), limit=10)
+
+    assert is_transient(caught.value)
+
+
 def test_a_long_download_goes_on_by_itself(faults: FaultProxy, bucket: str, tmp_path: Path) -> None:
     """A connection that brought much before it broke is opened again for the rest, and no byte
     comes twice."""
