@@ -17,7 +17,7 @@ from tasks.part_file import Progress
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef, MultipartUploadTypeDef
 
 T = TypeVar("T")
 
@@ -118,15 +118,16 @@ def _send_parts(
                 sent += count
                 if on_progress is not None:
                     on_progress(sent, size)
-        done.sort(key=lambda part: part["PartNumber"])
-        # "No such upload": it was completed, and the answer lost. The caller looks what is there.
-        with contextlib.suppress(s3.exceptions.NoSuchUpload):
-            s3.complete_multipart_upload(MultipartUpload={"Parts": done}, **target)
     except BaseException:
         # Whatever this says, the first error is the one to tell; a sweep takes what stays.
         with contextlib.suppress(Exception):
             s3.abort_multipart_upload(**target)
         raise
+    done.sort(key=lambda part: part["PartNumber"])
+    # Not aborted where this fails: the object may be there all the same, its answer lost, and some
+    # stores take the parts away from it then. "No such upload": likewise. The caller looks.
+    with contextlib.suppress(s3.exceptions.NoSuchUpload):
+        s3.complete_multipart_upload(MultipartUpload={"Parts": done}, **target)
 
 
 def _in_parallel(
@@ -159,7 +160,7 @@ def abort_stale(s3: "S3Client", prefix: S3Location, older_than_s: float) -> int:
     )
     for page in pages:
         for entry in page.get("Uploads", []):
-            if entry["Initiated"] > latest:
+            if entry["Initiated"] > latest or _is_an_object(s3, prefix.bucket, entry):
                 continue
             # Another sweep may be faster.
             with contextlib.suppress(s3.exceptions.NoSuchUpload):
@@ -168,6 +169,26 @@ def abort_stale(s3: "S3Client", prefix: S3Location, older_than_s: float) -> int:
                 )
                 count += 1
     return count
+
+
+def _is_an_object(s3: "S3Client", bucket: str, entry: "MultipartUploadTypeDef") -> bool:
+    """Whether the object there is made of just these parts: the upload was completed, and only its
+    end got lost. From such an object some stores would take the parts away."""
+    place: dict[str, Any] = {"Bucket": bucket, "Key": entry["Key"]}
+    try:
+        etag = s3.head_object(**place)["ETag"].strip('"')
+    except s3.exceptions.ClientError as error:
+        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 404:
+            return False
+        raise
+    parts: list[str] = []
+    with contextlib.suppress(s3.exceptions.NoSuchUpload):
+        for page in s3.get_paginator("list_parts").paginate(UploadId=entry["UploadId"], **place):
+            parts += [part["ETag"].strip('"') for part in page.get("Parts", [])]
+    with contextlib.suppress(ValueError):  # where the store encrypts, these are no digests
+        digests = b"".join(bytes.fromhex(part) for part in parts)
+        return etag == f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(parts)}"
+    return False
 
 
 def _read_parts(path: Path, size: int, sha256: str) -> Iterator[bytes]:

@@ -267,6 +267,29 @@ def test_a_killed_upload_leaves_nothing_for_ever(
     assert store.put_file(path, S3Location(bucket, "a/k"), sha256=sha256)
 
 
+def test_a_sweep_takes_no_parts_from_an_object(
+    bucket: str, swift: SwiftServer, tmp_path: Path
+) -> None:
+    """An upload that has become the object, and that the store has not struck off its list, is left
+    alone; one of other parts under that key is swept."""
+    path, sha256 = make_file(tmp_path / "a", 17 * MIB)
+    store, location, s3 = ObjectStore(), S3Location(bucket, "a/k"), swift.client()
+    assert store.put_file(path, location, sha256=sha256)
+    data, place = path.read_bytes(), {"Bucket": bucket, "Key": "a/k"}
+    ids = [s3.create_multipart_upload(**place)["UploadId"] for _ in range(2)]
+    for number, start in enumerate(range(0, len(data), 8 * MIB), start=1):
+        part = data[start : start + 8 * MIB]
+        s3.upload_part(**place, UploadId=ids[0], PartNumber=number, Body=part)
+    s3.upload_part(**place, UploadId=ids[1], PartNumber=1, Body=b"another one")
+
+    assert store.abort_stale_uploads(S3Location(bucket, "a/"), older_than_s=-3600) == 1
+
+    left = s3.list_multipart_uploads(Bucket=bucket)["Uploads"]
+    assert [upload["UploadId"] for upload in left] == ids[:1]
+    store.get_file(location, tmp_path / "b")
+    assert (tmp_path / "b").read_bytes() == data
+
+
 @pytest.mark.parametrize(
     ("settings", "way_out"),
     [

@@ -118,6 +118,37 @@ def test_bytes_that_are_damaged_on_their_way_are_not_stored(
     assert store.put_file(path, location, sha256=sha256)
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [LoseAnswer(), Break("answer", after=0), Break("answer", after=60), Break("request")],
+    ids=str,
+)
+def test_an_object_whose_answer_was_lost_stays_whole(
+    faults: FaultProxy, bucket: str, tmp_path: Path, fault: Fault
+) -> None:
+    """Completed in the store or not, nobody heard of it: that is told as a fault that may pass, and
+    takes no parts away from an object that is there."""
+    path, sha256 = write(tmp_path / "a", 9 * MIB)
+    place = S3Location(bucket, "k")
+    faults.set_rule(
+        lambda request: fault if request.method == "POST" and "Id=" in request.target else None
+    )
+
+    with pytest.raises(TransientStorageError, match=r"cannot write s3://\S+/k"):
+        ObjectStore(options=ClientOptions(attempts=2)).put_file(path, place, sha256=sha256)
+
+    assert faults.num_faults == 2
+    # A store that is at it yet, or whose list of uploads is behind, would take the parts away.
+    assert "DELETE" not in faults.methods()
+    faults.clear()
+    if ObjectStore().head(place) is not None:
+        ObjectStore().get_file(place, tmp_path / "b")
+        assert (tmp_path / "b").read_bytes() == path.read_bytes()
+    ObjectStore().put_file(path, place, sha256=sha256)
+    ObjectStore().get_file(place, tmp_path / "c")
+    assert (tmp_path / "c").read_bytes() == path.read_bytes()
+
+
 def test_an_upload_that_fails_leaves_nothing(
     faults: FaultProxy, swift: SwiftServer, bucket: str, tmp_path: Path
 ) -> None:
