@@ -38,7 +38,10 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """`needs_cuda` skips on a laptop, and fails where FAIL_WITHOUT_CUDA=1 says a GPU must be."""
+    """Files with slow tests come first, so that no process has them left at the end. `needs_cuda`
+    skips on a laptop, and fails where FAIL_WITHOUT_CUDA=1 says a GPU must be."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
     if torch.cuda.is_available() or os.environ.get("FAIL_WITHOUT_CUDA") == "1":
         return
     skip = pytest.mark.skip(reason="needs a CUDA GPU; there is none here")
