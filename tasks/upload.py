@@ -53,7 +53,7 @@ def upload(
 
     Raises:
         StorageError: The file cannot be read, or is not what `sha256` says.
-        Exception: Whatever boto3 raises; the upload is aborted then.
+        Exception: Whatever boto3 raises; the upload is aborted then, unless all of it was sent.
     """
     headers = headers_of(location.name, sha256)
     parts = _read_parts(path, size, sha256)
