@@ -259,7 +259,8 @@ class ObjectStore:
             StorageError: The file is not what `sha256` says, or cannot be read; no such bucket, no
                 permission.
             StorageConflictError: Another writer replaced it at once.
-            TransientStorageError: The server did not take it; nothing half is left there.
+            TransientStorageError: The server did not take it, or did not say so; what is there is
+                whole, the old object or the new one.
         """
         with storage_errors(path, "read"):
             size = path.stat().st_size
