@@ -12,6 +12,9 @@ from samcore.video.frame import Frame
 
 Produce = Callable[[threading.Event], Generator[Frame, None, None]]
 """Gives frames; ends early when the event is set."""
+_LOOK_S = 1.0
+"""Seconds between two looks at what is waited for: where memory runs out, a call to wake up may
+fail like any other."""
 
 
 class _Channel:
@@ -29,9 +32,8 @@ class _Channel:
     def put(self, frame: Frame) -> bool:
         """Add a frame, waiting for room; False if the taker wants no more."""
         with self._changed:
-            self._changed.wait_for(
-                lambda: len(self._frames) < self._limit or self.stopping.is_set()
-            )
+            while len(self._frames) >= self._limit and not self.stopping.is_set():
+                self._changed.wait(_LOOK_S)
             if self.stopping.is_set():
                 return False
             self._frames.append(frame)
@@ -45,14 +47,18 @@ class _Channel:
             self._error = error
             self._changed.notify_all()
 
-    def get(self) -> Frame | None:
+    def get(self, giver: threading.Thread) -> Frame | None:
         """Take the next frame, waiting for it; None at the end.
 
         Raises:
             BaseException: What ended the giver, after all frames that it gave before.
+            MemoryError: It ended, and could not even say so.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._frames or self._finished)
+            while not (self._frames or self._finished):
+                if not giver.is_alive():
+                    raise MemoryError("the thread that decodes ended without a word")
+                self._changed.wait(_LOOK_S)
             if self._frames:
                 frame = self._frames.popleft()
                 self._changed.notify_all()
@@ -135,7 +141,7 @@ class FrameReader:
             raise StopIteration
         self._start()
         try:
-            frame = self._channel.get()
+            frame = self._channel.get(self._thread)
         except BaseException:
             self.close()
             raise

@@ -21,8 +21,9 @@ from tasks.track_chunk import track_chunk
 ROOT = Path(__file__).parents[2]
 
 STARVE = """
-import resource, sys, threading
+import faulthandler, resource, sys, threading
 import psutil
+faulthandler.dump_traceback_later(170, exit=True)  # where it hangs, if it does
 from samcore.out_of_memory import free_caches
 from tasks.records import RunRef
 from tasks.track_chunk import track_chunk

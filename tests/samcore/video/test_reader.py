@@ -16,6 +16,7 @@ import pytest
 
 from samcore.errors import InputError, VideoError
 from samcore.video import FrameReader, open_video
+from samcore.video import reader as reader_module
 from samcore.video.decoder import find_ffmpeg
 
 
@@ -127,6 +128,24 @@ def test_the_givers_exception_comes_after_its_frames():
         time.sleep(0.1)  # the error is there before the first frame is asked for
         assert [next(reader) for _ in range(3)] == [0, 1, 2]
         with pytest.raises(VideoError, match="no more"):
+            next(reader)
+
+
+def test_a_giver_that_cannot_say_that_it_ended(monkeypatch):
+    """Where memory runs out so far that the thread's last word is lost, that is what is raised, in
+    place of a wait for ever."""
+
+    def produce(stopping):
+        yield 0
+
+    def fail(self, error):
+        raise MemoryError
+
+    monkeypatch.setattr(reader_module._Channel, "finish", fail)
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    with FrameReader(produce, prefetch=1) as reader:
+        assert next(reader) == 0
+        with pytest.raises(MemoryError, match="ended without a word"):
             next(reader)
 
 
