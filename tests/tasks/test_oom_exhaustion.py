@@ -40,9 +40,9 @@ small, fed, starved = (RunRef.model_validate_json(text) for text in sys.argv[1:4
 track_chunk.fn(small, 0)  # all is imported and loaded
 free_caches()
 done = threading.Event()
+most = before = size()
 watcher = threading.Thread(target=watch, daemon=True)
 watcher.start()
-most = before = size()
 track_chunk.fn(fed, 0)
 done.set()
 watcher.join()
