@@ -49,10 +49,10 @@ class TypedBox(BaseModel):
     model_config = _config("Box")
 
     kind: Literal["box"] = Field(default="box", title="Kind", description="A box.")
-    left: float = Field(ge=0, title="Left", description="Pixels from the left of the picture.")
-    top: float = Field(ge=0, title="Top", description="Pixels from the top of the picture.")
-    right: float = Field(ge=0, title="Right", description="Pixels from the left of the picture.")
-    bottom: float = Field(ge=0, title="Bottom", description="Pixels from the top of the picture.")
+    left: float = Field(title="Left", description="Pixels from the left of the picture.")
+    top: float = Field(title="Top", description="Pixels from the top of the picture.")
+    right: float = Field(title="Right", description="Pixels from the left of the picture.")
+    bottom: float = Field(title="Bottom", description="Pixels from the top of the picture.")
 
     def entry(self) -> dict[str, Any]:
         """As a prompts file has it."""
@@ -65,8 +65,8 @@ class TypedPoint(BaseModel):
     model_config = _config("Point")
 
     kind: Literal["point"] = Field(default="point", title="Kind", description="A click.")
-    x: float = Field(ge=0, title="x", description="Pixels from the left of the picture.")
-    y: float = Field(ge=0, title="y", description="Pixels from the top of the picture.")
+    x: float = Field(title="x", description="Pixels from the left of the picture.")
+    y: float = Field(title="y", description="Pixels from the top of the picture.")
     on_object: bool = Field(
         default=True,
         title="On the object",
@@ -90,10 +90,18 @@ class TypedMask(BaseModel):
         title="File",
         description="A PNG of the video's size; what is not black is the object.",
     )
+    index: int | None = Field(
+        default=None,
+        ge=0,
+        le=2**16 - 1,
+        title="Index",
+        description="Which one of the objects in a PNG with an index for each; the default is the "
+        "one with the object's number.",
+    )
 
     def entry(self) -> dict[str, Any]:
         """As a prompts file has it."""
-        return {"mask": self.file}
+        return {"mask": self.file if self.index is None else f"{self.file}#{self.index}"}
 
 
 def _begin_with_box(schema: dict[str, Any]) -> None:
@@ -147,6 +155,29 @@ class TypedObject(BaseModel):
     )
 
 
+class TypedMasks(BaseModel):
+    """The masks of all objects on one frame, in one file."""
+
+    model_config = _config("Masks")
+
+    frame: int = Field(
+        default=0, ge=0, title="Frame", description="Counted from 0 at the start of the video."
+    )
+    time: float | None = Field(
+        default=None,
+        ge=0,
+        title="Time",
+        description="Seconds from the start; if it is given, the frame does not count.",
+    )
+    mask: str = Field(
+        min_length=1,
+        max_length=MAX_NAME_CHARS,
+        title="File",
+        description="A PNG of the video's size. Each index is an object's number; 0 is the ground, "
+        "and 255 is void, nobody's.",
+    )
+
+
 class TypedObjects(BaseModel):
     """The objects, typed into the form."""
 
@@ -155,6 +186,11 @@ class TypedObjects(BaseModel):
     # An empty list is what the form sends if another tab was meant.
     objects: list[TypedObject] = Field(
         default=[], title="Objects", description="Each object once, with a number of its own."
+    )
+    masks: list[TypedMasks] = Field(
+        default=[],
+        title="Files of several masks",
+        description="Files that have an index for each of their objects.",
     )
 
 
@@ -174,16 +210,27 @@ def _read(value: object) -> object:
         return value
     if not isinstance(value, Mapping):
         raise InputError(f"wanted objects, or the name of a file, got {shown(value)}")
-    if dict(value) == {"objects": []}:
+    given = {key: part for key, part in value.items() if (key, part) != ("masks", [])}
+    if given == {"objects": []}:
         return None
-    return parse_prompts({key: _objects(key, part) for key, part in value.items()})
+    return parse_prompts({key: _as_in_a_file(key, part) for key, part in given.items()})
 
 
-def _objects(key: str, part: Any) -> Any:
-    """The objects with their typed prompts as a prompts file has them; anything else as it is."""
-    if key != "objects" or not isinstance(part, list | tuple):
+def _as_in_a_file(key: str, part: Any) -> Any:
+    """What was typed as a prompts file has it; anything else as it is."""
+    if not isinstance(part, list | tuple):
         return part
-    return [_object(item) if isinstance(item, Mapping) else item for item in part]
+    if key == "objects":
+        return [_object(item) if isinstance(item, Mapping) else item for item in part]
+    if key == "masks":
+        return [_masks(item) if isinstance(item, Mapping) else item for item in part]
+    return part
+
+
+def _masks(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the frame where there is a time, as the form sends both, and without an empty one."""
+    empty = {"time"} if item.get("time") is None else {"frame"}
+    return {key: value for key, value in item.items() if key not in empty}
 
 
 def _object(item: Mapping[str, Any]) -> dict[str, Any]:

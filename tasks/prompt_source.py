@@ -68,8 +68,7 @@ def _from_bucket(place: S3Location, request: SegmentRequest, limits: Limits) -> 
         raise InputError(f"prompts file {place}: {error}") from error
     folder = _mask_folder(request, place)
     beside = S3Location(place.bucket, place.key.rpartition("/")[0])
-    entries = [entry for item in spec.objects for entry in item.prompts]
-    for name in sorted({entry.mask for entry in entries if entry.mask is not None}):
+    for name in spec.mask_files:
         _fetch_mask(store, beside, name, folder)
     return GivenPrompts(spec, folder)
 

@@ -142,6 +142,7 @@ def _hold_against(
         start=frames[0],
         stop=frames[1],
         allow_any_path=request.any_mask_path,
+        limits=load_settings().limits,
     )
 
 

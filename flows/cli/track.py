@@ -83,8 +83,9 @@ def track(
         list[str] | None,
         typer.Option(
             metavar="ID:FRAME:x1,y1,x2,y2",
-            help="A box around object ID, in pixels of the video as displayed. FRAME counts "
-            "from 0, or is a time such as 12.5s.",
+            help="A box around object ID, in pixels of the video as displayed; what lies outside "
+            "by at most 2 % of the side is cut off. FRAME counts from 0, or is a time such as "
+            "12.5s.",
             rich_help_panel=_PROMPTS,
         ),
     ] = None,
@@ -99,8 +100,18 @@ def track(
     mask: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="ID:FRAME:FILE",
-            help="Object ID's mask, a PNG of the video's size; what is not black is the object.",
+            metavar="ID:FRAME:FILE[#INDEX]",
+            help="Object ID's mask, a PNG of the video's size; what is not black is the object. Of "
+            "a PNG with an index for each object, the one with index ID, or INDEX.",
+            rich_help_panel=_PROMPTS,
+        ),
+    ] = None,
+    masks: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FRAME:FILE",
+            help="All objects of a PNG with an index for each, which becomes its ID. 0 is the "
+            "ground and 255 is void, nobody's, as in DAVIS.",
             rich_help_panel=_PROMPTS,
         ),
     ] = None,
@@ -263,6 +274,7 @@ def track(
         parse_automatic_option,
         parse_box_option,
         parse_mask_option,
+        parse_masks_option,
         parse_point_option,
     )
     from tasks.request import validate_request
@@ -271,14 +283,17 @@ def track(
         [parse_box_option(text) for text in box or ()],
         [parse_point_option(text) for text in point or ()],
         [parse_mask_option(text) for text in mask or ()],
+        [parse_masks_option(text) for text in masks or ()],
     )
     ways = (any(options), prompts is not None, automatic is not None)
     if sum(ways) > 1:
-        raise InputError("give --box, --point and --mask, or --prompts, or --automatic; not both")
+        raise InputError(
+            "give --box, --point, --mask and --masks, or --prompts, or --automatic; not both"
+        )
     if not any(ways):
         raise InputError(
-            "no prompts: give --box, --point or --mask, --prompts FILE, or --automatic N to find "
-            "objects"
+            "no prompts: give --box, --point, --mask or --masks, --prompts FILE, or --automatic N to "
+            "find objects"
         )
     request = validate_request(
         source=source,

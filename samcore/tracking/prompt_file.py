@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +20,8 @@ MAX_LABEL_CHARS = 200
 MAX_NAME_CHARS = 1024
 """Longest name of a mask file."""
 
+_INDEX = re.compile(r"(?P<name>.*[^/])#(?P<index>\d{1,9})", re.ASCII | re.DOTALL)
+
 _STRICT = ConfigDict(
     frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
 )
@@ -34,26 +37,44 @@ _WANTED = {
     "box": "four numbers, [x1, y1, x2, y2]",
     "points": "a list of [x, y, label], label 1 on the object or 0 off it",
     "mask": f"the name of a PNG file, at most {MAX_NAME_CHARS} characters",
+    "masks": "a list of {frame, mask}, each mask a PNG file with an index for each object",
 }
 _SHOWN_CHARS = 60
 _NOT_ONE_LINE = "a control character or line break"
 
 
-class PromptEntry(BaseModel):
-    """What is said about an object on one frame: a box, points, a mask, or a mask with points."""
+def split_index(mask: str) -> tuple[str, int | None]:
+    """Give the file's name in `FILE` or `FILE#INDEX`, and the index, None where none is given."""
+    match = _INDEX.fullmatch(mask)
+    return (mask, None) if match is None else (match["name"], int(match["index"]))
 
+
+class _OnOneFrame(BaseModel):
     model_config = _STRICT
 
     frame: int | None = Field(None, ge=0)
     """Position in the video, from 0. Either this or `time`."""
     time: float | None = Field(None, ge=0)
     """Seconds from the video's start, in place of `frame`."""
+
+    @model_validator(mode="after")
+    def _is_one_frame(self) -> "_OnOneFrame":
+        if (self.frame is None) == (self.time is None):
+            found = "neither" if self.frame is None else "both"
+            raise ValueError(f"wanted either frame or time, got {found}")
+        return self
+
+
+class PromptEntry(_OnOneFrame):
+    """What is said about an object on one frame: a box, points, a mask, or a mask with points."""
+
     box: Annotated[tuple[float, float, float, float], Field(strict=False)] | None = None
     """x1, y1, x2, y2 in pixels of the video as displayed."""
     points: Annotated[tuple[_Point, ...], Field(strict=False)] = ()
     """Clicks x, y, label in pixels of the video as displayed; label 1 is on the object, 0 off."""
     mask: str | None = Field(None, min_length=1, max_length=MAX_NAME_CHARS)
-    """A PNG file of the video's size; what is not black is the object."""
+    """A PNG file of the video's size; what is not black is the object. Where the PNG has an index
+    for each object, that of this object's id, or of another one by `FILE#INDEX`."""
 
     @field_validator("mask")
     @classmethod
@@ -62,9 +83,6 @@ class PromptEntry(BaseModel):
 
     @model_validator(mode="after")
     def _is_one_thing_to_do(self) -> "PromptEntry":
-        if (self.frame is None) == (self.time is None):
-            found = "neither" if self.frame is None else "both"
-            raise ValueError(f"wanted either frame or time, got {found}")
         if self.box is None and not self.points and self.mask is None:
             raise ValueError("wanted a box, points or a mask, got none of them")
         if self.box is not None and self.mask is not None:
@@ -97,13 +115,39 @@ class ObjectPrompts(BaseModel):
         return _one_line(label)
 
 
+class ManyMasks(_OnOneFrame):
+    """The masks of all objects on one frame, in one PNG file."""
+
+    mask: str = Field(min_length=1, max_length=MAX_NAME_CHARS)
+    """A PNG file of the video's size. Each index is the id of an object, but 0 and 255 (void)."""
+
+    @field_validator("mask")
+    @classmethod
+    def _is_a_whole_file(cls, mask: str) -> str:
+        if split_index(mask)[1] is not None:
+            raise ValueError(
+                f"wanted a file all of whose objects are meant, got {shown(mask)}: give one of "
+                "them as the mask of an object"
+            )
+        return _one_line(mask) or ""
+
+
 class PromptFile(BaseModel):
     """All objects of one request."""
 
     model_config = _STRICT
 
-    objects: Annotated[tuple[ObjectPrompts, ...], Field(strict=False, min_length=1)]
+    objects: Annotated[tuple[ObjectPrompts, ...], Field(strict=False)] = ()
     """Each object once."""
+    masks: Annotated[tuple[ManyMasks, ...], Field(strict=False)] = ()
+    """Files with the masks of several objects each, beside those of `objects` or in their place."""
+
+    @model_validator(mode="after")
+    def _has_objects(self) -> "PromptFile":
+        if not self.objects and not self.masks:
+            got = "objects: wanted {}, got 0" if "objects" in self.model_fields_set else ""
+            raise ValueError((got or "objects is missing: wanted {}").format(_WANTED["objects"]))
+        return self
 
     @model_validator(mode="after")
     def _ids_are_unique(self) -> "PromptFile":
@@ -121,6 +165,13 @@ class PromptFile(BaseModel):
     def labels(self) -> dict[int, str]:
         """The label of each object that has one, by id."""
         return {item.id: item.label for item in self.objects if item.label}
+
+    @property
+    def mask_files(self) -> tuple[str, ...]:
+        """The names of all mask files, each once, ascending; without indices."""
+        entries = (entry for item in self.objects for entry in item.prompts)
+        given = (*(entry.mask for entry in entries), *(many.mask for many in self.masks))
+        return tuple(sorted({split_index(mask)[0] for mask in given if mask is not None}))
 
 
 def parse_prompts(
@@ -182,7 +233,7 @@ def _describe(detail: ErrorDetails, raw: object) -> str:
     names = [part for part in loc if isinstance(part, str)]
     field = names[-1] if names else ""
     if kind == "extra_forbidden":
-        model = (PromptFile, ObjectPrompts, PromptEntry)[_depth(loc[:-1])]
+        model = _model_at(loc[:-1])
         known = ", ".join(model.model_fields)
         where = _place(loc[:-1], raw)
         return f"{where + ': ' if where else ''}unknown key {shown(field)}; known are {known}"
@@ -192,14 +243,17 @@ def _describe(detail: ErrorDetails, raw: object) -> str:
     if kind in ("too_long", "too_short") and field != "box":
         return f"{where}: wanted {_WANTED[field]}, got {detail['ctx']['actual_length']}"
     wanted = _WANTED.get(field, "")
-    if kind == "model_type" or not wanted or (field in ("objects", "prompts") and loc[-1] != field):
+    lists = ("objects", "prompts", "masks")
+    if kind == "model_type" or not wanted or (field in lists and loc[-1] != field):
         wanted = "an object in braces, {...}"
     return f"{where or 'prompts'}: wanted {wanted}, got {shown(detail['input'])}"
 
 
-def _depth(loc: tuple[int | str, ...]) -> int:
-    """0 in a PromptFile, 1 in an object, 2 in a prompt; a lone prompt's place is empty, too."""
-    return 2 if "prompts" in loc else 1 if "objects" in loc else 0
+def _model_at(loc: tuple[int | str, ...]) -> type[BaseModel]:
+    """The model whose field is at that place; a lone prompt's place is empty, too."""
+    if "prompts" in loc:
+        return PromptEntry
+    return ObjectPrompts if "objects" in loc else ManyMasks if "masks" in loc else PromptFile
 
 
 def _place(loc: tuple[int | str, ...], raw: object) -> str:

@@ -9,16 +9,25 @@ from pydantic import ValidationError
 
 from samcore.errors import InputError
 from samcore.tracking.automatic import AutomaticPrompts
-from samcore.tracking.prompt_file import PromptEntry, PromptFile, error_line, parse_prompts, shown
+from samcore.tracking.prompt_file import (
+    ManyMasks,
+    PromptEntry,
+    PromptFile,
+    error_line,
+    parse_prompts,
+    shown,
+)
 
 _OPTION = re.compile(r"(?P<id>\d+):(?P<when>[^:]*):(?P<what>.+)", re.ASCII | re.DOTALL)
 _FRAME = re.compile(r"\d+", re.ASCII)
+_MASKS = re.compile(r"(?P<when>[^:]*):(?P<what>.+)", re.ASCII | re.DOTALL)
 _AUTOMATIC = re.compile(r"(?P<count>\d{1,9})(:(?P<frame>\d{1,18}))?", re.ASCII)
 _TIME = re.compile(r"(?P<seconds>\d+(\.\d*)?|\.\d+)s", re.ASCII)
 _FORMS = {
     "box": "ID:FRAME:x1,y1,x2,y2, such as 1:0:412,180,640,520",
     "point": "ID:FRAME:x,y or ID:FRAME:x,y,0 for a point off the object, such as 1:0:500,300",
-    "mask": "ID:FRAME:FILE, such as 1:0:dog.png",
+    "mask": "ID:FRAME:FILE or ID:FRAME:FILE#INDEX, such as 1:0:dog.png",
+    "masks": "FRAME:FILE, such as 0:00000.png",
 }
 
 
@@ -57,13 +66,29 @@ def parse_point_option(text: str) -> PromptOption:
 
 
 def parse_mask_option(text: str) -> PromptOption:
-    """Read `ID:FRAME:FILE`; the file's name may hold colons.
+    """Read `ID:FRAME:FILE[#INDEX]`; the file's name may hold colons.
 
     Raises:
         InputError: One line that quotes the option and shows the wanted form.
     """
     obj_id, when, what = _split("mask", text)
     return _option("mask", text, obj_id, {**when, "mask": what})
+
+
+def parse_masks_option(text: str) -> ManyMasks:
+    """Read `FRAME:FILE`; FRAME may be a time such as `12.5s`, the file's name may hold colons.
+
+    Raises:
+        InputError: One line that quotes the option and shows the wanted form.
+    """
+    match = _MASKS.fullmatch(text)
+    if match is None:
+        _refuse("masks", text)
+    raw = {**_frame("masks", text, match["when"]), "mask": match["what"]}
+    try:
+        return ManyMasks.model_validate(raw)
+    except ValidationError as error:
+        _refuse("masks", text, error_line(error, raw))
 
 
 def parse_automatic_option(text: str) -> AutomaticPrompts:
@@ -88,6 +113,7 @@ def merge_options(
     boxes: Iterable[PromptOption],
     points: Iterable[PromptOption],
     masks: Iterable[PromptOption],
+    many_masks: Iterable[ManyMasks] = (),
 ) -> PromptFile:
     """Gather options by object, in the order of boxes, points, masks.
 
@@ -97,28 +123,31 @@ def merge_options(
     entries: dict[int, list[dict[str, Any]]] = {}
     for option in (*boxes, *points, *masks):
         entries.setdefault(option.obj_id, []).append(option.entry.model_dump(exclude_defaults=True))
-    if not entries:
+    files = [item.model_dump(exclude_defaults=True) for item in many_masks]
+    if not entries and not files:
         raise InputError("no prompts: give at least one box, point or mask, or a prompts file")
-    return parse_prompts(
-        {"objects": [{"id": obj_id, "prompts": found} for obj_id, found in entries.items()]}
-    )
+    objects = [{"id": obj_id, "prompts": found} for obj_id, found in entries.items()]
+    return parse_prompts({"objects": objects, **({"masks": files} if files else {})})
 
 
 def _split(kind: str, text: str) -> tuple[int, dict[str, float], str]:
     match = _OPTION.fullmatch(text)
     if match is None:
         _refuse(kind, text)
-    when = match["when"]
+    when = _frame(kind, text, match["when"])
+    return _object_id(kind, text, match["id"]), when, match["what"]
+
+
+def _frame(kind: str, text: str, when: str) -> dict[str, float]:
     if _FRAME.fullmatch(when):
         # Beyond 18 digits Python may refuse to make a number; no video is that long.
         if len(when) > 18:
             _refuse(kind, text, "the frame is far too large")
-        return _object_id(kind, text, match["id"]), {"frame": int(when)}, match["what"]
+        return {"frame": int(when)}
     time = _TIME.fullmatch(when)
     if time is None:
         _refuse(kind, text, "FRAME is a whole number, or a time such as 12.5s")
-    seconds = float(time["seconds"])
-    return _object_id(kind, text, match["id"]), {"time": seconds}, match["what"]
+    return {"time": float(time["seconds"])}
 
 
 def _object_id(kind: str, text: str, digits: str) -> int:

@@ -11,9 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samcore.errors import InputError
-from samcore.masks.image import read_mask_image
-from samcore.tracking.prompt_file import PromptEntry, PromptFile, shown
+from samcore.limits import DEFAULT_LIMITS, Limits
+from samcore.masks.image import MaskImage, read_mask_image
+from samcore.tracking.prompt_file import ManyMasks, PromptEntry, PromptFile, shown, split_index
 from samcore.tracking.prompts import Prompt
+
+EDGE_MARGIN = 0.02
+"""How far a box or point may lie outside the picture, as a share of that side: rounding and a
+hand's tremor are cut off at the edge. What lies farther out is a mistake, and is refused."""
 
 
 class Picture(Protocol):
@@ -52,10 +57,12 @@ def resolve_prompts(
     start: int,
     stop: int,
     allow_any_path: bool = False,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> tuple[Prompt, ...]:
     """Turn a request's prompts into the tracker's, by ascending (obj_id, frame_idx).
 
-    Entries for one object on one frame become one prompt, their points in the order given.
+    Entries for one object on one frame become one prompt, their points in the order given. What
+    lies outside the picture by at most `EDGE_MARGIN` of its side is moved to the edge.
 
     Args:
         spec: The request.
@@ -66,6 +73,7 @@ def resolve_prompts(
         stop: One past the last frame to track.
         allow_any_path: Take mask files from outside `base_dir`, too. For files that the person
             at the keyboard named, not for requests from elsewhere.
+        limits: How many objects there may be, those of a PNG with several included.
 
     Raises:
         InputError: One line that names the object, the field and the limit.
@@ -80,9 +88,22 @@ def resolve_prompts(
             draft = drafts.setdefault((item.id, frame), _Draft(where=f"{name}, frame {frame}"))
             _add_box(draft, entry, where, video)
             _add_points(draft, entry, where, video)
-            _add_mask(draft, entry, where, video, base_dir, allow_any_path)
-            if draft.box is not None and draft.mask_hw is not None:
-                raise InputError(f"{where}: box and mask: wanted one of them, got both")
+            if entry.mask is not None:
+                image = _read_masks(entry.mask, where, video, base_dir, allow_any_path)
+                _add_mask(draft, image, item.id, where, index=split_index(entry.mask)[1])
+            _check_one_of_both(draft, where)
+    for index, many in enumerate(spec.masks):
+        where = f"masks[{index}]"
+        frame = _frame(many, where, video=video, frame_at=frame_at, start=start, stop=stop)
+        image = _read_masks(many.mask, where, video, base_dir, allow_any_path)
+        ids = _ids_in(image, where)
+        # Before there is memory for a mask of each.
+        limits.check_objects(len({obj_id for obj_id, _ in drafts} | set(ids)))
+        for obj_id in ids:
+            name = f"object {obj_id}, frame {frame}"
+            draft = drafts.setdefault((obj_id, frame), _Draft(where=name))
+            _add_mask(draft, image, obj_id, f"{where}, {name}")
+            _check_one_of_both(draft, f"{where}, {name}")
     return tuple(_finish(drafts[key], *key) for key in sorted(drafts))
 
 
@@ -114,7 +135,7 @@ def _canonical(numbers: Sequence[float]) -> list[str]:
 
 
 def _frame(
-    entry: PromptEntry,
+    entry: PromptEntry | ManyMasks,
     where: str,
     *,
     video: Picture,
@@ -145,51 +166,87 @@ def _add_box(draft: _Draft, entry: PromptEntry, where: str, video: Picture) -> N
         return
     if draft.box is not None:
         raise InputError(f"{where}, box: this object has a box on this frame already")
-    x1, y1, x2, y2 = entry.box
-    if min(x1, y1) < 0 or x2 > video.width or y2 > video.height:
+    x1, x2 = (_clipped(x, video.width, video.width) for x in entry.box[0::2])
+    y1, y2 = (_clipped(y, video.height, video.height) for y in entry.box[1::2])
+    if x1 is None or y1 is None or x2 is None or y2 is None or not (x1 < x2 and y1 < y2):
         raise InputError(
             f"{where}, box: wanted a box in the picture, 0 to {video.width} across and 0 to "
-            f"{video.height} down, got {_plain(entry.box)}"
+            f"{video.height} down, got {_plain(entry.box)}; {_CUT_OFF}"
         )
-    draft.box = entry.box
+    draft.box = (x1, y1, x2, y2)
 
 
 def _add_points(draft: _Draft, entry: PromptEntry, where: str, video: Picture) -> None:
     for index, (x, y, label) in enumerate(entry.points):
-        if not (0 <= x < video.width and 0 <= y < video.height):
+        inside_x = _clipped(x, video.width, video.width - 1)
+        inside_y = _clipped(y, video.height, video.height - 1)
+        if inside_x is None or inside_y is None:
             raise InputError(
                 f"{where}, points[{index}]: wanted a point in the picture, 0 to "
-                f"{video.width - 1} across and 0 to {video.height - 1} down, got {_plain((x, y))}"
+                f"{video.width - 1} across and 0 to {video.height - 1} down, got {_plain((x, y))}; "
+                f"{_CUT_OFF}"
             )
-        draft.points.append((x, y))
+        draft.points.append((inside_x, inside_y))
         draft.labels.append(label)
 
 
-def _add_mask(
-    draft: _Draft,
-    entry: PromptEntry,
-    where: str,
-    video: Picture,
-    base_dir: Path,
-    allow_any_path: bool,
-) -> None:
-    if entry.mask is None:
-        return
-    if draft.mask_hw is not None:
-        raise InputError(f"{where}, mask: this object has a mask on this frame already")
+def _clipped(place: float, side: int, last: int) -> float | None:
+    """The place, or `last` or 0 if it lies outside by a little; None if by more.
+
+    Args:
+        place: In pixels.
+        side: Of the picture; what is within it stays as it is.
+        last: Where what lies beyond the far edge goes.
+    """
+    margin = EDGE_MARGIN * side
+    if not -margin <= place <= side + margin:
+        return None
+    if place < 0:
+        return 0.0
+    return float(last) if place >= side else place
+
+
+_CUT_OFF = f"only what is outside by at most {EDGE_MARGIN:.0%} of the side is cut off"
+
+
+def _read_masks(
+    mask: str, where: str, video: Picture, base_dir: Path, allow_any_path: bool
+) -> MaskImage:
+    name = split_index(mask)[0]
     try:
-        path = base_dir / entry.mask
+        path = base_dir / name
         # Links count as what they lead to.
         if not (allow_any_path or path.resolve().is_relative_to(base_dir.resolve())):
-            raise InputError(
-                f"wanted a file in {base_dir}, got {shown(entry.mask)}, which lies outside"
-            )
-        draft.mask_hw = read_mask_image(path, height=video.height, width=video.width)
+            raise InputError(f"wanted a file in {base_dir}, got {shown(name)}, which lies outside")
+        return read_mask_image(path, height=video.height, width=video.width)
     except InputError as error:
         raise InputError(f"{where}, mask: {error}") from error
     except (OSError, ValueError, RuntimeError) as error:
         # A NUL in the name, a name too long, a loop of links.
-        raise InputError(f"{where}, mask: {shown(entry.mask)} cannot be a file's name") from error
+        raise InputError(f"{where}, mask: {shown(name)} cannot be a file's name") from error
+
+
+def _add_mask(
+    draft: _Draft, image: MaskImage, obj_id: int, where: str, *, index: int | None = None
+) -> None:
+    if draft.mask_hw is not None:
+        raise InputError(f"{where}, mask: this object has a mask on this frame already")
+    try:
+        draft.mask_hw = image.of_object(obj_id) if index is None else image.at(index)
+    except InputError as error:
+        raise InputError(f"{where}, mask: {error}") from error
+
+
+def _ids_in(image: MaskImage, where: str) -> tuple[int, ...]:
+    try:
+        return image.every_object()
+    except InputError as error:
+        raise InputError(f"{where}, mask: {error}") from error
+
+
+def _check_one_of_both(draft: _Draft, where: str) -> None:
+    if draft.box is not None and draft.mask_hw is not None:
+        raise InputError(f"{where}: box and mask: wanted one of them, got both")
 
 
 def _finish(draft: _Draft, obj_id: int, frame_idx: int) -> Prompt:

@@ -17,6 +17,7 @@ from samcore.tracking.prompt_options import (
     merge_options,
     parse_box_option,
     parse_mask_option,
+    parse_masks_option,
     parse_point_option,
 )
 from samcore.tracking.prompt_resolve import prompts_digest, resolve_prompts
@@ -305,19 +306,24 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
             id="time after stop",
         ),
         pytest.param(
-            [{"frame": 20, "box": [1, 2, 65, 40]}],
-            ["box", "64", "48", "[1, 2, 65, 40]"],
+            [{"frame": 20, "box": [1, 2, 66, 40]}],
+            ["box", "64", "48", "[1, 2, 66, 40]"],
             id="box too wide",
         ),
-        pytest.param([{"frame": 20, "box": [1, 2, 3, 48.5]}], ["box", "48.5"], id="box too low"),
-        pytest.param([{"frame": 20, "box": [-1, 2, 3, 4]}], ["box", "-1"], id="box too far left"),
         pytest.param(
-            [{"frame": 20, "points": [[1, 1, 1], [64, 2, 1]]}],
-            ["points[1]", "63", "64"],
+            [{"frame": 20, "box": [1, 2, 3, 49.5]}], ["box", "49.5", "2%"], id="box too low"
+        ),
+        pytest.param([{"frame": 20, "box": [-2, 2, 3, 4]}], ["box", "-2"], id="box too far left"),
+        pytest.param(
+            [{"frame": 20, "box": [1, -0.5, 3, 0]}], ["box", "-0.5"], id="box in the margin only"
+        ),
+        pytest.param(
+            [{"frame": 20, "points": [[1, 1, 1], [66, 2, 1]]}],
+            ["points[1]", "63", "66", "2%"],
             id="point outside",
         ),
         pytest.param(
-            [{"frame": 20, "points": [[1, -0.5, 1]]}], ["points[0]", "-0.5"], id="point above"
+            [{"frame": 20, "points": [[1, -1.5, 1]]}], ["points[0]", "-1.5"], id="point above"
         ),
         pytest.param(
             [{"frame": 20, "points": [[1, 1, 0]]}, {"frame": 21, "points": [[1, 1, 1]]}],
@@ -423,6 +429,135 @@ def test_masks_of_every_kind_of_png(kind, tmp_path):
     np.testing.assert_array_equal(prompt.mask_hw, disc() == 1)
 
 
+def numbered(mode="P", *, ids=(1, 2), void=255):
+    """A picture of two objects of 60 and 200 pixels and a void border, by their numbers."""
+    value_hw = np.zeros((48, 64), np.uint16 if mode == "I;16" else np.uint8)
+    value_hw[2:8, 4:14] = ids[0]
+    value_hw[20:30, 4:24] = ids[1]
+    value_hw[30, 4:24] = void
+    image = Image.fromarray(value_hw)
+    if mode == "P":
+        image.putpalette([level for i in range(256) for level in (i, 255 - i if i else 0, i // 2)])
+    return image
+
+
+@pytest.mark.parametrize("mode", ["P", "L", "I;16"])
+def test_an_index_is_an_object(mode, tmp_path):
+    """Of a PNG with several objects each gets its own pixels, and the void border is nobody's: by
+    the object's id, by `#INDEX`, or all at once."""
+    ids, void = ((1001, 2002), 10_000) if mode == "I;16" else ((1, 2), 255)
+    numbered(mode, ids=ids, void=void).save(tmp_path / "a.png")
+
+    def areas(spec):
+        return {p.obj_id: int(p.mask_hw.sum()) for p in resolve(spec, tmp_path)}
+
+    one, other = ids
+    by_id = [
+        {"id": one, "prompts": [{"frame": 0, "mask": "a.png"}]},
+        {"id": other, "prompts": [{"frame": 0, "mask": "a.png"}]},
+    ]
+    assert areas({"objects": by_id}) == {one: 60, other: 200}
+    assert areas(one_object({"frame": 0, "mask": f"a.png#{other}"})) == {3: 200}
+    assert areas(one_object({"frame": 0, "mask": f"a.png#{void}"})) == {3: 20}
+    assert areas({"masks": [{"time": 2.5, "mask": "a.png"}]}) == {one: 60, other: 200}
+    assert areas(merge_options([], [], [], [parse_masks_option("2.5s:a.png")])) == {
+        one: 60,
+        other: 200,
+    }
+    options = [parse_mask_option(f"7:4:a.png#{one}")], [parse_masks_option("4:a.png")]
+    assert areas(merge_options([], [], *options)) == {7: 60, one: 60, other: 200}
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        (one_object({"frame": 0, "mask": "a.png"}), ["object 3", "1, 2", "a.png#1"]),
+        (one_object({"frame": 0, "mask": "a.png#7"}), ["no object 7", "1, 2"]),
+        (one_object({"frame": 0, "mask": "a.png#0"}), ["no object 0", "1, 2"]),
+        (one_object({"frame": 0, "mask": "rgb.png#1"}), ["one mask", "leave out #1"]),
+        (one_object({"frame": 0, "mask": "void.png"}), ["void pixels only", "255"]),
+        (
+            one_object({"frame": 0, "mask": "swapped.png"}),
+            ["renumbered", "0, 1, 2", "swapped.png#0"],
+        ),
+        ({"masks": [{"frame": 0, "mask": "swapped.png"}]}, ["masks[0]", "renumbered"]),
+        ({"masks": [{"frame": 0, "mask": "a.png#1"}]}, ["masks[0].mask", "a.png#1"]),
+        ({"masks": [{"frame": 0, "mask": "a.png", "id": 1}]}, ["'id'", "frame, time, mask"]),
+        ({"masks": [{"mask": "a.png"}]}, ["masks[0]", "either frame or time"]),
+        ({"masks": [{"frame": 200, "mask": "a.png"}]}, ["masks[0]", "at most 99"]),
+        ({"masks": [{"frame": 0}]}, ["masks[0]", "mask is missing"]),
+        ({"masks": [{"frame": 0, "mask": "a.png"}] * 2}, ["masks[1]", "object 1", "already"]),
+        (
+            {
+                "objects": [{"id": 2, "prompts": [BOX]}],
+                "masks": [{"frame": 0, "mask": "a.png"}],
+            },
+            ["object 2", "box and mask"],
+        ),
+        ({"objects": [], "masks": []}, ["at least one object"]),
+    ],
+)
+def test_what_an_index_cannot_be(spec, words, tmp_path):
+    """One line says which indices there are, and how to choose one."""
+    numbered().save(tmp_path / "a.png")
+    numbered().convert("RGB").save(tmp_path / "rgb.png")
+    numbered(ids=(255, 255)).save(tmp_path / "void.png")
+    swapped = numbered()
+    swapped.putpalette([9, 9, 9, 0, 0, 200, 0, 200, 0] + [0, 0, 0] * 253)
+    swapped.save(tmp_path / "swapped.png")
+
+    refused(lambda: resolve(spec, tmp_path), *words)
+
+
+def test_a_soft_mask_is_one_object(tmp_path):
+    """Grey edges around a bright middle are no objects of their own."""
+    soft = cv2.GaussianBlur(disc() * 255, (5, 5), 1)
+    Image.fromarray(soft).save(tmp_path / "soft.png")
+
+    for spec in (
+        one_object({"frame": 0, "mask": "soft.png"}),
+        {"masks": [{"frame": 0, "mask": "soft.png"}]},
+    ):
+        (prompt,) = resolve(spec, tmp_path)
+        np.testing.assert_array_equal(prompt.mask_hw, soft > 0)
+
+
+def test_objects_of_a_picture_count_against_the_limit(tmp_path):
+    """A picture of 16 bits may hold thousands: it is refused before there is a mask of each."""
+    value_hw = np.arange(48 * 64, dtype=np.uint16).reshape(48, 64) % 50
+    Image.fromarray(value_hw).save(tmp_path / "many.png")
+    spec = parse_prompts({"masks": [{"frame": 0, "mask": "many.png"}]})
+
+    def resolve_all():
+        resolve_prompts(
+            spec,
+            video=Video(),
+            frame_at=frame_at,
+            base_dir=tmp_path,
+            start=0,
+            stop=1,
+            limits=Limits(max_objects=48),
+        )
+
+    refused(resolve_all, "49 objects", "LONGTAKE_MAX_OBJECTS")
+
+
+def test_what_is_a_little_outside_is_cut_off(tmp_path):
+    """A box or point outside by at most 2 % of the side is moved to the edge, and is the same
+    request as one that was drawn there."""
+    (outside,) = resolve(
+        one_object({"frame": 0, "box": [-1.28, -0.5, 65.28, 48.5], "points": [[64, -0.9, 1]]}),
+        tmp_path,
+    )
+    (inside,) = resolve(
+        one_object({"frame": 0, "box": [0, 0, 64, 48], "points": [[63, 0, 1]]}), tmp_path
+    )
+
+    assert outside.box_xyxy_px == inside.box_xyxy_px == (0, 0, 64, 48)
+    assert outside.points_xy_px == inside.points_xy_px == ((63, 0),)
+    assert prompts_digest([outside]) == prompts_digest([inside])
+
+
 def test_a_small_file_with_a_huge_picture_is_not_decoded(tmp_path):
     """The size in the header decides before a pixel is decoded, so that a bomb costs nothing."""
     header = struct.pack(">8s4s4sII", b"\x89PNG\r\n\x1a\n", b"\0\0\0\x0d", b"IHDR", 90_000, 90_000)
@@ -474,11 +609,14 @@ def test_options_say_what_the_file_says(tmp_path):
         pytest.param(parse_point_option, "1:0:5", ["1 number"], id="half a point"),
         pytest.param(parse_point_option, "1:0:5,6,2", ["1 (on", "0 (off"], id="label 2"),
         pytest.param(parse_mask_option, "1:0:", [], id="no file"),
+        pytest.param(parse_masks_option, "a.png", ["FRAME:FILE"], id="no frame"),
+        pytest.param(parse_masks_option, "x:a.png", ["12.5s"], id="no number of a frame"),
+        pytest.param(parse_masks_option, "0:a.png#1", ["a.png#1"], id="one index of all"),
     ],
 )
 def test_a_bad_option_is_quoted(parse, text, words):
     """The error quotes the option as it was given and shows the form that was wanted."""
-    refused(lambda: parse(text), "--", repr(text)[:40], "wanted ID:FRAME:", "such as", *words)
+    refused(lambda: parse(text), "--", repr(text)[:40], "wanted ", "FRAME:", "such as", *words)
 
 
 def test_no_options_is_an_error():
