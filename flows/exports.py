@@ -56,6 +56,7 @@ def export(
                 settings.cache_dir,
                 credentials=credentials,
                 version=None if video else opened.version,
+                stretch=opened.stretch,
             )
         except VideoError as error:
             if video is not None:
@@ -86,6 +87,8 @@ class _Opened:
     version: str | None
     """The bucket's name for it."""
     key: str
+    stretch: bool
+    """Whether the video was stretched when it was tracked."""
 
 
 def _open(result: str, store: ResultStore, *, whole: bool) -> _Opened:
@@ -93,8 +96,9 @@ def _open(result: str, store: ResultStore, *, whole: bool) -> _Opened:
         found = Result(result)
         if whole:
             found.check()  # nothing can be added to a result that is not
-        return _Opened(found.masklets, found.source, found.source_version, found.key)
+        return _Opened(found.masklets, found.source, found.source_version, found.key, found.stretch)
     manifest = whole_result(store, result)
     masklets = masklets_of(manifest, store.fetch(MASKS))
     asked = manifest.request
-    return _Opened(masklets, asked.source, asked.source_version, manifest.key)
+    stretch = asked.settings.stretch
+    return _Opened(masklets, asked.source, asked.source_version, manifest.key, stretch)

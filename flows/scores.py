@@ -10,11 +10,12 @@ from samcore.errors import InputError
 from samcore.evaluation.davis import Statistics
 from samcore.evaluation.identity import can_measure_identity
 from samcore.evaluation.open_truth import open_ground_truth
+from samcore.evaluation.pairing import TrackedVideo
 from samcore.evaluation.sequence import Match, SequenceScores, evaluate_sequence
 from samcore.evaluation.truth import GroundTruth
 from samcore.masks.table import MaskReader
+from samcore.video import FrameNames
 from tasks.manifest import MANIFEST, MASKS
-from tasks.records import Manifest
 from tasks.result_store import open_result_store
 
 
@@ -62,8 +63,16 @@ def evaluate(
     for place, name in _results(result):
         store = open_result_store(place, credentials)
         manifest = whole_result(store, place)
-        known = _open_truth(truth, sequence or name, manifest, first_frame, sure=bool(sequence))
         with MaskReader(store.fetch(MASKS)) as reader:
+            names = FrameNames.in_metadata(reader.metadata, where=str(reader.path))
+            known = _open_truth(
+                truth,
+                sequence or name,
+                manifest.request.source,
+                first_frame,
+                TrackedVideo(manifest.video.num_frames, names),
+                sure=bool(sequence),
+            )
             scores.append(
                 evaluate_sequence(
                     reader,
@@ -163,16 +172,22 @@ def _results(result: str) -> Iterable[tuple[str, str | None]]:
 
 
 def _open_truth(
-    path: Path, sequence: str | None, manifest: Manifest, first_frame: int | None, *, sure: bool
+    path: Path,
+    sequence: str | None,
+    source: str,
+    first_frame: int | None,
+    video: TrackedVideo,
+    *,
+    sure: bool,
 ) -> GroundTruth:
     """The ground truth of one result; what it is called may have to be guessed."""
     if sequence is None or not sure:
         try:
-            return open_ground_truth(path, sequence=sequence, first_frame=first_frame)
+            return open_ground_truth(path, sequence=sequence, first_frame=first_frame, video=video)
         except InputError:
-            guess = Path(manifest.request.source).stem
+            guess = Path(source).stem
             try:
-                return open_ground_truth(path, sequence=guess, first_frame=first_frame)
+                return open_ground_truth(path, sequence=guess, first_frame=first_frame, video=video)
             except InputError:
                 pass
-    return open_ground_truth(path, sequence=sequence, first_frame=first_frame)
+    return open_ground_truth(path, sequence=sequence, first_frame=first_frame, video=video)

@@ -25,6 +25,9 @@ class TrackSettings(BaseModel):
     max_cond_frames: int = Field(default=16, title="Prompted frames", ge=2, le=1024)
     """Conditioning frames that one object may attend to: the first one and the closest ones.
     Up to this many prompted frames an object's masks are exactly the upstream predictor's."""
+    stretch: bool = Field(default=False, title="Stretch")
+    """Of a folder's PNG files with 16 bits, use the bits that are in use: data of 12 bits is nearly
+    black otherwise. One measure for all frames, taken from all of them."""
     fill_hole_area: int = Field(default=0, title="Fill holes", ge=0)
     """Fill background specks of at most this many pixels of the low-resolution mask; 0 is off.
     An output step: memory is made from the unfilled mask."""

@@ -43,8 +43,13 @@ class ResultObject(_Part):
     """The caller's name for it, if there is one."""
 
 
+class _Settings(_Part):
+    stretch: bool = False
+
+
 class _Request(_Part):
     source: str
+    settings: _Settings = _Settings()
     source_version: str | None = None
     objects: tuple[ResultObject, ...]
     start: int
@@ -69,6 +74,8 @@ class ResultFrame:
     """When it is shown, in units of the video's time base."""
     time_s: float
     """Seconds from the video's first frame to this one."""
+    name: str | None
+    """The picture's file name, in a folder of pictures; None for a frame of a video file."""
     obj_ids: tuple[int, ...]
     """The caller's numbers."""
     labels: tuple[str, ...]
@@ -148,6 +155,8 @@ class Result:
         """The bucket's name for that version of it; None where there is none."""
         self.key = manifest.key
         """Names the run: equal keys, equal masks."""
+        self.stretch = manifest.request.settings.stretch
+        """Whether the video was stretched when it was tracked, see `TrackSettings.stretch`."""
         self.video = manifest.video
         """What is known of the video."""
         self.objects = manifest.request.objects
@@ -161,6 +170,7 @@ class Result:
             labels={item.id: item.label for item in self.objects if item.label},
         )
         """The same, as exports want it."""
+        self._names = self.masklets.pictures().names
         self.classes = self.masklets.classes
         """The labels in use, ascending; `object` if any object has none."""
 
@@ -238,6 +248,7 @@ class Result:
             frame_idx=frame_idx,
             pts=pts,
             time_s=float(Fraction(pts - video.start_pts) * video.time_base),
+            name=None if self._names is None else self._names.files[frame_idx],
             obj_ids=tuple(row.object_id for row in rows),
             labels=labels,
             class_ids_n=np.array([self.classes.index(label) for label in labels], np.int64),

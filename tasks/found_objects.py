@@ -136,6 +136,8 @@ def _record_path(
     identity = {
         "version": _VERSION,
         "video": video.info.digest,
+        # Only where it is used, so that what was found before stays found.
+        **({"stretch": True} if video.stretched else {}),
         "frame": frame_idx,
         "options": options.model_dump(mode="json", exclude={"frame"}),
         "model": model.fingerprint,

@@ -26,7 +26,7 @@ def plan_chunks(request: SegmentRequest) -> RunRef:
         SegmentationError: The request cannot be carried out.
     """
     run = resolve_request(request, cache_dir=load_settings().cache_dir)
-    run.folder.create(run.record, run.video.info, run.prompts)
+    run.folder.create(run.record, run.video.info, run.prompts, run.video.names)
     run_logger(__name__).info(
         "run %s: %s in %s, %s, %s on %s",
         run.record.key,

@@ -29,6 +29,7 @@ def probe_video(request: SegmentRequest) -> int:
         credentials=request.credentials,
         version=request.source_version,
         mirror=open_mirror(request.destination_place, request.credentials),
+        stretch=request.settings.stretch,
     ).info
     run_logger(__name__).info(
         "%s: %d frames, %d x %d", info.source, info.num_frames, info.width, info.height
@@ -36,5 +37,16 @@ def probe_video(request: SegmentRequest) -> int:
     if info.damaged is not None:
         _log.warning(
             "%s is damaged, found %d frames: %s", info.source, info.num_frames, info.damaged
+        )
+    if info.left_out is not None:
+        _log.warning(
+            "%s: its %d %s files are the frames; left out: %s",
+            *(info.source, info.num_frames, info.codec.upper(), info.left_out),
+        )
+    if info.is_nearly_black and not request.settings.stretch:
+        _log.warning(
+            "%s: only %s of 16 bits are in use, so the pictures are nearly black: --stretch uses "
+            "those",
+            *(info.source, info.used_bits),
         )
     return info.num_frames

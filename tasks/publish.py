@@ -10,6 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from samcore.errors import StorageError
 from samcore.masks.table import concat_tables
 from samcore.stitching import SeamReport, owned_ranges
+from samcore.video import NAMES_KEY
 from tasks.files import FileRecord, seal, write_atomic
 from tasks.manifest import MASKS, SEAMS, now, result_ref, versions
 from tasks.publish_part import staging_dir, write_part
@@ -107,6 +108,9 @@ def _stage(
         "model": record.model.name,
         "model_fingerprint": record.model.fingerprint,
     }
+    names = folder.names()
+    if names is not None:
+        metadata[NAMES_KEY] = names.to_text()
     coarse = [str(chunk.index) for chunk in chunks if chunk.quality_loss]
     if coarse:
         metadata["quality_loss"] = f"smaller image size in chunks {', '.join(coarse)}"

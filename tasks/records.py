@@ -88,7 +88,10 @@ class RunRecord(_Record):
             "prompts": self.prompts_digest,
             "model": self.model.fingerprint,
             "settings": {
-                **self.settings.model_dump(mode="json"),
+                # What was added later is in the key only where it is used: older keys stay.
+                **self.settings.model_dump(
+                    mode="json", exclude=None if self.settings.stretch else {"stretch"}
+                ),
                 "device": self.settings.device.partition(":")[0],
             },
             "frames": [self.start, self.stop],

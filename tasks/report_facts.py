@@ -108,6 +108,8 @@ def _chunk_facts(chunk: ChunkRecord) -> ChunkFacts:
 def _about(manifest: Manifest) -> Iterator[tuple[str, str]]:
     record, video = manifest.request, manifest.video
     yield "video", f"{record.source}, {video.codec}, {video.num_frames} frames"
+    if video.left_out is not None:
+        yield "left out", video.left_out
     yield "content", record.source_digest
     yield "model", f"{record.model.name}, input of {record.model.image_size} pixels"
     devices = sorted({chunk.device for chunk in manifest.chunks})

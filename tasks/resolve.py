@@ -84,6 +84,7 @@ def resolve_request(
         mirror=open_mirror(request.destination_place, request.credentials),
         on_progress=on_scan,
         on_fetch=on_fetch,
+        stretch=request.settings.stretch,
     )
     start, stop = check_frames(request, video.info.num_frames)
     prompts = () if given is None else _hold_against(given, request, video, (start, stop))

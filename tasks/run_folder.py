@@ -13,12 +13,13 @@ from pydantic import BaseModel, ValidationError
 
 from samcore.errors import StorageError
 from samcore.tracking.prompts import Prompt
-from samcore.video import VideoInfo
+from samcore.video import FrameNames, VideoInfo
 from tasks.files import (
     exclusive,
     is_intact,
     make_folder,
     storage_errors,
+    write_atomic,
     write_json,
 )
 from tasks.prompt_record import read_prompts, write_prompts
@@ -33,6 +34,7 @@ class RunFolder:
 
         request.json                    what was asked
         video.json                      what was probed
+        names.json                      what the pictures of a folder are called
         prompts.json                    the prompts, masks included
         prompts.safetensors             the tracker's state after the prompt pass
         prompts.done.json               written after it
@@ -81,8 +83,20 @@ class RunFolder:
         """The folder of this and other runs."""
         return self.path.parent.parent
 
-    def create(self, record: RunRecord, video: VideoInfo, prompts: Sequence[Prompt]) -> None:
+    def create(
+        self,
+        record: RunRecord,
+        video: VideoInfo,
+        prompts: Sequence[Prompt],
+        names: FrameNames | None = None,
+    ) -> None:
         """Write down what is asked, if it is not there already.
+
+        Args:
+            record: What is asked.
+            video: What was probed.
+            prompts: What the tracker is told.
+            names: Of the pictures, if the video is a folder of them.
 
         Raises:
             StorageError: The folder cannot be written to.
@@ -94,6 +108,8 @@ class RunFolder:
             if _read(self.path / name, type(content)) != content:
                 write_json(self.path / name, content)
         write_prompts(self.path / "prompts.json", prompts)
+        if names is not None:
+            write_atomic(self.path / "names.json", names.to_text().encode())
 
     def prompts(self) -> tuple[Prompt, ...]:
         """What the tracker is told, by ascending (obj_id, frame_idx).
@@ -122,6 +138,19 @@ class RunFolder:
             StorageError: It is not there or damaged.
         """
         return _need(self.path / "video.json", VideoInfo)
+
+    def names(self) -> FrameNames | None:
+        """What the pictures of a folder are called; None for a video file.
+
+        Raises:
+            StorageError: They are not there or damaged.
+        """
+        if self.video().kind != "images":
+            return None
+        path = self.path / "names.json"
+        with storage_errors(path, "read"):
+            text = path.read_bytes().decode(errors="replace")
+        return FrameNames.from_text(text, where=str(path))
 
     @property
     def prompt_state_path(self) -> Path:

@@ -42,10 +42,11 @@ class _OpenVideos:
         state: object,
         mirror: "Mirror | None",
         on_progress: Progress | None,
+        stretch: bool,
     ) -> VideoSource:
         with self._lock:
             # Each work folder gets its own index, for processes that come later.
-            identity = (index_path, state)
+            identity = (index_path, (state, stretch))
             video = self._sources.pop(identity, None)
             if video is None:
                 make_folder(index_path.parent)
@@ -56,6 +57,7 @@ class _OpenVideos:
                     index_path=index_path,
                     on_progress=on_progress,
                     limits=load_settings().limits,
+                    stretch=stretch,
                 )
                 if mirror is not None:
                     mirror.push_index(index_path)
@@ -80,6 +82,7 @@ def open_source(
     mirror: "Mirror | None" = None,
     on_progress: Progress | None = None,
     on_fetch: Progress | None = None,
+    stretch: bool = False,
 ) -> VideoSource:
     """Open a video; at once if this process opened it before and it has not changed since.
 
@@ -94,8 +97,10 @@ def open_source(
         mirror: Where the index is looked for, and kept for other machines.
         on_progress: Called during the scan with the frames so far and how many the header claims.
         on_fetch: Called while the video is fetched: bytes so far, and how many there are.
+        stretch: As `TrackSettings.stretch`.
 
     Raises:
+        InputError: There is nothing to stretch.
         VideoError: It cannot be read.
         StorageError: It cannot be fetched, or the index not be written.
     """
@@ -108,6 +113,7 @@ def open_source(
             state=_state_of(path),
             mirror=mirror,
             on_progress=on_progress,
+            stretch=stretch,
         )
     if isinstance(place, HttpsLocation):
         place = _whole_addresses.get(place.url, place)
@@ -123,6 +129,7 @@ def open_source(
         state=(file.name, file.digest, version),
         mirror=mirror,
         on_progress=on_progress,
+        stretch=stretch,
     )
 
 
@@ -189,6 +196,7 @@ def open_run_source(folder: RunFolder) -> VideoSource:
         folder.work_dir,
         credentials=folder.credentials,
         version=record.source_version,
+        stretch=record.settings.stretch,
     )
     if video.info.digest != record.source_digest:
         raise StateError(f"{record.source} has changed since this run began; run it again")

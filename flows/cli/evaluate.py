@@ -63,8 +63,8 @@ def evaluate(
         int | None,
         typer.Option(
             metavar="N",
-            help="The ground truth's number of the video's first frame. Default: 0; for MOTS 1, "
-            "unless there is a 0.",
+            help="The ground truth's number of the video's first frame. Default: of a folder of "
+            "pictures, those with the same names; of a video 0; for MOTS 1, unless there is a 0.",
             show_default=False,
         ),
     ] = None,

@@ -170,6 +170,15 @@ def track(
             rich_help_panel=_MODEL,
         ),
     ] = None,
+    stretch: Annotated[
+        bool,
+        typer.Option(
+            "--stretch",
+            help="Of a folder's PNG files with 16 bits use those that are in use: data of 12 bits "
+            "is nearly black otherwise.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = False,
     allow_quality_loss: Annotated[
         bool,
         typer.Option(
@@ -292,8 +301,8 @@ def track(
         )
     if not any(ways):
         raise InputError(
-            "no prompts: give --box, --point, --mask or --masks, --prompts FILE, or --automatic N to "
-            "find objects"
+            "no prompts: give --box, --point, --mask or --masks, --prompts FILE, or --automatic N "
+            "to find objects"
         )
     request = validate_request(
         source=source,
@@ -305,7 +314,7 @@ def track(
         config=config,
         image_size=image_size,
         allow_quality_loss=allow_quality_loss,
-        settings={"device": device, "dtype": dtype.value},
+        settings={"device": device, "dtype": dtype.value, "stretch": stretch},
         chunk_frames=chunk_frames,
         overlap=overlap,
         handoff=handoff.value,

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from samcore.errors import InputError
+from samcore.evaluation.pairing import TrackedVideo
 from samcore.evaluation.truth import GroundTruth
 from samcore.evaluation.truth_files import CocoVideo, MotsText
 from samcore.evaluation.truth_images import TruthImages
@@ -15,7 +16,11 @@ _ROOTS = ("Annotations", "instances")
 
 
 def open_ground_truth(
-    path: Path, *, sequence: str | None = None, first_frame: int | None = None
+    path: Path,
+    *,
+    sequence: str | None = None,
+    first_frame: int | None = None,
+    video: TrackedVideo | None = None,
 ) -> GroundTruth:
     """Open ground truth of any kind; by what it is, not by what it is called.
 
@@ -24,19 +29,21 @@ def open_ground_truth(
             COCO-video JSON file.
         sequence: Which folder in it, or which video of the JSON file; None if there is one only.
         first_frame: The number that the ground truth gives to the video's first frame; None is
-            what its format usually has.
+            what its format usually has, or pairs by the names of pictures where both have names.
+        video: What was tracked; None does not check that every annotated frame is in it.
 
     Raises:
-        InputError: Missing, of no known kind, or with several sequences and none chosen.
+        InputError: Missing, of no known kind, with several sequences and none chosen, or with
+            frames that are not in the video.
     """
     if path.is_dir():
-        return TruthImages(_folder_of(path, sequence), first_frame=first_frame)
+        return TruthImages(_folder_of(path, sequence), first_frame=first_frame, video=video)
     if not path.is_file():
         raise InputError(f"there is no ground truth at {path}: {_WANTED}")
     if path.suffix.lower() == ".json":
-        return CocoVideo(path, sequence=sequence, first_frame=first_frame)
+        return CocoVideo(path, sequence=sequence, first_frame=first_frame, video=video)
     if path.suffix.lower() == ".txt":
-        return MotsText(path, first_frame=first_frame)
+        return MotsText(path, first_frame=first_frame, video=video)
     raise InputError(f"{path} is no ground truth: {_WANTED}")
 
 

@@ -3,11 +3,12 @@
 import json
 from array import array
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from samcore.atomic import storage_error
 from samcore.errors import InputError
+from samcore.evaluation.pairing import TrackedVideo
 from samcore.evaluation.truth import GroundTruth, TruthFrame
 from samcore.masks.rle import Rle, rle_from_coco
 
@@ -20,16 +21,19 @@ class MotsText(GroundTruth):
 
     kind = "mots-txt"
 
-    def __init__(self, path: Path, *, first_frame: int | None = None) -> None:
+    def __init__(
+        self, path: Path, *, first_frame: int | None = None, video: TrackedVideo | None = None
+    ) -> None:
         """Read the file once, and keep where each frame's lines are.
 
         Args:
             path: The file.
             first_frame: The number of the video's first frame; None is 0 if there is a frame 0,
-                else 1.
+                else 1; or the numbers are those in the names of the pictures that were tracked.
+            video: What was tracked, if that is known.
 
         Raises:
-            InputError: It cannot be read, or a line is not of this format.
+            InputError: It cannot be read, a line is not of this format, or of no frame.
         """
         self._path = path
         self._places: dict[int, array[int]] = {}
@@ -49,10 +53,17 @@ class MotsText(GroundTruth):
             said = "masks of different sizes" if sizes else "no masks"
             raise InputError(f"{path} has {said}: wanted those of one video")
         ((self.height, self.width),) = sizes
+        if first_frame is None and video is not None and video.names and video.names.numbers:
+            frames = video.by_number(list(self._places), where=str(path))
+            self._places = dict(zip(frames, self._places.values(), strict=True))
+            self._first = 0
+            return
         lowest = min(self._places)
         self._first = (1 if lowest else 0) if first_frame is None else first_frame
         if lowest < self._first:
             raise InputError(f"{path}: frame {lowest} comes before the first, {self._first}")
+        if video is not None:
+            video.check(max(self._places) - self._first, where=str(path))
 
     def frames(self) -> Iterator[TruthFrame]:
         with self._path.open("rb") as file:
@@ -97,32 +108,39 @@ class CocoVideo(GroundTruth):
     kind = "coco-video"
 
     def __init__(
-        self, path: Path, *, sequence: str | None = None, first_frame: int | None = None
+        self,
+        path: Path,
+        *,
+        sequence: str | None = None,
+        first_frame: int | None = None,
+        video: TrackedVideo | None = None,
     ) -> None:
         """Read the file.
 
         Args:
             path: The file.
             sequence: Which of its videos, by id, name or folder; None if it has one only.
-            first_frame: Place of the video's first frame in the lists; None is 0. Below 0 where
-                the lists begin with a later frame: -20 for lists that begin with frame 20.
+            first_frame: Place of the video's first frame in the lists; None is 0, or pairs by
+                `file_names` where a folder of pictures was tracked. Below 0 where the lists begin
+                with a later frame: -20 for lists that begin with frame 20.
+            video: What was tracked, if that is known.
 
         Raises:
-            InputError: It cannot be read, is not of this format, or has no such video.
+            InputError: It cannot be read, is not of this format, has no such video, or has frames
+                that are not in what was tracked.
         """
         self._path = path
-        self._first = first_frame or 0
         try:
             content = json.loads(path.read_bytes())
-            video = _pick_video(content["videos"], sequence, path)
-            self.height, self.width = int(video["height"]), int(video["width"])
+            entry = _pick_video(content["videos"], sequence, path)
+            self.height, self.width = int(entry["height"]), int(entry["width"])
             self._annotations = [
                 (int(item["id"]), list(item["segmentations"]))
                 for item in content["annotations"]
-                if item["video_id"] == video["id"]
+                if item["video_id"] == entry["id"]
             ]
-            names = video.get("file_names") or ()
-            self._length = max([len(names), *(len(s) for _, s in self._annotations)])
+            stems = [PurePath(name).stem for name in entry.get("file_names") or ()]
+            length = max([len(stems), *(len(s) for _, s in self._annotations)])
         except OSError as error:
             raise storage_error(path, error, doing="read") from error
         except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -135,9 +153,17 @@ class CocoVideo(GroundTruth):
         ids = [obj_id for obj_id, _ in self._annotations]
         if len(set(ids)) < len(ids):
             raise InputError(f"{path}: two annotations of a video have the same id")
+        if first_frame is None and video is not None and video.names and len(stems) == length:
+            frames = video.by_name(stems, where=str(path))
+        else:
+            frames = [place - (first_frame or 0) for place in range(length)]
+            if video is not None and frames:
+                video.check(frames[-1], where=str(path))
+        self._frames = sorted((f, place) for place, f in enumerate(frames) if f >= 0)
+        """Each annotated frame, ascending, and its place in the lists."""
 
     def frames(self) -> Iterator[TruthFrame]:
-        for place in range(max(self._first, 0), self._length):
+        for frame, place in self._frames:
             masks: dict[int, Rle] = {}
             for obj_id, segmentations in self._annotations:
                 segmentation = segmentations[place] if place < len(segmentations) else None
@@ -151,7 +177,7 @@ class CocoVideo(GroundTruth):
                     ) from error
                 if rle.area:
                     masks[obj_id] = rle
-            yield TruthFrame(place - self._first, masks, ())
+            yield TruthFrame(frame, masks, ())
 
 
 def _pick_video(videos: list[dict[str, Any]], sequence: str | None, path: Path) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Ground truth as a folder of PNGs, one a frame: DAVIS and MOTS."""
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,37 +8,43 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from samcore.errors import InputError
+from samcore.evaluation.pairing import TrackedVideo
 from samcore.evaluation.truth import GroundTruth, TruthFrame
 from samcore.masks.rle import Rle, encode_masks
+from samcore.video.names import number_in
 
 _DAVIS_BACKGROUND = (0, 255)
 """255 is background, too: the benchmark's package reads it so."""
 _MOTS_IGNORED = 10_000
-_NUMBER = re.compile(r"\d+(?=\D*$)")
 
 
 class TruthImages(GroundTruth):
-    """A folder of PNGs whose pixels are numbers of objects; the last number in a name is its
-    frame's.
+    """A folder of PNGs whose pixels are numbers of objects. Their names are those of the pictures
+    that were tracked; of a video file, the last number in a name is its frame's.
 
     - DAVIS: 8 bits, with a palette or grey. A grey picture of 0 and 255 alone is a mask of
       object 1, as in DAVIS 2016.
     - MOTS: 16 bits, 1000 times the class and the object's number in it; 10000 is not judged.
     """
 
-    def __init__(self, folder: Path, *, first_frame: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, first_frame: int | None = None, video: TrackedVideo | None = None
+    ) -> None:
         """Look at the names and at one picture's head.
 
         Args:
             folder: Where the pictures are.
             first_frame: The number in the name of the video's first frame. None is 0 for DAVIS;
-                for MOTS 0 if there is a frame 0, else 1.
+                for MOTS 0 if there is a frame 0, else 1; it pairs by name where a folder of
+                pictures was tracked.
+            video: What was tracked, if that is known.
 
         Raises:
-            InputError: No pictures, names without numbers, or not of either kind.
+            InputError: No pictures, names that belong to no frame, or not of either kind.
         """
         self._folder = folder
-        self._paths = _numbered(folder)
+        by_name = video is not None and video.names is not None and first_frame is None
+        self._paths = _named(folder, video) if by_name and video else _numbered(folder)
         number, path = next(iter(self._paths.items()))
         with _opened(path) as image:
             self.width, self.height = image.size
@@ -52,11 +57,16 @@ class TruthImages(GroundTruth):
                     f"{path} is neither DAVIS's (8 bits, palette or grey) nor MOTS's (16 bits, "
                     f"grey): its mode is {image.mode}"
                 )
+        if by_name:
+            self._first = 0
+            return
         if first_frame is None:
             first_frame = 1 if self.kind == "mots-png" and number else 0
         if number < first_frame:
             raise InputError(f"{path.name} comes before the first frame, number {first_frame}")
         self._first = first_frame
+        if video is not None:
+            video.check(max(self._paths) - first_frame, where=str(folder))
 
     def frames(self) -> Iterator[TruthFrame]:
         for number, path in self._paths.items():
@@ -97,19 +107,31 @@ class TruthImages(GroundTruth):
             return image.mode in ("L", "1")
 
 
+def _named(folder: Path, video: TrackedVideo) -> dict[int, Path]:
+    """The PNGs by ascending frame of the pictures that have their names."""
+    paths = _pictures(folder)
+    frames = video.by_name([path.stem for path in paths], where=str(folder))
+    return dict(sorted(zip(frames, paths, strict=True)))
+
+
 def _numbered(folder: Path) -> dict[int, Path]:
     """The PNGs by ascending number."""
     paths: dict[int, Path] = {}
-    for path in sorted(folder.glob("*.png")):
-        match = _NUMBER.search(path.stem)
-        if match is None:
+    for path in _pictures(folder):
+        number = number_in(path.stem)
+        if number is None:
             raise InputError(f"{path} has no number in its name: which frame is it?")
-        other = paths.setdefault(int(match[0]), path)
+        other = paths.setdefault(number, path)
         if other != path:
-            raise InputError(f"{other.name} and {path.name} in {folder} are both frame {match[0]}")
+            raise InputError(f"{other.name} and {path.name} in {folder} are both frame {number}")
+    return dict(sorted(paths.items()))
+
+
+def _pictures(folder: Path) -> list[Path]:
+    paths = sorted(folder.glob("*.png"))
     if not paths:
         raise InputError(f"there is no PNG in {folder}: wanted one for each annotated frame")
-    return dict(sorted(paths.items()))
+    return paths
 
 
 def _opened(path: Path) -> Image.Image:

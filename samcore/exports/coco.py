@@ -172,8 +172,9 @@ def _categories(masklets: Masklets) -> list[dict[str, object]]:
 
 
 def _file_names(masklets: Masklets) -> Iterator[str]:
+    pictures = masklets.pictures()
     for frame in range(masklets.start, masklets.stop):
-        yield f"{masklets.sequence}/{frame:0{masklets.frame_digits}d}.jpg"
+        yield pictures.path(frame)
 
 
 def _images(masklets: Masklets) -> Iterator[dict[str, object]]:

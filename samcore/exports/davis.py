@@ -22,8 +22,8 @@ def write_davis_png(masklets: Masklets, folder: Path, on_progress: Progress) -> 
     """Write `Annotations/Full-Resolution/<video>/00000.png` and so on, `ImageSets/2017/val.txt` and
     `objects.json`, which says what object an index is.
 
-    A file is named for the frame's number in the video. Where masks overlap, a pixel belongs to the
-    object with the higher score.
+    A file is named like the picture of a folder, or for the frame's number in the video. Where
+    masks overlap, a pixel belongs to the object with the higher score.
 
     Raises:
         InputError: More than 254 objects.
@@ -35,11 +35,12 @@ def write_davis_png(masklets: Masklets, folder: Path, on_progress: Progress) -> 
     sets.mkdir(parents=True)
     (sets / "val.txt").write_text(f"{masklets.sequence}\n")
     write_objects(folder / "objects.json", masklets, numbers)
+    pictures = masklets.pictures()
     palette = davis_palette()
     canvas = np.empty((masklets.video.height, masklets.video.width), np.uint8)
     for frame, rows in masklets.frames():
         data = palette_png(paint(canvas, rows, numbers), palette)
-        (images / f"{frame:0{masklets.frame_digits}d}.png").write_bytes(data)
+        (images / f"{pictures.stem(frame)}.png").write_bytes(data)
         on_progress(frame + 1 - masklets.start, masklets.num_frames)
 
 

@@ -127,12 +127,12 @@ def _keyframe(masklets: Masklets, row: MaskRow) -> dict[str, object]:
 
 def _write_brushes(masklets: Masklets, folder: Path, on_progress: Progress, steps: int) -> None:
     with (folder / "brush.json").open("w", encoding="utf-8") as out:
+        pictures = masklets.pictures()
         out.write("[")
         for frame, rows in masklets.frames():
             result = [_brush(masklets, row) for row in rows if row.area]
-            name = f"{masklets.sequence}/{frame:0{masklets.frame_digits}d}.jpg"
             task = {
-                "data": {"image": _local(name)},
+                "data": {"image": _local(pictures.path(frame))},
                 "predictions": [{"model_version": "longtake", "result": result}],
             }
             out.write(("\n" if frame == masklets.start else ",\n") + _json(task))

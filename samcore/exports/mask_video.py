@@ -18,7 +18,7 @@ _MAX_IN_8_BITS = 255
 
 def write_mask_video(masklets: Masklets, folder: Path, on_progress: Progress) -> None:
     """Write `masks.mkv`, FFV1 with one grey channel, and `objects.json`, which says what object a
-    pixel's value is; 0 is none.
+    pixel's value is; 0 is none. Of a folder of pictures `frames.json` says which one a frame is.
 
     8 bits a pixel, or 16 where values above 255 are in use. A frame for each that was tracked, with
     its time from the first one on (to the millisecond, as Matroska has it). Where masks overlap, a
@@ -35,6 +35,7 @@ def write_mask_video(masklets: Masklets, folder: Path, on_progress: Progress) ->
             f"{len(masklets.object_ids)}: use coco-video"
         ) from error
     write_objects(folder / "objects.json", masklets, numbers)
+    masklets.pictures().write_places(folder / "frames.json", masklets.start)
     video = masklets.video
     size_hw = (video.height, video.width)
     fits_8 = max(numbers.values(), default=0) <= _MAX_IN_8_BITS

@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 from samcore.errors import StorageError
 from samcore.masks.table import MaskReader, MaskRow
 from samcore.video.info import VideoInfo
+from samcore.video.names import FrameNames
 
 NO_LABEL = "object"
 """The class of an object that was given no label."""
@@ -46,10 +47,22 @@ class Masklets:
         stem = PurePath(source).stem if self.video.kind == "video" else PurePath(source).name
         return re.sub(r"[^\w.-]+", "_", stem).strip("._") or "video"
 
-    @property
-    def frame_digits(self) -> int:
-        """Digits of a frame's number in file names, so that they sort: 5, as DAVIS has, or more."""
-        return max(5, len(str(self.stop)))
+    def pictures(self) -> "Pictures":
+        """How frames are called in files about them; reads the head of the table.
+
+        Raises:
+            StorageError: The table is damaged, or has the names of another video.
+        """
+        with MaskReader(self.table) as reader:
+            names = FrameNames.in_metadata(reader.metadata, where=str(self.table))
+        if names is not None and len(names.files) != self.video.num_frames:
+            raise StorageError(
+                f"cannot read {self.table}: it names {len(names.files)} frames, the video has "
+                f"{self.video.num_frames}; track again"
+            )
+        folder = PurePath(self.video.source).name
+        is_folder = names is not None and folder not in ("", "..")
+        return Pictures(folder if is_folder else self.sequence, self.stop, names)
 
     def label(self, object_id: int) -> str:
         """The object's label, or `object`."""
@@ -132,6 +145,54 @@ class Masklets:
                     )
                 yield frame, rows
                 wanted = frame + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """How the pictures of a video are called: those of a folder as they are there, the frames of a
+    video file by their numbers."""
+
+    folder: str
+    """The folder that they lie in."""
+    stop: int
+    """One past the last frame that is spoken of."""
+    names: FrameNames | None
+    """The names in a folder; None for a video file."""
+
+    def path(self, frame: int) -> str:
+        """Give the picture's place: `folder/00005.jpg`."""
+        if self.names is not None:
+            return f"{self.folder}/{self.names.files[frame]}"
+        return f"{self.folder}/{self.stem(frame)}.jpg"
+
+    def stem(self, frame: int, *, first: int = 0, digits: int = 5) -> str:
+        """Give the name without its ending, of which all are different and sort like the frames.
+
+        Args:
+            frame: Which frame.
+            first: The first frame's number, where frames have no names.
+            digits: Of such numbers, or more for a long video.
+        """
+        if self.names is not None:
+            return self.names.stem(frame)
+        return f"{frame + first:0{max(digits, len(str(self.stop)))}d}"
+
+    def number(self, frame: int) -> int:
+        """Give the number in the picture's name, or the frame's place counted from 1 where names
+        have none, or none that ascend."""
+        numbers = None if self.names is None else self.names.numbers
+        return frame + 1 if numbers is None else numbers[frame]
+
+    def write_places(self, path: Path, start: int) -> None:
+        """Write which picture each frame is, from `start` on, for a format that counts frames;
+        nothing for a video file."""
+        if self.names is not None:
+            frames = [
+                {"frame": frame, "number": self.number(frame), "file_name": self.path(frame)}
+                for frame in range(start, self.stop)
+            ]
+            text = json.dumps({"frames": frames}, indent=1, ensure_ascii=False)
+            path.write_text(text + "\n", "utf-8")
 
 
 def _between(before: tuple[int, int], after: tuple[int, int], frame: int) -> int:

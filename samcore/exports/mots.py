@@ -2,7 +2,8 @@
 
 In MOTS an object is `1000 * class + number`, and no two masks share a pixel. Classes 1 (car) and 2
 (pedestrian) are the challenge's, and 10 marks regions to be ignored; other labels get the classes
-from 3 on by their names' order. Frames count from 1.
+from 3 on by their names' order. Frames count from 1; of a folder of pictures they have the numbers
+in the pictures' names, if all have one, and `frames.json` says which picture each is.
 """
 
 from collections.abc import Iterator
@@ -21,13 +22,14 @@ _IGNORE = 10
 _PER_CLASS = 1000
 _MAX_CLASS = 64
 """64999 is the last number that fits 16 bits with all of its class."""
-_MIN_DIGITS = 6
+_DIGITS = 6
 _PNG = (cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
 """Masks are runs of one value: half the time of OpenCV's general packing, and smaller files."""
 
 
 def write_mots_png(masklets: Masklets, folder: Path, on_progress: Progress) -> None:
-    """Write `instances/<video>/000001.png` and so on, 16 bits a pixel, and `objects.json`.
+    """Write `instances/<video>/000001.png` and so on, or named like the pictures of a folder, 16
+    bits a pixel, and `objects.json`.
 
     Where masks overlap, a pixel belongs to the object with the higher score.
 
@@ -39,10 +41,11 @@ def write_mots_png(masklets: Masklets, folder: Path, on_progress: Progress) -> N
     images.mkdir(parents=True)
     write_objects(folder / "objects.json", masklets, numbers)
     canvas = np.empty((masklets.video.height, masklets.video.width), np.uint16)
-    digits = max(_MIN_DIGITS, len(str(masklets.stop)))  # so that names sort, however many
+    pictures = masklets.pictures()
     for frame, rows in masklets.frames():
         _, data = cv2.imencode(".png", paint(canvas, rows, numbers), _PNG)
-        (images / f"{frame + 1:0{digits}d}.png").write_bytes(data.tobytes())
+        name = f"{pictures.stem(frame, first=1, digits=_DIGITS)}.png"
+        (images / name).write_bytes(data.tobytes())
         on_progress(frame + 1 - masklets.start, masklets.num_frames)
 
 
@@ -57,12 +60,15 @@ def write_mots_txt(masklets: Masklets, folder: Path, on_progress: Progress) -> N
     """
     numbers = mots_numbers(masklets)
     write_objects(folder / "objects.json", masklets, numbers)
+    pictures = masklets.pictures()
+    pictures.write_places(folder / "frames.json", masklets.start)
     with (folder / f"{masklets.sequence}.txt").open("w", encoding="ascii") as out:
         for frame, rows in masklets.frames():
+            place = pictures.number(frame)
             for object_id, rle in exclusive_rles(rows).items():
                 number = numbers[object_id]
                 out.write(
-                    f"{frame + 1} {number} {number // _PER_CLASS} {rle.height} {rle.width} "
+                    f"{place} {number} {number // _PER_CLASS} {rle.height} {rle.width} "
                     f"{rle.counts.decode('ascii')}\n"
                 )
             on_progress(frame + 1 - masklets.start, masklets.num_frames)
@@ -76,12 +82,15 @@ def write_mot_txt(masklets: Masklets, folder: Path, on_progress: Progress) -> No
     """
     numbers = numbering(masklets.object_ids, 2**53)
     write_objects(folder / "objects.json", masklets, numbers)
+    pictures = masklets.pictures()
+    pictures.write_places(folder / "frames.json", masklets.start)
     with (folder / f"{masklets.sequence}.txt").open("w", encoding="ascii") as out:
         for frame, rows in masklets.frames():
+            place = pictures.number(frame)
             for row in rows:
                 if row.area:
                     out.write(
-                        f"{frame + 1},{numbers[row.object_id]},{row.x + 1},{row.y + 1},"
+                        f"{place},{numbers[row.object_id]},{row.x + 1},{row.y + 1},"
                         f"{row.w},{row.h},{row.confidence:.6f},-1,-1,-1\n"
                     )
             on_progress(frame + 1 - masklets.start, masklets.num_frames)

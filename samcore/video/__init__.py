@@ -5,16 +5,19 @@ from samcore.video.encode import BROWSER, NUMBERS_8, NUMBERS_16, Codec, Sound, h
 from samcore.video.frame import Frame
 from samcore.video.info import VideoInfo
 from samcore.video.media import Media, VideoFile, file_media, web_media
+from samcore.video.names import NAMES_KEY, FrameNames
 from samcore.video.reader import FrameReader
 from samcore.video.source import VideoSource, open_video
 from samcore.video.writer import VideoWriter
 
 __all__ = [
     "BROWSER",
+    "NAMES_KEY",
     "NUMBERS_8",
     "NUMBERS_16",
     "Codec",
     "Frame",
+    "FrameNames",
     "FrameReader",
     "Media",
     "Sound",

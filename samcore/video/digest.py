@@ -19,14 +19,15 @@ def source_digest(source: str | Path) -> str:
         "sha256:" and 64 hexadecimal digits.
 
     Raises:
-        VideoError: The source is missing or cannot be read.
+        VideoError: The source is missing or cannot be read, or it is not clear which of a folder's
+            pictures are its frames.
     """
     path = Path(source)
     try:
         if not path.is_dir():
             return _file_digest(*_identity(path))
         whole = hashlib.sha256()
-        for image in list_images(path):
+        for image in list_images(path).images:
             whole.update(f"{image.name}\0{_file_digest(*_identity(image))}\n".encode())
     except OSError as error:
         if isinstance(error, VideoError):

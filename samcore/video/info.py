@@ -21,6 +21,9 @@ def _from_fraction(value: Fraction) -> str:
     return f"{value.numerator}/{value.denominator}"
 
 
+LOW_BITS = 14
+"""Pictures of 16 bits of which at most this many are in use are darker than a quarter."""
+
 # pydantic learnt Fraction only in 2.10, and writes whole numbers without a denominator.
 Ratio = Annotated[
     Fraction,
@@ -73,3 +76,13 @@ class VideoInfo(BaseModel):
     that does not know its SHA-256: `etag`, and a digest of what the store has in its place."""
     damaged: str | None
     """What ffmpeg complained of during the full decode; None if it had nothing to say."""
+    left_out: str | None = None
+    """What a folder holds beside its frames; None if nothing."""
+    used_bits: int | None = None
+    """Of a folder's pictures with 16 bits a channel, how many bits their brightest value needs;
+    None where there are no 16."""
+
+    @property
+    def is_nearly_black(self) -> bool:
+        """Whether pictures of 16 bits use so few of them that little is to be seen in 8."""
+        return self.used_bits is not None and self.used_bits <= LOW_BITS

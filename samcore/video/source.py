@@ -27,6 +27,7 @@ from samcore.video.images import (
 from samcore.video.index import FrameIndex, load_index, save_index
 from samcore.video.info import VideoInfo
 from samcore.video.media import LocalFile, Media, VideoFile
+from samcore.video.names import FrameNames
 from samcore.video.rate import find_rate
 from samcore.video.reader import FrameReader
 from samcore.video.scan import HeaderClaims, Scan, read_claims, scan_video
@@ -37,7 +38,7 @@ Progress = Callable[[int, int | None], None]
 
 # a time in seconds that was rounded on its way still names its own frame
 _TIME_SLACK_S = Fraction(1, 1_000_000)
-_IMAGES_DECODER = "images"
+_IMAGES_DECODER = "images 2"
 
 
 class VideoSource:
@@ -56,10 +57,16 @@ class VideoSource:
         shown_pts_n: NDArray[np.int64],
         stall_s: float = STALL_S,
         file: VideoFile | None = None,
+        names: FrameNames | None = None,
+        stretched: bool = False,
     ) -> None:
         """Use `open_video` instead."""
         self.info = info
         """What is known of the video."""
+        self.names = names
+        """What the pictures of a folder are called; None for a video file."""
+        self.stretched = stretched
+        """Whether frames have only those of 16 bits that are in use."""
         self.index = index
         """Time stamps and checksums as decoded."""
         self._producer = producer
@@ -183,6 +190,7 @@ def open_video(
     on_progress: Progress | None = None,
     stall_s: float = STALL_S,
     limits: Limits = DEFAULT_LIMITS,
+    stretch: bool = False,
 ) -> VideoSource:
     """Open a video file or a folder of images, and find out about every frame of it.
 
@@ -196,9 +204,11 @@ def open_video(
         on_progress: Called during the scan with the frames so far and how many the header claims.
         stall_s: Seconds without a frame after which a decoder is ended.
         limits: How large a video may be.
+        stretch: Of a folder's pictures with 16 bits, use those bits that are in use in any of
+            them: data of 12 bits is nearly black otherwise.
 
     Raises:
-        InputError: It is larger.
+        InputError: It is larger, or there are no pictures with 16 bits to stretch.
         VideoError: Missing, unreadable, empty, not a video, no frame that can be decoded, images
             of different sizes, a name that is not UTF-8, or the decoder hangs.
         StorageError: The index cannot be written, or the store of a `VideoFile` does not give it.
@@ -206,7 +216,7 @@ def open_video(
     if isinstance(source, str | Path):
         path = Path(source)
         if path.is_dir():
-            return _open_images(str(source), path, index_path, on_progress, limits)
+            return _open_images(str(source), path, index_path, on_progress, limits, stretch=stretch)
         size_bytes = _check_file(str(source), path)
         limits.check_video_bytes(size_bytes, name=str(source))  # before all of it is read
         digest = source_digest(path)
@@ -214,6 +224,8 @@ def open_video(
     else:
         file = source
         limits.check_video_bytes(file.size_bytes, name=file.name)
+    if stretch:
+        raise _nothing_to_stretch(file.name, "a video file")
     program = find_ffmpeg()
     known = None
     if index_path is not None:
@@ -307,10 +319,13 @@ def _open_images(
     index_path: Path | None,
     on_progress: Progress | None,
     limits: Limits,
+    *,
+    stretch: bool,
 ) -> VideoSource:
     check_name(folder)
     try:
-        images = list_images(folder)
+        found = list_images(folder)
+        images = found.images
         size_bytes = sum(image.stat().st_size for image in images)
     except OSError as error:
         if isinstance(error, VideoError):
@@ -325,18 +340,19 @@ def _open_images(
             index_path, size_bytes=size_bytes, digest=digest, decoder=_IMAGES_DECODER
         )
     if known is None:
-        index, width, height = scan_images(folder, images, on_progress, limits)
+        scan = scan_images(folder, images, on_progress, limits)
+        index = scan.index
         info = VideoInfo(
             source=source,
             kind="images",
-            width=width,
-            height=height,
+            width=scan.width,
+            height=scan.height,
             num_frames=len(index),
             time_base=1 / IMAGE_RATE,
             avg_rate=IMAGE_RATE,
             start_pts=0,
             duration_s=float(len(index) / IMAGE_RATE),
-            codec=image_codec(images),
+            codec=image_codec(images[0]),
             container="folder",
             header_num_frames=None,
             header_duration_s=None,
@@ -345,10 +361,24 @@ def _open_images(
             size_bytes=size_bytes,
             digest=digest,
             damaged=None,
+            left_out=found.left_out,
+            used_bits=scan.used_bits,
         )
         if index_path is not None:
             save_index(index_path, info, index, decoder=_IMAGES_DECODER)
     else:
-        info, index = known[0].model_copy(update={"source": source}), known[1]
+        # What lies beside the frames is no part of the digest, and may be other files by now.
+        now = {"source": source, "left_out": found.left_out}
+        info, index = known[0].model_copy(update=now), known[1]
         _check_info(info, limits)
-    return VideoSource(info, index, ImageFrames(images, index), shown_pts_n=index.pts_n)
+    if stretch and info.used_bits is None:
+        raise _nothing_to_stretch(source, f"{info.codec.upper()} with 8 bits")
+    frames = ImageFrames(images, index, stretch_bits=info.used_bits if stretch else None)
+    names = FrameNames(tuple(image.name for image in images))
+    return VideoSource(info, index, frames, shown_pts_n=index.pts_n, names=names, stretched=stretch)
+
+
+def _nothing_to_stretch(name: str, kind: str) -> InputError:
+    return InputError(
+        f"{name!r} is {kind}: only a folder of PNG files of 16 bits can be stretched; do without"
+    )

@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from samcore.errors import VideoError
+from flows.report import video_lines
+from samcore.errors import InputError, VideoError
 from samcore.video import open_video, source_digest
 
 
@@ -55,22 +56,109 @@ def test_a_stretch_is_the_same_as_in_the_whole(folder):
 
 
 def test_names_of_all_kinds_are_sorted(tmp_path):
-    """Names with letters after numbers, upper case and mixed kinds sort without an error."""
-    names = ["1.png", "1b.jpg", "02.jpeg", "a.PNG", "b10.png", "b9.JPG"]
-    for number, name in enumerate(names):
-        picture = _picture(10 * number)
-        suffix = name.rpartition(".")[2].lower()
-        data = cv2.imencode(f".{suffix}", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 100])[1]
-        (tmp_path / name).write_bytes(data.tobytes())
+    """Names with letters after numbers and upper case sort without an error."""
+    for number, name in enumerate(["1.png", "1b.png", "02.PNG", "a.png", "b10.png", "b9.png"]):
+        _save(tmp_path / name, _picture(10 * number))
     (tmp_path / ".hidden.png").write_text("no image")
-    (tmp_path / "notes.txt").write_text("no image")
 
     source = open_video(tmp_path)
 
-    assert source.info.codec == "jpeg+png"
+    assert source.info.left_out is None
     with source.read() as reader:
         first_pixels = [int(frame.image_rgb_hwc_u8[-1, -1, 0]) for frame in reader]
-    assert first_pixels == pytest.approx([0, 10, 20, 30, 50, 40], abs=2)
+    assert first_pixels == [0, 10, 20, 30, 50, 40]
+    assert source.names.files == ("1.png", "1b.png", "02.PNG", "a.png", "b9.png", "b10.png")
+
+
+def _save(path, picture_rgb):
+    suffix = path.suffix.lower()
+    path.write_bytes(cv2.imencode(suffix, picture_rgb[:, :, ::-1])[1].tobytes())
+
+
+@pytest.mark.parametrize(
+    ("files", "frames", "left_out"),
+    [
+        (["0.jpg", "1.jpg", "0.png", "1.png"], ["0.jpg", "1.jpg"], "2 PNG files"),
+        (["0.jpg", "0.png", "1.png"], ["0.png", "1.png"], "1 JPEG file"),
+        (["0.png", "1.png", "1.webp"], ["0.png", "1.png"], "1 webp file"),
+        (["0.jpg", "1.jpeg", "a.txt", "Thumbs.db"], ["0.jpg", "1.jpeg"], "2 other files"),
+    ],
+    ids=["a mask beside each", "thumbnails of some", "a kind that is not read", "no pictures"],
+)
+def test_one_kind_of_picture_is_read(tmp_path, files, frames, left_out):
+    """The kind that has a picture of every name wins, JPEG before PNG; the rest is told, anew each
+    time, although it is no part of what identifies the folder."""
+    for name in files:
+        if name.endswith(("txt", "db")):
+            (tmp_path / name).write_text("no image")
+        else:
+            _save(tmp_path / name, _picture(7))
+    index_path = tmp_path / ".work" / "index.parquet"
+
+    source = open_video(tmp_path, index_path=index_path)
+
+    assert source.names.files == tuple(frames)
+    assert source.info.num_frames == len(frames)
+    assert source.info.left_out == left_out
+    (tmp_path / "more.csv").write_text("no image")
+    again = open_video(tmp_path, index_path=index_path)
+    assert again.info.digest == source.info.digest
+    assert again.info.left_out != left_out
+    assert any("left out" in line for line in video_lines(again.info))
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        (["0.jpg", "1.png"], "1 JPEG file, 1 PNG file"),
+        (["0.jpg", "1.jpg", "2.webp"], "2 JPEG files, 1 webp file"),
+        (["0.bmp", "1.bmp"], "no JPEG or PNG images in the folder .*, but 2 bmp files"),
+        (["0.tif", "0.jpg", "1.tif"], "1 JPEG file, 2 tif files"),
+        (["0.jpg", "0.jpeg"], r"0\.jpe?g and 0\.jpe?g .* have one name"),
+    ],
+)
+def test_a_folder_that_may_be_two_things_is_refused(tmp_path, files, words):
+    """Where no kind has all names, nobody knows which are the frames: one line says so."""
+    for name in files:
+        (tmp_path / name).write_bytes(b"")
+
+    with pytest.raises(VideoError, match=words):
+        open_video(tmp_path)
+
+
+@pytest.mark.parametrize("bits", [6, 12, 15])
+def test_stretching_uses_the_bits_in_use(tmp_path, bits):
+    """Data of few bits in PNGs of 16 is stretched by one measure for all frames, that of the
+    brightest; without that it is said that the pictures are nearly black."""
+    brightest = (1 << bits) - 1
+    for number, level in enumerate((brightest // 2, brightest, brightest // 4)):
+        stored = np.zeros((8, 8, 3), np.uint16)
+        stored[:4] = (level, level // 2, 0)
+        assert cv2.imwrite(str(tmp_path / f"{number}.png"), stored[:, :, ::-1])
+    index_path = tmp_path / ".work" / "index.parquet"
+
+    dark = open_video(tmp_path, index_path=index_path)
+    bright = open_video(tmp_path, index_path=index_path, stretch=True)
+
+    assert dark.info == bright.info
+    assert dark.info.used_bits == bits
+    assert dark.info.is_nearly_black == (bits < 15)
+    assert any("--stretch" in line for line in video_lines(dark.info)) == (bits < 15)
+    assert [dark.frame(n).image_rgb_hwc_u8[0, 0, 0] for n in range(3)] == [
+        level >> 8 for level in (brightest // 2, brightest, brightest // 4)
+    ]
+    found = [bright.frame(n).image_rgb_hwc_u8[0, 0].tolist() for n in range(3)]
+    expected = [[127, 63, 0], [255, 127, 0], [63, 31, 0]]
+    assert np.abs(np.array(found) - expected).max() <= 256 >> bits
+
+
+def test_nothing_to_stretch_is_said(folder, tmp_path):
+    """Pictures of 8 bits and video files are refused, not passed over."""
+    with pytest.raises(InputError, match="PNG with 8 bits"):
+        open_video(folder, stretch=True)
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    with pytest.raises(InputError, match="is a video file"):
+        open_video(tmp_path / "a.mp4", stretch=True)
 
 
 @pytest.mark.parametrize(
