@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from prefect import flow, runtime
 from prefect.futures import PrefectFuture
-from prefect.states import Crashed
+from prefect.states import Completed, Crashed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.recovery import check_tries
@@ -22,7 +22,7 @@ from tasks.fetch_chunks import fetch_chunks
 from tasks.find_objects import find_objects
 from tasks.plan_chunks import plan_chunks
 from tasks.probe_video import probe_video
-from tasks.progress import listening
+from tasks.progress import counted, listening
 from tasks.progress_artifact import ArtifactListener
 from tasks.publish import publish
 from tasks.publish_part import publish_part
@@ -37,6 +37,11 @@ from tasks.track_chunk import track_chunk
 from tasks.write_report import write_report
 
 _log = logging.getLogger(__name__)
+
+WITH_FINDINGS = "CompletedWithFindings"
+"""Name of the state of a run whose result somebody should look at; its type is COMPLETED."""
+_MAX_FINDINGS = 3
+"""Findings that a state's message tells of."""
 
 _Futures = list[PrefectFuture[Any]]
 
@@ -62,13 +67,27 @@ def segment_video(request: SegmentRequest) -> ResultRef:
     """
     check_tries()
     try:
-        return _segment(request)
+        return _ended(_segment(request))
     except TransientStorageError as error:
         if not runtime.deployment.id:
             raise
         # Nobody has to put anything right: what schedules crashed runs again does so with this one.
         _log.error("%s", error)
         return cast(ResultRef, Crashed(message=f"will be tried again: {error}"))
+
+
+def _ended(result: ResultRef) -> ResultRef:
+    """End the run in a state that tells a result with findings from one without."""
+    findings = result.findings
+    if findings is None:
+        return result
+    name, message = None, "nothing odd was found in the masks"
+    if findings.total:
+        name = WITH_FINDINGS
+        lines = "; ".join(findings.lines(_MAX_FINDINGS))
+        message = f"{counted(findings.total, 'finding')} to look at: {lines}"
+    state: State[ResultRef] = Completed(name=name, message=message, data=result)
+    return cast(ResultRef, state)
 
 
 def _segment(request: SegmentRequest) -> ResultRef:

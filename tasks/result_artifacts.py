@@ -17,7 +17,7 @@ from samcore.video import VideoSource
 from tasks.manifest import MASKS, REPORT, SEAMS
 from tasks.progress import counted
 from tasks.progress_artifact import artifact_key
-from tasks.records import Manifest, RunRef, SeamList
+from tasks.records import FindingList, Manifest, RunRef, SeamList
 from tasks.result_store import open_result_store
 from tasks.run_folder import RunFolder
 from tasks.sources import open_run_source
@@ -28,6 +28,8 @@ MAX_ROWS = 100
 MAX_PICTURE_BYTES = 48_000
 _SIDES = (480, 320, 200, 120)
 _MAX_LABEL = 40
+_MAX_FINDINGS = 5
+_MAX_LINE = 200
 
 
 def post_artifacts(run: RunRef) -> None:
@@ -130,6 +132,8 @@ def result_page(
     if manifest.seam_agreement is not None:
         exact = ", identical to the last bit" if manifest.seams_identical else ""
         lines.append(f"Agreement at seams: {manifest.seam_agreement:.4f} at least{exact}")
+    if manifest.findings is not None:
+        lines.append(_finding_list(manifest.findings))
     if report is not None:
         # A bucket's address is no link that a browser could follow.
         link = f"[{REPORT}]({Path(report).as_uri()})" if "://" not in report else f"`{report}`"
@@ -137,6 +141,14 @@ def result_page(
     if picture is not None:
         lines.append(f"Frame {picture.frame}:\n\n![frame {picture.frame}]({picture.data_uri})")
     return "\n\n".join(lines)
+
+
+def _finding_list(findings: FindingList) -> str:
+    if not findings.total:
+        return "Nothing odd was found in the masks."
+    # A finding's text may quote the decoder, and with it the video's name.
+    items = (f"- {_plain(line, _MAX_LINE)}" for line in findings.lines(_MAX_FINDINGS))
+    return "\n".join([f"**{counted(findings.total, 'finding')} to look at**", "", *items])
 
 
 def _picture(masks: Path, video: VideoSource, frame_idx: int) -> Picture | None:
@@ -151,9 +163,9 @@ def _picture(masks: Path, video: VideoSource, frame_idx: int) -> Picture | None:
     return None
 
 
-def _plain(label: str) -> str:
-    """A label without what the UI would take for markup, and not too long."""
-    plain = "".join(letter if letter.isprintable() else " " for letter in label)
+def _plain(text: str, most: int = _MAX_LABEL) -> str:
+    """A text without what the UI would take for markup, of at most so many letters."""
+    plain = "".join(letter if letter.isprintable() else " " for letter in text)
     for mark in "[]()<>`*_|!\\":
         plain = plain.replace(mark, " ")
-    return " ".join(plain.split())[:_MAX_LABEL]
+    return " ".join(plain.split())[:most]
