@@ -6,9 +6,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
-from prefect import flow, runtime
+from prefect import State, flow, runtime
 from prefect.futures import PrefectFuture
-from prefect.states import Completed, Crashed, State
+from prefect.states import Completed, Crashed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.recovery import check_tries
@@ -67,7 +67,7 @@ def segment_video(request: SegmentRequest) -> ResultRef:
     """
     check_tries()
     try:
-        return _ended(_segment(request))
+        return cast(ResultRef, end_state(_segment(request)))
     except TransientStorageError as error:
         if not runtime.deployment.id:
             raise
@@ -76,18 +76,16 @@ def segment_video(request: SegmentRequest) -> ResultRef:
         return cast(ResultRef, Crashed(message=f"will be tried again: {error}"))
 
 
-def _ended(result: ResultRef) -> ResultRef:
-    """End the run in a state that tells a result with findings from one without."""
+def end_state(result: ResultRef) -> State[ResultRef]:
+    """The state that a run ends in: its name tells a result with findings from one without."""
     findings = result.findings
     if findings is None:
-        return result
-    name, message = None, "nothing odd was found in the masks"
-    if findings.total:
-        name = WITH_FINDINGS
-        lines = "; ".join(findings.lines(_MAX_FINDINGS))
-        message = f"{counted(findings.total, 'finding')} to look at: {lines}"
-    state: State[ResultRef] = Completed(name=name, message=message, data=result)
-    return cast(ResultRef, state)
+        return Completed(data=result)
+    if not findings.total:
+        return Completed(message="nothing odd was found in the masks", data=result)
+    lines = "; ".join(findings.lines(_MAX_FINDINGS))
+    message = f"{counted(findings.total, 'finding')} to look at: {lines}"
+    return Completed(name=WITH_FINDINGS, message=message, data=result)
 
 
 def _segment(request: SegmentRequest) -> ResultRef:

@@ -115,7 +115,8 @@ def _draw_prompt(canvas: NDArray[np.uint8], prompt: Prompt, scale_xy: tuple[floa
                 prompt.box_xyxy_px, (*scale_xy, *scale_xy), (width, height) * 2, strict=True
             )
         )
-        along_x, along_y = np.arange(left, right), np.arange(top, bottom)
+        along_x = np.arange(left, max(right, left + 1))
+        along_y = np.arange(top, max(bottom, top + 1))
         sides = (
             np.column_stack([along_x, np.full_like(along_x, top)]),
             np.column_stack([np.full_like(along_y, right), along_y]),
@@ -131,8 +132,10 @@ def _draw_dashes(
     canvas: NDArray[np.uint8], path_n2: NDArray[np.int32], colour: tuple[int, int, int]
 ) -> None:
     """Draw a closed line through pixels (x, y) that lie side by side, in place."""
+    closed_n2 = np.concatenate([path_n2, path_n2[:1]])
     for place, start in enumerate(range(0, len(path_n2), _DASH)):
-        dash_n2 = path_n2[start : start + _DASH]
+        # Up to the next dash's first pixel: of a line that is a single pixel nothing is drawn.
+        dash_n2 = closed_n2[start : start + _DASH + 1]
         cv2.polylines(canvas, [dash_n2], False, colour if place % 2 else _WHITE, 2)
 
 
