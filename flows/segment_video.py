@@ -23,7 +23,7 @@ from tasks.find_objects import find_objects
 from tasks.plan_chunks import plan_chunks
 from tasks.probe_video import probe_video
 from tasks.progress import counted, listening
-from tasks.progress_artifact import ArtifactListener
+from tasks.progress_artifact import ArtifactListener, StepArtifactListener
 from tasks.publish import publish
 from tasks.publish_part import publish_part
 from tasks.records import ResultRef, RunRef
@@ -32,6 +32,7 @@ from tasks.result_artifacts import post_artifacts
 from tasks.result_store import find_result
 from tasks.run_folder import RunFolder
 from tasks.run_lease import LeaseLostError, leased
+from tasks.steps import listening_to_steps
 from tasks.stitch_seam import stitch_seam
 from tasks.track_chunk import track_chunk
 from tasks.write_report import write_report
@@ -67,7 +68,8 @@ def segment_video(request: SegmentRequest) -> ResultRef:
     """
     check_tries()
     try:
-        return cast(ResultRef, end_state(_segment(request)))
+        with listening_to_steps(StepArtifactListener(str(runtime.flow_run.id))):
+            return cast(ResultRef, end_state(_segment(request)))
     except TransientStorageError as error:
         if not runtime.deployment.id:
             raise

@@ -26,9 +26,11 @@ TWO_CHUNKS = {
 }
 
 
-def test_a_run_shows_its_result(prefect_api, live_database, ask):
+def test_a_run_shows_its_result(prefect_api, live_database, ask, monkeypatch):
     """Beside its progress a run has a table of objects, one of seams, and a page with a picture
-    and a link to the report; all of it small, and none of it masks."""
+    and a link to the report; all of it small, and none of it masks. Steps beside tracking show how
+    far they are, too, the report last."""
+    monkeypatch.setattr("tasks.progress_artifact._INTERVAL_S", 0.0)
     result = segment_video(ask(**TWO_CHUNKS))
 
     assert result.has_report
@@ -48,6 +50,7 @@ def test_a_run_shows_its_result(prefect_api, live_database, ask):
     assert found["-objects"]["description"] == "2 objects of clip.mp4"
     assert found["-seams"]["description"] == "How far chunks agree at 1 seam"
     assert {artifact["flow_run_id"] for artifact in artifacts} != {None}
+    _check_steps(artifacts[0]["flow_run_id"])
     report = Path(result.destination) / REPORT
     assert report.as_uri() in found["-result"]["data"]
     assert "data:image/jpeg;base64," in found["-result"]["data"]
@@ -58,7 +61,7 @@ def test_a_run_shows_its_result(prefect_api, live_database, ask):
         (largest,) = connection.execute("select max(length(data)) from artifact").fetchone()
     finally:
         connection.close()
-    assert largest < 70_000
+    assert largest < 15_000  # and that three times
     with MaskReader(Path(result.destination) / MASKS) as reader:
         counts = max((row.counts for row in reader.rows()), key=len)
     content = b"".join(path.read_bytes() for path in Path(live_database).parent.glob("*.db*"))
@@ -68,6 +71,20 @@ def test_a_run_shows_its_result(prefect_api, live_database, ask):
     assert again.was_there
     assert again.has_report
     assert again.findings == result.findings
+
+
+def _check_steps(flow_run_id):
+    with get_client(sync_client=True) as client:
+        (steps,) = client.request(
+            "POST",
+            "/artifacts/filter",
+            json={
+                "artifacts": {"key": {"like_": "%-steps"}},
+                "flow_runs": {"id": {"any_": [flow_run_id]}},
+            },
+        ).json()
+    assert (steps["type"], steps["data"]) == ("progress", 100)
+    assert steps["description"] == "writing the report: 14 of 14 frames"
 
 
 def _check_findings(result, page, flow_run_id):

@@ -106,7 +106,7 @@ def test_the_page_in_the_ui_tells_of_them(published: tuple[ResultRef, RunRef]) -
     one = FindingList(total=4, counts={"damage": 4}, worst=(hostile,))
     changed = manifest.model_copy(update={"findings": one})
 
-    page = result_page(changed, None, report=None, location="/out")
+    page = result_page(changed, None, links={}, location="/out")
 
     assert "**4 findings to look at**\n\n- frame 0: x javascript:alert 1 # img src=x" in page
     assert "- and 3 more" in page
