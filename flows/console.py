@@ -79,9 +79,9 @@ class Terminal:
         elif self._may_print() or step == steps:
             self.say(f"training: step {step} of {steps}, {note}")
 
-    def step(self, what: str, done: int, total: int) -> None:
-        """Something with an end is going on."""
-        self._show(what, done, total, "steps")
+    def step(self, what: str, done: int, total: int | None, unit: str) -> None:
+        """Something that can be counted is going on."""
+        self._show(what, done, total, unit)
 
     def wait(self, what: str) -> None:
         """Something without a measure is going on."""

@@ -10,6 +10,9 @@ from tasks.progress import clock, counted
 from tasks.records import EXPORTS, ResultRef
 from tasks.result_store import open_result_store
 
+_MAX_FINDINGS = 5
+"""Lines of findings; the report has more."""
+
 
 def result_lines(result: ResultRef, *, seconds: float) -> Iterator[str]:
     """What was written, where, and how well chunks agreed.
@@ -26,6 +29,7 @@ def result_lines(result: ResultRef, *, seconds: float) -> Iterator[str]:
         f"masks of {counted(result.objects, 'object')} on {counted(result.frames, 'frame')}: "
         f"{result.address(MASKS)}"
     )
+    yield from _finding_lines(result)
     if result.has_overlay:
         yield f"video with the masks drawn in: {result.address(OVERLAY)}"
     if result.has_report:
@@ -51,6 +55,17 @@ def result_lines(result: ResultRef, *, seconds: float) -> Iterator[str]:
             of = f"{gave_up} of {len(manifest.chunks)}"
             yield f"chunks that fit into memory only in smaller batches: {of}"
         yield f"all of it is listed in {result.address(MANIFEST)}"
+
+
+def _finding_lines(result: ResultRef) -> Iterator[str]:
+    if result.findings is None:
+        return
+    if not result.findings.total:
+        yield "nothing odd was found in these masks"
+        return
+    yield f"to look at: {counted(result.findings.total, 'finding')}"
+    for line in result.findings.lines(_MAX_FINDINGS):
+        yield f"  {line}"
 
 
 def model_lines(cache_dir: Path) -> Iterator[str]:

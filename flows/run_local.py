@@ -47,7 +47,11 @@ def run_local(
         if not verbose:
             stack.enter_context(WarningPrinter(terminal).attached())
             stack.enter_context(terminal.live())
-        with _api_of(server) if request.credentials is not None else contextlib.nullcontext():
+        needs_api = request.credentials is not None
+        with (
+            _api_of(server) if needs_api else contextlib.nullcontext(),
+            listening_to_steps(terminal.step),
+        ):
             found = _check(request, terminal, settings)
         if found is not None:
             return found

@@ -6,9 +6,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
-from prefect import flow, runtime
+from prefect import State, flow, runtime
 from prefect.futures import PrefectFuture
-from prefect.states import Crashed
+from prefect.states import Completed, Crashed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.recovery import check_tries
@@ -22,8 +22,8 @@ from tasks.fetch_chunks import fetch_chunks
 from tasks.find_objects import find_objects
 from tasks.plan_chunks import plan_chunks
 from tasks.probe_video import probe_video
-from tasks.progress import listening
-from tasks.progress_artifact import ArtifactListener
+from tasks.progress import counted, listening
+from tasks.progress_artifact import ArtifactListener, StepArtifactListener
 from tasks.publish import publish
 from tasks.publish_part import publish_part
 from tasks.records import ResultRef, RunRef
@@ -32,11 +32,17 @@ from tasks.result_artifacts import post_artifacts
 from tasks.result_store import find_result
 from tasks.run_folder import RunFolder
 from tasks.run_lease import LeaseLostError, leased
+from tasks.steps import listening_to_steps
 from tasks.stitch_seam import stitch_seam
 from tasks.track_chunk import track_chunk
 from tasks.write_report import write_report
 
 _log = logging.getLogger(__name__)
+
+WITH_FINDINGS = "CompletedWithFindings"
+"""Name of the state of a run whose result somebody should look at; its type is COMPLETED."""
+_MAX_FINDINGS = 3
+"""Findings that a state's message tells of."""
 
 _Futures = list[PrefectFuture[Any]]
 
@@ -62,13 +68,26 @@ def segment_video(request: SegmentRequest) -> ResultRef:
     """
     check_tries()
     try:
-        return _segment(request)
+        with listening_to_steps(StepArtifactListener(str(runtime.flow_run.id))):
+            return cast(ResultRef, end_state(_segment(request)))
     except TransientStorageError as error:
         if not runtime.deployment.id:
             raise
         # Nobody has to put anything right: what schedules crashed runs again does so with this one.
         _log.error("%s", error)
         return cast(ResultRef, Crashed(message=f"will be tried again: {error}"))
+
+
+def end_state(result: ResultRef) -> State[ResultRef]:
+    """The state that a run ends in: its name tells a result with findings from one without."""
+    findings = result.findings
+    if findings is None:
+        return Completed(data=result)
+    if not findings.total:
+        return Completed(message="nothing odd was found in the masks", data=result)
+    lines = "; ".join(findings.lines(_MAX_FINDINGS))
+    message = f"{counted(findings.total, 'finding')} to look at: {lines}"
+    return Completed(name=WITH_FINDINGS, message=message, data=result)
 
 
 def _segment(request: SegmentRequest) -> ResultRef:

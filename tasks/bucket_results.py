@@ -18,7 +18,7 @@ from tasks.files import FileRecord, file_record, is_intact, make_folder, move, s
 from tasks.locations import S3Location
 from tasks.manifest import MANIFEST, manifest_key, with_file
 from tasks.records import Manifest
-from tasks.results import ResultStore, check_name, is_plain_name
+from tasks.results import Link, ResultStore, check_name, is_plain_name
 from tasks.storage import ObjectStore
 
 _MAX_MANIFEST_BYTES = 256 << 20
@@ -29,6 +29,8 @@ _LOOKED_AT = 64
 """Up to so many files are looked at one by one; of more (a picture a frame), those in folders are
 only listed, which gives their sizes and one request a thousand files."""
 _TURNS = 10
+_LINK_LASTS_S = 7 * 86_400
+"""The most that a presigned address may last."""
 _adding = threading.Lock()
 """Threads of one process add files one after another."""
 
@@ -136,6 +138,12 @@ class BucketResults(ResultStore):
 
     def address(self, name: str) -> str:
         return self._at(name).uri
+
+    def link(self, name: str) -> Link:
+        console = self._store.console_url(self._at(name))
+        if console is not None:
+            return Link(console, None)
+        return Link(self._store.presign(self._at(name), seconds=_LINK_LASTS_S), _LINK_LASTS_S)
 
     def _at(self, name: str) -> S3Location:
         return self.prefix.join(name)

@@ -42,7 +42,7 @@ def draw_overlay(run: RunRef) -> str:
             labels={item.id: item.label for item in record.objects if item.label},
             start=record.start,
             stop=record.stop,
-            on_progress=reporter("drawing the overlay"),
+            on_progress=reporter("drawing the overlay", "frames"),
         )
         store.add_files({OVERLAY: folder / OVERLAY}, run.key)
     return store.address(OVERLAY)

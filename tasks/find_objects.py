@@ -8,6 +8,7 @@ from tasks.request import SegmentRequest
 from tasks.resolve import resolve_request
 from tasks.retries import SOURCE_RETRIES
 from tasks.settings import load_settings
+from tasks.steps import reporter
 
 
 @task(
@@ -23,7 +24,11 @@ def find_objects(request: SegmentRequest) -> int:
     Raises:
         SegmentationError: There are none, or the request cannot be carried out.
     """
-    run = resolve_request(request, cache_dir=load_settings().cache_dir)
+    run = resolve_request(
+        request,
+        cache_dir=load_settings().cache_dir,
+        on_download=reporter("downloading the model", "MB", scale=1_000_000),
+    )
     for prompt in run.prompts:
         mask_hw = prompt.mask_hw
         share = 0.0 if mask_hw is None else float(mask_hw.mean())

@@ -22,6 +22,7 @@ from tasks.memory_log import describe_peak
 from tasks.oom_ladder import OomLadder, ladder_rungs
 from tasks.prompt_record import read_prompts, write_prompts
 from tasks.records import Rung
+from tasks.steps import reporter
 
 _log = logging.getLogger(__name__)
 _VERSION = 2
@@ -119,6 +120,7 @@ def _find(
                 min_predicted_iou=options.min_predicted_iou,
                 min_stability=options.min_stability,
                 points_at_once=ladder.rung.encode_batch,
+                on_progress=reporter("looking for objects", "points"),
             ),
             frame_idx=lambda: frame_idx,
         )

@@ -24,7 +24,7 @@ from tasks.files import (
 )
 from tasks.manifest import MANIFEST, published_key, read_manifest, with_file
 from tasks.records import Manifest
-from tasks.results import ResultStore, check_name, is_plain_name
+from tasks.results import Link, ResultStore, check_name, is_plain_name
 
 _OWN = ".longtake"
 _ABANDONED_S = 7 * 86_400.0
@@ -95,6 +95,9 @@ class LocalResults(ResultStore):
 
     def address(self, name: str) -> str:
         return str(self.folder / name)
+
+    def link(self, name: str) -> Link:
+        return Link((self.folder / name).absolute().as_uri(), None)
 
     def _lock(self) -> contextlib.AbstractContextManager[None]:
         return exclusive(self.folder / _OWN / "lock")

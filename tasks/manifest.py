@@ -71,6 +71,7 @@ def result_ref(run: RunRef, manifest: Manifest, *, was_there: bool) -> ResultRef
         objects=len(manifest.request.objects),
         seam_agreement=manifest.seam_agreement,
         seams_identical=manifest.seams_identical,
+        findings=manifest.findings,
         has_overlay=any(file.name == OVERLAY for file in manifest.files),
         has_report=any(file.name == REPORT for file in manifest.files),
         exports=manifest.exports,

@@ -6,10 +6,18 @@ import re
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 from tasks.locations import S3Location
 from tasks.upload import SHA256_KEY
 
+_AWS_HOST = re.compile(r"\.amazonaws\.com(\.cn)?(:\d+)?$")
+_CONSOLES = {
+    "aws": "console.aws.amazon.com",
+    "aws-cn": "console.amazonaws.cn",
+    "aws-us-gov": "console.amazonaws-us-gov.com",
+}
+"""Where AWS's pages are, by the partition that a region belongs to."""
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
@@ -80,3 +88,20 @@ def _checksum(info: ObjectInfo, answer: dict[str, Any]) -> str | None:
     if _MD5.fullmatch(info.etag) and not encrypted and not info.location.bucket.endswith("--x-s3"):
         return f"md5:{info.etag}"
     return None
+
+
+def console_url(location: S3Location, endpoint: str, partition: str) -> str | None:
+    """An object's page in AWS's console, which holds no secret: who opens it has to log in there.
+
+    Args:
+        location: Which object.
+        endpoint: Host and port of its store.
+        partition: Of the store's region, in AWS's words.
+
+    Returns:
+        An address; None if the store is not AWS's.
+    """
+    if partition not in _CONSOLES or not _AWS_HOST.search(endpoint):
+        return None
+    page = f"https://{_CONSOLES[partition]}/s3/object/{quote(location.bucket)}"
+    return f"{page}?prefix={quote(location.key)}"

@@ -10,6 +10,7 @@ from tasks.request import SegmentRequest
 from tasks.resolve import resolve_request
 from tasks.retries import SOURCE_RETRIES
 from tasks.settings import load_settings
+from tasks.steps import reporter
 
 
 @task(
@@ -25,7 +26,11 @@ def plan_chunks(request: SegmentRequest) -> RunRef:
     Raises:
         SegmentationError: The request cannot be carried out.
     """
-    run = resolve_request(request, cache_dir=load_settings().cache_dir)
+    run = resolve_request(
+        request,
+        cache_dir=load_settings().cache_dir,
+        on_download=reporter("downloading the model", "MB", scale=1_000_000),
+    )
     run.folder.create(run.record, run.video.info, run.prompts, run.video.names)
     run_logger(__name__).info(
         "run %s: %s in %s, %s, %s on %s",

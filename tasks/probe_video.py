@@ -10,6 +10,7 @@ from tasks.mirror import open_mirror
 from tasks.request import SegmentRequest
 from tasks.retries import SOURCE_RETRIES
 from tasks.sources import open_source
+from tasks.steps import reporter
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +31,8 @@ def probe_video(request: SegmentRequest) -> int:
         version=request.source_version,
         mirror=open_mirror(request.destination_place, request.credentials),
         stretch=request.settings.stretch,
+        on_progress=reporter("scanning the video", "frames"),
+        on_fetch=reporter("downloading the video", "MB", scale=1_000_000),
     ).info
     run_logger(__name__).info(
         "%s: %d frames, %d x %d", info.source, info.num_frames, info.width, info.height

@@ -24,6 +24,7 @@ from tasks.records import (
     SeamList,
     Timings,
 )
+from tasks.report_facts import list_findings
 from tasks.request import SegmentRequest
 from tasks.resolve import refuse_other
 from tasks.result_store import is_superseded, open_result_store
@@ -65,7 +66,7 @@ def publish(run: RunRef, request: SegmentRequest) -> ResultRef:
     try:
         manifest = store.publish(
             {file.name: staging_dir(run) / file.name for file in staged},
-            _manifest(run, folder, chunks, seams, staged),
+            _manifest(run, folder, chunks, seams, staged, request.least_agreement),
             check=check,
         )
     except _SupersededError as error:
@@ -131,6 +132,7 @@ def _manifest(
     chunks: list[ChunkRecord],
     seams: list[SeamReport],
     files: tuple[FileRecord, ...],
+    min_agreement: float,
 ) -> Manifest:
     record = folder.record()
     compared = [seam for seam in seams if seam.frames]
@@ -138,7 +140,7 @@ def _manifest(
     measured: list[ChunkRecord | PassRecord] = [*chunks]
     if prompt_pass is not None:
         measured.append(prompt_pass)
-    return Manifest(
+    manifest = Manifest(
         key=run.key,
         request=record,
         video=folder.video(),
@@ -155,9 +157,13 @@ def _manifest(
             rss_bytes=max(done.peak_rss_bytes or 0 for done in measured),
             vram_bytes=max(done.peak_vram_bytes or 0 for done in measured) or None,
         ),
+        min_agreement=min_agreement,
         versions=versions(),
         finished_at=now(),
     )
+    masks = staging_dir(run) / MASKS
+    findings = list_findings(manifest, tuple(seams), folder.prompts(), masks)
+    return manifest.model_copy(update={"findings": findings})
 
 
 def _clear_staging(run: RunRef) -> None:

@@ -198,6 +198,39 @@ class Peaks(_Record):
     vram_bytes: int | None
 
 
+class FindingRecord(_Record):
+    """One place in the result that a person should look at."""
+
+    kind: str
+    """One of `samcore.report.findings.KINDS`."""
+    frame: int
+    object_id: int | None
+    """Whose masks; None for the whole picture."""
+    text: str
+    """What is odd, without the object's number."""
+
+    def __str__(self) -> str:
+        """One line for a person."""
+        who = "" if self.object_id is None else f", object {self.object_id}"
+        return f"frame {self.frame}{who}: {self.text}"
+
+
+class FindingList(_Record):
+    """What a person should look at; the same however long the video is."""
+
+    total: int
+    counts: dict[str, int]
+    """How many there are of each kind that there is."""
+    worst: tuple[FindingRecord, ...]
+    """The worst few of each kind, kind by kind."""
+
+    def lines(self, most: int) -> list[str]:
+        """At most `most` of the worst ones, and a line that counts the others."""
+        lines = [str(item) for item in self.worst[:most]]
+        left = self.total - len(lines)
+        return [*lines, f"and {left} more"] if left else lines
+
+
 class Manifest(_Record):
     """`manifest.json`: the result is whole. Written last; without it there is no result."""
 
@@ -214,6 +247,10 @@ class Manifest(_Record):
     seams_identical: bool | None
     """Whether all seams are the same to the last bit; None like `seam_agreement`."""
     chunks: tuple[ChunkRecord, ...]
+    min_agreement: float = 0.0
+    """Mean IoU below which two chunks were said to disagree."""
+    findings: FindingList | None = None
+    """What a person should look at; None in results of versions that did not look."""
     timings: Timings
     peaks: Peaks
     versions: dict[str, str]
@@ -277,6 +314,8 @@ class ResultRef(_Record):
     objects: int
     seam_agreement: float | None
     seams_identical: bool | None
+    findings: FindingList | None = None
+    """As in `Manifest`."""
     has_overlay: bool
     has_report: bool = False
     exports: tuple[str, ...] = ()

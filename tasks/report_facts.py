@@ -5,15 +5,19 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+from samcore.report.checks import check_result
 from samcore.report.facts import ChunkFacts, MemorySample, ReportFacts
+from samcore.report.findings import KINDS
 from samcore.stitching import SeamReport
 from samcore.tracking.prompts import Prompt
 from tasks.locations import parse_location
 from tasks.memory_log import HEADER
-from tasks.records import ChunkRecord, Manifest
+from tasks.records import ChunkRecord, FindingList, FindingRecord, Manifest
 
 _log = logging.getLogger(__name__)
 _MAX_SAMPLES = 2_000
+_OF_EACH_KIND = 3
+"""Findings that a manifest holds."""
 
 
 def report_facts(
@@ -49,7 +53,36 @@ def report_facts(
         memory=samples,
         about=tuple(_about(manifest)),
         seconds={"prompt pass": manifest.timings.prompt_pass},
+        min_agreement=manifest.min_agreement,
         damaged=video.damaged,
+    )
+
+
+def list_findings(
+    manifest: Manifest, seams: tuple[SeamReport, ...], prompts: tuple[Prompt, ...], table: Path
+) -> FindingList:
+    """What a person should look at in a result, for its manifest.
+
+    Args:
+        manifest: Of the result, which need not be published yet.
+        seams: Its seams, in order.
+        prompts: What it was asked for.
+        table: Its masks.
+
+    Raises:
+        StorageError: The masks cannot be read.
+    """
+    _, findings = check_result(
+        report_facts(manifest, seams, prompts=prompts), table, limit=_OF_EACH_KIND
+    )
+    return FindingList(
+        total=findings.total,
+        counts={kind: count for kind, count in findings.counts.items() if count},
+        worst=tuple(
+            FindingRecord(kind=kind, frame=item.frame, object_id=item.object_id, text=item.text)
+            for kind in KINDS
+            for item in findings.worst(kind)
+        ),
     )
 
 

@@ -4,6 +4,7 @@ Numbers and one small picture; never a mask, and no more for a long video than f
 """
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
@@ -13,21 +14,24 @@ from samcore.report.findings import Findings
 from samcore.report.lanes import LaneReport, probability, read_lanes
 from samcore.report.pictures import Picture, draw_picture
 from samcore.stitching import SeamReport
-from samcore.video import VideoSource
-from tasks.manifest import MASKS, REPORT, SEAMS
+from tasks.manifest import MANIFEST, MASKS, OVERLAY, REPORT, SEAMS
 from tasks.progress import counted
 from tasks.progress_artifact import artifact_key
-from tasks.records import Manifest, RunRef, SeamList
+from tasks.records import FindingList, Manifest, RunRef, SeamList
 from tasks.result_store import open_result_store
+from tasks.results import Link
 from tasks.run_folder import RunFolder
 from tasks.sources import open_run_source
 
 _log = logging.getLogger(__name__)
 MAX_ROWS = 100
 """Rows of a table: the objects that begin first by number, the seams that agree least."""
-MAX_PICTURE_BYTES = 48_000
-_SIDES = (480, 320, 200, 120)
+MAX_PICTURE_BYTES = 8_000
+"""Prefect's database holds each artifact three times: with its history and with its event."""
+_SIDES = (240, 200, 160, 120)
 _MAX_LABEL = 40
+_MAX_FINDINGS = 5
+_MAX_LINE = 200
 
 
 def post_artifacts(run: RunRef) -> None:
@@ -75,12 +79,15 @@ def _post(run: RunRef) -> None:
             description=f"How far chunks agree at {counted(len(compared), 'seam')}"
             + (f", the worst {MAX_ROWS}" if len(compared) > MAX_ROWS else ""),
         )
-    report: str | None = None
-    if any(file.name == REPORT for file in manifest.files):
-        report = store.address(REPORT)
-    picture = _picture(masks, open_run_source(RunFolder.at(run)), (record.start + record.stop) // 2)
+    listed = {file.name for file in manifest.files}
+    links = {
+        name: store.link(name)
+        for name in (REPORT, OVERLAY, MANIFEST)
+        if name in {*listed, MANIFEST}
+    }
+    picture = _picture(masks, RunFolder.at(run), _telling_frame(manifest))
     create_markdown_artifact(
-        markdown=result_page(manifest, picture, report=report, location=store.location),
+        markdown=result_page(manifest, picture, links=links, location=store.location),
         key=f"{key}-result",
         description=f"The result of {run.video}",
     )
@@ -121,7 +128,7 @@ def seam_rows(seams: list[SeamReport]) -> list[dict[str, object]]:
 
 
 def result_page(
-    manifest: Manifest, picture: Picture | None, *, report: str | None, location: str
+    manifest: Manifest, picture: Picture | None, *, links: Mapping[str, Link], location: str
 ) -> str:
     """Markdown: what came out, where it is, and how it looks."""
     objects = counted(len(manifest.request.objects), "object")
@@ -130,30 +137,51 @@ def result_page(
     if manifest.seam_agreement is not None:
         exact = ", identical to the last bit" if manifest.seams_identical else ""
         lines.append(f"Agreement at seams: {manifest.seam_agreement:.4f} at least{exact}")
-    if report is not None:
-        # A bucket's address is no link that a browser could follow.
-        link = f"[{REPORT}]({Path(report).as_uri()})" if "://" not in report else f"`{report}`"
-        lines.append(f"Report: {link}; `longtake show {location}` opens it")
+    if manifest.findings is not None:
+        lines.append(_finding_list(manifest.findings))
+    if links:
+        opens = ", ".join(f"[{name}]({link.url})" for name, link in links.items())
+        days = min((link.lasts_s or 0 for link in links.values()), default=0) // 86_400
+        until = f" (these links work for {days} days, for everyone who has them)" if days else ""
+        lines.append(f"Open {opens}{until}")
+    if REPORT in links:
+        lines.append(f"`longtake show {location}` opens the report, too")
     if picture is not None:
         lines.append(f"Frame {picture.frame}:\n\n![frame {picture.frame}]({picture.data_uri})")
     return "\n\n".join(lines)
 
 
-def _picture(masks: Path, video: VideoSource, frame_idx: int) -> Picture | None:
-    """The frame with its masks, as large as fits."""
-    image = video.frame(frame_idx).image_rgb_hwc_u8
+def _telling_frame(manifest: Manifest) -> int:
+    """The frame to show: that of the first finding, else the one in the middle."""
+    if manifest.findings is not None and manifest.findings.worst:
+        return manifest.findings.worst[0].frame
+    return (manifest.request.start + manifest.request.stop) // 2
+
+
+def _finding_list(findings: FindingList) -> str:
+    if not findings.total:
+        return "Nothing odd was found in the masks."
+    # A finding's text may quote the decoder, and with it the video's name.
+    items = (f"- {_plain(line, _MAX_LINE)}" for line in findings.lines(_MAX_FINDINGS))
+    return "\n".join([f"**{counted(findings.total, 'finding')} to look at**", "", *items])
+
+
+def _picture(masks: Path, folder: RunFolder, frame_idx: int) -> Picture | None:
+    """The frame with its masks and prompts, as large as fits."""
+    image = open_run_source(folder).frame(frame_idx).image_rgb_hwc_u8
+    prompts = [prompt for prompt in folder.prompts() if prompt.frame_idx == frame_idx]
     with MaskReader(masks) as reader:
         found = reader.masks(frame_idx)
     for side in _SIDES:
-        picture = draw_picture(frame_idx, image, found, long_side=side)
+        picture = draw_picture(frame_idx, image, found, prompts=prompts, long_side=side)
         if len(picture.jpeg) <= MAX_PICTURE_BYTES:
             return picture
     return None
 
 
-def _plain(label: str) -> str:
-    """A label without what the UI would take for markup, and not too long."""
-    plain = "".join(letter if letter.isprintable() else " " for letter in label)
+def _plain(text: str, most: int = _MAX_LABEL) -> str:
+    """A text without what the UI would take for markup, of at most so many letters."""
+    plain = "".join(letter if letter.isprintable() else " " for letter in text)
     for mark in "[]()<>`*_|!\\":
         plain = plain.replace(mark, " ")
-    return " ".join(plain.split())[:_MAX_LABEL]
+    return " ".join(plain.split())[:most]

@@ -4,10 +4,21 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from samcore.errors import StorageError
 from tasks.files import FileRecord
 from tasks.records import Manifest
+
+
+class Link(NamedTuple):
+    """What a browser can open."""
+
+    url: str
+    """`file:` or `https:`."""
+    lasts_s: int | None
+    """Seconds that it is good for, for everyone who has it; None if it lasts and opens nothing that
+    the person may not read anyway."""
 
 
 class ResultStore(ABC):
@@ -106,6 +117,14 @@ class ResultStore(ABC):
     @abstractmethod
     def address(self, name: str) -> str:
         """Where a file of the result is, for people: a path or an `s3://` address."""
+
+    @abstractmethod
+    def link(self, name: str) -> "Link":
+        """What a browser can open to see a file of the result.
+
+        Raises:
+            StorageError: There are no credentials to make one with.
+        """
 
     def record_of(self, name: str) -> FileRecord:
         """What the manifest says of a file.

@@ -1,15 +1,15 @@
-"""How far a step after tracking is, such as an export: one place to report to."""
+"""How far a step beside tracking is, such as a scan or an export: one place to report to."""
 
-import functools
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from tasks.listeners import Listeners
 
-Listener = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and all of it."""
+Listener = Callable[[str, int, int | None, str], None]
+"""Called with what is being done, how much of it is done, all of it (None if unknown), and what is
+counted, such as `frames`."""
 
-_listeners: Listeners[[str, int, int]] = Listeners()
+_listeners: Listeners[[str, int, int | None, str]] = Listeners()
 
 
 def listening_to_steps(listener: Listener) -> AbstractContextManager[None]:
@@ -17,6 +17,18 @@ def listening_to_steps(listener: Listener) -> AbstractContextManager[None]:
     return _listeners.listening(listener)
 
 
-def reporter(what: str) -> Callable[[int, int], None]:
-    """What a step is given to call; it tells all listeners."""
-    return functools.partial(_listeners.tell, what)
+def reporter(
+    what: str, unit: str = "steps", *, scale: int = 1
+) -> Callable[[int, int | None], None]:
+    """What a step is given to call; it tells all listeners.
+
+    Args:
+        what: What is being done.
+        unit: What is counted.
+        scale: What the step counts for each `unit`.
+    """
+
+    def report(done: int, total: int | None) -> None:
+        _listeners.tell(what, done // scale, None if total is None else total // scale, unit)
+
+    return report

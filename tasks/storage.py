@@ -24,7 +24,7 @@ from tasks.credentials import load_credentials
 from tasks.download import fetch_rest
 from tasks.files import storage_errors
 from tasks.locations import S3Location
-from tasks.object_info import ObjectInfo, object_info
+from tasks.object_info import ObjectInfo, console_url, object_info
 from tasks.part_file import PartFile, Progress, has_checksum
 from tasks.settings import aws_region
 from tasks.storage_errors import explain_failure, explain_refusal
@@ -350,6 +350,10 @@ class ObjectStore:
             wanted["VersionId"] = version_id
         with self._calls(f"cannot make a URL for {location.uri}"):
             return self._s3.generate_presigned_url("get_object", Params=wanted, ExpiresIn=seconds)
+
+    def console_url(self, location: S3Location) -> str | None:
+        """The object's page in AWS's console; None for a store that is not AWS's."""
+        return console_url(location, self.endpoint, self._s3.meta.partition)
 
     def abort_stale_uploads(self, prefix: S3Location, *, older_than_s: float) -> int:
         """Remove what killed uploads left below a prefix: stores keep it, and charge for it.

@@ -48,7 +48,7 @@ def write_report(run: RunRef) -> str:
             store.fetch(MASKS),
             open_run_source(folder_of_run),
             folder / REPORT,
-            on_progress=reporter("writing the report"),
+            on_progress=reporter("writing the report", "frames"),
         )
         store.add_files({REPORT: folder / REPORT}, run.key)
     return store.address(REPORT)

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -60,6 +60,7 @@ def generate_masks(
     min_predicted_iou: float,
     min_stability: float,
     points_at_once: int = MAX_POINTS_AT_ONCE,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> list[FoundMask]:
     """Click on every point of a grid and give the masks that the model is sure of.
 
@@ -73,6 +74,7 @@ def generate_masks(
         min_predicted_iou: Masks that the model predicts a lower IoU for are left out; 0 to 1.
         min_stability: Masks with a softer edge are left out; 0 to 1.
         points_at_once: Points whose masks are made as one batch; large pictures have fewer.
+        on_progress: Called after each batch with the points clicked on so far, and all of them.
     """
     height, width = image_rgb_hwc_u8.shape[:2]
     small_hwc = _shrink(image_rgb_hwc_u8)
@@ -84,6 +86,8 @@ def generate_masks(
         pred_iou_thresh=min_predicted_iou,
         stability_score_thresh=min_stability,
     )
+    if on_progress is not None:
+        _report_batches(generator, points_per_side**2, on_progress)
     with model.running(), _root_logger_left_alone():
         found = generator.generate(small_hwc)
     logger.debug("the mask generator proposes %d masks", len(found))
@@ -109,6 +113,22 @@ def _generator(model: Sam2Model, **options: float) -> SAM2AutomaticMaskGenerator
     side = model.image_size
     generator.predictor._bb_feat_sizes = [(side // stride, side // stride) for stride in _STRIDES]
     return generator
+
+
+def _report_batches(
+    generator: SAM2AutomaticMaskGenerator, total: int, on_progress: Callable[[int, int], None]
+) -> None:
+    """Have `on_progress` called after each batch; the package has no place for that."""
+    process, done = generator._process_batch, 0
+
+    def reported(points: NDArray[np.float64], *args: object, **kwargs: object) -> object:
+        nonlocal done
+        found = process(points, *args, **kwargs)
+        done += len(points)
+        on_progress(done, total)
+        return found
+
+    generator._process_batch = reported
 
 
 @contextlib.contextmanager

@@ -77,5 +77,7 @@ class ReportFacts:
     """Names and values for the page's end: model, device, versions and the like."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """What the run's steps took, by name."""
+    min_agreement: float = 0.0
+    """Mean IoU below which two chunks disagree about the frames that they share."""
     damaged: str | None = None
     """What the decoder complained of; None if it did not."""

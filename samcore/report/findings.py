@@ -4,7 +4,9 @@ import heapq
 from dataclasses import dataclass, field
 from typing import Literal
 
-FindingKind = Literal["prompt", "jump", "spread", "absence", "doubt", "cut"]
+FindingKind = Literal[
+    "prompt", "jump", "spread", "absence", "doubt", "seam", "coarse", "damage", "cut"
+]
 
 KINDS: dict[FindingKind, str] = {
     "prompt": "Prompts that were missed",
@@ -12,9 +14,16 @@ KINDS: dict[FindingKind, str] = {
     "spread": "May have spread",
     "absence": "Long absences",
     "doubt": "Low scores",
+    "seam": "Chunks that disagree",
+    "coarse": "Coarser masks",
+    "damage": "Damage of the video",
     "cut": "Scene cuts",
 }
 """All kinds, in the order in which they are listed, with their headings."""
+
+HINTS: frozenset[FindingKind] = frozenset({"cut"})
+"""Kinds that say where to look, though nothing need be wrong there. They are listed and not
+counted; only a pass over the video finds them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +63,11 @@ class Findings:
             heapq.heappush(heap, order)
         else:
             heapq.heappushpop(heap, order)
+
+    @property
+    def total(self) -> int:
+        """How many there are of all kinds that count."""
+        return sum(count for kind, count in self.counts.items() if kind not in HINTS)
 
     def worst(self, kind: FindingKind) -> list[Finding]:
         """The ones that are kept, in the order of frames."""

@@ -4,24 +4,31 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from samcore.masks.table import MaskReader
+from samcore.report.checks import check_result
 from samcore.report.facts import ReportFacts
 from samcore.report.findings import Finding, Findings
-from samcore.report.lanes import LaneReport, read_lanes
+from samcore.report.lanes import LaneReport
 from samcore.report.pictures import Picture, draw_picture
-from samcore.report.prompted import watch_prompts
+from samcore.tracking.prompts import Prompt
 from samcore.video import VideoSource
 from samcore.video.cuts import CutFinder
 
 Progress = Callable[[int, int], None]
 """Called with the frames looked at so far, and all of them."""
 
-MAX_PICTURES = 60
+MAX_PICTURES = 80
 _TIMELINE = 12
 _BEGINNINGS = 6
 """First frames of objects that are shown."""
+_PROMPTED = 6
+"""Prompted frames that are shown, besides those of findings."""
 _OF_EACH_KIND = 7
-"""Findings of each kind that are listed: with the others they make `MAX_PICTURES`."""
+"""Findings of each kind that are listed; of the video's damage there is one at most. With the other
+pictures they make `MAX_PICTURES`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +40,8 @@ class Gathered:
     findings: Findings
     """What to look at."""
     pictures: tuple[Picture, ...]
-    """By ascending frame: some along the whole video, the first ones of objects, and one of each
-    finding that is listed."""
+    """By ascending frame: some along the whole video, the first ones of objects and of prompts, and
+    one of each finding that is listed; with the prompts on these frames drawn in."""
     times_s: Mapping[int, float]
     """When each of these frames appears, in seconds from the first one of the video."""
 
@@ -54,28 +61,28 @@ def gather(
         VideoError: A frame cannot be read.
         StorageError: The masks cannot be read.
     """
-    findings = Findings(_OF_EACH_KIND)
-    lanes = read_lanes(
-        table,
-        findings,
-        start=facts.start,
-        stop=facts.stop,
-        rate=facts.rate,
-        size_hw=(facts.height, facts.width),
-    )
-    asked = [item for item in facts.prompts if facts.start <= item.frame_idx < facts.stop]
+    lanes, findings = check_result(facts, table, limit=_OF_EACH_KIND)
+    prompts = _by_frame(facts)
     begins = sorted({item.first_frame for item in lanes.objects})[:_BEGINNINGS]
     with MaskReader(table) as reader:
-        watch_prompts(asked, reader, findings)
-        wanted = {*findings.frames(), *begins, *spread(facts.start, facts.stop, _TIMELINE)}
+        wanted = {
+            *findings.frames(),
+            *begins,
+            *sorted(prompts)[:_PROMPTED],
+            *spread(facts.start, facts.stop, _TIMELINE),
+        }
+
+        def draw(frame_idx: int, image_hwc: NDArray[np.uint8]) -> Picture:
+            given = prompts.get(frame_idx, ())
+            return draw_picture(frame_idx, image_hwc, reader.masks(frame_idx), prompts=given)
+
         pictures = {
             picture.frame: picture
-            for picture in _pass(facts, reader, video, wanted, findings, on_progress)
+            for picture in _pass(facts, video, wanted, findings, draw, on_progress)
         }
         # Which frames begin a scene is known only after they went by.
         for frame_idx in sorted(findings.frames() - pictures.keys()):
-            image = video.frame(frame_idx).image_rgb_hwc_u8
-            pictures[frame_idx] = draw_picture(frame_idx, image, reader.masks(frame_idx))
+            pictures[frame_idx] = draw(frame_idx, video.frame(frame_idx).image_rgb_hwc_u8)
     return Gathered(
         lanes,
         findings,
@@ -91,12 +98,21 @@ def spread(start: int, stop: int, count: int) -> list[int]:
     return sorted({start + i * (stop - start - 1) // steps for i in range(steps + 1)})
 
 
+def _by_frame(facts: ReportFacts) -> dict[int, list[Prompt]]:
+    """The prompts on frames that were tracked, by frame."""
+    found: dict[int, list[Prompt]] = {}
+    for prompt in facts.prompts:
+        if facts.start <= prompt.frame_idx < facts.stop:
+            found.setdefault(prompt.frame_idx, []).append(prompt)
+    return found
+
+
 def _pass(
     facts: ReportFacts,
-    reader: MaskReader,
     video: VideoSource,
     wanted: Iterable[int],
     findings: Findings,
+    draw: Callable[[int, NDArray[np.uint8]], Picture],
     on_progress: Progress | None,
 ) -> Iterator[Picture]:
     """Give the wanted pictures, and add the cuts to the findings."""
@@ -107,9 +123,7 @@ def _pass(
             if on_progress is not None:
                 on_progress(image.frame_idx + 1 - facts.start, facts.stop - facts.start)
             if image.frame_idx in frames:
-                yield draw_picture(
-                    image.frame_idx, image.image_rgb_hwc_u8, reader.masks(image.frame_idx)
-                )
+                yield draw(image.frame_idx, image.image_rgb_hwc_u8)
     for cut in cuts.cuts:
         text = f"the scene changes (by {cut.score:.0f} of 100)"
         findings.add(Finding("cut", cut.frame, None, cut.score, text))

@@ -17,6 +17,7 @@ from samcore.report.facts import ChunkFacts, ReportFacts
 from samcore.report.findings import KINDS, Finding
 from samcore.report.gather import Gathered, Progress, gather
 from samcore.report.lanes import MAX_LANES, ObjectSummary, probability
+from samcore.tracking.prompts import Prompt
 from samcore.video import VideoSource
 
 MAX_ROWS = 100
@@ -34,7 +35,7 @@ def write_report(
     """Make the report of a run; the file is there when all of it is, and not before.
 
     Reads the masks' numbers once and the video once. Memory and the page's size are bounded
-    whatever the video's length: at most 60 pictures, 200 lanes of 240 bins, 400 points a series.
+    whatever the video's length: at most 80 pictures, 200 lanes of 240 bins, 400 points a series.
 
     Args:
         facts: What is known of the run.
@@ -80,7 +81,7 @@ def render_report(facts: ReportFacts, gathered: Gathered) -> str:
         max_lanes=MAX_LANES,
         max_lines=plots.MAX_LINES,
         findings=_finding_groups(facts, gathered),
-        num_findings=sum(gathered.findings.counts.values()),
+        num_findings=gathered.findings.total,
         pictures=_pictures(facts, gathered),
         seams=_seams(facts),
         troubles=_troubles(facts.chunks),
@@ -185,6 +186,12 @@ def _pictures(facts: ReportFacts, gathered: Gathered) -> list[dict[str, Any]]:
     begins: dict[int, list[str]] = {}
     for known in gathered.lanes.objects[:MAX_ROWS]:
         begins.setdefault(known.first_frame, []).append(_name(known.object_id, facts))
+    shown = {picture.frame for picture in gathered.pictures}
+    given: dict[int, list[str]] = {}
+    for prompt in facts.prompts:
+        if prompt.frame_idx in shown:
+            said = f"{_what_was_given(prompt)} for {_name(prompt.obj_id, facts)}"
+            given.setdefault(prompt.frame_idx, []).append(said)
     return [
         {
             "frame": picture.frame,
@@ -194,9 +201,20 @@ def _pictures(facts: ReportFacts, gathered: Gathered) -> list[dict[str, Any]]:
             "uri": picture.data_uri,
             "notes": notes.get(picture.frame, []),
             "begins": begins.get(picture.frame, []),
+            "given": given.get(picture.frame, []),
         }
         for picture in gathered.pictures
     ]
+
+
+def _what_was_given(prompt: Prompt) -> str:
+    clicks = len(prompt.points_xy_px)
+    parts = [
+        "a mask" if prompt.mask_hw is not None else "",
+        "a box" if prompt.box_xyxy_px is not None else "",
+        f"{clicks} click{'' if clicks == 1 else 's'}" if clicks else "",
+    ]
+    return " and ".join(part for part in parts if part)
 
 
 def _seams(facts: ReportFacts) -> dict[str, Any] | None:
@@ -217,7 +235,6 @@ def _troubles(chunks: tuple[ChunkFacts, ...]) -> dict[str, Any]:
     found = [chunk for chunk in chunks if chunk.attempts > 1 or chunk.degradations]
     return {
         "count": len(found),
-        "lossy": sum(chunk.quality_loss for chunk in chunks),
         "rows": found[:MAX_ROWS],
     }
 

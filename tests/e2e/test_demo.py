@@ -66,7 +66,8 @@ def test_demo_on_a_bare_machine(tmp_path: Path) -> None:
     assert "identical to the last bit" in ended.stdout
     # Progress, and nothing of Prefect's.
     progress = re.compile(
-        r"scene\.mp4: frame |scanning the video|starting Prefect|[a-z ]+: \d+ of \d+ steps$"
+        r"scene\.mp4: frame |scanning the video|starting Prefect|"
+        r"[a-z ]+: \d+ of \d+ (?:steps|frames)$"
     )
     assert [line for line in ended.stderr.splitlines() if not progress.match(line)] == []
     manifest = json.loads((out / "manifest.json").read_text())

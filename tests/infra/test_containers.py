@@ -120,12 +120,40 @@ def test_a_restart_of_the_server_ends_no_run(
 
 
 def test_everything_waits_for_what_it_needs(services: dict[str, Any]) -> None:
-    """Every dependency is a service, and one that is to be healthy has a healthcheck."""
+    """Whoever is told another service's address at its start waits until that one is there, itself
+    or through one that waits; a service that is to be healthy has a healthcheck, and one that is to
+    have ended restarts no more than on failure."""
+    told = {name: _told(name, service, services) for name, service in services.items()}
+    waits = {name: _waits_for(name, services) for name in services}
+
+    # What the commands of Longtake take from elsewhere they ask for again until it is there.
+    assert told["server"] == {"database"}
+    assert told["buckets"] == {"s3"}
+    assert told["listener"] >= {"server", "queue"}
+    assert told["worker"] == told["sweeper"] >= {"server", "s3"}
+    for name in services:
+        needed = told[name] & {"database", "server"} | (told[name] if name == "buckets" else set())
+        assert needed <= waits[name], name
+    assert {name for name in services if "buckets" in waits[name]} == {"sweeper", "worker"}
     for name, service in services.items():
         for needed, how in service.get("depends_on", {}).items():
-            assert needed in services, name
-            if how["condition"] == "service_healthy":
-                assert "healthcheck" in services[needed], f"{name} waits for {needed}"
+            other = services[needed]
+            assert how["condition"] != "service_healthy" or "healthcheck" in other, name
+            ends = how["condition"] == "service_completed_successfully"
+            assert not ends or other.get("restart") in (None, "on-failure"), name
+
+
+def _told(name: str, service: dict[str, Any], services: dict[str, Any]) -> set[str]:
+    """The other services whose addresses are in a service's environment or command."""
+    texts = [*service.get("environment", {}).values(), *service.get("command", [])]
+    hosts = {host for text in texts for host in re.findall(r"(?://|@|=)([a-z0-9]+):\d+", str(text))}
+    return (hosts & services.keys()) - {name}
+
+
+def _waits_for(name: str, services: dict[str, Any]) -> set[str]:
+    """The services that have begun, or ended, before this one begins."""
+    needed = services[name].get("depends_on", {})
+    return {*needed, *(other for one in needed for other in _waits_for(one, services))}
 
 
 def test_the_commands_exist(services: dict[str, Any]) -> None:

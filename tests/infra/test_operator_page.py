@@ -7,6 +7,7 @@ from pathlib import Path
 
 import typer
 import yaml
+from cfnlint.decode import decode
 
 from flows.cli import app
 from samcore.limits import Limits
@@ -59,11 +60,20 @@ def test_files_are_there() -> None:
 
 
 def test_the_stack_s_names_are_the_template_s() -> None:
-    """Parameters and outputs that the page asks for are in the template."""
-    template = (INFRA / "aws" / "longtake.yaml").read_text()
+    """Each parameter that the page sets, and each output that it asks for, is one of the
+    template's; and it sets every parameter that has no default."""
+    template, _ = decode(str(INFRA / "aws" / "longtake.yaml"))
+    parameters, outputs = template["Parameters"], template["Outputs"]
 
-    for name in re.findall(r"ParameterKey=(\w+)|OutputKey=='(\w+)'", PAGE):
-        assert f"\n  {''.join(name)}:\n" in template
+    given = re.findall(r"ParameterKey=(\w+)", PAGE)
+    wanted = re.findall(r"OutputKey=='(\w+)'", PAGE)
+
+    assert given
+    assert wanted
+    assert [name for name in given if name not in parameters] == []
+    assert [name for name in wanted if name not in outputs] == []
+    needed = [name for name, content in parameters.items() if "Default" not in content]
+    assert [name for name in needed if name not in given] == []
 
 
 def test_the_settings_are_read() -> None:

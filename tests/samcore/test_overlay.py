@@ -200,12 +200,30 @@ def test_colours_can_be_told_apart(vision):
     assert apart > 30
 
 
-def test_each_object_keeps_its_colour():
-    """21 ids in a row have 21 colours, and any id has one, the same each time."""
+def test_the_first_21_objects_have_21_colours():
+    """And any id has one whose levels are bytes."""
     assert len({object_colour(i) for i in range(1, 22)}) == 21
     for obj_id in (0, 1, 999, 2**31 - 1):
-        assert object_colour(obj_id) == object_colour(obj_id)
         assert all(0 <= level <= 255 for level in object_colour(obj_id))
+
+
+def test_each_object_keeps_its_colour():
+    """An object's outline has the same colour whoever else is in the picture, wherever the object
+    is and in whatever order masks come; and the colours are those of every run before."""
+    grey = np.full((60, 90, 3), 90, np.uint8)
+    here, there = np.zeros((2, 60, 90), bool)
+    here[30:50, 10:30], there[25:55, 50:80] = True, True
+    for obj_id in (2, 5, 40):
+        alone = draw_masks(grey, {obj_id: here})
+        among = draw_masks(grey, {obj_id + 1: there, obj_id: here, 1: np.roll(here, -26, 0)})
+        elsewhere = draw_masks(grey, {1: here, obj_id: there})
+        outlines = (alone[49, 15:25], among[49, 15:25], elsewhere[54, 55:75])
+        for pixels in outlines:
+            assert {tuple(pixel) for pixel in pixels.tolist()} == {object_colour(obj_id)}
+    assert [object_colour(i) for i in (1, 2, 7, 8, 15, 22)] == COLOURS
+
+
+COLOURS = [(230, 159, 0), (86, 180, 233), (213, 94, 0), (255, 203, 87), (143, 99, 0), (230, 159, 0)]
 
 
 @pytest.fixture(scope="module")

@@ -82,6 +82,25 @@ def test_iou_is_per_object_and_frame(tmp_path):
     assert not report.identical
 
 
+@pytest.mark.parametrize("moved", range(1, 6))
+def test_every_object_of_many_is_compared(tmp_path, moved):
+    """Whichever of five objects differs, it is found, and the seam is not identical."""
+    left = {i: lambda f, i=i: square(2 * i) for i in range(1, 6)}
+    right = {**left, moved: lambda f: square(2 * moved + 1)}
+
+    report = compare(tmp_path, left, right)
+
+    assert [item.object_id for item in report.objects] == [1, 2, 3, 4, 5]
+    assert [item.object_id for item in report.objects if item.min_iou < 1] == [moved]
+    assert all(item.frames == 4 for item in report.objects)
+    assert report.agreement == pytest.approx((4 + 12 / 20) / 5)
+    assert not report.identical
+    without = {i: mask_at for i, mask_at in left.items() if i != moved}
+    lacking = compare(tmp_path, left, without)
+    assert lacking.left_only == (moved,)
+    assert lacking.agreement == pytest.approx(4 / 5)
+
+
 def test_a_missing_object_agrees_with_nothing(tmp_path):
     """An object that one chunk does not have counts as 0 on those frames, even where absent."""
     left = {1: lambda f: square(3), 5: lambda f: square(9, absent=True)}

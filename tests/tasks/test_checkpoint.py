@@ -113,6 +113,29 @@ def test_a_damaged_checkpoint_is_none(ask: Ask, track_chunks: TrackChunks) -> No
     assert table_digest(folder.masks_path(0)) == calm
 
 
+def test_a_damaged_state_for_the_next_chunk_makes_no_checkpoint(
+    ask: Ask, track_chunks: TrackChunks, calm: Callable[..., list[str]]
+) -> None:
+    """Where the state that was saved for the next chunk is flipped or gone, the chunk begins at its
+    first frame and saves it again: going on would hand the damage on."""
+    run = track_chunks(ask(**TWO_CHUNKS), only=0)
+    folder = RunFolder.at(run)
+    _stop_at(21, run, 0)
+    path = folder.state_path(0)
+    content = path.read_bytes()
+    assert find_checkpoint(folder, 0) is not None
+
+    path.unlink()
+    assert find_checkpoint(folder, 0) is None
+    path.write_bytes(bytes([*content[:-1], content[-1] ^ 1]))
+    assert find_checkpoint(folder, 0) is None
+
+    assert _tracked(run, 0) == list(range(24))
+    assert path.read_bytes() == content
+    track_chunk.fn(run, 1)
+    assert [table_digest(folder.masks_path(index)) for index in (0, 1)] == calm()
+
+
 def test_a_stop_at_the_last_frame_finishes_the_chunk(ask: Ask, track_chunks: TrackChunks) -> None:
     """A chunk that is all but done when it is asked to stop is done, not saved half."""
     run = track_chunks(ask(**TWO_CHUNKS), only=0)

@@ -130,8 +130,8 @@ def test_progress_is_told(run: RunRef) -> None:
     heard = []
     with listening_to_steps(lambda *step: heard.append(step)):
         export_result.fn(run, "mot-txt")
-    assert heard[0] == ("writing mot-txt", 1, 8)
-    assert heard[-1] == ("writing mot-txt", 8, 8)
+    assert heard[0] == ("writing mot-txt", 1, 8, "steps")
+    assert heard[-1] == ("writing mot-txt", 8, 8, "steps")
 
 
 def _lines(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:

@@ -17,10 +17,12 @@ from samcore.scenes import Scene
 from samcore.tracking.automatic import AutomaticPrompts, choose_objects
 from tasks import attempts, found_objects
 from tasks.find_objects import find_objects
+from tasks.probe_video import probe_video
 from tasks.records import ResultRef
 from tasks.request import SegmentRequest
 from tasks.resolve import resolve_request
 from tasks.settings import load_settings
+from tasks.steps import listening_to_steps
 
 Ask = Callable[..., SegmentRequest]
 FEW = {"points_per_side": 10}
@@ -34,9 +36,18 @@ def _resolve(request: SegmentRequest) -> tuple[str, list[np.ndarray]]:
 def test_what_is_found_is_tracked(
     ask: Ask, scene: Scene, segment: Callable[[SegmentRequest], ResultRef]
 ) -> None:
-    """A request without prompts tracks the shapes that the first frame shows, and follows them."""
+    """A request without prompts tracks the shapes that the first frame shows, and follows them;
+    meanwhile it says how far the scan and the search are."""
     request = ask(prompts=None, automatic=FEW, stop=24)
-    assert find_objects.fn(request) == 2
+    heard: list[tuple[str, int, int | None, str]] = []
+    with listening_to_steps(lambda *step: heard.append(step)):
+        assert probe_video.fn(request) == 66
+        assert find_objects.fn(request) == 2
+    scans = [step for step in heard if step[0] == "scanning the video"]
+    assert scans[-1] == ("scanning the video", 66, 66, "frames")
+    searches = [step for step in heard if step[0] == "looking for objects"]
+    assert [done for _, done, _, _ in searches] == [64, 100]
+    assert {(total, unit) for _, _, total, unit in searches} == {(100, "points")}
     result = segment(request)
 
     assert result.objects == 2

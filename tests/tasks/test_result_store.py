@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from samcore.errors import InputError, StorageError
+from tasks.manifest import MANIFEST
 from tasks.records import ResultRef
 from tasks.request import SegmentRequest
 from tasks.result_store import open_result_store
 from tasks.settings import load_settings
+from tests.tasks.conftest import Made
 
 Ask = Callable[..., SegmentRequest]
 Segment = Callable[[SegmentRequest], ResultRef]
@@ -54,6 +56,28 @@ def test_files_are_added_and_replaced(ask: Ask, segment: Segment, tmp_path: Path
         store.fetch("nothing.txt")
     (Path(store.location) / "notes.txt").write_text("six")
     assert store.read_manifest() is None
+
+
+def test_a_manifest_never_lies_there_without_its_files(
+    tmp_path: Path, make_result: Callable[..., Made]
+) -> None:
+    """If a file cannot be brought to its place there is no result: not the new one, and not an
+    older one of which files were replaced already. The next try makes it whole."""
+    store = open_result_store(tmp_path / "out")
+    old, new = make_result(1), make_result(2)
+    store.publish(old.files, old.manifest, check=lambda found: None)
+    assert store.read_manifest() == old.manifest
+    (first, *_, last) = new.files
+    broken = {**new.files, last: tmp_path / "gone"}
+
+    with pytest.raises(StorageError, match=f"cannot write .*{last}"):
+        store.publish(broken, new.manifest, check=lambda found: None)
+
+    assert (tmp_path / "out" / first).read_bytes() == new.files[first].read_bytes()
+    assert not (tmp_path / "out" / MANIFEST).exists()
+    assert store.published_key() is None
+    store.publish(new.files, new.manifest, check=lambda found: None)
+    assert store.read_manifest() == new.manifest
 
 
 @pytest.mark.parametrize("name", ["../x", "/x", ".longtake/lock", "manifest.json", "a/../../b"])

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from samcore.masks.table import table_digest
+from tasks.encode_prompts import encode_prompts
 from tasks.plan_chunks import plan_chunks
 from tasks.publish import publish
 from tasks.records import RunRef
@@ -59,6 +60,27 @@ def test_damage_is_tracked_again(
     track_chunks(request)
     assert [table_digest(folder.masks_path(index)) for index in range(last + 1)] == digests
     assert (folder.chunk_path(3) / "done.json").stat().st_mtime_ns == untouched
+
+
+def test_a_damaged_prompt_pass_is_none(ask: Ask, track_chunks: TrackChunks) -> None:
+    """The state after the prompts is believed only with the digest that was written for it: one
+    that is flipped, cut off or gone is made again, the same to the last byte."""
+    run = track_chunks(ask(**SMALL, image_size=64), only=0)
+    folder = RunFolder.at(run)
+    path = folder.prompt_state_path
+    content = path.read_bytes()
+    assert folder.prompt_pass() is not None
+
+    flipped = bytes([*content[:-1], content[-1] ^ 1])
+    for damaged in (flipped, content[:-1], None):
+        if damaged is None:
+            path.unlink()
+        else:
+            path.write_bytes(damaged)
+        assert folder.prompt_pass() is None
+    encode_prompts.fn(run)
+    assert folder.prompt_pass() is not None
+    assert path.read_bytes() == content
 
 
 def test_finished_chunks_are_resumed(

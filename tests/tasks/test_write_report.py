@@ -3,7 +3,9 @@
 import json
 import logging
 import shutil
+import urllib.request
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -12,12 +14,23 @@ from samcore.report.findings import Findings
 from samcore.report.lanes import LaneReport, ObjectSummary, read_lanes
 from samcore.report.pictures import Picture
 from samcore.stitching import SeamReport
+from tasks.locations import S3Location
 from tasks.memory_log import HEADER
+from tasks.object_info import console_url
 from tasks.plan_chunks import plan_chunks
+from tasks.records import FindingList, FindingRecord
 from tasks.report_facts import read_samples, report_facts
 from tasks.request import validate_request
-from tasks.result_artifacts import MAX_ROWS, object_rows, post_artifacts, result_page, seam_rows
+from tasks.result_artifacts import (
+    MAX_PICTURE_BYTES,
+    MAX_ROWS,
+    object_rows,
+    post_artifacts,
+    result_page,
+    seam_rows,
+)
 from tasks.result_store import open_result_store
+from tasks.results import Link
 from tasks.write_report import write_report
 
 HOSTILE = "[x](javascript:alert(1)) <img src=x> | `y` z"
@@ -151,20 +164,95 @@ def test_tables_are_bounded_and_plain(run):
     assert len(json.dumps(rows)) < 20_000
 
 
-def test_the_page_in_the_ui_is_small_and_leads_to_the_report(run):
-    """A picture, a link to a file, and no link to what a browser cannot read."""
-    manifest = open_result_store(run).read_manifest(run.key)
-    picture = Picture(7, 10, 10, b"x" * 48_000)
+def test_the_page_in_the_ui_is_small_and_its_links_open(run):
+    """A picture of some thousand bytes, for Prefect keeps it three times, and a link to each file
+    that a person looks at; one that everyone can open is said to end."""
+    store = open_result_store(run)
+    write_report.fn(run)
+    manifest = store.read_manifest(run.key)
+    picture = Picture(7, 10, 10, b"x" * MAX_PICTURE_BYTES)
+    link = store.link("report.html")
 
-    page = result_page(manifest, picture, report="/tmp/a b/report.html", location="/tmp/a b")
-    assert len(page) < 70_000
-    assert "[report.html](file:///tmp/a%20b/report.html)" in page
+    page = result_page(manifest, picture, links={"report.html": link}, location="/tmp/a b")
+    assert len(page) < 13_000
+    assert f"[report.html](file://{run.destination}/report.html)" in page
+    assert Path(unquote(urlsplit(link.url).path)).read_text().startswith("<!doctype html>")
     assert "![frame 7](data:image/jpeg;base64," in page
     assert "identical to the last bit" in page
+    assert "`longtake show /tmp/a b` opens the report" in page
+    assert "everyone" not in page
 
-    page = result_page(manifest, None, report="s3://b/k/report.html", location="s3://b/k")
-    assert "`s3://b/k/report.html`" in page
-    assert "](" not in page
+    lasting = {"report.html": Link("https://store/report.html?X-Amz-Signature=0", 7 * 86_400)}
+    page = result_page(manifest, None, links=lasting, location="s3://b/k")
+    assert "[report.html](https://store/report.html?X-Amz-Signature=0)" in page
+    assert "work for 7 days, for everyone who has them" in page
+
+
+def test_links_to_a_bucket_open(run, bucket):
+    """The link to a file of a result in a bucket is read without any credentials, as the page that
+    it is; and a browser is told to show it."""
+    local = open_result_store(run)
+    write_report.fn(run)
+    manifest = local.read_manifest(run.key)
+    store = open_result_store(f"s3://{bucket}/a b/ö")
+    files = {file.name: local.fetch(file.name) for file in manifest.files}
+    store.publish(files, manifest, check=lambda key: None)
+
+    for name in ("report.html", "manifest.json"):
+        with urllib.request.urlopen(store.link(name).url, timeout=60) as answer:
+            content = answer.read()
+            kind = answer.headers["Content-Type"]
+        assert (
+            kind.split(";")[0]
+            == {"html": "text/html", "json": "application/json"}[name.partition(".")[2]]
+        )
+        expected = json.loads(content)["key"] if name == "manifest.json" else content
+        assert expected == (run.key if name == "manifest.json" else files[name].read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "partition", "url"),
+    [
+        (
+            "s3.amazonaws.com",
+            "aws",
+            "https://console.aws.amazon.com/s3/object/bkt?prefix=a%20%28/x",
+        ),
+        (
+            "s3.cn-north-1.amazonaws.com.cn",
+            "aws-cn",
+            "https://console.amazonaws.cn/s3/object/bkt?prefix=a%20%28/x",
+        ),
+        ("s3.example.com", "aws", None),
+        ("amazonaws.com.example.com:443", "aws", None),
+        ("127.0.0.1:9000", "aws", None),
+    ],
+)
+def test_at_aws_a_link_is_the_consoles(endpoint, partition, url):
+    """There the page asks who wants to see it; elsewhere there is no such page."""
+    assert console_url(S3Location("bkt", "a (/x"), endpoint, partition) == url
+
+
+def test_the_picture_is_that_of_the_first_finding(run, monkeypatch):
+    """What the page shows is the frame to look at, with what was given on it; without findings it
+    is the one in the middle."""
+    manifest = open_result_store(run).read_manifest(run.key)
+    pages = []
+    monkeypatch.setattr(
+        "tasks.result_artifacts.create_markdown_artifact", lambda **page: pages.append(page)
+    )
+    monkeypatch.setattr("tasks.result_artifacts.create_table_artifact", lambda **table: None)
+    item = FindingRecord(kind="jump", frame=11, object_id=1, text="moved")
+    one = FindingList(total=1, counts={"jump": 1}, worst=(item,))
+    for findings in (one, FindingList(total=0, counts={}, worst=())):
+        changed = manifest.model_copy(update={"findings": findings})
+        path = Path(run.destination) / "manifest.json"
+        path.write_text(changed.model_dump_json())
+        post_artifacts(run)
+
+    assert [page["markdown"].count("![frame 11](data:") for page in pages] == [1, 0]
+    assert "![frame 7](data:" in pages[1]["markdown"]
+    assert max(len(page["markdown"]) for page in pages) < 13_000
 
 
 def test_artifacts_never_cost_the_result(run, caplog):

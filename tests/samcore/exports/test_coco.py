@@ -45,11 +45,23 @@ def test_images_come_back(case, tmp_path):
 
 
 def test_a_score_is_a_probability(case, tmp_path):
-    """Scores are the object scores' probabilities, and rank like them."""
+    """Each annotation's score is its object score as a probability: a half at 0, sure far from it,
+    and in the same order."""
     coco = load(case.write("coco-image", tmp_path) / "annotations.json")
-    for annotation in coco.loadAnns(coco.getAnnIds()):
-        logit = case.scores[annotation["image_id"], annotation["track_id"]]
-        assert annotation["score"] == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-5)
+    found = {(a["image_id"], a["track_id"]): a["score"] for a in coco.loadAnns(coco.getAnnIds())}
+
+    assert found.keys() == {(f, i) for f, masks in case.masks.items() for i in masks}
+    # Of -8 to 8; each worked out by hand.
+    known = {-8: 0.000335, -3: 0.047426, -1: 0.268941, 0: 0.5, 1: 0.731059, 3: 0.952574}
+    logits = {at: case.scores[at] for at in found}
+    assert known.keys() <= set(logits.values())
+    for at, score in found.items():
+        assert 0 < score < 1
+        if logits[at] in known:
+            assert score == pytest.approx(known[logits[at]], abs=1e-5)
+    ordered = [found[at] for at in sorted(found, key=logits.__getitem__)]
+    assert ordered == sorted(ordered)
+    assert len(set(ordered)) == len(set(logits.values()))
 
 
 def test_videos_come_back(case, tmp_path):

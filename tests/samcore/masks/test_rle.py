@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from samcore.masks.rle import Rle, decode_mask, decode_masks, encode_masks, rle_iou
+from samcore.masks.rle import (
+    Rle,
+    decode_box,
+    decode_mask,
+    decode_masks,
+    encode_masks,
+    rle_from_coco,
+    rle_iou,
+    run_lengths,
+)
 
 
 def blobs(count, height, width, seed=0, density=0.5):
@@ -111,3 +120,37 @@ def test_other_arrays_are_refused(array):
     """Logits or a single mask passed by mistake are an error."""
     with pytest.raises(ValueError, match="N x H x W bool"):
         encode_masks(array)
+
+
+@pytest.mark.parametrize(
+    ("height", "width"), [(1080, 1920), (2160, 3840)], ids=["1080p", "more than 2 ** 22"]
+)
+@pytest.mark.parametrize("kind", ["empty", "full", "last pixel", "one pixel in two halves"])
+def test_long_runs_come_back(height, width, kind):
+    """A run may be as long as the picture: 524,288 pixels and more need a fifth byte, and the
+    difference to a short run before needs one below zero."""
+    mask_hw = np.full((height, width), kind == "full")
+    if kind == "last pixel":
+        mask_hw[-1, -1] = True
+    if kind == "one pixel in two halves":
+        # Two short runs, and a long run after each: differences up and down.
+        mask_hw[0, 1], mask_hw[2, 1], mask_hw[0, width // 2 :] = True, True, True
+    (rle,) = encode_masks(mask_hw[None])
+
+    assert run_lengths(rle).max() > 524_287
+    assert run_lengths(rle).sum() == height * width
+    np.testing.assert_array_equal(decode_mask(rle), mask_hw)
+    box = rle.box_xywh
+    x, y, w, h = box
+    np.testing.assert_array_equal(decode_box(rle, box), mask_hw[y : y + h, x : x + w])
+    assert rle_iou(rle, rle) == 1.0
+
+
+@pytest.mark.parametrize("bits", range(18, 32))
+def test_a_run_of_any_length_is_read(bits):
+    """On both sides of each power of two, as far as a run length of 32 bits reaches."""
+    for pixels in (2**bits - 1, 2**bits):
+        rle = rle_from_coco(
+            {"size": [1, pixels], "counts": [pixels - 3, 3]}, height=1, width=pixels
+        )
+        assert run_lengths(rle).tolist() == [pixels - 3, 3]

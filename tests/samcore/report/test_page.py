@@ -317,11 +317,17 @@ def test_where_objects_begin_is_shown(video, facts, tmp_path):
     assert 37 in [picture.frame for picture in shown.pictures]
     text = render_report(told, shown)
     assert "begins: object 2 (dog)" in text
+    assert "given: a box for object 2 (dog)" in text
+    assert text.count("<p>given:") == 2
+    # It is drawn into the pictures of its frames, and into no others.
+    without = gather(replace(told, prompts=()), table, video)
+    pictures, bare = ({p.frame: p.jpeg for p in content.pictures} for content in (shown, without))
+    assert {frame for frame in bare if pictures[frame] != bare[frame]} == {0, 37}
     assert text.index("Prompts that were missed") < text.index('href="#frame-37"')
 
 
 def test_one_file_of_bounded_size(video, facts, tmp_path):
-    """However much there is to tell: 60 pictures, 2.5 MB of plotly and a page to go with it."""
+    """However much there is to tell: 80 pictures, 2.5 MB of plotly and a page to go with it."""
     rng = np.random.default_rng(3)
 
     def masks(frame_idx):

@@ -1,12 +1,19 @@
 """The frames of any stretch are those of one full decode, whatever the file is like."""
 
 import hashlib
+import threading
+from dataclasses import replace
+from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from samcore.video import Frame, VideoSource, open_video
+from samcore.errors import VideoError
+from samcore.video import Frame, VideoSource, VideoWriter, open_video
+from samcore.video.decoder import find_ffmpeg
+from samcore.video.media import LocalFile
+from samcore.video.seek import VideoFrames
 
 
 def _hash(frame: Frame) -> str:
@@ -134,3 +141,31 @@ def test_a_damaged_file_gives_the_same_pixels_every_time(clips):
 
     assert source.info.damaged is not None
     assert reads[0] == reads[1] == reads[2]
+
+
+def test_equal_pictures_are_told_apart_by_their_time(tmp_path):
+    """A frame whose time stamp is not the scanned one is not given, though it looks the same: in a
+    video that stands still nothing else says which frame it is."""
+    path = tmp_path / "still.mp4"
+    with VideoWriter(path, width=64, height=48, rate=Fraction(24)) as writer:
+        for _ in range(30):
+            writer.write(np.full((48, 64, 3), 90, np.uint8))
+    source = open_video(path)
+    info, index = source.info, source.index
+    assert len(set(index.checksum_n.tolist())) < 30
+    file = LocalFile(str(path), path, size_bytes=info.size_bytes, digest=info.digest)
+    later_n = index.pts_n.copy()
+    later_n[20] += 1
+    still, other = (
+        VideoFrames(find_ffmpeg(), file, info, replace(index, pts_n=pts_n), shown_pts_n=pts_n)
+        for pts_n in (index.pts_n, later_n)
+    )
+
+    def read(producer):
+        return producer.frames(18, 24, stopping=threading.Event(), stall_s=60)
+
+    assert [frame.frame_idx for frame in read(still)] == list(range(18, 24))
+    given = []
+    with pytest.raises(VideoError, match=r"^frame 20 of .* decodes to another picture"):
+        given.extend(frame.frame_idx for frame in read(other))
+    assert 20 not in given
