@@ -134,7 +134,11 @@ def with_defaults(
         if pool is not None:
             spec.setdefault("work_pool", {})["name"] = pool
         if spec.get("name") == SEGMENT and defaults.request():
-            parameters["request"] = {**(parameters.get("request") or {}), **defaults.request()}
+            request = dict(parameters.get("request") or {})
+            if defaults.prompts is not None or defaults.automatic is not None:
+                # One of the two counts, and the command line wins over the file.
+                request = {k: v for k, v in request.items() if k not in ("prompts", "automatic")}
+            parameters["request"] = {**request, **defaults.request()}
         if spec.get("name") == SWEEP:
             parameters.update(defaults.sweep())
             if defaults.source is not None:

@@ -62,6 +62,19 @@ def server_address() -> str:
     return str(httpx.URL(address).copy_with(userinfo=b"")).rstrip("/")
 
 
+def default_request(deployment_id: str | None) -> object:
+    """What a deployment says of requests, as it was deployed; None if it says nothing.
+
+    Args:
+        deployment_id: The server's name for it; None for a run of no deployment.
+    """
+    if deployment_id is None:
+        return None
+    with get_client(sync_client=True) as client, contextlib.suppress(ObjectNotFound):
+        return client.read_deployment(UUID(deployment_id)).parameters.get("request")
+    return None  # somebody has deleted it meanwhile
+
+
 class Deployment:
     """One deployment of a flow. A context manager; holds connections to the server."""
 

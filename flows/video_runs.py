@@ -240,8 +240,9 @@ class VideoRuns:
         prompts = S3Location(video.bucket, video.key + PROMPTS_SUFFIX)
         if self._store.head(prompts) is not None:
             request["prompts"] = prompts.uri
-            request.pop("automatic", None)
-        elif request.get("prompts") is None and request.get("automatic") is None:
+        if request.get("prompts") is not None:
+            request.pop("automatic", None)  # as `choose_prompts` does
+        elif request.get("automatic") is None:
             return None
         validate_request(**request)
         return {"request": request}

@@ -151,6 +151,25 @@ def test_an_operators_own_request_is_kept() -> None:
 
 
 @pytest.mark.parametrize(
+    ("own", "said", "left"),
+    [
+        ({"automatic": {"max_objects": 9}}, Defaults(prompts="p.json"), {"prompts": "p.json"}),
+        ({"prompts": "p.json"}, Defaults(automatic=3), {"automatic": {"max_objects": 3}}),
+        ({"prompts": "p.json"}, Defaults(model="nano"), {"prompts": "p.json", "model": "nano"}),
+    ],
+)
+def test_the_command_line_wins_over_the_file(
+    own: dict[str, Any], said: Defaults, left: dict[str, Any]
+) -> None:
+    """A file of one's own that says what to track, and another choice on the command line, do not
+    make a deployment that says both."""
+    content = read_prefect_file(FILE)
+    content["deployments"][0]["parameters"] = {"request": own}
+
+    assert with_defaults(content, said)["deployments"][0]["parameters"]["request"] == left
+
+
+@pytest.mark.parametrize(
     ("values", "says"),
     [
         ({"prompts": "p.json", "automatic": 3}, "not both"),
