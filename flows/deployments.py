@@ -27,6 +27,7 @@ from prefect.types.entrypoint import EntrypointType
 from prefect.workers.process import ProcessWorker
 
 import flows
+from flows.notify import BLOCK, find_target, install_notification
 from flows.prefect_api import server_address
 from flows.recovery import install_recovery
 from samcore.errors import InputError, SegmentationError
@@ -134,7 +135,11 @@ def with_defaults(
         if pool is not None:
             spec.setdefault("work_pool", {})["name"] = pool
         if spec.get("name") == SEGMENT and defaults.request():
-            parameters["request"] = {**(parameters.get("request") or {}), **defaults.request()}
+            request = dict(parameters.get("request") or {})
+            if defaults.prompts is not None or defaults.automatic is not None:
+                # One of the two counts, and the command line wins over the file.
+                request = {k: v for k, v in request.items() if k not in ("prompts", "automatic")}
+            parameters["request"] = {**request, **defaults.request()}
         if spec.get("name") == SWEEP:
             parameters.update(defaults.sweep())
             if defaults.source is not None:
@@ -144,7 +149,12 @@ def with_defaults(
 
 
 def deploy(
-    file: Path, defaults: Defaults, *, pool: str = "gpu", pool_type: PoolType | None = None
+    file: Path,
+    defaults: Defaults,
+    *,
+    pool: str = "gpu",
+    pool_type: PoolType | None = None,
+    notify: str | None = None,
 ) -> list[str]:
     """Make the work pool if need be, and apply the file by `prefect deploy`; lines for a person.
 
@@ -155,13 +165,19 @@ def deploy(
         defaults: Filled in.
         pool: Name of the work pool.
         pool_type: Of a pool that is made now; a pool that is there must be of it, unless None.
+        notify: What to tell of failed runs: a block as TYPE/NAME, or the address of a webhook.
 
     Raises:
-        InputError: No server is configured; the file is wrong; the pool is of another type.
+        InputError: No server is configured; the file is wrong; the pool is of another type; there
+            is no such block.
         DeployError: The server does not answer, or does not take it.
     """
     server = server_address()
     content = with_defaults(read_prefect_file(file), defaults, pool=pool)
+    told = None
+    if notify is not None:
+        with _calls(server), get_client(sync_client=True) as client:
+            told = find_target(client, notify)
     made = _make_pool(server, pool, pool_type, file)
     settings = get_current_settings().to_environment_variables(exclude_unset=True)
     with tempfile.TemporaryDirectory(prefix="longtake-deploy-") as folder:
@@ -186,10 +202,17 @@ def deploy(
             ) from error
     if done.returncode != 0:
         raise DeployError(f"prefect deploy failed: {_reason(done.stdout + done.stderr)}")
-    with _calls(server):
+    flow_names = [_flow(spec).name for spec in content["deployments"]]
+    with _calls(server), get_client(sync_client=True) as client:
         install_recovery()
+        if told is not None:
+            install_notification(client, told, flow_names)
     names = [_full_name(spec) for spec in content["deployments"]]
     lines = [*made, f"deployed {', '.join(names)} to {server}"]
+    if notify is not None:
+        # Not an address: it may be a secret.
+        block = f"webhook/{BLOCK}" if "://" in notify else notify
+        lines.append(f"failed runs are told to the block {block}")
     if defaults.source is None:
         lines.append(f"{SWEEP}'s schedule is off; --source and --destination set it to work")
     return lines
@@ -216,8 +239,9 @@ def serve_here(file: Path, defaults: Defaults, *, limit: int = 1) -> None:
     with _calls(server):
         deployments = [_served(spec, limit) for spec in content["deployments"]]
         install_recovery()
-        # One more, so that a sweep need not wait for hours until a video is tracked.
-        serve(*deployments, limit=limit + 1)
+        # Two more, so that a sweep and a look for left runs need not wait for hours until a video
+        # is tracked.
+        serve(*deployments, limit=limit + 2)
 
 
 def _served(spec: Mapping[str, Any], limit: int) -> RunnerDeployment:

@@ -143,8 +143,11 @@ class Listener:
             if video is None:
                 _log.debug("%s: not a video", event.location)
                 return
-            # The prompts came after their video, which may have been skipped for want of them.
+            # Prompts may come after their video, which was skipped for want of them then.
             handled = self._runs.start(video)
+            if handled.outcome is Outcome.ABSENT:
+                _log.info("%s: its prompts are here; it gets its run when it comes", video)
+                return
         _log.log(logging.DEBUG if handled.outcome is Outcome.KNOWN else logging.INFO, "%s", handled)
 
     def _is_root(self, found: S3Location) -> bool:

@@ -3,15 +3,22 @@
 import contextlib
 import time
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterDeploymentId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFilter
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL
 from prefect.states import AwaitingRetry
@@ -21,6 +28,7 @@ from samcore.errors import InputError, SegmentationError
 _FRESH_S = 10.0
 """Seconds for which a deployment is taken to be as it was read."""
 _TOKEN = "longtake.token"
+_PAGE = 200
 
 
 class ServerAwayError(SegmentationError, ConnectionError):
@@ -45,6 +53,10 @@ class StartedRun:
     """The server's name for it."""
     since: datetime
     """Since when it is in that state."""
+    tries: int = 0
+    """How often it was begun."""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """What it is called with."""
 
 
 def server_address() -> str:
@@ -60,6 +72,32 @@ def server_address() -> str:
             "PREFECT_API_URL=http://127.0.0.1:4200/api"
         )
     return str(httpx.URL(address).copy_with(userinfo=b"")).rstrip("/")
+
+
+def default_request(deployment_id: str | None) -> object:
+    """What a deployment says of requests, as it was deployed; None if it says nothing.
+
+    Args:
+        deployment_id: The server's name for it; None for a run of no deployment.
+    """
+    if deployment_id is None:
+        return None
+    with get_client(sync_client=True) as client, contextlib.suppress(ObjectNotFound):
+        return client.read_deployment(UUID(deployment_id)).parameters.get("request")
+    return None  # somebody has deleted it meanwhile
+
+
+def _as_started(run: FlowRun, *, is_new: bool) -> StartedRun:
+    since = run.created if run.state is None else run.state.timestamp
+    return StartedRun(
+        name=run.name,
+        is_new=is_new,
+        state=run.state_type.value if run.state_type is not None else "SCHEDULED",
+        id=run.id,
+        since=since or datetime.now(timezone.utc),
+        tries=run.run_count,
+        parameters=run.parameters or {},
+    )
 
 
 class Deployment:
@@ -129,15 +167,43 @@ class Deployment:
         except NotDeployedError:
             self._read_at = float("-inf")  # it may have been deployed anew, under another id
             raise
-        state = run.state_type.value if run.state_type is not None else "SCHEDULED"
-        since = run.created if run.state is None else run.state.timestamp
-        return StartedRun(
-            name=run.name,
-            is_new=run.labels.get(_TOKEN) == token,
-            state=state,
-            id=run.id,
-            since=since or datetime.now(timezone.utc),
+        return _as_started(run, is_new=run.labels.get(_TOKEN) == token)
+
+    def runs(self, *states: str) -> tuple[StartedRun, ...]:
+        """All runs that are in one of these states, whoever asked for them; the oldest first.
+
+        Raises:
+            NotDeployedError: There is no such deployment.
+            ServerAwayError: The server does not answer.
+        """
+        wanted = FlowRunFilter(
+            deployment_id=FlowRunFilterDeploymentId(any_=[self._read()]),
+            state=FlowRunFilterState(
+                type=FlowRunFilterStateType(any_=[StateType(state) for state in states])
+            ),
         )
+        found: list[FlowRun] = []
+        with self._calls():
+            while page := self._client.read_flow_runs(
+                flow_run_filter=wanted, limit=_PAGE, offset=len(found)
+            ):
+                found += page
+        runs = [_as_started(run, is_new=False) for run in found]
+        return tuple(sorted(runs, key=lambda run: run.since))
+
+    def last_heartbeat(self, run: StartedRun) -> datetime | None:
+        """When a run's process last told the server that it is alive; None if it never did.
+
+        Raises:
+            ServerAwayError: The server does not answer.
+        """
+        wanted = EventFilter(
+            event=EventNameFilter(name=["prefect.flow-run.heartbeat"]),
+            resource=EventResourceFilter(id=[f"prefect.flow-run.{run.id}"]),
+        )
+        with self._calls():
+            events = self._client.read_events(wanted, limit=1).events  # the newest comes first
+        return events[0].occurred if events else None
 
     def restart(self, run: StartedRun) -> bool:
         """Schedule a run again, which goes on where it was; False if its state is another one than

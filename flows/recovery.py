@@ -5,8 +5,9 @@ its runs would stay Running for ever, or Pending if they had not begun. So: a ru
 stop is a crashed one, so is one that a worker took and nobody began, and a crashed one is scheduled
 again, under the same id, and goes on from its run folder.
 
-What a server heard before it was killed it does not go on from for 15 minutes or more (Prefect 3.8
-holds events back until their predecessors have come); meanwhile the sweep does the same.
+A server can lose events: SQLite is locked when many write, and what a server heard before it was
+killed it does not go on from for 15 minutes or more (Prefect 3.8 holds events back until their
+predecessors have come). So `flows.recover_runs` looks at the runs themselves and does the same.
 """
 
 from datetime import timedelta
@@ -14,10 +15,11 @@ from typing import Any
 
 from prefect import runtime
 from prefect.automations import AutomationCore, ChangeFlowRunState, EventTrigger, Posture
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import StateType
 
 from samcore.errors import SegmentationError
+from tasks.settings import load_settings
 
 RECOVERED_FLOWS = ("segment-video",)
 """The flows that can be run again at any time."""
@@ -27,11 +29,6 @@ machine each time must not do so for ever."""
 SILENCE = timedelta(minutes=10)
 """A run that has sent no heartbeat for so long is dead. One comes every 3 minutes, or as often as
 `PREFECT_FLOWS_HEARTBEAT_FREQUENCY` says where the run is."""
-REST = timedelta(minutes=5)
-"""From a crash to the next try. A worker that has reported a crash looks for hooks of the flow, in
-a process that imports it, torch and all: seconds, but a minute or two from a cold disk. Given the
-run again before it is done with that, it drops the run, or ends itself (Prefect 3.8)."""
-
 BEGIN = timedelta(minutes=30)
 """From the moment that a worker takes a run until it begins. The node of a cluster may have to be
 started, and a large image be fetched."""
@@ -45,6 +42,16 @@ _MOVED = {
         *("Scheduled", "AwaitingRetry", "Pending", "Running"),
     )
 }
+
+
+def rest_setting() -> timedelta:
+    """From a crash to the next try: `LONGTAKE_RECOVERY_REST_S`, or 5 minutes.
+
+    A worker that has reported a crash looks for hooks of the flow, in a process that imports it,
+    torch and all: seconds, but a minute or two from a cold disk. Given the run again before it is
+    done with that, it drops the run, or ends itself (Prefect 3.8).
+    """
+    return timedelta(seconds=load_settings().recovery_rest_s)
 
 
 class TooManyTriesError(SegmentationError, RuntimeError):
@@ -68,7 +75,7 @@ def install_recovery(
     flows: tuple[str, ...] = RECOVERED_FLOWS,
     *,
     silence: timedelta = SILENCE,
-    rest: timedelta = REST,
+    rest: timedelta | None = None,
     begin: timedelta = BEGIN,
 ) -> None:
     """Put the automations on the Prefect server; those that are there are brought up to date.
@@ -76,18 +83,23 @@ def install_recovery(
     Args:
         flows: Names of flows.
         silence: Without a heartbeat for so long a run counts as crashed; at least 10 s.
-        rest: From a crash to the next try; at least 10 s.
+        rest: From a crash to the next try, at least 10 s; None is `rest_setting`.
         begin: From the moment that a worker takes a run until it begins; at least 10 s.
     """
     with get_client(sync_client=True) as client:
-        for automation in _automations(flows, silence, rest, begin):
-            known = client.read_automations_by_name(automation.name)
-            # One that is deleted forgets which runs it waits for.
-            if any(_content(one) == _content(automation) for one in known):
-                continue
-            for one in known:
-                client.delete_automation(one.id)
-            client.create_automation(automation)
+        for automation in _automations(flows, silence, rest or rest_setting(), begin):
+            put_automation(client, automation)
+
+
+def put_automation(client: SyncPrefectClient, automation: AutomationCore) -> None:
+    """Put an automation on the Prefect server; one of its name is brought up to date."""
+    known = client.read_automations_by_name(automation.name)
+    # One that is deleted forgets which runs it waits for.
+    if any(_content(one) == _content(automation) for one in known):
+        return
+    for one in known:
+        client.delete_automation(one.id)
+    client.create_automation(automation)
 
 
 def _content(automation: AutomationCore) -> dict[str, Any]:

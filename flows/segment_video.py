@@ -11,6 +11,7 @@ from prefect.futures import PrefectFuture
 from prefect.states import Completed, Crashed
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.prefect_api import default_request
 from flows.recovery import check_tries
 from samcore.errors import StorageError, TransientStorageError
 from tasks.clear_work import clear_work
@@ -27,7 +28,7 @@ from tasks.progress_artifact import ArtifactListener, StepArtifactListener
 from tasks.publish import publish
 from tasks.publish_part import publish_part
 from tasks.records import ResultRef, RunRef
-from tasks.request import SegmentRequest
+from tasks.request import SegmentRequest, choose_prompts
 from tasks.result_artifacts import post_artifacts
 from tasks.result_store import find_result
 from tasks.run_folder import RunFolder
@@ -69,7 +70,7 @@ def segment_video(request: SegmentRequest) -> ResultRef:
     check_tries()
     try:
         with listening_to_steps(StepArtifactListener(str(runtime.flow_run.id))):
-            return cast(ResultRef, end_state(_segment(request)))
+            return cast(ResultRef, end_state(_segment(_with_one_choice(request))))
     except TransientStorageError as error:
         if not runtime.deployment.id:
             raise
@@ -88,6 +89,16 @@ def end_state(result: ResultRef) -> State[ResultRef]:
     lines = "; ".join(findings.lines(_MAX_FINDINGS))
     message = f"{counted(findings.total, 'finding')} to look at: {lines}"
     return Completed(name=WITH_FINDINGS, message=message, data=result)
+
+
+def _with_one_choice(request: SegmentRequest) -> SegmentRequest:
+    """The request without the default of its deployment that somebody has chosen against."""
+    if request.prompts is None or request.automatic is None:
+        return request
+    chosen = choose_prompts(request, default_request(runtime.deployment.id))
+    kept, left = ("prompts", "automatic") if chosen.automatic is None else ("automatic", "prompts")
+    _log.info("%s of this run count; %s of the deployment do not", kept, left)
+    return chosen
 
 
 def _segment(request: SegmentRequest) -> ResultRef:

@@ -3,14 +3,14 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from typing import Annotated
 
 from prefect import flow
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows.prefect_api import Deployment, NotDeployedError, ServerAwayError, StartedRun
-from flows.recovery import BEGIN, REST
+from flows.prefect_api import Deployment, NotDeployedError, ServerAwayError
+from flows.recover_runs import recover
 from flows.video_runs import DEPLOYMENT, PROMPTS_SUFFIX, Outcome, VideoFilter, VideoRuns
 from samcore.errors import InputError, SegmentationError, TransientStorageError
 from tasks.locations import S3Location, parse_location
@@ -24,14 +24,6 @@ from tasks.storage import ObjectStore
 _Bucket = Annotated[str, Field(json_schema_extra={"pattern": "^s3://."})]
 _Limit = Annotated[int, Field(json_schema_extra={"minimum": 1})]
 _ENDED_BADLY = {"FAILED", "CANCELLED"}
-CRASHED_FOR = REST + timedelta(minutes=2)
-"""By then an automation has scheduled a crashed run again, see `flows.recovery`; unless the Prefect
-server was killed, too."""
-SILENT_FOR = timedelta(minutes=30)
-"""Running, and without a beat of its lease in the bucket: its machine is gone, and the automation
-that listens for heartbeats was not there, or not awake. S3 lets clocks differ by 15 minutes."""
-PENDING_FOR = BEGIN + timedelta(minutes=5)
-"""A worker has taken a run, and it has not begun: likewise."""
 
 
 class SweepResult(BaseModel):
@@ -40,7 +32,10 @@ class SweepResult(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     started: int
-    """Runs that were made now, or scheduled again."""
+    """Runs that were made now."""
+    recovered: int = 0
+    """Runs of the deployment, of these videos or others, that were scheduled again, since dead
+    processes had left them."""
     underway: int
     """Without a result, but with a run that may yet give one."""
     failed: int
@@ -64,15 +59,15 @@ def sweep_bucket(
     """Start a run for every video below a prefix that has no result yet, the oldest first.
 
     It catches what no event told of. A version of a video that has had its run, by this or by the
-    listener, does not get another one: if that run crashed, or was taken by a worker that is gone,
-    it is scheduled again; if it failed, the log says so. What killed uploads left among the results
-    is removed after a day.
+    listener, does not get another one; if that run failed, the log says so. Runs of the deployment
+    that dead processes have left are scheduled again, as by recover-runs. What killed uploads left
+    among the results is removed after a day.
 
     Args:
         source: Where the videos are: s3://bucket or s3://bucket/prefix/.
         destination: Where the results are: the one of the video a/b.mp4 is in a/b.mp4/ below this,
             which is an s3:// address.
-        limit: At most this many runs are started, or scheduled again, by one sweep.
+        limit: At most this many runs are started by one sweep.
         deployment: Whose runs are started; its own parameters say what to track in videos that
             have no prompts beside them.
         credentials: Name of the AwsCredentials block for the buckets; empty is the worker's own
@@ -87,8 +82,9 @@ def sweep_bucket(
     store = ObjectStore(credentials)
     found = _look(store, VideoFilter(results, prefix=videos.key), videos)
     with Deployment(deployment) as opened:
+        recovered = recover(opened)
         runs = VideoRuns(store, opened, results, credentials=credentials)
-        result = _start(runs, found, limit)
+        result = _start(runs, found, limit).model_copy(update={"recovered": recovered})
     remove_stale_uploads(store, _folder(results))
     run_logger(__name__).info("%s", _in_words(result))
     return result
@@ -188,8 +184,6 @@ def _start(runs: VideoRuns, found: _Found, limit: int) -> SweepResult:
         looked_at += 1
         try:
             handled = runs.start(video)
-            is_left = handled.run is not None and _is_left(handled.run, runs, video)
-            restarted = is_left and handled.run is not None and runs.restart(handled.run)
         except (ServerAwayError, NotDeployedError, TransientStorageError):
             raise
         except SegmentationError as error:
@@ -204,9 +198,6 @@ def _start(runs: VideoRuns, found: _Found, limit: int) -> SweepResult:
         elif handled.outcome is Outcome.SKIPPED:
             log.warning("%s; put %s%s beside it", handled, video.name, PROMPTS_SUFFIX)
             skipped += 1
-        elif restarted:
-            log.warning("%s for long: scheduled again, it goes on where it was", handled)
-            started += 1
         elif handled.outcome is Outcome.KNOWN and state in _ENDED_BADLY:
             log.warning("%s: run it again in Prefect's UI once it can work", handled)
             failed += 1
@@ -226,21 +217,9 @@ def _start(runs: VideoRuns, found: _Found, limit: int) -> SweepResult:
     )
 
 
-def _is_left(run: StartedRun, runs: VideoRuns, video: S3Location) -> bool:
-    """Whether nobody is at a run any more, though it is not at its end."""
-    lasts = {"CRASHED": CRASHED_FOR, "PENDING": PENDING_FOR, "RUNNING": SILENT_FOR}.get(run.state)
-    now = datetime.now(timezone.utc)
-    if lasts is None or now - run.since <= lasts:
-        return False
-    if run.state != "RUNNING":
-        return True
-    beat = runs.last_beat(video)
-    return beat is not None and now - beat > lasts
-
-
 def _in_words(result: SweepResult) -> str:
     return (
-        f"started {result.started} runs; {result.underway} are underway, {result.failed} failed, "
-        f"{result.skipped} have no prompts, {result.done} are done, {result.left} wait for the "
-        "next sweep"
+        f"started {result.started} runs, scheduled {result.recovered} again; {result.underway} "
+        f"are underway, {result.failed} failed, {result.skipped} have no prompts, "
+        f"{result.done} are done, {result.left} wait for the next sweep"
     )

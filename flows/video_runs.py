@@ -3,7 +3,6 @@
 import contextlib
 from collections import OrderedDict
 from dataclasses import dataclass
-from datetime import datetime
 from enum import Enum
 from typing import Any
 
@@ -13,7 +12,6 @@ from flows.prefect_api import Deployment, StartedRun
 from tasks.locations import S3Location
 from tasks.manifest import now
 from tasks.request import validate_request
-from tasks.run_lease import LEASE
 from tasks.storage import ObjectStore
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")
@@ -92,8 +90,10 @@ class Outcome(Enum):
     """This version of it had its run already."""
     SKIPPED = "skipped"
     """Nobody said what to track; the place of its result says so."""
-    GONE = "gone"
-    """It is not in its bucket any more, or is empty."""
+    ABSENT = "absent"
+    """It is not in its bucket: not any more, or not yet."""
+    EMPTY = "empty"
+    """It has no bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,9 @@ class Handled:
             return f"{self.video}: this version has its run already{state}"
         if self.outcome is Outcome.SKIPPED:
             return f"{self.video}: skipped, no prompts"
-        return f"{self.video}: is not there any more, or empty"
+        if self.outcome is Outcome.EMPTY:
+            return f"{self.video}: is empty; nothing to track"
+        return f"{self.video}: is not there any more"
 
 
 class VideoRuns:
@@ -182,8 +184,10 @@ class VideoRuns:
         if told in self._known:
             return Handled(video, Outcome.KNOWN)
         info = self._store.head(video)
-        if info is None or info.size == 0:
-            return Handled(video, Outcome.GONE)
+        if info is None:
+            return Handled(video, Outcome.ABSENT)
+        if info.size == 0:
+            return Handled(video, Outcome.EMPTY)
         # Not all servers tell the version in their events; this one is spoken of then.
         if version is None and etag in (None, info.etag):
             version, etag = info.version_id, info.etag
@@ -197,26 +201,6 @@ class VideoRuns:
             self._remember(told)
         self._remove_skip(video)
         return Handled(video, Outcome.STARTED if run.is_new else Outcome.KNOWN, run)
-
-    def restart(self, run: StartedRun) -> bool:
-        """Schedule a run again that a dead process has left; False if its state has changed.
-
-        Raises:
-            ServerAwayError: Prefect's server does not answer.
-        """
-        return self._deployment.restart(run)
-
-    def last_beat(self, video: S3Location) -> datetime | None:
-        """When a machine that works on this video's result last said that it is alive; None if none
-        has said so.
-
-        Raises:
-            StorageError: The results cannot be listed.
-        """
-        work = self.place_of(video).join(".longtake/runs")
-        found = self._store.list(S3Location(work.bucket, work.key + "/"))
-        beats = [info.last_modified for info in found if info.location.name == LEASE]
-        return max(beats, default=None)
 
     def _key(self, video: S3Location, version: str | None, etag: str | None) -> str:
         """Names one version of a video under this deployment: the idempotency key of its run."""
@@ -240,8 +224,9 @@ class VideoRuns:
         prompts = S3Location(video.bucket, video.key + PROMPTS_SUFFIX)
         if self._store.head(prompts) is not None:
             request["prompts"] = prompts.uri
-            request.pop("automatic", None)
-        elif request.get("prompts") is None and request.get("automatic") is None:
+        if request.get("prompts") is not None:
+            request.pop("automatic", None)  # as `choose_prompts` does
+        elif request.get("automatic") is None:
             return None
         validate_request(**request)
         return {"request": request}

@@ -1,5 +1,6 @@
 """What a person asks for."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -235,8 +236,7 @@ class SegmentRequest(BaseModel):
                 "nothing to track: wanted prompts (objects with a box, points or a mask each, or a "
                 "file of them), or automatic; got neither"
             )
-        if self.prompts is not None and self.automatic is not None:
-            raise ValueError("prompts and automatic: wanted one of them, got both")
+        # Both are taken here: one of them may be a default, see `choose_prompts`.
         return self
 
     @property
@@ -327,6 +327,43 @@ def validate_request(**values: object) -> SegmentRequest:
     Raises:
         InputError: Names the field, what it got and what is wanted.
     """
+    return choose_prompts(_validated(values))
+
+
+def choose_prompts(request: SegmentRequest, default: object = None) -> SegmentRequest:
+    """Keep the prompts or `automatic` where the other one is only a deployment's default.
+
+    Prefect's form fills in the deployment's own request. A person who types an object there sends
+    the default `automatic` with it. Where both are defaults, the prompts count.
+
+    Args:
+        request: With prompts, with `automatic`, or with both.
+        default: The deployment's own request, as the server has it; None if there is none.
+
+    Raises:
+        InputError: Neither of the two is a default.
+    """
+    if request.prompts is None or request.automatic is None:
+        return request
+    if request.automatic == _default(request, default, "automatic"):
+        return request.model_copy(update={"automatic": None})
+    if request.prompts == _default(request, default, "prompts"):
+        return request.model_copy(update={"prompts": None})
+    raise InputError("prompts and automatic: wanted one of them, got both")
+
+
+def _default(request: SegmentRequest, default: object, name: str) -> object:
+    """One field of a deployment's own request; None if it has none that can be read."""
+    if not isinstance(default, Mapping) or default.get(name) is None:
+        return None
+    try:
+        values = {"source": request.source, "destination": request.destination}
+        return getattr(_validated({**values, name: default[name]}), name)
+    except InputError:
+        return None
+
+
+def _validated(values: Mapping[str, object]) -> SegmentRequest:
     try:
         return SegmentRequest.model_validate(values)
     except ValidationError as error:

@@ -28,6 +28,8 @@ TORCH_DEFAULTS = {
 }
 
 _SOURCE_CACHE_BYTES = 20 * 10**9
+_REST_S, _LEAST_REST_S = 300, 10
+"""Seconds; Prefect's automations wait for 10 at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +49,28 @@ class Settings:
     """Certificates to trust of object stores; None is those that everybody trusts."""
     web_ca_file: Path | None = None
     """The same of web servers."""
+    recovery_rest_s: int = _REST_S
+    """Seconds from a crash to the next try of a run, see `flows.recovery`."""
 
 
 def load_settings() -> Settings:
     """Read the environment.
 
     `LONGTAKE_CACHE`, else `XDG_CACHE_HOME/longtake`, else `~/.cache/longtake`;
-    `LONGTAKE_RUNS_PER_DEVICE`; `LONGTAKE_SOURCE_CACHE_BYTES`; and each of `Limits`, as
-    `LONGTAKE_MAX_FRAMES` and so on;
+    `LONGTAKE_RUNS_PER_DEVICE`; `LONGTAKE_SOURCE_CACHE_BYTES`; `LONGTAKE_RECOVERY_REST_S`; and each
+    of `Limits`, as `LONGTAKE_MAX_FRAMES` and so on;
     `AWS_CA_BUNDLE` and `SSL_CERT_FILE`, which boto3 and httpx read, too.
 
     Raises:
         InputError: A variable holds something else than it should.
     """
     cache_bytes = _whole_number("LONGTAKE_SOURCE_CACHE_BYTES")
+    rest_s = _whole_number("LONGTAKE_RECOVERY_REST_S")
+    if rest_s is not None and rest_s < _LEAST_REST_S:
+        raise InputError(
+            f"LONGTAKE_RECOVERY_REST_S must be at least {_LEAST_REST_S}, got {rest_s}; set or "
+            "unset it"
+        )
     return Settings(
         cache_dir=_cache_dir(),
         runs_per_device=_whole_number("LONGTAKE_RUNS_PER_DEVICE"),
@@ -68,6 +78,7 @@ def load_settings() -> Settings:
         source_cache_bytes=_SOURCE_CACHE_BYTES if cache_bytes is None else cache_bytes,
         aws_ca_file=_path("AWS_CA_BUNDLE"),
         web_ca_file=_path("SSL_CERT_FILE"),
+        recovery_rest_s=_REST_S if rest_s is None else rest_s,
     )
 
 

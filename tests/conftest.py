@@ -3,14 +3,19 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import sqlite3
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
+import prefect
+import prefect.testing.utilities
 import pytest
 import torch
+from filelock import FileLock
+from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, PREFECT_API_URL
 from prefect.testing.utilities import prefect_test_harness
 
@@ -156,23 +161,54 @@ def faults(
 
 
 @pytest.fixture(scope="session")
-def _prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
-    """A server's address, and a copy of its database from before anybody used it."""
-    with prefect_test_harness(server_startup_timeout=120):
-        database = str(PREFECT_API_DATABASE_CONNECTION_URL.value()).partition("///")[2]
-        copy = str(tmp_path_factory.mktemp("prefect") / "migrated.db")
-        with (
-            contextlib.closing(sqlite3.connect(database)) as source,
-            contextlib.closing(sqlite3.connect(copy)) as target,
-        ):
-            source.backup(target)
-        yield PREFECT_API_URL.value(), copy
+def _prefect(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, str]]:
+    """A server's address, and a database with all tables and nothing in them.
+
+    To make the tables takes half a minute, so they are made once for all test processes, and kept
+    with pytest's cache for this version of Prefect.
+    """
+    migrated = request.config.cache.mkdir("prefect") / f"{prefect.__version__}.db"
+    folder = tmp_path_factory.mktemp("prefect")
+    database = folder / "prefect-test.db"  # as the harness calls it
+    with contextlib.ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        patch.setattr(prefect.testing.utilities, "mkdtemp", lambda: str(folder))
+        harness = prefect_test_harness(server_startup_timeout=120)
+        with FileLock(f"{migrated}.lock"):
+            if migrated.exists():
+                shutil.copy(migrated, database)
+            else:
+                stack.enter_context(harness)
+                half = migrated.with_suffix(".part")
+                half.unlink(missing_ok=True)
+                with (
+                    contextlib.closing(sqlite3.connect(database)) as source,
+                    contextlib.closing(sqlite3.connect(half)) as target,
+                ):
+                    source.backup(target)
+                half.rename(migrated)
+                harness = contextlib.nullcontext()
+        stack.enter_context(harness)
+        yield PREFECT_API_URL.value(), str(migrated)
 
 
 @pytest.fixture(scope="session")
 def prefect_api(_prefect: tuple[str, str]) -> str:
     """The address of a server with an empty database."""
     return _prefect[0]
+
+
+@pytest.fixture
+def automations(prefect_api: str) -> Iterator[None]:
+    """The automations that come with a deployment are gone afterwards, since they would reschedule
+    what other tests crash."""
+    yield
+    with get_client(sync_client=True) as client:
+        for automation in client.read_automations():
+            if automation.name.startswith("longtake:"):
+                client.delete_automation(automation.id)
 
 
 @pytest.fixture(scope="session")

@@ -102,10 +102,19 @@ def deploy(
     credentials: _Credentials = None,
     source: _Source = None,
     destination: _Destination = None,
+    notify: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TARGET",
+            help="Tell of runs that fail: a block of Prefect as TYPE/NAME, such as "
+            'slack-webhook/ops, or the https:// address of a webhook, which gets {"text": ...}.',
+            show_default=False,
+        ),
+    ] = None,
     file: _File = None,
     verbose: _Verbose = False,
 ) -> None:
-    """Give the deployments segment-video and sweep-bucket to the Prefect server.
+    """Give the deployments segment-video, sweep-bucket and recover-runs to the Prefect server.
 
     The server is the one of PREFECT_API_URL. What the options leave out is as in
     infra/prefect.yaml, also if it was changed in Prefect's UI.
@@ -127,6 +136,7 @@ def deploy(
         defaults,
         pool=pool,
         pool_type=None if kind is None else kind.value,
+        notify=notify,
     )
     for line in lines:
         typer.echo(line)

@@ -23,7 +23,7 @@ from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows import sweep_bucket as sweep_module
+from flows import recover_runs as recover_module
 from flows.cli import run as run_command
 from flows.recovery import install_recovery
 from flows.segment_video import segment_video
@@ -106,8 +106,9 @@ def test_three_workers_twenty_videos(
         assert run_command(["deploy", "--model", "nano", "--pool", "gpu"]) == 0
         _use(REQUEST)
         install_recovery(silence=timedelta(seconds=60), rest=timedelta(seconds=25))
-        monkeypatch.setattr(sweep_module, "CRASHED_FOR", timedelta(seconds=60))
-        monkeypatch.setattr(sweep_module, "PENDING_FOR", timedelta(seconds=90))
+        monkeypatch.setenv("LONGTAKE_RECOVERY_REST_S", "30")
+        monkeypatch.setattr(recover_module, "SPARE", timedelta(seconds=30))
+        monkeypatch.setattr(recover_module, "PENDING_FOR", timedelta(seconds=90))
         _storm(server, tmp_path, sweep=lambda: _sweep(videos, results))
         runs = _runs()
 

@@ -1,10 +1,12 @@
 """Nothing is lost, and nothing done twice, wherever in a run its process is killed."""
 
+import json
 import random
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,12 +19,15 @@ SEED = 20_261_121
 
 
 @pytest.fixture
-def args(clip: Path, prompts_file: Path) -> Callable[[Path], list[str]]:
-    """A command line that tracks 40 frames in five chunks to a folder."""
+def args(clip: Path, prompts: dict[str, Any], tmp_path: Path) -> Callable[[Path], list[str]]:
+    """A command line that tracks two objects through 22 frames in five chunks to a folder."""
+    objects = [{**item, "prompts": item["prompts"][:1]} for item in prompts["objects"]]
+    file = tmp_path / "prompts.json"
+    file.write_text(json.dumps({"objects": objects}))
     return lambda destination: [
-        *("track", str(clip), "--prompts", str(prompts_file), "-o", str(destination)),
+        *("track", str(clip), "--prompts", str(file), "-o", str(destination)),
         *("--model", "nano", "--image-size", "64", "--device", "cpu", "--no-report"),
-        *("--stop", "40", "--chunk-frames", "10", "--overlap", "2"),
+        *("--stop", "22", "--chunk-frames", "6", "--overlap", "2"),
     ]
 
 

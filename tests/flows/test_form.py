@@ -14,14 +14,19 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.flow_engine import run_flow
 
 from flows.segment_video import segment_video
 from samcore.errors import InputError
 from samcore.masks.table import MaskReader
 from samcore.scenes import Scene, box_of
 from samcore.tracking.prompt_file import PromptFile
-from tasks.request import SegmentRequest, validate_request
+from tasks.request import SegmentRequest, choose_prompts, validate_request
+from tests.servers.deployed import Deployed
 from tests.servers.prefect_server import PrefectServer
+
+Ask = Callable[..., SegmentRequest]
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = Path("/usr/bin/chromium")
@@ -34,7 +39,10 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-SERVE = "from flows.segment_video import segment_video; segment_video.serve(name='form')"
+SERVE = """
+from flows.segment_video import segment_video
+segment_video.serve(name="form", parameters={"request": {"automatic": {"max_objects": 5}}})
+"""
 
 
 def _schema() -> dict[str, Any]:
@@ -180,6 +188,67 @@ def test_one_way_to_say_what_to_track(asked: dict[str, object], words: list[str]
     with pytest.raises(InputError) as caught:
         validate_request(source="a.mp4", destination="out", **asked)
     assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+FIVE = {"max_objects": 5}
+OWN, OTHER = "s3://bucket/own.json", "s3://bucket/other.json"
+
+
+@pytest.mark.parametrize(
+    ("asked", "default", "kept"),
+    [
+        ({"prompts": OWN, "automatic": FIVE}, {"automatic": FIVE}, "prompts"),
+        ({"prompts": OWN, "automatic": FIVE}, {"automatic": FIVE, "prompts": OWN}, "prompts"),
+        ({"prompts": OWN, "automatic": FIVE}, {"prompts": OWN}, "automatic"),
+        ({"prompts": {"objects": [IN_A_FILE]}, "automatic": FIVE},
+         {"prompts": {"objects": [TYPED]}}, "automatic"),
+        ({"prompts": OWN, "automatic": FIVE}, {"automatic": {"max_objects": 6}}, None),
+        ({"prompts": OWN, "automatic": FIVE}, {"prompts": OTHER}, None),
+        ({"prompts": OWN, "automatic": FIVE}, {"automatic": "junk", "prompts": 3}, None),
+        ({"prompts": OWN, "automatic": FIVE}, None, None),
+    ],
+)  # fmt: skip
+def test_a_persons_choice_wins_over_a_default(
+    asked: dict[str, object], default: object, kept: str | None
+) -> None:
+    """Of prompts and automatic, that one goes which the deployment has as its default; two that a
+    person chose are refused."""
+    request = SegmentRequest.model_validate({"source": "a.mp4", "destination": "out", **asked})
+    if kept is None:
+        with pytest.raises(InputError, match="got both"):
+            choose_prompts(request, default)
+        return
+    chosen = choose_prompts(request, default)
+    assert getattr(chosen, kept) == getattr(request, kept)
+    assert [chosen.prompts, chosen.automatic].count(None) == 1
+
+
+def test_a_run_of_a_deployment_takes_the_persons_prompts(prefect_api: str, ask: Ask) -> None:
+    """Asked for by the API with what the form fills in: the run tracks the object that was typed;
+    with an `automatic` that is not the deployment's, it fails in one line."""
+    deployed = Deployed(automatic=FIVE, model="nano")
+    box = {"id": 1, "prompts": [{"frame": 0, "box": [10, 10, 60, 60]}]}
+    asked = ask(stop=4, chunk_frames=4, overlap=0, prompts={"objects": [box]})
+    request = asked.model_dump(mode="json", exclude_unset=True)
+    states = []
+    with get_client(sync_client=True) as client:
+        for automatic in (FIVE, {"max_objects": 6}):
+            run = client.create_flow_run_from_deployment(
+                deployed.id, parameters={"request": {**request, "automatic": automatic}}
+            )
+            states.append(
+                run_flow(
+                    segment_video,
+                    flow_run=run,
+                    parameters=run.parameters,
+                    return_type="state",
+                )
+            )
+    right, wrong = states
+    assert right.is_completed(), (right, right.message)
+    assert right.result().objects == 1
+    assert wrong.is_failed()
+    assert "wanted one of them, got both" in str(wrong.message)
 
 
 class Form:
@@ -329,7 +398,9 @@ def _check_a_file(page: Any, api: str, form_url: str, asked: dict[str, str]) -> 
     )
     request = run["parameters"]["request"]
     assert {name: request[name] for name in asked} == asked
-    assert validate_request(**request).prompts == asked["prompts"]
+    # The form sends the deployment's default, too.
+    chosen = choose_prompts(SegmentRequest.model_validate(request), {"automatic": FIVE})
+    assert (chosen.prompts, chosen.automatic) == (asked["prompts"], None)
 
 
 @pytest.mark.slow

@@ -195,6 +195,42 @@ def test_prompts_beside_the_video_win(bench: Bench) -> None:
     assert request.get("automatic") is None
 
 
+def test_prompts_may_come_first(bench: Bench, log: pytest.LogCaptureFixture) -> None:
+    """As the page for operators recommends: the listener says that it waits for the video, and the
+    video gets its run; only of one that was there, and is gone, it says so, or of one without
+    bytes."""
+    bench.send(bench.upload("dog.mp4.prompts.json", b"{}"))
+    gone, empty = bench.upload("gone.mp4"), bench.upload("empty.mp4", b"")
+    bench.s3.delete_object(Bucket="videos", Key="gone.mp4")
+    empty["Records"][0]["s3"]["object"]["size"] = None
+    bench.send(gone, empty)
+    deployed = Deployed(**TRACK)
+
+    bench.listen(deployed)
+
+    assert deployed.count() == 0
+    video = "s3://videos/dog.mp4"
+    assert f"{video}: its prompts are here; it gets its run when it comes" in log.messages
+    assert "s3://videos/gone.mp4: is not there any more" in log.messages
+    assert "s3://videos/empty.mp4: is empty; nothing to track" in log.messages
+
+    bench.send(bench.upload("dog.mp4"))
+    bench.listen(deployed)
+    assert [request["prompts"] for request in deployed.requests()] == [f"{video}.prompts.json"]
+
+
+def test_a_deployment_that_says_both_is_used(bench: Bench) -> None:
+    """Prompts and automatic as defaults, as one of them may be set in Prefect's UI beside the
+    other: the prompts count, as in a run that a person asks for."""
+    bench.send(bench.upload("dog.mp4"))
+    deployed = Deployed(**TRACK, prompts="s3://videos/all.json")
+
+    bench.listen(deployed)
+
+    (request,) = deployed.requests()
+    assert (request["prompts"], request.get("automatic")) == ("s3://videos/all.json", None)
+
+
 def test_without_prompts_the_result_says_so(bench: Bench) -> None:
     """Nobody says what to track: no run, and a record in the place of the result. Prompts that
     come later start the run, and the record goes."""

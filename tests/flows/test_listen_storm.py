@@ -11,12 +11,12 @@ from tests.servers.aws import AwsServer
 from tests.servers.deployed import Deployed
 from tests.servers.warm import WarmCommands
 
-VIDEOS, MESSAGES = 100, 500
+VIDEOS, MESSAGES = 40, 200
 LIMIT_S = 500.0
 
 
 def _messages() -> list[str]:
-    """500 events of 100 videos, most of them several times, in three forms."""
+    """200 events of 40 videos, most of them several times, in three forms."""
     rng = random.Random(5)
     told = [*range(VIDEOS), *(rng.randrange(VIDEOS) for _ in range(MESSAGES - VIDEOS))]
     rng.shuffle(told)
@@ -45,8 +45,8 @@ def _message(number: int, *, form: int) -> str:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_storm_makes_each_run_once(warm: WarmCommands, aws: AwsServer) -> None:
-    """500 messages of 100 videos and a listener that is killed twice: exactly 100 runs, one for
-    each video, and nothing left in the queue."""
+    """200 messages of 40 videos and a listener that is killed twice: exactly 40 runs, one for each
+    video, and nothing left in the queue."""
     s3, sqs = aws.client("s3"), aws.client("sqs")
     s3.create_bucket(Bucket="videos")
     s3.create_bucket(Bucket="results")
@@ -74,7 +74,7 @@ def test_a_storm_makes_each_run_once(warm: WarmCommands, aws: AwsServer) -> None
         )
 
     deadline = time.monotonic() + LIMIT_S
-    for runs in (8, 30):
+    for runs in (6, 20):
         listener = start()
         while deployed.count() < runs:
             assert listener.poll() is None, listener.err

@@ -110,6 +110,28 @@ def _wait_until(found: Callable[[], bool], command: WarmCommand) -> None:
         time.sleep(0.02)
 
 
+def test_the_report_comes_last(
+    prefect_api: str, source: str, bucket: str, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits for the report, as the page for operators does, finds all of the result there: of
+    all files of its own it is the last that is written, the manifest that lists it aside."""
+    written: list[str] = []
+    put_file = ObjectStore.put_file
+
+    def recorded(self: ObjectStore, path: Path, location: S3Location, **options: Any) -> Any:
+        answer = put_file(self, path, location, **options)
+        written.append(location.key)
+        return answer
+
+    monkeypatch.setattr(ObjectStore, "put_file", recorded)
+    asked = {**CHUNKS, "report": True, "formats": ("overlay", "mot"), "image_size": 64}
+    segment_video(ask(**asked, source=source, destination=f"s3://{bucket}/out"))
+
+    files = [key for key in written if not key.startswith("out/.longtake/")]
+    assert {"out/masks.parquet", "out/overlay.mp4"} < set(files)
+    assert files[-1] == "out/report.html"
+
+
 def test_bad_network_changes_nothing(
     prefect_api: str, bucket: str, source: str, ask: Ask, calm: Path, faults: FaultProxy
 ) -> None:

@@ -7,10 +7,9 @@ from typing import Any
 
 import jsonschema
 import pytest
-from prefect.client.schemas.objects import State
-from prefect.states import Crashed, Pending, Running
+from prefect.states import Crashed
 
-from flows import sweep_bucket as sweep_module
+from flows import recover_runs as recover_module
 from flows.prefect_api import Deployment
 from flows.sweep_bucket import SweepResult, sweep_bucket
 from flows.video_runs import VideoRuns
@@ -108,49 +107,26 @@ def test_listener_and_sweep_start_one_run(upload: Upload, aws: AwsServer) -> Non
     assert all(request["force"] for request in deployed.requests())
 
 
-@pytest.mark.parametrize("state", [Crashed(), Pending(), Pending(name="Submitting")], ids=str)
-def test_what_dead_workers_left_goes_on(
-    state: State[Any], upload: Upload, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A run that crashed, or that a worker took and never began, is scheduled again under its own
-    id; not at once, since somebody else may do so, or still be about to begin it."""
+def test_what_dead_processes_left_goes_on(upload: Upload, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that crashed is scheduled again under its own id, also one that a person asked for; not
+    at once, since an automation may do so."""
     upload("a.mp4")
     deployed = Deployed(**TRACK)
     assert sweep(deployed).started == 1
-    (run,) = deployed.runs()
-    deployed.leave(run, state)
+    deployed.ask(source="s3://elsewhere/b.mp4", destination="s3://results/other")
+    for run in deployed.runs():
+        deployed.leave(run, Crashed())
     assert sweep(deployed) == SweepResult(
         started=0, underway=1, failed=0, skipped=0, done=0, left=0
     )
-    (same,) = deployed.runs()
-    assert same.state_type == state.type
 
-    monkeypatch.setattr(sweep_module, "CRASHED_FOR", timedelta(0))
-    monkeypatch.setattr(sweep_module, "PENDING_FOR", timedelta(0))
-    assert sweep(deployed).started == 1
-    (again,) = deployed.runs()
-    assert (again.id, again.state_name) == (run.id, "AwaitingRetry")
-    assert sweep(deployed).underway == 1
-
-
-def test_a_running_run_without_beats_goes_on(
-    upload: Upload, aws: AwsServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A machine that went away left its run Running, and the last beat of its lease: it is
-    scheduled again. One that has no lease yet is left alone: it may be reading a long video."""
-    upload("a.mp4")
-    deployed = Deployed(**TRACK)
-    sweep(deployed)
-    (run,) = deployed.runs()
-    deployed.leave(run, Running())
-    monkeypatch.setattr(sweep_module, "SILENT_FOR", timedelta(0))
-    assert sweep(deployed).underway == 1
-
-    upload(f"a.mp4/.longtake/runs/{'0' * 32}/lease.json", b"{}", bucket="results")
-    time.sleep(1.1)  # the store tells whole seconds
-    assert sweep(deployed).started == 1
-    (again,) = deployed.runs()
-    assert again.state_name == "AwaitingRetry"
+    monkeypatch.setattr(recover_module, "SPARE", timedelta(0))
+    monkeypatch.setattr(recover_module, "rest_setting", lambda: timedelta(0))
+    assert sweep(deployed) == SweepResult(
+        started=0, recovered=2, underway=1, failed=0, skipped=0, done=0, left=0
+    )
+    assert {run.state_name for run in deployed.runs()} == {"AwaitingRetry"}
+    assert sweep(deployed).recovered == 0
 
 
 def test_a_result_is_known_by_its_mark(upload: Upload, aws: AwsServer) -> None:

@@ -65,12 +65,13 @@ def test_the_jobs_are_valid(variables: dict[str, Any], tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_sweep_gets_no_gpu() -> None:
+@pytest.mark.parametrize("name", ["sweep-bucket", "recover-runs"])
+def test_what_only_looks_gets_no_gpu(name: str) -> None:
     """It need not wait for a node that has one."""
     specs = yaml.safe_load((ROOT / "infra" / "prefect.yaml").read_text())["deployments"]
-    (sweep,) = [spec for spec in specs if spec["name"] == "sweep-bucket"]
+    (looks,) = [spec for spec in specs if spec["name"] == name]
 
-    spec = filled(**sweep["work_pool"]["job_variables"])["spec"]["template"]["spec"]
+    spec = filled(**looks["work_pool"]["job_variables"])["spec"]["template"]["spec"]
 
     assert spec["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == 0
     assert not spec["nodeSelector"]

@@ -11,6 +11,7 @@ from cfnlint.decode import decode
 
 from flows.cli import app
 from samcore.limits import Limits
+from tasks.manifest import REPORT
 
 INFRA = Path(__file__).parents[2] / "infra"
 PAGE = (INFRA / "README.md").read_text()
@@ -44,11 +45,34 @@ def test_every_queue_has_a_worker() -> None:
     """Workers that are started as on the page, or by Compose, take the runs of all deployments."""
     specs = yaml.safe_load((INFRA / "prefect.yaml").read_text())["deployments"]
     queues = {spec["work_pool"]["work_queue_name"] for spec in specs}
-    assert len(queues) == len(specs)  # none waits for another one's runs
+    (tracks,) = (spec for spec in specs if spec["name"] == "segment-video")
+    others = {spec["work_pool"]["work_queue_name"] for spec in specs if spec is not tracks}
+    # A look for left runs, or for new videos, does not wait until a video is tracked.
+    assert others == queues - {tracks["work_pool"]["work_queue_name"]} != queues
     services = yaml.safe_load((INFRA / "docker" / "compose.yaml").read_text())["services"]
     commands = [" ".join(service.get("command", [])) for service in services.values()]
     for text in (PAGE, "\n".join(commands)):
         assert set(re.findall(r"prefect worker start .*--work-queue (\w+)", text)) == queues
+
+
+def test_nothing_is_told_to_prefects_makers() -> None:
+    """Whatever part of Prefect the page starts, the same block, or one before it, has switched its
+    telemetry off; the image has that in its environment."""
+    off = {"server": "PREFECT_SERVER_ANALYTICS_ENABLED=false", "worker": "DO_NOT_TRACK=1"}
+    started = [
+        (one.group(1), one.start()) for one in re.finditer(r"prefect (server|worker) s", PAGE)
+    ]
+    assert {part for part, _ in started} == set(off)
+    for part, at in started:
+        assert re.search(rf"^export .*{off[part]}", PAGE[:at], re.MULTILINE), part
+    image = (INFRA / "docker" / "Dockerfile").read_text()
+    assert all(f"    {setting} \\\n" in image for setting in off.values())
+
+
+def test_it_waits_for_the_report() -> None:
+    """The page's `until` ends when the whole result is there: what comes last is the report."""
+    waited = re.findall(r"^until aws s3 ls s3://my-results/scene.mp4/(\S+);", PAGE, re.MULTILINE)
+    assert waited == [REPORT]
 
 
 def test_files_are_there() -> None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from flows.deployments import (
     read_prefect_file,
     with_defaults,
 )
+from flows.recover_runs import recover_runs
 from flows.segment_video import segment_video
 from flows.sweep_bucket import sweep_bucket
 from samcore.errors import InputError
@@ -43,17 +44,6 @@ def deployed(name: str) -> DeploymentResponse:
         return client.read_deployment_by_name(name)
 
 
-@pytest.fixture
-def server(prefect_api: str) -> Iterator[None]:
-    """The tests' Prefect server; the automations that come with a deployment are gone afterwards,
-    since they would reschedule what other tests crash."""
-    yield
-    with get_client(sync_client=True) as client:
-        for automation in client.read_automations():
-            if automation.name.startswith("longtake:"):
-                client.delete_automation(automation.id)
-
-
 def test_the_file_is_found_and_names_the_flows() -> None:
     """The checkout's own file is applied, and its flows are there by the names in it."""
     assert find_prefect_file() == FILE
@@ -62,7 +52,7 @@ def test_the_file_is_found_and_names_the_flows() -> None:
     named = {spec["name"]: spec["entrypoint"] for spec in content["deployments"]}
     assert named == {
         flow.name: f"{flow.fn.__module__}.{flow.fn.__name__}"
-        for flow in (segment_video, sweep_bucket)
+        for flow in (segment_video, sweep_bucket, recover_runs)
     }
     for spec in content["deployments"]:
         assert spec["description"]
@@ -99,6 +89,9 @@ def test_prefect_itself_takes_the_file(prefect_api: str, tmp_path: Path) -> None
     assert segment.concurrency_options is not None
     assert segment.concurrency_options.collision_strategy.value == "ENQUEUE"
     assert [schedule.active for schedule in sweep.schedules] == [False]
+    recovery = deployed("recover-runs/recover-runs")
+    assert [schedule.active for schedule in recovery.schedules] == [True]
+    assert recovery.work_queue_name == "sweeps"
     # Where no model is named, runs end where the worker has none.
     assert segment.parameters == {"request": {"model": DEFAULT_MODEL}}
     assert (segment.work_queue_name, sweep.work_queue_name) == ("default", "sweeps")
@@ -106,16 +99,24 @@ def test_prefect_itself_takes_the_file(prefect_api: str, tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_defaults_go_into_the_deployments(
-    server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    automations: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """`longtake deploy` makes the work pool; what is said to it is what runs begin with, and sets
-    the sweep to work. Nothing is left in the folder."""
+    """`longtake deploy` makes the work pool; what is said to it is what runs begin with, sets the
+    sweep to work, and has failed runs told of. Nothing is left in the folder, and the address of a
+    webhook is not printed."""
     monkeypatch.chdir(tmp_path)
     pool = f"gpu-{uuid.uuid4().hex[:6]}"
     options = ["--pool", pool, "--model", "nano", "--automatic", "7", "--credentials", "minio"]
     places = ["--source", "s3://videos/tapes/", "--destination", "s3://results"]
 
-    assert run_command(["deploy", *options, *places]) == 0
+    told = ["--notify", "https://chat.example.com/secret"]
+    assert run_command(["deploy", *options, *places, *told]) == 0
+    said = capsys.readouterr()
+    assert "failed runs are told to the block webhook/longtake-failed-runs" in said.out
+    assert "secret" not in said.out + said.err
 
     segment, sweep = deployed("segment-video/segment-video"), deployed("sweep-bucket/sweep-bucket")
     assert segment.parameters == {
@@ -132,6 +133,10 @@ def test_defaults_go_into_the_deployments(
     with get_client(sync_client=True) as client:
         assert client.read_work_pool(pool).type == "process"
         assert client.read_automations_by_name("longtake: a crashed run goes on")
+        (tells,) = client.read_automations_by_name("longtake: a failed run is told of")
+        assert set(tells.trigger.match_related["prefect.resource.name"]) == {
+            *("segment-video", "sweep-bucket", "recover-runs")
+        }
     assert list(tmp_path.iterdir()) == []
 
 
@@ -148,6 +153,25 @@ def test_an_operators_own_request_is_kept() -> None:
         "prompts": "s3://b/p.json",
     }
     assert content["deployments"][0]["parameters"]["request"]["model"] == "nano"
+
+
+@pytest.mark.parametrize(
+    ("own", "said", "left"),
+    [
+        ({"automatic": {"max_objects": 9}}, Defaults(prompts="p.json"), {"prompts": "p.json"}),
+        ({"prompts": "p.json"}, Defaults(automatic=3), {"automatic": {"max_objects": 3}}),
+        ({"prompts": "p.json"}, Defaults(model="nano"), {"prompts": "p.json", "model": "nano"}),
+    ],
+)
+def test_the_command_line_wins_over_the_file(
+    own: dict[str, Any], said: Defaults, left: dict[str, Any]
+) -> None:
+    """A file of one's own that says what to track, and another choice on the command line, do not
+    make a deployment that says both."""
+    content = read_prefect_file(FILE)
+    content["deployments"][0]["parameters"] = {"request": own}
+
+    assert with_defaults(content, said)["deployments"][0]["parameters"]["request"] == left
 
 
 @pytest.mark.parametrize(
@@ -189,7 +213,7 @@ def test_a_file_that_cannot_be(content: str | None, says: str, tmp_path: Path) -
 
 @pytest.mark.slow
 def test_what_the_server_refuses_is_one_line(
-    server: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    automations: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Prefect's reason reaches the person, without its traceback."""
     content = yaml.safe_load(FILE.read_text())
@@ -208,7 +232,7 @@ def test_what_the_server_refuses_is_one_line(
 
 @pytest.mark.slow
 def test_one_process_runs_them_all(
-    server: None, warm: WarmCommands, ask: Callable[..., SegmentRequest], tmp_path: Path
+    automations: None, warm: WarmCommands, ask: Callable[..., SegmentRequest], tmp_path: Path
 ) -> None:
     """`longtake serve` takes up a run that somebody asks the server for, and its masks are
     published; SIGTERM ends it."""

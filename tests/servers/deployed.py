@@ -56,6 +56,11 @@ class Deployed:
         """What they are asked for, in their order."""
         return [run.parameters["request"] for run in self.runs()]
 
+    def ask(self, **request: Any) -> FlowRun:
+        """Ask for a run as a person does, by the API; the form does so, too."""
+        with get_client(sync_client=True) as client:
+            return client.create_flow_run_from_deployment(self.id, parameters={"request": request})
+
     def leave(self, run: FlowRun, state: State[Any]) -> None:
         """Put a run into the state in which dead workers leave one."""
         with get_client(sync_client=True) as client:

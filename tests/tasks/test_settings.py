@@ -1,10 +1,13 @@
 """The environment is read in one place, and what a person has set stays."""
 
 import os
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from flows.recovery import rest_setting
+from samcore.errors import InputError
 from tasks.settings import PREFECT_DEFAULTS, load_settings, set_defaults
 
 
@@ -24,6 +27,16 @@ def test_cache_folder(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert load_settings().cache_dir == Path(wanted)
+
+
+def test_the_rest_after_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five minutes, or what a person says; less than Prefect can wait for is refused."""
+    assert load_settings().recovery_rest_s == 300
+    monkeypatch.setenv("LONGTAKE_RECOVERY_REST_S", "45")
+    assert rest_setting() == timedelta(seconds=45)
+    monkeypatch.setenv("LONGTAKE_RECOVERY_REST_S", "9")
+    with pytest.raises(InputError, match="at least 10, got 9"):
+        load_settings()
 
 
 def test_own_settings_stay(monkeypatch: pytest.MonkeyPatch) -> None:
