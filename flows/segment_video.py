@@ -12,7 +12,7 @@ from prefect.states import Crashed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.recovery import check_tries
-from samcore.errors import StorageError, TransientStorageError
+from samcore.errors import StorageError, TransientError
 from tasks.clear_work import clear_work
 from tasks.device_lock import using_device
 from tasks.draw_overlay import draw_overlay
@@ -63,7 +63,7 @@ def segment_video(request: SegmentRequest) -> ResultRef:
     check_tries()
     try:
         return _segment(request)
-    except TransientStorageError as error:
+    except TransientError as error:
         if not runtime.deployment.id:
             raise
         # Nobody has to put anything right: what schedules crashed runs again does so with this one.

@@ -11,7 +11,9 @@ import ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 
+from samcore.errors import TransientVideoError
 from samcore.video.decoder import FfmpegProgram, find_ffmpeg
+from samcore.video.ending import cannot_start, says_read_failed, why_died
 from samcore.video.media import Media
 
 _PROBE_TIMEOUT_S = 60.0
@@ -92,19 +94,32 @@ class Sound:
 
 
 def has_sound(sound: Sound) -> bool:
-    """Whether there is any that this ffmpeg can decode."""
+    """Whether there is any that this ffmpeg can decode.
+
+    Raises:
+        TransientVideoError: ffmpeg was killed, or lost the connection, before it was known.
+    """
     heard = ffmpeg.output(_sound_input(sound).audio, "-", format="null", t=0.1)
-    command = ffmpeg.compile(heard, cmd=[find_ffmpeg().path, "-v", "quiet", "-nostdin"])
+    command = ffmpeg.compile(heard, cmd=[find_ffmpeg().path, "-v", "error", "-nostdin"])
     try:
         answer = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             timeout=_PROBE_TIMEOUT_S,
         )
-    except (OSError, subprocess.TimeoutExpired):
-        return False
+    except OSError as error:
+        raise cannot_start(command[0], error) from error
+    except subprocess.TimeoutExpired as error:
+        raise TransientVideoError(
+            f"ffmpeg looked for sound for {_PROBE_TIMEOUT_S:g} s in vain; run again"
+        ) from error
+    said = answer.stderr.decode("utf-8", "replace")
+    # not all that was said: there may be a signed address in it
+    died = says_read_failed(said) or why_died(answer.returncode, "it said so" if said else "")
+    if died and answer.returncode:
+        raise TransientVideoError(f"ffmpeg looked for sound and was stopped: {died}; run again")
     return answer.returncode == 0
 
 

@@ -5,6 +5,7 @@ from collections import deque
 from fractions import Fraction
 from typing import NamedTuple
 
+from samcore.video.ending import says_read_failed, says_shortage
 from samcore.video.index import NO_PTS
 
 _MAX_LINE = 1 << 16
@@ -53,10 +54,6 @@ _NETWORK_TEXT = re.compile(
 _GIVEN_UP = re.compile(
     r"HTTP error 4(?!29)\d\d[^\n]*|Failed to reconnect|Will reconnect .* in 15 s"
 )
-_READ_FAILED = re.compile(
-    r"Input/output error|Connection (?:refused|reset|timed out)|Network is unreachable|"
-    r"Server returned (?:4|5)"
-)
 _ADDRESS = re.compile(r"https?://[^\s'\"]+?(?=:? |:?$|['\"])")
 _TOO_LARGE = re.compile(r"Picture size (\d+)x(\d+) exceeds specified max pixel count")
 # what the throw-away output says of time stamps is no damage of the input
@@ -87,6 +84,8 @@ class DecodeLog:
     def __init__(self) -> None:
         self.records: deque[FrameRecord] = deque()
         """Frames not taken yet, in the order in which they were decoded."""
+        self.frames = 0
+        """How many frames were decoded so far."""
         self.time_base: Fraction | None = None
         """Of the stream that is decoded."""
         self.frame_rate: Fraction | None = None
@@ -101,6 +100,8 @@ class DecodeLog:
         """How many error lines there were."""
         self.first_complaint = ""
         """The first error line; empty if there was none."""
+        self.shortage = ""
+        """The first error line that complains of the system's memory or threads."""
         self.broken = ""
         """How a connection was lost for good, in ffmpeg's words; empty if none was."""
         self.too_large_wh: tuple[int, int] | None = None
@@ -171,8 +172,9 @@ class DecodeLog:
             return
         # an address may be signed, and what is said here is shown
         text = _ADDRESS.sub("the source", text)
-        if failed := _READ_FAILED.search(text):
-            self.broken = self.broken or failed[0]
+        self.broken = self.broken or says_read_failed(text)
+        if says_shortage(text):
+            self.shortage = self.shortage or text
         self.complaints += 1
         self.first_complaint = self.first_complaint or text
 
@@ -183,6 +185,7 @@ class DecodeLog:
         if self._head is None:
             return
         head, self._head = self._head, None
+        self.frames += 1
         self.records.append(
             FrameRecord(
                 pts=NO_PTS if head["pts"] == "NOPTS" else int(head["pts"]),

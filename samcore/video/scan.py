@@ -12,10 +12,17 @@ from fractions import Fraction
 
 import numpy as np
 
-from samcore.errors import InputError, SegmentationError, TransientStorageError, VideoError
+from samcore.errors import (
+    InputError,
+    SegmentationError,
+    TransientStorageError,
+    TransientVideoError,
+    VideoError,
+)
 from samcore.limits import DEFAULT_LIMITS, Limits
 from samcore.video.decoder import (
     DecodeProcess,
+    Died,
     FfmpegProgram,
     Stalled,
     decode_command,
@@ -113,6 +120,7 @@ def scan_video(
         InputError: They are larger or more than that.
         VideoError: It is no video, has no frame that can be decoded, or hangs the decoder.
         TransientStorageError: The connection to it broke off.
+        TransientVideoError: ffmpeg was killed, or crashed.
     """
     scan = _decode_all(program, file, total, stall_s, on_progress, limits, one_thread=False)
     if scan is None:
@@ -161,6 +169,8 @@ def _decode_all(
                 limits.check_frames(len(pts), name=file.name, more=True)
                 if on_progress is not None:
                     on_progress(len(pts), total)
+        except Died as error:
+            raise decoder_died(file, len(pts), str(error)) from error
         except Stalled as error:
             if media.is_remote:
                 said = f"nothing came for {stall_s:g} s"
@@ -194,6 +204,21 @@ def connection_lost(file: VideoFile, frame_idx: int, said: str) -> SegmentationE
         return VideoError(content_changed(file.name, frame_idx))
     return TransientStorageError(
         f"the connection to {file.name} broke off at frame {frame_idx} ({said}); run again"
+    )
+
+
+def decoder_died(file: VideoFile, frame_idx: int, how: str) -> SegmentationError:
+    """Give the error of a decoder that ended when this frame was to be decoded.
+
+    Raises:
+        SegmentationError: The store of the file says better why.
+    """
+    if file.changed():
+        return VideoError(content_changed(file.name, frame_idx))
+    return TransientVideoError(
+        f"the ffmpeg that read {file.name!r} did not come to its end: {how}, at frame {frame_idx}; "
+        "run again, with more memory if it was short; if it ends there each time, convert the "
+        "file, or try another ffmpeg"
     )
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from samcore.errors import SegmentationError, VideoError
 from samcore.video.decoder import (
     DecodeProcess,
+    Died,
     FfmpegProgram,
     Stalled,
     Stopped,
@@ -21,7 +22,7 @@ from samcore.video.frame import Frame
 from samcore.video.index import NO_PTS, FrameIndex
 from samcore.video.info import VideoInfo
 from samcore.video.media import Media, VideoFile
-from samcore.video.scan import connection_lost, content_changed
+from samcore.video.scan import connection_lost, content_changed, decoder_died
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ class VideoFrames:
         Raises:
             VideoError: The decoder hangs, or no longer gives what the scan found.
             TransientStorageError: The connection is lost before it gives a frame.
+            TransientVideoError: ffmpeg was killed, or crashed.
         """
         wanted = start
         points = iter(self._index.seek_points(start))
@@ -84,6 +86,10 @@ class VideoFrames:
                         wanted = frame.frame_idx + 1
                 except Stopped:
                     return
+                except Died as error:
+                    if point is None:
+                        raise decoder_died(self._file, wanted, str(error)) from error
+                    logger.debug("ffmpeg was %s", error)
                 except Stalled as error:
                     raise self._stalled(media, wanted, stall_s) from error
                 log = process.log
@@ -98,8 +104,8 @@ class VideoFrames:
                 raise VideoError(self._why_other(wanted, log.complaint))
             else:
                 logger.debug(
-                    "frame %d of %s is not the scanned one after a seek to pts %d: starting "
-                    "earlier",
+                    "frame %d of %s does not come, or is another one, after a seek to pts %d: "
+                    "starting earlier",
                     wanted,
                     self._file.name,
                     point,
