@@ -50,6 +50,7 @@ def report_facts(
         about=tuple(_about(manifest)),
         seconds={"prompt pass": manifest.timings.prompt_pass},
         damaged=video.damaged,
+        remarks=video.remarks,
     )
 
 

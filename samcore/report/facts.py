@@ -79,3 +79,5 @@ class ReportFacts:
     """What the run's steps took, by name."""
     damaged: str | None = None
     """What the decoder complained of; None if it did not."""
+    remarks: tuple[str, ...] = ()
+    """What else there is to know of the video, a line each."""

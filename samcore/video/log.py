@@ -39,11 +39,13 @@ _ROTATION = re.compile(
     r"\[info\] +(?:displaymatrix|Display Matrix): rotation of (-?\d+(?:\.\d+)?) degrees"
 )
 _MAPPING = re.compile(r"\[info\]   Stream #0:(\d+) -> #0:0 \((\w+)")
-# Errors, and the two milder messages that tell of pixels made up. Not so `mmco`: a reference that
-# is gone already was to be let go, as after every cut without encoding.
+_MORE_VIDEOS = re.compile("Found duplicated MOOV|File extends beyond end of segment")
+# Errors, and the milder messages that tell of pixels made up, or of frames left out: of mp4s and
+# mkvs joined by `cat`, ffmpeg does not read all. Not so `mmco`: a reference that is gone already
+# was to be let go, as after every cut without encoding.
 _COMPLAINT = re.compile(
     rf"({_CONTEXT})(?:\[(?:error|fatal|panic)\] (?!mmco: )|"
-    r"\[(?:info|warning)\] (?=concealing \d|corrupt decoded frame))(.+)"
+    rf"\[(?:info|warning)\] (?=concealing \d|corrupt decoded frame|{_MORE_VIDEOS.pattern}))(.+)"
 )
 # What a connection's layers say is no damage of the video. Most of it is made good by connecting
 # again; these are the words of giving up. The longest wait is the last one before that.
@@ -173,6 +175,11 @@ class DecodeLog:
         # an address may be signed, and what is said here is shown
         text = _ADDRESS.sub("the source", text)
         self.broken = self.broken or says_read_failed(text)
+        if _MORE_VIDEOS.match(text):
+            text = (
+                "another video follows the first one in this file, and ffmpeg may leave out frames "
+                f"of it ({text.rstrip('.')}): join videos with `ffmpeg -f concat`"
+            )
         if says_shortage(text):
             self.shortage = self.shortage or text
         self.complaints += 1
