@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.published import whole_result
-from samcore.errors import InputError, VideoError
+from samcore.errors import InputError, TransientError, VideoError
 from samcore.exports import FORMATS, check_formats, write_export
 from samcore.exports.masklets import Masklets
 from samcore.result import Result
@@ -59,7 +59,7 @@ def export(
                 stretch=opened.stretch,
             )
         except VideoError as error:
-            if video is not None:
+            if video is not None or isinstance(error, TransientError):
                 raise
             raise VideoError(f"{error}; if it was moved, say with --video where it is") from error
 

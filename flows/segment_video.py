@@ -13,7 +13,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.prefect_api import default_request
 from flows.recovery import check_tries
-from samcore.errors import StorageError, TransientStorageError
+from samcore.errors import StorageError, TransientError
 from tasks.clear_work import clear_work
 from tasks.device_lock import using_device
 from tasks.draw_overlay import draw_overlay
@@ -71,7 +71,7 @@ def segment_video(request: SegmentRequest) -> ResultRef:
     try:
         with listening_to_steps(StepArtifactListener(str(runtime.flow_run.id))):
             return cast(ResultRef, end_state(_segment(_with_one_choice(request))))
-    except TransientStorageError as error:
+    except TransientError as error:
         if not runtime.deployment.id:
             raise
         # Nobody has to put anything right: what schedules crashed runs again does so with this one.

@@ -4,9 +4,13 @@
 class SegmentationError(Exception):
     """Root of all errors that say what was wrong, what was wanted and the way out.
 
-    The command line prints such an error as one line and ends with exit code 2; a task never
-    retries it. Anything else is a bug or a fault of the machine.
+    The command line prints such an error as one line and ends with exit code 2; a task retries it
+    only if it is a `TransientError`. Anything else is a bug or a fault of the machine.
     """
+
+
+class TransientError(SegmentationError):
+    """What failed for a while: the same call may work later."""
 
 
 class InputError(SegmentationError, ValueError):
@@ -15,6 +19,10 @@ class InputError(SegmentationError, ValueError):
 
 class VideoError(SegmentationError, OSError):
     """A video that is missing, unreadable, damaged before its first frame, or hangs its decoder."""
+
+
+class TransientVideoError(TransientError, VideoError):
+    """An ffmpeg that was killed, crashed, or lacked memory: its work may succeed next time."""
 
 
 class ModelError(SegmentationError, LookupError):
@@ -29,8 +37,8 @@ class StorageError(SegmentationError, OSError):
     """A file that cannot be written or read back: no permission, disk full, damaged."""
 
 
-class TransientStorageError(StorageError):
-    """A store that did not answer, was too busy, or broke off: the same call may work later."""
+class TransientStorageError(TransientError, StorageError):
+    """A store that did not answer, was too busy, or broke off."""
 
 
 class StorageConflictError(StorageError):

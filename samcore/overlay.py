@@ -1,6 +1,7 @@
 """Masks drawn over the video, for people to look at."""
 
 import colorsys
+import logging
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 from samcore.errors import InputError, StorageError
 from samcore.masks.table import MaskReader, MaskRow
 from samcore.video import Frame, Media, Sound, VideoSource, VideoWriter, has_sound
+
+_log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 """Called after each frame with the frames written so far and all of them."""
@@ -242,8 +245,15 @@ def _sound(video: VideoSource, media: Media | None, start: int, stop: int) -> So
     if media is None:
         return None
     info = video.info
-    lasts_s = video.time_s(stop - 1) - video.time_s(start) + 1 / info.avg_rate
-    sound = Sound(media, start_s=video.pts(start) * info.time_base, duration_s=lasts_s)
+    if info.num_clock_restarts > len(info.clock_restarts):
+        _log.warning("no sound: the clock of %s starts again too often", info.source)
+        return None
+    sound = Sound(
+        media,
+        start_s=video.pts(start) * info.time_base,
+        duration_s=video.time_s(stop - 1) - video.time_s(start) + 1 / info.avg_rate,
+        shifts_s=video.clock_shifts_s(),
+    )
     return sound if has_sound(sound) else None
 
 

@@ -37,6 +37,8 @@ def probe_video(request: SegmentRequest) -> int:
     run_logger(__name__).info(
         "%s: %d frames, %d x %d", info.source, info.num_frames, info.width, info.height
     )
+    for remark in info.remarks:
+        _log.warning("%s: %s", info.source, remark)
     if info.damaged is not None:
         _log.warning(
             "%s is damaged, found %d frames: %s", info.source, info.num_frames, info.damaged

@@ -61,6 +61,8 @@ class RunRecord(_Record):
     source_mark: str | None = None
     """`ObjectInfo.mark` of the video; None outside of buckets."""
     source_digest: str
+    source_reading: str | None = None
+    """`VideoInfo.reading`, for videos of which earlier versions gave other pictures or times."""
     objects: tuple[TrackedObject, ...]
     """By ascending id."""
     prompts_digest: str
@@ -97,6 +99,8 @@ class RunRecord(_Record):
             "frames": [self.start, self.stop],
             "chunks": [self.chunk_frames, self.overlap, self.handoff],
         }
+        if self.source_reading is not None:
+            identity["reading"] = self.source_reading
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
 
     @property

@@ -55,6 +55,7 @@ def report_facts(
         seconds={"prompt pass": manifest.timings.prompt_pass},
         min_agreement=manifest.min_agreement,
         damaged=video.damaged,
+        remarks=video.remarks,
     )
 
 

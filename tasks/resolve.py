@@ -107,6 +107,7 @@ def resolve_request(
         source_version=version,
         source_mark=mark,
         source_digest=video.info.digest,
+        source_reading=video.info.reading,
         objects=_objects({} if given is None else given.spec.labels, prompts),
         prompts_digest=prompts_digest(prompts),
         model=model,

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, TypedDict
 
-from samcore.errors import SegmentationError, TransientStorageError
+from samcore.errors import SegmentationError, TransientError, TransientStorageError
 from samcore.out_of_memory import memory_failure
 
 _log = logging.getLogger(__name__)
@@ -13,10 +13,10 @@ _log = logging.getLogger(__name__)
 def is_transient(error: BaseException) -> bool:
     """Whether the same work may well succeed a little later.
 
-    Faults of files, connections and memory may pass. What a person has to put right does not, nor
-    does a bug.
+    Faults of files, connections, memory and decoders may pass. What a person has to put right does
+    not, nor does a bug.
     """
-    if isinstance(error, TransientStorageError) or memory_failure(error) is not None:
+    if isinstance(error, TransientError) or memory_failure(error) is not None:
         return True
     if isinstance(error, SegmentationError):
         return False
@@ -27,7 +27,7 @@ def retry_transient(task: Any, task_run: Any, state: Any) -> bool:
     """Prefect's `retry_condition_fn`: called by these names after a failed try.
 
     A store that is away or busy is worth all tries that a task has; a machine that is short of
-    memory, or a disk with faults, a few.
+    memory, or a disk or decoder with faults, a few.
     """
     try:
         state.result(raise_on_failure=True)

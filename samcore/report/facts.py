@@ -81,3 +81,5 @@ class ReportFacts:
     """Mean IoU below which two chunks disagree about the frames that they share."""
     damaged: str | None = None
     """What the decoder complained of; None if it did not."""
+    remarks: tuple[str, ...] = ()
+    """What else there is to know of the video, a line each."""

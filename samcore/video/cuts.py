@@ -10,8 +10,9 @@ from types import TracebackType
 
 import cv2
 
-from samcore.errors import VideoError
+from samcore.errors import TransientVideoError
 from samcore.video.decoder import find_ffmpeg
+from samcore.video.ending import cannot_start
 from samcore.video.frame import Frame
 
 CUT_SCORE = 10.0
@@ -63,9 +64,14 @@ class CutFinder:
                 self._process.stdin.close()
                 self._thread.join(_END_TIMEOUT_S)
                 if self._process.wait(_END_TIMEOUT_S):
-                    raise VideoError(f"ffmpeg failed to look for cuts ({self._process.returncode})")
+                    code = self._process.returncode
+                    raise TransientVideoError(
+                        f"ffmpeg failed to look for cuts (exit code {code}); run again"
+                    )
         except (OSError, subprocess.TimeoutExpired) as failure:
-            raise VideoError("ffmpeg failed to look for cuts") from failure
+            if isinstance(failure, TransientVideoError):
+                raise
+            raise TransientVideoError("ffmpeg failed to look for cuts; run again") from failure
         finally:
             self._process.kill()
             self._process.wait()
@@ -79,7 +85,8 @@ class CutFinder:
         """Take the next frame; each is the one after the last.
 
         Raises:
-            VideoError: ffmpeg is not there or ended.
+            VideoError: There is no ffmpeg.
+            TransientVideoError: It ended.
         """
         height, width = frame.image_rgb_hwc_u8.shape[:2]
         if self._process is None:
@@ -94,7 +101,7 @@ class CutFinder:
         try:
             self._process.stdin.write(grey_hw.tobytes())
         except OSError as error:
-            raise VideoError("ffmpeg ended while it looked for cuts") from error
+            raise TransientVideoError("ffmpeg ended while it looked for cuts; run again") from error
 
     def _start(self) -> None:
         width, height = self._size_wh
@@ -103,13 +110,16 @@ class CutFinder:
         command += ["-i", "pipe:0", "-vf"]
         command += ["scdet,metadata=mode=print:key=lavfi.scd.score:file=-"]
         command += ["-f", "null", "-"]
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # a Ctrl-C is for us to handle
-        )
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # a Ctrl-C is for us to handle
+            )
+        except OSError as error:
+            raise cannot_start(command[0], error) from error
         if self._process.stdout is None:
             raise RuntimeError("Popen gave no pipes")
         # In a thread, or both sides could wait for the other to read.

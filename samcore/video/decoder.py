@@ -16,7 +16,8 @@ from types import TracebackType
 import ffmpeg
 import imageio_ffmpeg
 
-from samcore.errors import VideoError
+from samcore.errors import TransientVideoError, VideoError
+from samcore.video.ending import cannot_start, why_decoder_died
 from samcore.video.log import DecodeLog, FrameRecord
 from samcore.video.media import Media
 
@@ -49,6 +50,7 @@ def find_ffmpeg() -> FfmpegProgram:
 
     Raises:
         VideoError: There is none, or it does not run.
+        TransientVideoError: It was killed, or there is no room for it.
     """
     path = shutil.which("ffmpeg")
     if path is None:
@@ -71,8 +73,12 @@ def _ask_version(path: str) -> FfmpegProgram:
             timeout=_VERSION_TIMEOUT_S,
             check=True,
         ).stdout.decode("utf-8", "replace")
-    except (OSError, subprocess.SubprocessError) as error:
-        raise VideoError(f"{path!r} is not an ffmpeg that runs here: {error}") from error
+    except OSError as error:
+        raise cannot_start(path, error) from error
+    except subprocess.SubprocessError as error:
+        refused = isinstance(error, subprocess.CalledProcessError) and error.returncode > 0
+        kind = VideoError if refused else TransientVideoError
+        raise kind(f"{path!r} is not an ffmpeg that runs here: {error}") from error
     version = re.match(r"ffmpeg version (\S+)", answer)
     libavutil = re.search(r"libavutil +(\d+)\. *(\d+)", answer)
     if version is None or libavutil is None:
@@ -141,6 +147,10 @@ class Stalled(Exception):
     """A decoder gave no frame for too long. It is for the caller to say which frame that was."""
 
 
+class Died(Exception):
+    """A decoder ended before its input did; the text says how. The caller knows the frame."""
+
+
 class DecodeProcess:
     """One decoding ffmpeg: raw bytes from its stdout, frame records from its stderr.
 
@@ -167,7 +177,7 @@ class DecodeProcess:
                 start_new_session=True,
             )
         except OSError as error:
-            raise VideoError(f"cannot start {command[0]!r}: {error.strerror}") from error
+            raise cannot_start(command[0], error) from error
         if self._process.stdout is None or self._process.stderr is None:
             raise RuntimeError("Popen gave no pipes")
         self._out = self._process.stdout.fileno()
@@ -202,12 +212,14 @@ class DecodeProcess:
         """Wait for the next frame's record, throwing its raw bytes away; None at the end.
 
         Raises:
+            Died: The decoder ended before its input did.
             Stalled: The decoder gave nothing for too long.
             Stopped: The event was set.
         """
         since = time.monotonic()
         while not self.log.records:
             if not self._open:
+                self._end()
                 return None
             self._pump(self._waste, since)
         return self.log.records.popleft()
@@ -220,6 +232,7 @@ class DecodeProcess:
             first_pts: Below this no picture follows the record: ffmpeg was told to drop it.
 
         Raises:
+            Died: The decoder ended before its input did.
             Stalled: The decoder gave nothing for too long.
             Stopped: The event was set.
         """
@@ -227,6 +240,7 @@ class DecodeProcess:
         since = time.monotonic()
         while filled < len(picture) or not self.log.records:
             if not self._open or (filled == len(picture) and self._err not in self._open):
+                self._end()
                 return None
             count, progress = self._pump(picture[filled:], since)
             filled += count
@@ -237,6 +251,26 @@ class DecodeProcess:
             if progress:
                 since = time.monotonic()
         return self.log.records.popleft()
+
+    def _end(self) -> None:
+        """Tell the input's end from the decoder's: pipes end in either case, the exit code tells.
+
+        Raises:
+            Died: The decoder ended before its input did.
+            Stalled: It does not end.
+        """
+        try:
+            code = self._process.wait(self._stall_s)
+        except subprocess.TimeoutExpired as error:
+            self.kill()
+            raise Stalled from error
+        if self.log.broken:
+            return  # the connection ended first, which is the caller's to say
+        reason = why_decoder_died(
+            code, self.log.shortage or self.log.first_complaint, frames=self.log.frames
+        )
+        if reason is not None:
+            raise Died(reason)
 
     def _pump(self, into: memoryview, since: float) -> tuple[int, bool]:
         """Wait for either pipe; give how many bytes went `into`, and if a frame came nearer."""

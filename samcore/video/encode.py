@@ -1,5 +1,6 @@
 """How videos are written: what goes in, and what ffmpeg makes of it."""
 
+import itertools
 import struct
 import subprocess
 from collections.abc import Mapping
@@ -11,7 +12,9 @@ import ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 
+from samcore.errors import TransientVideoError
 from samcore.video.decoder import FfmpegProgram, find_ffmpeg
+from samcore.video.ending import cannot_start, says_read_failed, why_died
 from samcore.video.media import Media
 
 _PROBE_TIMEOUT_S = 60.0
@@ -89,22 +92,38 @@ class Sound:
     """From this time stamp on, in seconds."""
     duration_s: Fraction
     """For so long."""
+    shifts_s: tuple[Fraction, ...] = ()
+    """Where the recording's clock starts again: seconds to add to the time stamps of each part,
+    from the first one on, so that they go on. Empty where it does not."""
 
 
 def has_sound(sound: Sound) -> bool:
-    """Whether there is any that this ffmpeg can decode."""
+    """Whether there is any that this ffmpeg can decode.
+
+    Raises:
+        TransientVideoError: ffmpeg was killed, or lost the connection, before it was known.
+    """
     heard = ffmpeg.output(_sound_input(sound).audio, "-", format="null", t=0.1)
-    command = ffmpeg.compile(heard, cmd=[find_ffmpeg().path, "-v", "quiet", "-nostdin"])
+    command = ffmpeg.compile(heard, cmd=[find_ffmpeg().path, "-v", "error", "-nostdin"])
     try:
         answer = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             timeout=_PROBE_TIMEOUT_S,
         )
-    except (OSError, subprocess.TimeoutExpired):
-        return False
+    except OSError as error:
+        raise cannot_start(command[0], error) from error
+    except subprocess.TimeoutExpired as error:
+        raise TransientVideoError(
+            f"ffmpeg looked for sound for {_PROBE_TIMEOUT_S:g} s in vain; run again"
+        ) from error
+    said = answer.stderr.decode("utf-8", "replace")
+    # not all that was said: there may be a signed address in it
+    died = says_read_failed(said) or why_died(answer.returncode, "it said so" if said else "")
+    if died and answer.returncode:
+        raise TransientVideoError(f"ffmpeg looked for sound and was stopped: {died}; run again")
     return answer.returncode == 0
 
 
@@ -153,13 +172,17 @@ def encode_command(
         options["acodec"] = "aac"
         options["audio_bitrate"] = "160k"
         # silence where there is none, so that it stays in step; then no more than the pictures
-        options["af"] = f"aresample=async=1:first_pts=0,atrim=end={float(sound.duration_s):.6f}"
+        options["af"] = (
+            f"{_going_on(sound)}aresample=async=1:first_pts=0,"
+            f"atrim=end={float(sound.duration_s):.6f}"
+        )
     output = ffmpeg.output(
         *streams, f"file:{path}", map_metadata=-1, map_chapters=-1, **options
     ).overwrite_output()
-    command: list[str] = ffmpeg.compile(
-        output, cmd=[program.path, "-hide_banner", "-nostats", "-loglevel", "error"]
-    )
+    cmd = [program.path, "-hide_banner", "-nostats", "-loglevel", "error"]
+    if sound is not None and sound.shifts_s:
+        cmd.append("-copyts")  # ffmpeg's own guess of how a clock goes on differs by container
+    command: list[str] = ffmpeg.compile(output, cmd=cmd)
     return command
 
 
@@ -185,6 +208,22 @@ def to_even(image: NDArray[np.generic]) -> NDArray[np.generic]:
 
 
 def _sound_input(sound: Sound) -> ffmpeg.nodes.FilterableStream:
+    if sound.shifts_s:
+        # a time stamp that occurs twice is no place to seek to
+        return ffmpeg.input(sound.media.address, **sound.media.options)
     # without this the time counts from the file's first packet, which may be one of the sound
     seek = {"seek_timestamp": 1, "ss": f"{round(sound.start_s * 1_000_000)}us"}
     return ffmpeg.input(sound.media.address, **{**sound.media.options, **seek})
+
+
+def _going_on(sound: Sound) -> str:
+    """A filter that counts the clock's restarts and shifts each part's sound to where its pictures
+    are shown, from the start of the stretch; empty where the clock does not restart."""
+    if not sound.shifts_s:
+        return ""
+    # 0.1 s: where time stamps of sound are rounded, they go back a little without a restart
+    counted = "st(0,ld(0)+lt(PTS,PREV_INPTS-0.1/TB))"
+    steps = [b - a for a, b in itertools.pairwise(sound.shifts_s)]
+    shift = f"{float(sound.shifts_s[0] - sound.start_s):.6f}"
+    shift += "".join(f"+gte(ld(0),{n})*{float(step):.6f}" for n, step in enumerate(steps, 1))
+    return f"asetpts='{counted}*0+PTS+({shift})/TB',"

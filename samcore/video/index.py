@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 NO_PTS = -(1 << 63)
 """Stands for a time stamp that the decoder did not give."""
 
-_FORMAT = b"longtake-frame-index-1"
+_FORMAT = b"longtake-frame-index-2"
 
 
 @dataclass(frozen=True, eq=False)

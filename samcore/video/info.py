@@ -5,6 +5,17 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, WithJsonSchema
 
+MAX_PLACES = 100
+"""Most changes of size or restarts of the clock that are listed."""
+_SHOWN_PLACES = 8
+
+
+def _listed(places: list[str], count: int) -> str:
+    """Join the first few, and say how many more there are."""
+    shown = places[:_SHOWN_PLACES]
+    more = f" and {count - len(shown)} more" if count > len(shown) else ""
+    return ", ".join(shown) + more
+
 
 def _to_fraction(value: object) -> Fraction:
     wanted = f"wanted a fraction such as '1/15360', got {value!r}"
@@ -34,6 +45,19 @@ Ratio = Annotated[
 """An exact ratio; in JSON a string such as "30000/1001"."""
 
 
+class SizeChange(BaseModel):
+    """A frame from which on the pictures have another size."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    frame: int = Field(ge=0)
+    """The first frame of this size."""
+    width: int = Field(gt=0)
+    """Pixels across as displayed, that is after rotation."""
+    height: int = Field(gt=0)
+    """Pixels down."""
+
+
 class VideoInfo(BaseModel):
     """One video: what a full decode found, and beside it what the file's header claims."""
 
@@ -44,7 +68,7 @@ class VideoInfo(BaseModel):
     kind: Literal["video", "images"]
     """A video file, or a folder with one image per frame."""
     width: int = Field(gt=0)
-    """Pixels across as displayed, that is after rotation."""
+    """Pixels across as displayed, that is after rotation; of the largest size if it changes."""
     height: int = Field(gt=0)
     """Pixels down as displayed, that is after rotation."""
     num_frames: int = Field(gt=0)
@@ -82,7 +106,44 @@ class VideoInfo(BaseModel):
     """Of a folder's pictures with 16 bits a channel, how many bits their brightest value needs;
     None where there are no 16."""
 
+    size_changes: tuple[SizeChange, ...] = Field(default=(), max_length=MAX_PLACES + 1)
+    """Which sizes the pictures have, from frame 0 on; empty if they have one. All are given at
+    `width` and `height`: smaller ones are scaled, and bars fill what another shape leaves."""
+    num_size_changes: int = Field(default=0, ge=0)
+    """How often the size changes, also where that is more than `size_changes` lists."""
+    clock_restarts: tuple[int, ...] = Field(default=(), max_length=MAX_PLACES)
+    """Frames at which the recording's clock starts again; times go on from the frame before."""
+    num_clock_restarts: int = Field(default=0, ge=0)
+    """How often it does, also where that is more than `clock_restarts` lists."""
+
     @property
     def is_nearly_black(self) -> bool:
         """Whether pictures of 16 bits use so few of them that little is to be seen in 8."""
         return self.used_bits is not None and self.used_bits <= LOW_BITS
+
+    @property
+    def reading(self) -> str | None:
+        """Names the way in which changes of size and clock are dealt with; None without any."""
+        if not self.size_changes and not self.clock_restarts:
+            return None
+        return f"{self.width} x {self.height}, {self.num_clock_restarts} restarts"
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """A line for each of these that a person should know of."""
+        lines = []
+        if self.size_changes:
+            sizes = [f"{it.width} x {it.height} from frame {it.frame}" for it in self.size_changes]
+            lines.append(
+                f"the picture's size changes: {_listed(sizes, self.num_size_changes + 1)}; all "
+                f"pictures, prompts and masks are at {self.width} x {self.height}, smaller "
+                "pictures are scaled, with bars where their shape differs"
+            )
+        if self.clock_restarts:
+            frames = [str(frame) for frame in self.clock_restarts]
+            at = _listed(frames, self.num_clock_restarts)
+            lines.append(
+                f"the recording's clock starts again at frame {at}; "
+                "times go on from the frame before"
+            )
+        return tuple(lines)

@@ -5,6 +5,7 @@ from collections import deque
 from fractions import Fraction
 from typing import NamedTuple
 
+from samcore.video.ending import says_read_failed, says_shortage
 from samcore.video.index import NO_PTS
 
 _MAX_LINE = 1 << 16
@@ -38,11 +39,13 @@ _ROTATION = re.compile(
     r"\[info\] +(?:displaymatrix|Display Matrix): rotation of (-?\d+(?:\.\d+)?) degrees"
 )
 _MAPPING = re.compile(r"\[info\]   Stream #0:(\d+) -> #0:0 \((\w+)")
-# Errors, and the two milder messages that tell of pixels made up. Not so `mmco`: a reference that
-# is gone already was to be let go, as after every cut without encoding.
+_MORE_VIDEOS = re.compile("Found duplicated MOOV|File extends beyond end of segment")
+# Errors, and the milder messages that tell of pixels made up, or of frames left out: of mp4s and
+# mkvs joined by `cat`, ffmpeg does not read all. Not so `mmco`: a reference that is gone already
+# was to be let go, as after every cut without encoding.
 _COMPLAINT = re.compile(
     rf"({_CONTEXT})(?:\[(?:error|fatal|panic)\] (?!mmco: )|"
-    r"\[(?:info|warning)\] (?=concealing \d|corrupt decoded frame))(.+)"
+    rf"\[(?:info|warning)\] (?=concealing \d|corrupt decoded frame|{_MORE_VIDEOS.pattern}))(.+)"
 )
 # What a connection's layers say is no damage of the video. Most of it is made good by connecting
 # again; these are the words of giving up. The longest wait is the last one before that.
@@ -52,10 +55,6 @@ _NETWORK_TEXT = re.compile(
 )
 _GIVEN_UP = re.compile(
     r"HTTP error 4(?!29)\d\d[^\n]*|Failed to reconnect|Will reconnect .* in 15 s"
-)
-_READ_FAILED = re.compile(
-    r"Input/output error|Connection (?:refused|reset|timed out)|Network is unreachable|"
-    r"Server returned (?:4|5)"
 )
 _ADDRESS = re.compile(r"https?://[^\s'\"]+?(?=:? |:?$|['\"])")
 _TOO_LARGE = re.compile(r"Picture size (\d+)x(\d+) exceeds specified max pixel count")
@@ -87,6 +86,8 @@ class DecodeLog:
     def __init__(self) -> None:
         self.records: deque[FrameRecord] = deque()
         """Frames not taken yet, in the order in which they were decoded."""
+        self.frames = 0
+        """How many frames were decoded so far."""
         self.time_base: Fraction | None = None
         """Of the stream that is decoded."""
         self.frame_rate: Fraction | None = None
@@ -101,6 +102,8 @@ class DecodeLog:
         """How many error lines there were."""
         self.first_complaint = ""
         """The first error line; empty if there was none."""
+        self.shortage = ""
+        """The first error line that complains of the system's memory or threads."""
         self.broken = ""
         """How a connection was lost for good, in ffmpeg's words; empty if none was."""
         self.too_large_wh: tuple[int, int] | None = None
@@ -171,8 +174,14 @@ class DecodeLog:
             return
         # an address may be signed, and what is said here is shown
         text = _ADDRESS.sub("the source", text)
-        if failed := _READ_FAILED.search(text):
-            self.broken = self.broken or failed[0]
+        self.broken = self.broken or says_read_failed(text)
+        if _MORE_VIDEOS.match(text):
+            text = (
+                "another video follows the first one in this file, and ffmpeg may leave out frames "
+                f"of it ({text.rstrip('.')}): join videos with `ffmpeg -f concat`"
+            )
+        if says_shortage(text):
+            self.shortage = self.shortage or text
         self.complaints += 1
         self.first_complaint = self.first_complaint or text
 
@@ -183,6 +192,7 @@ class DecodeLog:
         if self._head is None:
             return
         head, self._head = self._head, None
+        self.frames += 1
         self.records.append(
             FrameRecord(
                 pts=NO_PTS if head["pts"] == "NOPTS" else int(head["pts"]),

@@ -12,15 +12,22 @@ from fractions import Fraction
 
 import numpy as np
 
-from samcore.errors import InputError, SegmentationError, TransientStorageError, VideoError
+from samcore.errors import (
+    SegmentationError,
+    TransientStorageError,
+    TransientVideoError,
+    VideoError,
+)
 from samcore.limits import DEFAULT_LIMITS, Limits
 from samcore.video.decoder import (
     DecodeProcess,
+    Died,
     FfmpegProgram,
     Stalled,
     decode_command,
 )
 from samcore.video.index import FrameIndex
+from samcore.video.info import MAX_PLACES, SizeChange
 from samcore.video.log import DecodeLog
 from samcore.video.media import Media, VideoFile
 
@@ -42,6 +49,31 @@ class HeaderClaims:
     """Seconds of the whole file."""
 
 
+class Sizes:
+    """Takes the size of each frame; keeps the largest and the first changes."""
+
+    def __init__(self) -> None:
+        self.largest_wh = (0, 0)
+        """The size with the most pixels, the first of several; frames are given at this one."""
+        self.changes: list[SizeChange] = []
+        """The first frame's size, and the first ones that differ from the frame's before."""
+        self.num_changes = 0
+        """How many differ."""
+        self._last_wh: tuple[int, int] | None = None
+
+    def add(self, frame_idx: int, width: int, height: int) -> bool:
+        """Take the next frame's; True if it is another one than before."""
+        if (width, height) == self._last_wh:
+            return False
+        self.num_changes += self._last_wh is not None
+        self._last_wh = (width, height)
+        if len(self.changes) <= MAX_PLACES:
+            self.changes.append(SizeChange(frame=frame_idx, width=width, height=height))
+        if width * height > self.largest_wh[0] * self.largest_wh[1]:
+            self.largest_wh = (width, height)
+        return True
+
+
 @dataclass(frozen=True, slots=True)
 class Scan:
     """What a full decode gave."""
@@ -50,10 +82,8 @@ class Scan:
     """Every frame."""
     log: DecodeLog
     """What ffmpeg said meanwhile."""
-    width: int
-    """Of the first frame; frames of another size are scaled to it when they are read."""
-    height: int
-    """Of the first frame."""
+    sizes: "Sizes"
+    """Which sizes the frames have."""
     time_base: Fraction
     """Seconds per unit of a time stamp."""
 
@@ -113,6 +143,7 @@ def scan_video(
         InputError: They are larger or more than that.
         VideoError: It is no video, has no frame that can be decoded, or hangs the decoder.
         TransientStorageError: The connection to it broke off.
+        TransientVideoError: ffmpeg was killed, or crashed.
     """
     scan = _decode_all(program, file, total, stall_s, on_progress, limits, one_thread=False)
     if scan is None:
@@ -135,7 +166,7 @@ def _decode_all(
 ) -> Scan | None:
     """Decode to the end; None if damage shows while several threads decode."""
     pts, key, checksum = array("q"), bytearray(), array("I")
-    size_wh = (0, 0)
+    sizes = Sizes()
     with contextlib.ExitStack() as stack:
         media = stack.enter_context(file.media())
         command = decode_command(
@@ -151,9 +182,8 @@ def _decode_all(
             while (record := process.next_record()) is not None:
                 if log.complaints and not one_thread:
                     return None
-                if not pts:
-                    size_wh = (record.width, record.height)
-                    limits.check_size(*size_wh, name=file.name)
+                if sizes.add(len(pts), record.width, record.height):
+                    limits.check_size(record.width, record.height, name=file.name)
                 pts.append(record.pts)
                 key.append(record.key)
                 checksum.append(record.checksum)
@@ -161,6 +191,8 @@ def _decode_all(
                 limits.check_frames(len(pts), name=file.name, more=True)
                 if on_progress is not None:
                     on_progress(len(pts), total)
+        except Died as error:
+            raise decoder_died(file, len(pts), str(error)) from error
         except Stalled as error:
             if media.is_remote:
                 said = f"nothing came for {stall_s:g} s"
@@ -172,8 +204,11 @@ def _decode_all(
     if log.broken:
         # what was decoded may be the first half only, and look like a whole video
         raise connection_lost(file, len(pts), log.broken)
+    if log.too_large_wh is not None:
+        # ffmpeg has left these pictures out
+        limits.check_size(*log.too_large_wh, name=file.name)
     if not pts or log.time_base is None:
-        raise _no_frames(file.name, log, limits)
+        raise VideoError(_why_no_frames(file.name, log))
     if log.complaints and not one_thread:
         return None
     index = FrameIndex(
@@ -181,7 +216,7 @@ def _decode_all(
         key_n=np.frombuffer(key, np.bool_),
         checksum_n=np.frombuffer(checksum, np.uint32),
     )
-    return Scan(index, log, *size_wh, log.time_base)
+    return Scan(index, log, sizes, log.time_base)
 
 
 def connection_lost(file: VideoFile, frame_idx: int, said: str) -> SegmentationError:
@@ -197,21 +232,27 @@ def connection_lost(file: VideoFile, frame_idx: int, said: str) -> SegmentationE
     )
 
 
+def decoder_died(file: VideoFile, frame_idx: int, how: str) -> SegmentationError:
+    """Give the error of a decoder that ended when this frame was to be decoded.
+
+    Raises:
+        SegmentationError: The store of the file says better why.
+    """
+    if file.changed():
+        return VideoError(content_changed(file.name, frame_idx))
+    return TransientVideoError(
+        f"the ffmpeg that read {file.name!r} did not come to its end: {how}, at frame {frame_idx}; "
+        "run again, with more memory if it was short; if it ends there each time, convert the "
+        "file, or try another ffmpeg"
+    )
+
+
 def content_changed(name: str, frame_idx: int) -> str:
     """Say that a video is not the one any more that it was."""
     return (
         f"{name!r} changed while it was read, seen at frame {frame_idx}: leave the file "
         "alone while it is tracked, then run again"
     )
-
-
-def _no_frames(source: str, log: DecodeLog, limits: Limits) -> SegmentationError:
-    if log.too_large_wh is not None:
-        try:
-            limits.check_size(*log.too_large_wh, name=source)
-        except InputError as error:
-            return error
-    return VideoError(_why_no_frames(source, log))
 
 
 def _why_no_frames(source: str, log: DecodeLog) -> str:

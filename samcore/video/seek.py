@@ -12,16 +12,17 @@ from numpy.typing import NDArray
 from samcore.errors import SegmentationError, VideoError
 from samcore.video.decoder import (
     DecodeProcess,
+    Died,
     FfmpegProgram,
     Stalled,
     Stopped,
     decode_command,
 )
 from samcore.video.frame import Frame
-from samcore.video.index import NO_PTS, FrameIndex
+from samcore.video.index import FrameIndex
 from samcore.video.info import VideoInfo
 from samcore.video.media import Media, VideoFile
-from samcore.video.scan import connection_lost, content_changed
+from samcore.video.scan import connection_lost, content_changed, decoder_died
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ class VideoFrames:
         Raises:
             VideoError: The decoder hangs, or no longer gives what the scan found.
             TransientStorageError: The connection is lost before it gives a frame.
+            TransientVideoError: ffmpeg was killed, or crashed.
         """
         wanted = start
         points = iter(self._index.seek_points(start))
@@ -84,6 +86,10 @@ class VideoFrames:
                         wanted = frame.frame_idx + 1
                 except Stopped:
                     return
+                except Died as error:
+                    if point is None:
+                        raise decoder_died(self._file, wanted, str(error)) from error
+                    logger.debug("ffmpeg was %s", error)
                 except Stalled as error:
                     raise self._stalled(media, wanted, stall_s) from error
                 log = process.log
@@ -98,8 +104,8 @@ class VideoFrames:
                 raise VideoError(self._why_other(wanted, log.complaint))
             else:
                 logger.debug(
-                    "frame %d of %s is not the scanned one after a seek to pts %d: starting "
-                    "earlier",
+                    "frame %d of %s does not come, or is another one, after a seek to pts %d: "
+                    "starting earlier",
                     wanted,
                     self._file.name,
                     point,
@@ -107,8 +113,13 @@ class VideoFrames:
 
     def _command(self, media: Media, wanted: int, *, seek_pts: int | None) -> list[str]:
         info = self._info
-        # the size of a stream may change on its way; the picture's must not
-        filters = f"scale={info.width}:{info.height},format=rgb24"
+        size = f"{info.width}:{info.height}"
+        filters = f"scale={size},format=rgb24"
+        if info.size_changes:
+            # the picture's size must not change on its way, nor its shape: bars fill what is left
+            filters = (
+                f"scale={size}:force_original_aspect_ratio=decrease,format=rgb24,pad={size}:-1:-1"
+            )
         if self._index.seekable:
             # frames before the wanted one are dropped where they are, not converted and piped
             filters = f"select='gte(pts,{self._index.pts_n[wanted]})',{filters}"
@@ -156,22 +167,3 @@ class VideoFrames:
             "decoding it is not reproducible; convert the file, e.g. with "
             "`ffmpeg -i FILE -c:v libx264 NEW.mp4`, and use that"
         )
-
-
-def shown_pts(index: FrameIndex, *, frame_ticks: int) -> NDArray[np.int64]:
-    """Give every frame a time stamp that is not below the one before.
-
-    Where the decoder gave none, it is one frame after the previous; where time runs back, it
-    stands still. Time stamps that are in order are given as they are.
-
-    Args:
-        index: The frames.
-        frame_ticks: Duration of a frame in units of the time base.
-    """
-    if index.seekable:
-        return index.pts_n
-    filled = index.pts_n.copy()
-    for frame_idx in np.flatnonzero(filled == NO_PTS):
-        filled[frame_idx] = filled[frame_idx - 1] + frame_ticks if frame_idx else 0
-    ordered: NDArray[np.int64] = np.maximum.accumulate(filled)
-    return ordered

@@ -1,6 +1,7 @@
 """The door to videos: open one, know its frames, read any of them."""
 
 import contextlib
+import dataclasses
 import functools
 import math
 import threading
@@ -25,13 +26,14 @@ from samcore.video.images import (
     scan_images,
 )
 from samcore.video.index import FrameIndex, load_index, save_index
-from samcore.video.info import VideoInfo
+from samcore.video.info import MAX_PLACES, VideoInfo
 from samcore.video.media import LocalFile, Media, VideoFile
 from samcore.video.names import FrameNames
 from samcore.video.rate import find_rate
 from samcore.video.reader import FrameReader
 from samcore.video.scan import HeaderClaims, Scan, read_claims, scan_video
-from samcore.video.seek import VideoFrames, shown_pts
+from samcore.video.seek import VideoFrames
+from samcore.video.timeline import make_timeline
 
 Progress = Callable[[int, int | None], None]
 """Called while a video is scanned, with the frames so far and how many the header claims."""
@@ -94,6 +96,15 @@ class VideoSource:
             InputError: There is no such frame.
         """
         return (self.pts(frame_idx) - self.info.start_pts) * self.info.time_base
+
+    def clock_shifts_s(self) -> tuple[Fraction, ...]:
+        """Give the seconds between the file's time stamps and those shown, for each part of a
+        recording whose clock starts again; empty for others."""
+        restarts = self.info.clock_restarts
+        if not restarts:
+            return ()
+        shifts = [int(self._shown_pts_n[i]) - int(self.index.pts_n[i]) for i in restarts]
+        return (Fraction(0), *(shift * self.info.time_base for shift in shifts))
 
     def frame_at(self, time_s: float) -> int:
         """Give the frame that is on the screen this many seconds after the first one appeared.
@@ -250,7 +261,8 @@ def open_video(
     else:
         info, index = known[0].model_copy(update={"source": file.name}), known[1]
         _check_info(info, limits)
-    shown_pts_n = shown_pts(index, frame_ticks=_frame_ticks(info.avg_rate, info.time_base))
+    ticks = _frame_ticks(info.avg_rate, info.time_base)
+    shown_pts_n = make_timeline(index, frame_ticks=ticks).pts_n
     producer = VideoFrames(program, file, info, index, shown_pts_n=shown_pts_n)
     return VideoSource(info, index, producer, shown_pts_n=shown_pts_n, stall_s=stall_s, file=file)
 
@@ -282,14 +294,20 @@ def _frame_ticks(rate: Fraction, time_base: Fraction) -> int:
 def _video_info(file: VideoFile, scan: Scan, claims: HeaderClaims) -> VideoInfo:
     index, log = scan.index, scan.log
     rate = find_rate(index, scan.time_base, claimed=log.frame_rate)
-    ticks = _frame_ticks(rate.avg_rate, scan.time_base)
-    shown = shown_pts(index, frame_ticks=ticks)
-    first, last = int(shown[0]), int(shown[-1])
+    timeline = make_timeline(index, frame_ticks=_frame_ticks(rate.avg_rate, scan.time_base))
+    if timeline.restarts:
+        going_on = dataclasses.replace(index, pts_n=timeline.pts_n)
+        rate = find_rate(going_on, scan.time_base, claimed=log.frame_rate)
+        ticks = _frame_ticks(rate.avg_rate, scan.time_base)
+        timeline = make_timeline(index, frame_ticks=ticks)
+    first, last = int(timeline.pts_n[0]), int(timeline.pts_n[-1])
+    width, height = scan.sizes.largest_wh
+    varies = scan.sizes.num_changes > 0
     return VideoInfo(
         source=file.name,
         kind="video",
-        width=scan.width,
-        height=scan.height,
+        width=width,
+        height=height,
         num_frames=len(index),
         time_base=scan.time_base,
         avg_rate=rate.avg_rate,
@@ -304,6 +322,10 @@ def _video_info(file: VideoFile, scan: Scan, claims: HeaderClaims) -> VideoInfo:
         size_bytes=file.size_bytes,
         digest=file.digest,
         damaged=log.complaint,
+        size_changes=tuple(scan.sizes.changes) if varies else (),
+        num_size_changes=scan.sizes.num_changes,
+        clock_restarts=timeline.restarts[:MAX_PLACES],
+        num_clock_restarts=len(timeline.restarts),
     )
 
 

@@ -15,7 +15,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from samcore.errors import InputError, StorageError, VideoError
+from samcore.errors import InputError, StorageError, TransientVideoError, VideoError
 from samcore.video.decoder import find_ffmpeg
 from samcore.video.encode import (
     BROWSER,
@@ -26,6 +26,7 @@ from samcore.video.encode import (
     ivf_header,
     to_even,
 )
+from samcore.video.ending import cannot_start, says_read_failed, why_died
 
 _WRITE_TIMEOUT_S = 120.0
 """An encoder that takes not one byte for so long hangs. A frame of 8K takes seconds."""
@@ -83,6 +84,7 @@ class VideoWriter:
         self._shape = codec.shape(height, width)
         self._time_base = time_base
         self._last_pts = -1
+        self._has_sound = sound is not None
         odd_h, odd_w = (height % 2, width % 2) if codec.needs_even_size else (0, 0)
         size_wh = (width + odd_w, height + odd_h)
         program = find_ffmpeg()
@@ -113,7 +115,7 @@ class VideoWriter:
             )
         except OSError as error:
             self._temporary.unlink()
-            raise VideoError(f"cannot start {program.path!r}: {error.strerror}") from error
+            raise cannot_start(program.path, error) from error
         self._said: deque[str] = deque(maxlen=_MAX_SAID)
         self._listener = threading.Thread(target=self._listen, name="video-writer", daemon=True)
         self._listener.start()
@@ -148,6 +150,7 @@ class VideoWriter:
             InputError: The picture has another size or type than the video, or its time stamp is
                 missing or out of order.
             StorageError: The disk is full.
+            TransientVideoError: The encoder was killed, or crashed.
             VideoError: The encoder failed.
         """
         if self._closed:
@@ -182,6 +185,7 @@ class VideoWriter:
 
         Raises:
             StorageError: The disk is full, or the file cannot be moved.
+            TransientVideoError: The encoder was killed, or crashed.
             VideoError: The encoder failed, or no frame was written.
         """
         if self._closed:
@@ -194,6 +198,11 @@ class VideoWriter:
             self._listener.join()
             if code != 0 or any(spoilt in said for spoilt in _SPOILT for said in self._said):
                 raise self._failure()
+            # the exit code is 0 all the same
+            if self._has_sound and (failed := says_read_failed(" / ".join(self._said))):
+                raise TransientVideoError(
+                    f"the sound of {str(self.path)!r} broke off: {failed}; run again"
+                )
             if not self.num_frames:
                 raise VideoError(f"no frame was written to {str(self.path)!r}: not made")
             os.replace(self._temporary, self.path)
@@ -259,9 +268,15 @@ class VideoWriter:
         except subprocess.TimeoutExpired:
             return VideoError(f"the encoder of {str(self.path)!r} stopped taking frames")
         self._listener.join()
-        said = " / ".join(self._said) or f"it gave no reason, exit code {code}"
+        said = " / ".join(self._said)
         if code == -signal.SIGXFSZ or any(full in said for full in _DISK_FULL):
             return StorageError(
                 f"no room to write the video {str(self.path)!r}: free some space, then run again"
             )
-        return VideoError(f"the encoder of {str(self.path)!r} failed: {said}")
+        died = why_died(code, said)
+        if died is not None:
+            return TransientVideoError(
+                f"the encoder of {str(self.path)!r} failed: {died}, at frame {self.num_frames}; "
+                "run again"
+            )
+        return VideoError(f"the encoder of {str(self.path)!r} failed: {said or 'no reason'}")

@@ -389,6 +389,29 @@ def test_the_sound_of_the_stretch_is_kept(tmp_path, container, start, stop):
     assert np.flatnonzero(loud)[-1] + 1 == pytest.approx(min(last, len(loud)), abs=1.1)
 
 
+@pytest.mark.parametrize("container", ["mkv", "ts"])
+@pytest.mark.parametrize(("start", "stop"), [(0, 120), (70, 110)])
+def test_sound_and_picture_go_on_where_the_clock_starts_again(tmp_path, container, start, stop):
+    """Of two recordings joined end to end, the overlay shows every frame for its time, and the tone
+    of each is heard where it is in the pictures, also in a stretch of the second one."""
+    part = tmp_path / f"part.{container}"
+    make_film(part, "-c:a", "aac", "-g", "20")
+    joined = tmp_path / f"joined.{container}"
+    joined.write_bytes(part.read_bytes() * 2)
+    table = write_table(tmp_path / "masks.parquet", 0, 120)
+    write_overlay(open_video(joined), table, tmp_path / "overlay.mp4", start=start, stop=stop)
+
+    overlay = open_video(tmp_path / "overlay.mp4")
+    assert overlay.info.num_frames == stop - start
+    assert overlay.info.duration_s == pytest.approx((stop - start) / 20, abs=0.01)
+    loud = np.flatnonzero(loudness(tmp_path / "overlay.mp4") > 0.03)
+    tones = [range(10, 20), range(40, 50)]
+    expected = [place - start / 2 for tone in tones for place in tone]
+    expected = [place for place in expected if 0 <= place < (stop - start) / 2]
+    assert set(loud) >= set(expected[1:-1]) - {19 - start / 2, 40 - start / 2}
+    assert len(loud) == pytest.approx(len(expected), abs=3)
+
+
 def test_a_varying_rate_is_kept(tmp_path):
     """Where frames are shown for different times, they are so in the overlay, to the tick."""
     no_drop = "-fps_mode" if find_ffmpeg().has_fps_mode else "-vsync"

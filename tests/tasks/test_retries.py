@@ -7,7 +7,13 @@ import torch
 from prefect import Task, flow, task
 from prefect.cache_policies import NO_CACHE
 
-from samcore.errors import InputError, StorageError, TransientStorageError, VideoError
+from samcore.errors import (
+    InputError,
+    StorageError,
+    TransientStorageError,
+    TransientVideoError,
+    VideoError,
+)
 from tasks import bucket_claim
 from tasks.clear_work import clear_work
 from tasks.draw_overlay import draw_overlay
@@ -30,6 +36,7 @@ from tasks.write_report import write_report
         (torch.OutOfMemoryError("CUDA out of memory"), True),
         (StorageError("the disk is full"), False),
         (TransientStorageError("the server is busy"), True),
+        (TransientVideoError("ffmpeg was ended by SIGKILL"), True),
         (VideoError("no such video"), False),
         (InputError("a box outside the picture"), False),
         (TypeError("a bug"), False),

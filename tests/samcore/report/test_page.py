@@ -382,6 +382,13 @@ def test_a_run_with_little_to_tell(facts, video, tmp_path):
     assert 'id="plot-seams"' not in text
 
 
+def test_what_to_know_of_the_video_is_said(facts, gathered):
+    """Changes of size and restarts of the clock stand in the page, as text."""
+    text = render_report(facts(remarks=("the clock <b>starts</b> again at frame 25",)), gathered)
+
+    assert "the clock &lt;b&gt;starts&lt;/b&gt; again at frame 25" in text
+
+
 def test_a_folder_that_cannot_be_written_to(facts, video, table, tmp_path):
     """One clear error, and nothing half written."""
     with pytest.raises(StorageError, match="there is no folder"):

@@ -196,7 +196,9 @@ def test_the_index_is_kept_and_used(clips, tmp_path):
     assert (second.frame(31).image_rgb_hwc_u8 == first.frame(31).image_rgb_hwc_u8).all()
 
 
-@pytest.mark.parametrize("spoil", ["other file", "cut off", "text", "other version"])
+@pytest.mark.parametrize(
+    "spoil", ["other file", "cut off", "text", "other version", "older format"]
+)
 def test_an_index_that_does_not_fit_is_made_again(clips, tmp_path, spoil):
     """An index of another content, a damaged one or one of another ffmpeg is not believed."""
     path, index_path = tmp_path / "video.mp4", tmp_path / "index.parquet"
@@ -209,10 +211,13 @@ def test_an_index_that_does_not_fit_is_made_again(clips, tmp_path, spoil):
     elif spoil == "text":
         index_path.write_text("an index")
     else:
-        version = find_ffmpeg().version.encode()
+        old, new = b"longtake-frame-index-2", b"longtake-frame-index-1"
+        if spoil == "other version":
+            old = find_ffmpeg().version.encode()
+            new = old[::-1]
         data = index_path.read_bytes()
-        assert version in data
-        index_path.write_bytes(data.replace(version, version[::-1]))
+        assert old in data
+        index_path.write_bytes(data.replace(old, new))
 
     again = open_video(path, index_path=index_path)
 
