@@ -52,8 +52,10 @@ BROWSER = Codec(
     needs_even_size=True,
     options={
         "format": "mp4",
-        # colours are converted to, and marked as, the ones that players assume
-        "vf": "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p",
+        # Colours are converted to, and marked as, the ones that players assume. The marks are
+        # said twice: newer ffmpegs believe the frames', older ones only the options below.
+        "vf": "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p,"
+        "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709",
         "vcodec": "libx264",
         "preset": "veryfast",
         "crf": 20,

@@ -1,7 +1,8 @@
-"""A browser, for what is made to be looked at in one; and a disk that fills up."""
+"""Each ffmpeg that a machine may have, a browser, and a disk that fills up."""
 
 import contextlib
 import resource
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -36,6 +37,26 @@ def chromium():
         browser = started.chromium.launch(executable_path=str(CHROMIUM), args=list(_QUIET))
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def bundled_ffmpeg(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine without ffmpeg on its PATH, so that imageio-ffmpeg's is used."""
+    monkeypatch.setenv("PATH", str(tmp_path_factory.mktemp("empty-path")))
+
+
+_FFMPEGS = ["ffmpeg of imageio-ffmpeg"]
+if shutil.which("ffmpeg") is not None:
+    _FFMPEGS.insert(0, "ffmpeg on the PATH")
+
+
+@pytest.fixture(params=_FFMPEGS)
+def each_ffmpeg(request: pytest.FixtureRequest) -> None:
+    """Every ffmpeg of this machine: the one that the environment brings, and the PATH's if any."""
+    if request.param == "ffmpeg of imageio-ffmpeg":
+        request.getfixturevalue("bundled_ffmpeg")
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from samcore.tracking.outputs import FrameMasks
 from samcore.tracking.prompts import Prompt
 from samcore.video import VideoWriter, open_video
 from samcore.video.decoder import find_ffmpeg
+from tests.streams import ask_stream
 
 HEIGHT, WIDTH = 144, 192
 GRAY = 120
@@ -371,6 +372,7 @@ def loudness(path):
     return np.sqrt((samples[: len(samples) // 1600 * 1600].reshape(-1, 1600) ** 2).mean(axis=1))
 
 
+@pytest.mark.usefixtures("each_ffmpeg")
 @pytest.mark.parametrize(
     ("container", "start", "stop"), [("mp4", 0, 60), ("mkv", 15, 50), ("ts", 15, 50)]
 )
@@ -412,6 +414,7 @@ def test_sound_and_picture_go_on_where_the_clock_starts_again(tmp_path, containe
     assert len(loud) == pytest.approx(len(expected), abs=3)
 
 
+@pytest.mark.usefixtures("each_ffmpeg")
 def test_a_varying_rate_is_kept(tmp_path):
     """Where frames are shown for different times, they are so in the overlay, to the tick."""
     no_drop = "-fps_mode" if find_ffmpeg().has_fps_mode else "-vsync"
@@ -427,21 +430,17 @@ def test_a_varying_rate_is_kept(tmp_path):
     assert [overlay.time_s(frame) for frame in range(17)] == wanted
 
 
+@pytest.mark.usefixtures("each_ffmpeg")
 def test_the_overlay_is_what_browsers_take(tmp_path):
-    """H.264 and AAC in an mp4 whose index is in front."""
+    """H.264 with marked colours, and AAC, in an mp4 whose index is in front."""
     film = make_film(tmp_path / "film.mkv", "-c:a", "flac", seconds=1)
     table = write_table(tmp_path / "masks.parquet", 0, 20)
     write_overlay(film, table, tmp_path / "overlay.mp4")
 
-    said = subprocess.run(
-        [find_ffmpeg().path, "-hide_banner", "-i", f"file:{tmp_path}/overlay.mp4"],
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stderr
-    assert "Video: h264" in said
-    assert "yuv420p" in said
-    assert "Audio: aac" in said
+    stream = ask_stream(tmp_path / "overlay.mp4")
+    assert (stream.codec, stream.pix_fmt) == ("h264", "yuv420p")
+    assert stream.colours == ("tv", "bt709", "bt709", "bt709")
+    assert stream.sound == "aac"
     data = (tmp_path / "overlay.mp4").read_bytes()
     assert data.index(b"moov") < data.index(b"mdat")
 
@@ -450,6 +449,7 @@ PLAYER = """<!doctype html><body style="margin: 0">
 <video src="overlay.mp4" muted style="display: block"></video>"""
 
 
+@pytest.mark.usefixtures("each_ffmpeg")
 def test_a_browser_plays_it(chromium, tmp_path):
     """Chromium takes the video and its sound without an error, knows its size and how long it is,
     shows the frame that our own reader gives, and plays on from there."""

@@ -1,7 +1,5 @@
 """The lossless video of objects' numbers, read by ffmpeg."""
 
-import json
-import shutil
 import subprocess
 from dataclasses import replace
 from fractions import Fraction
@@ -11,6 +9,7 @@ import pytest
 
 from samcore.exports import write_export
 from samcore.video.decoder import find_ffmpeg
+from tests.streams import ask_stream
 
 
 def decode(path, kind, dtype, height, width):
@@ -18,11 +17,6 @@ def decode(path, kind, dtype, height, width):
     command += ["-f", "rawvideo", "-pix_fmt", kind, "-"]
     data = subprocess.run(command, check=True, capture_output=True).stdout
     return np.frombuffer(data, dtype).reshape(-1, height, width)
-
-
-def streams(path):
-    command = ["ffprobe", "-v", "error", "-show_streams", "-show_frames", "-of", "json", str(path)]
-    return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
 
 
 def test_masks_come_back(case, tmp_path):
@@ -38,19 +32,18 @@ def test_masks_come_back(case, tmp_path):
             np.testing.assert_array_equal(pixels == object_id, mask)
 
 
-@pytest.mark.skipif(shutil.which("ffprobe") is None, reason="asks ffprobe about the file")
+@pytest.mark.usefixtures("each_ffmpeg")
 def test_the_file_says_what_it_is(case, many, tmp_path):
     """Lossless grey at the video's times; with large ids in 16 bits."""
-    known = streams(case.write("mask-video", tmp_path / "8") / "masks.mkv")
-    (stream,) = known["streams"]
-    assert (stream["codec_name"], stream["pix_fmt"]) == ("ffv1", "gray")
-    times = [float(frame["pts_time"]) for frame in known["frames"]]
-    assert times == pytest.approx([place / 30 for place in range(len(case.masks))], abs=1e-3)
-    known = streams(many((1, 65535)).write("mask-video", tmp_path / "16") / "masks.mkv")
-    assert known["streams"][0]["pix_fmt"] == "gray16le"
+    stream = ask_stream(case.write("mask-video", tmp_path / "8") / "masks.mkv")
+    assert (stream.codec, stream.pix_fmt) == ("ffv1", "gray")
+    wanted = [place / 30 for place in range(len(case.masks))]
+    assert stream.times_s == pytest.approx(wanted, abs=1e-3)
+    stream = ask_stream(many((1, 65535)).write("mask-video", tmp_path / "16") / "masks.mkv")
+    assert stream.pix_fmt == "gray16le"
 
 
-@pytest.mark.skipif(shutil.which("ffprobe") is None, reason="asks ffprobe about the file")
+@pytest.mark.usefixtures("each_ffmpeg")
 def test_frames_without_rows_move_no_others(make_case, tmp_path):
     """In a video of variable rate a frame with masks is shown at its time, whatever the rate was
     while nothing was there."""
@@ -70,8 +63,7 @@ def test_frames_without_rows_move_no_others(make_case, tmp_path):
     }
     video = case.masklets.video.model_copy(update=update)
     write_export(replace(case.masklets, video=video), "mask-video", tmp_path / "out")
-    frames = streams(tmp_path / "out" / "masks.mkv")["frames"]
-    found = [float(frame["pts_time"]) for frame in frames]
+    found = ask_stream(tmp_path / "out" / "masks.mkv").times_s
     assert found == sorted(found)
     assert len(found) == 20
     for frame in (0, 8, 9, 16, 17, 19):

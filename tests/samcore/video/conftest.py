@@ -4,7 +4,6 @@ Each function below that takes a path writes one file.
 """
 
 import hashlib
-import shutil
 import struct
 import subprocess
 import threading
@@ -212,23 +211,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
     """The nasty videos of this session."""
     return Clips(tmp_path_factory.mktemp("clips"))
-
-
-@pytest.fixture
-def bundled_ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine without ffmpeg on its PATH, so that imageio-ffmpeg's is used."""
-    empty = tmp_path / "empty-path"
-    empty.mkdir()
-    monkeypatch.setenv("PATH", str(empty))
-
-
-@pytest.fixture(params=["ffmpeg on the PATH", "ffmpeg of imageio-ffmpeg"])
-def each_ffmpeg(request: pytest.FixtureRequest) -> None:
-    """Either ffmpeg that a machine may have."""
-    if request.param != "ffmpeg on the PATH":
-        request.getfixturevalue("bundled_ffmpeg")
-    elif shutil.which("ffmpeg") is None:
-        pytest.skip("no ffmpeg on the PATH; the bundled one is tested by itself")
 
 
 @pytest.fixture(autouse=True)

@@ -14,10 +14,6 @@ from samcore.errors import InputError, VideoError
 from samcore.video import VideoInfo, open_video, source_digest
 from samcore.video.decoder import find_ffmpeg
 
-needs_ffprobe = pytest.mark.skipif(
-    shutil.which("ffprobe") is None, reason="what a header claims in frames is asked of ffprobe"
-)
-
 
 def test_info_survives_json(clips):
     """A VideoInfo read back from JSON is equal, with its fractions exact and readable."""
@@ -48,15 +44,15 @@ def test_what_is_found_and_what_is_claimed_are_kept_apart(clips):
     assert info.damaged is None
 
 
-@needs_ffprobe
 @pytest.mark.parametrize(
     ("name", "claimed", "found"), [("overcounted.avi", 1000, 60), ("truncated.mp4", 60, 37)]
 )
 def test_the_header_is_quoted(clips, name, claimed, found):
-    """The number of frames that the header claims is reported beside the true one."""
+    """The number of frames that the header claims is reported beside the true one, where there is
+    the ffprobe that tells it."""
     info = open_video(clips.path(name)).info
 
-    assert info.header_num_frames == claimed
+    assert info.header_num_frames == (claimed if shutil.which("ffprobe") else None)
     assert info.num_frames == pytest.approx(found, abs=3)
 
 

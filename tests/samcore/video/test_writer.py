@@ -1,10 +1,7 @@
 """A written video plays anywhere, and is whole or absent."""
 
-import json
 import os
 import resource
-import shutil
-import subprocess
 import time
 from fractions import Fraction
 
@@ -16,6 +13,7 @@ from samcore.errors import InputError, StorageError, VideoError
 from samcore.video import NUMBERS_8, VideoWriter, open_video
 from samcore.video import writer as writer_module
 from samcore.video.encode import BROWSER
+from tests.streams import ask_stream
 
 RATE = Fraction(30000, 1001)
 
@@ -63,24 +61,25 @@ def test_what_is_written_is_read_back(tmp_path, height, width):
     assert [entry.name for entry in tmp_path.iterdir() if entry.is_file()] == ["out.mp4"]
 
 
-@pytest.mark.skipif(shutil.which("ffprobe") is None, reason="asks ffprobe about the file")
-def test_it_plays_in_a_browser(tmp_path):
-    """H.264 in 4:2:0 with marked colours, and the index comes before the pictures."""
+@pytest.mark.usefixtures("each_ffmpeg")
+@pytest.mark.parametrize("time_base", [None, Fraction(1, 12800)], ids=["rate", "times"])
+def test_it_plays_in_a_browser(tmp_path, time_base):
+    """H.264 in 4:2:0, and the index comes before the pictures. All four marks of the colours are
+    there, in the stream and in the container: without one a player guesses, and shows others."""
     path = tmp_path / "out.mp4"
-    _write(path)
+    with VideoWriter(path, width=80, height=60, rate=RATE, time_base=time_base) as writer:
+        for number, picture in enumerate(_pictures(20, 60, 80)):
+            writer.write(picture, pts=None if time_base is None else 512 * number)
 
-    answer = subprocess.run(
-        ["ffprobe", "-v", "error", "-show_streams", "-of", "json", str(path)],
-        check=True,
-        capture_output=True,
-    )
-    (stream,) = json.loads(answer.stdout)["streams"]
+    stream = ask_stream(path)
 
-    assert (stream["codec_name"], stream["pix_fmt"]) == ("h264", "yuv420p")
-    assert stream["r_frame_rate"] == "30000/1001"
-    assert (stream["color_space"], stream["color_range"]) == ("bt709", "tv")
+    assert (stream.codec, stream.pix_fmt) == ("h264", "yuv420p")
+    assert stream.frame_rate == (RATE if time_base is None else 25)
+    assert stream.colours == ("tv", "bt709", "bt709", "bt709")
     data = path.read_bytes()
     assert data.index(b"moov") < data.index(b"mdat")
+    # primaries, transfer and matrix, by their numbers in the standard; limited range
+    assert data[data.index(b"colrnclx") + 8 :][:7] == bytes((0, 1, 0, 1, 0, 1, 0))
 
 
 def test_it_can_be_read_by_whom_the_folder_allows(tmp_path):
