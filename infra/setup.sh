@@ -105,8 +105,17 @@ cd "$root"
 # An environment that somebody is in, or keeps elsewhere, is not ours to change.
 unset VIRTUAL_ENV
 export UV_PROJECT_ENVIRONMENT="$root/.venv"
-# Without bytecode every start compiles some thousand modules anew.
-export UV_COMPILE_BYTECODE=1
+
+# Bytecode of the modules that a start imports, so that the first one does not wait for it without a
+# word. They are a sixth of what is installed: all of it takes twenty minutes on a busy machine.
+compile_start() {
+    local module
+    say "compiling what a start needs (a minute or two):"
+    for module in flows.cli flows.run_local flows.segment_video prefect.server.api.server; do
+        say "  $module"
+        PYTHONDONTWRITEBYTECODE='' "$root/.venv/bin/python" -c "import $module" >&2 || return 1
+    done
+}
 
 find_uv || get_uv
 find_python
@@ -120,5 +129,8 @@ fi
 say "installing Longtake and what it needs into .venv (the first time: some minutes, about 6 GB)"
 "$uv" sync --extra dev >&2 ||
     die "the installation failed; see above, check network and disk space, and run this again"
+if [[ -d flows ]]; then
+    compile_start || die "it is installed, but does not start; see above, and run this again"
+fi
 printf '%s\n' "$wanted" >"$stamp"
 say "done"

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -172,6 +173,55 @@ def test_a_failed_installation_is_tried_again(with_uv):
         done = with_uv.run("infra/setup.sh")
         assert done.returncode == 1
         assert "the installation failed" in done.stderr
+
+
+STARTED = ("flows.cli", "flows.run_local", "flows.segment_video", "prefect.server.api.server")
+
+
+@pytest.fixture
+def with_packages(with_uv):
+    """The same, with modules of its own that a start imports, and a package to install."""
+    wheel = with_uv.root / "other-0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name in ("__init__", "used", "unused"):
+            archive.writestr(f"other/{name}.py", "")
+        info = "Metadata-Version: 2.1\nName: other\nVersion: 0\n"
+        archive.writestr("other-0.dist-info/METADATA", info)
+        archive.writestr("other-0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr("other-0.dist-info/RECORD", "")
+    for module in STARTED:
+        path = with_uv.root.joinpath(*module.split(".")).with_suffix(".py")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("import other.used\n")
+    text = PYPROJECT.replace("[project.opt", 'dependencies = ["other"]\n[project.opt')
+    text += f'[tool.uv.sources]\nother = {{ path = "{wheel.name}" }}\n'
+    (with_uv.root / "pyproject.toml").write_text(text)
+    return with_uv
+
+
+def test_what_a_start_needs_is_compiled(with_packages):
+    """The modules that it imports and no others, with a line for each step; also where Python was
+    told to write no bytecode."""
+    done = with_packages.run("infra/setup.sh", PYTHONDONTWRITEBYTECODE="1")
+
+    assert done.returncode == 0, done.stderr
+    assert [line for line in done.stderr.splitlines() if line.startswith("set-up:   ")] == [
+        f"set-up:   {module}" for module in STARTED
+    ]
+    (installed,) = (with_packages.root / ".venv").glob("lib/python*/site-packages/other")
+    compiled = {path.name.partition(".")[0] for path in installed.rglob("*.pyc")}
+    assert compiled == {"__init__", "used"}
+
+
+def test_a_start_that_fails_is_told(with_packages):
+    """What is installed but cannot be imported is an error each time, never taken for done."""
+    (with_packages.root / "flows" / "run_local.py").write_text("raise ImportError('broken')\n")
+
+    for _ in range(2):
+        done = with_packages.run("infra/setup.sh")
+        assert done.returncode == 1
+        assert "ImportError: broken" in done.stderr
+        assert "does not start" in done.stderr.splitlines()[-1]
 
 
 def test_longtake_runs_from_anywhere(with_uv, tmp_path):
