@@ -2,7 +2,6 @@
 
 import colorsys
 import logging
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samcore.errors import InputError, StorageError
+from samcore.lettering import draw_line, has_font
 from samcore.masks.table import MaskReader, MaskRow
+from samcore.text import keeps_one_line, shorten
 from samcore.video import Frame, Media, Sound, VideoSource, VideoWriter, has_sound
 
 _log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ _HUES = (
 )
 _LIGHTNESS_STEPS = (0.0, 0.22, -0.17)
 """Each turn through the hues is lighter or darker than the first: 21 colours in all."""
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_MAX_SAID = 3
 _MAX_LABEL_CHARS = 24
 _MAX_PLACED = 64
 """Labels that make way for one another; where there are more there is no room anyway."""
@@ -48,6 +49,10 @@ def object_colour(obj_id: int) -> tuple[int, int, int]:
     lightness += _LIGHTNESS_STEPS[turn % len(_LIGHTNESS_STEPS)]
     rgb = colorsys.hls_to_rgb(hue, min(max(lightness, 0.15), 0.9), saturation)
     return round(rgb[0] * 255), round(rgb[1] * 255), round(rgb[2] * 255)
+
+
+_Tag = tuple[tuple[str, ...], tuple[int, int, int], tuple[int, int]]
+"""Words, the colour of the ground below them, and the place that they belong to, as (x, y)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,7 +83,7 @@ def draw_masks(
     Args:
         image_rgb_hwc_u8: The picture, H x W x 3; left as it is.
         masks: H x W booleans by object id; where all False nothing is drawn.
-        labels: Names by object id.
+        labels: Names by object id; one whose letters no font has is left out.
         scores: Probabilities by object id.
         caption: A line for the upper left corner.
         opacity: Of the tint, in [0, 1]; the outline is always opaque.
@@ -113,10 +118,10 @@ def draw_patches(
     """Draw masks as `draw_masks` does, the later ones on top; holds one of them at a time."""
     canvas: NDArray[np.uint8] = np.array(image_rgb_hwc_u8, dtype=np.uint8, order="C")
     height, width = canvas.shape[:2]
-    tags: list[tuple[str, tuple[int, int, int], tuple[int, int]]] = []
+    tags: list[_Tag] = []
     stroke = max(1, round(min(height, width) / 360))
     if caption:
-        tags.append((_drawable(caption), (0, 0, 0), (0, 0)))
+        tags.append(((_drawable(caption),), (0, 0, 0), (0, 0)))
     for patch in patches:
         colour = object_colour(patch.obj_id)
         # Only the object's own box is touched: the cost goes with its size, not the picture's.
@@ -126,8 +131,8 @@ def draw_patches(
         _draw_one(region, mask_u8, colour, opacity, stroke=stroke)
         label = _drawable((labels or {}).get(patch.obj_id, ""))
         score = f"{scores[patch.obj_id]:.2f}" if scores and patch.obj_id in scores else ""
-        text = " ".join(part for part in (str(patch.obj_id), label, score) if part)
-        tags.append((text, colour, (patch.left, patch.top)))
+        words = tuple(word for word in (str(patch.obj_id), label, score) if word)
+        tags.append((words, colour, (patch.left, patch.top)))
     _draw_tags(canvas, tags)
     return canvas
 
@@ -159,7 +164,7 @@ def write_overlay(
         video: The video that was tracked.
         table: Its masks.
         out: The video to write.
-        labels: Names by object id.
+        labels: Names by object id. One whose letters no font has is left out, with a warning.
         start: First frame; None is the first one that has masks.
         stop: One past the last frame; None is one past the last one that has masks.
         on_progress: Called after each frame.
@@ -173,6 +178,7 @@ def write_overlay(
         StorageError: The masks cannot be read, or the video cannot be written.
     """
     info = video.info
+    _say_what_has_no_font(labels or {})
     with MaskReader(table) as reader:
         if (reader.height, reader.width) != (info.height, info.width):
             raise InputError(
@@ -295,19 +301,21 @@ def _draw_one(
     cv2.drawContours(region, outlines, -1, colour, stroke, cv2.LINE_8)
 
 
-def _draw_tags(
-    canvas: NDArray[np.uint8],
-    tags: list[tuple[str, tuple[int, int, int], tuple[int, int]]],
-) -> None:
+def _draw_tags(canvas: NDArray[np.uint8], tags: list[_Tag]) -> None:
     """Draw texts on filled boxes near their places (x, y), in place."""
     height, width = canvas.shape[:2]
     scale = min(max(min(height, width) / 900, 0.4), 2.0)
-    stroke = max(1, round(scale * 1.6))
+    size, gap = round(scale * 29), round(scale * 9)
     margin = max(2, round(scale * 5))
     taken: list[tuple[int, int, int, int]] = []
-    for text, colour, (x, y) in tags:
-        (text_w, text_h), below = cv2.getTextSize(text, _FONT, scale, stroke)
-        box_w, box_h = text_w + 2 * margin, text_h + below + 2 * margin
+    for words, colour, (x, y) in tags:
+        # word by word: most are those of the frame before, and are not drawn again
+        lines = [draw_line(word, size) for word in words]
+        # a place for tall letters also where there is none: boxes are alike, as are baselines
+        above = max(round(0.76 * size), *(line.above for line in lines))
+        below = max(round(0.22 * size), *(line.below for line in lines))
+        text_w = sum(line.ink_hw.shape[1] + gap for line in lines) - gap
+        box_w, box_h = text_w + 2 * margin, above + below + 2 * margin
         left = min(max(x, 0), max(width - box_w, 0))
         top = _free_place(left, y - box_h, box_w, box_h, height, taken)
         taken.append((left, top, left + box_w, top + box_h))
@@ -315,8 +323,23 @@ def _draw_tags(
         red, green, blue = colour
         is_light = 0.299 * red + 0.587 * green + 0.114 * blue > 128
         ink = (0, 0, 0) if is_light else (255, 255, 255)
-        baseline = (left + margin, top + margin + text_h)
-        cv2.putText(canvas, text, baseline, _FONT, scale, ink, stroke, cv2.LINE_AA)
+        left += margin
+        for line in lines:
+            _draw_ink(canvas, line.ink_hw, ink, (left, top + margin + above - line.above))
+            left += line.ink_hw.shape[1] + gap
+
+
+def _draw_ink(
+    canvas: NDArray[np.uint8],
+    ink_hw: NDArray[np.uint8],
+    colour: tuple[int, int, int],
+    place: tuple[int, int],
+) -> None:
+    """Colour the pixels that have ink, in place; what the picture has no room for is cut off."""
+    left, top = place
+    region = canvas[top : top + ink_hw.shape[0], left : left + ink_hw.shape[1]]
+    share = ink_hw[: region.shape[0], : region.shape[1], None] / np.float32(255)
+    region[:] = np.round(region + share * (np.array(colour, np.float32) - region))
 
 
 def _free_place(
@@ -344,7 +367,21 @@ def _free_place(
 
 
 def _drawable(text: str) -> str:
-    """The text in the letters that OpenCV's font has, without accents, and not too long."""
-    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().strip()
-    plain = "".join(letter for letter in plain if letter.isprintable())
-    return plain if len(plain) <= _MAX_LABEL_CHARS else plain[: _MAX_LABEL_CHARS - 2] + ".."
+    """The text on one line and not too long; nothing if no font has its letters."""
+    plain = "".join(letter if keeps_one_line(letter) else " " for letter in text)
+    short = shorten(" ".join(plain.split()), _MAX_LABEL_CHARS)
+    return short if has_font(short) else ""
+
+
+def _say_what_has_no_font(labels: Mapping[int, str]) -> None:
+    """Warn once, however many they are, of labels that cannot be drawn."""
+    ids = [obj_id for obj_id, label in labels.items() if label.strip() and not _drawable(label)]
+    if ids:
+        more = f" and {len(ids) - _MAX_SAID} more" if len(ids) > _MAX_SAID else ""
+        _log.warning(
+            "no font of this machine has the letters of %s (object %s%s): the number is shown "
+            "alone; install a font that has them, such as Noto",
+            repr(labels[ids[0]]),
+            ", ".join(map(str, ids[:_MAX_SAID])),
+            more,
+        )

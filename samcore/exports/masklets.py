@@ -1,7 +1,6 @@
 """What all writers are given, and what they share."""
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -9,6 +8,7 @@ from pathlib import Path, PurePath
 
 from samcore.errors import StorageError
 from samcore.masks.table import MaskReader, MaskRow
+from samcore.text import file_name
 from samcore.video.info import VideoInfo
 from samcore.video.names import FrameNames
 
@@ -45,7 +45,7 @@ class Masklets:
         if "://" in source:  # of an address, what follows a question mark is no name
             source = source.partition("?")[0]
         stem = PurePath(source).stem if self.video.kind == "video" else PurePath(source).name
-        return re.sub(r"[^\w.-]+", "_", stem).strip("._") or "video"
+        return file_name(stem) or "video"
 
     def pictures(self) -> "Pictures":
         """How frames are called in files about them; reads the head of the table.

@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 from samcore.errors import InputError
 from samcore.limits import DEFAULT_LIMITS, Limits
+from samcore.text import keeps_one_line
 
 MAX_OBJECT_ID = 2**31 - 1
 """Largest object id; the least is 0."""
@@ -219,7 +220,7 @@ def shown(value: object) -> str:
 
 
 def _one_line(text: str | None) -> str | None:
-    if text is not None and not text.isprintable():
+    if text is not None and not keeps_one_line(text):
         raise ValueError(_NOT_ONE_LINE)
     return text
 

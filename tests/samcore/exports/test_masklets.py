@@ -104,6 +104,9 @@ def test_a_long_gap_is_not_held(make_case, draw_on, tmp_path):
     assert peak(20_000) < peak(200) + 20_000
 
 
+HINDI = "\u0939\u093f\u0928\u094d\u0926\u0940"
+
+
 @pytest.mark.parametrize(
     ("source", "kind", "name"),
     [
@@ -113,9 +116,15 @@ def test_a_long_gap_is_not_held(make_case, draw_on, tmp_path):
         ("https://host/clip.mp4?X-Signature=a/b.c", "video", "clip"),
         ("s3://bucket/clip.mp4", "video", "clip"),
         ("/videos/???.mp4", "video", "video"),
+        (
+            "/videos/cafe\u0301 \u0939\u093f\u0928\u094d\u0926\u0940.mp4",
+            "video",
+            "cafe\u0301_\u0939\u093f\u0928\u094d\u0926\u0940",
+        ),
     ],
 )
 def test_the_sequence_is_named_after_the_video(case, source, kind, name):
-    """A question mark is a letter in a file's name, and ends that in an address."""
+    """A question mark is a letter in a file's name, and ends that in an address. Accents and vowel
+    signs stay."""
     video = case.masklets.video.model_copy(update={"source": source, "kind": kind})
     assert replace(case.masklets, video=video).sequence == name
