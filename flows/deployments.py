@@ -31,6 +31,7 @@ from flows.notify import BLOCK, find_target, install_notification
 from flows.prefect_api import server_address
 from flows.recovery import install_recovery
 from samcore.errors import InputError, SegmentationError
+from samcore.tracking.automatic import AutomaticPrompts
 from tasks.locations import S3Location, parse_location
 from tasks.settings import child_environment
 
@@ -51,8 +52,8 @@ class Defaults:
 
     prompts: str | None = None
     """Path or `s3://` address of a prompts file for videos that have none beside them."""
-    automatic: int | None = None
-    """Find at most this many objects in such videos."""
+    automatic: AutomaticPrompts | None = None
+    """Find objects in such videos."""
     model: str | None = None
     """As in `longtake models`."""
     credentials: str | None = None
@@ -73,7 +74,9 @@ class Defaults:
 
     def request(self) -> dict[str, Any]:
         """What requests begin with."""
-        automatic = None if self.automatic is None else {"max_objects": self.automatic}
+        automatic = None
+        if self.automatic is not None:
+            automatic = self.automatic.model_dump(mode="json", exclude_unset=True)
         given = {
             "prompts": self.prompts,
             "automatic": automatic,

@@ -7,12 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 from samcore.device import Compute
-from samcore.errors import InputError, StorageError
+from samcore.errors import StorageError
 from samcore.meters import MemoryMeter
 from samcore.models.loader import load_model
 from samcore.models.mask_generator import MAX_POINTS_AT_ONCE, FoundMask, generate_masks
 from samcore.models.registry import ModelSpec
-from samcore.tracking.automatic import AutomaticPrompts, choose_objects
+from samcore.tracking.automatic import (
+    AutomaticPrompts,
+    choose_objects,
+    frames_to_look_at,
+    name_frames,
+    nothing_found,
+)
 from samcore.tracking.prompts import Prompt
 from samcore.video import VideoSource
 from tasks.attempts import attempting
@@ -39,7 +45,8 @@ def find_objects_once(
     work_dir: Path,
     on_find: Callable[[], None] | None = None,
 ) -> tuple[Prompt, ...]:
-    """Give mask prompts for what is on one frame; what was found before is read, not found again.
+    """Give mask prompts for what is on the first frame, of those that are looked at, that shows
+    anything; what was found before is read, not found again.
 
     Args:
         options: What to look for.
@@ -51,37 +58,43 @@ def find_objects_once(
         on_find: Called before the search, which takes its time.
 
     Raises:
-        InputError: The frame is not tracked, or there is nothing on it.
+        InputError: The frame is not tracked, or there is nothing on any.
         VideoError: The frame cannot be decoded.
         StorageError: What is found cannot be written down.
         OutOfMemory: It does not fit, however little is done at once.
     """
     start, stop = frames
-    frame_idx = start if options.frame is None else options.frame
-    if not start <= frame_idx < stop:
-        raise InputError(
-            f"automatic.frame: wanted one of the frames to track, {start} to {stop - 1}, got "
-            f"{frame_idx}"
-        )
-    path = _record_path(work_dir, options, video, model, compute, frame_idx)
+    looked_at = frames_to_look_at(options, start=start, stop=stop, rate=video.info.avg_rate)
+    path = _record_path(work_dir, options, video, model, compute, looked_at)
     # One process looks, others read what it found.
     with exclusive(path.with_suffix(".lock")):
         if path.exists():
             try:
                 return read_prompts(path)
             except StorageError:
-                _log.info("what was found on frame %d cannot be read: looking again", frame_idx)
+                _log.info("what was found cannot be read: looking again")
         if on_find is not None:
             on_find()
         with using_device(str(compute.device)), MemoryMeter() as meter:
             mark = path.with_suffix(".attempt.json")
-            found = _find(options, video, model, compute, frame_idx, mark)
+            for frame_idx in looked_at:
+                found = _find(options, video, model, compute, frame_idx, mark)
+                prompts = choose_objects(found, options, frame_idx=frame_idx)
+                if prompts:
+                    break
+            else:
+                raise nothing_found(options, looked_at)
             memory = meter.snapshot()
-        prompts = choose_objects(found, options, frame_idx=frame_idx)
         write_prompts(path, prompts)
+    if frame_idx != looked_at[0]:
+        _log.warning(
+            "no objects found on %s: the objects are those of frame %d",
+            name_frames(looked_at[: looked_at.index(frame_idx)]),
+            frame_idx,
+        )
     _log.info(
-        "%d objects found among %d masks, %s",
-        *(len(prompts), len(found)),
+        "%d objects found among %d masks on frame %d, %s",
+        *(len(prompts), len(found), frame_idx),
         describe_peak(memory.peak_rss_bytes, memory.peak_vram_bytes),
     )
     return prompts
@@ -132,7 +145,7 @@ def _record_path(
     video: VideoSource,
     model: ModelSpec,
     compute: Compute,
-    frame_idx: int,
+    looked_at: tuple[int, ...],
 ) -> Path:
     """A file for everything that what is found depends on."""
     identity = {
@@ -140,8 +153,8 @@ def _record_path(
         "video": video.info.digest,
         # Only where it is used, so that what was found before stays found.
         **({"stretch": True} if video.stretched else {}),
-        "frame": frame_idx,
-        "options": options.model_dump(mode="json", exclude={"frame"}),
+        "frames": looked_at,
+        "options": options.model_dump(mode="json", exclude={"frame", "look_ahead_s"}),
         "model": model.fingerprint,
         "device": compute.device.type,
         "dtype": str(compute.dtype),

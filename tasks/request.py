@@ -71,7 +71,8 @@ class SegmentRequest(BaseModel):
     automatic: AutomaticPrompts | None = Field(
         default=None,
         title="Find objects automatically",
-        description="Track what SAM 2's mask generator finds on one frame.",
+        description="Track what SAM 2's mask generator finds on the first frame that shows any "
+        "objects.",
     )
     start: int = Field(
         default=0, ge=0, title="First frame", description="The first frame to track, from 0."

@@ -31,13 +31,16 @@ _Prompts = Annotated[
     ),
 ]
 _Automatic = Annotated[
-    int | None,
+    str | None,
     typer.Option(
         metavar="N",
-        min=1,
-        help="In such videos, track at most N objects that are found on the first frame.",
+        help="In such videos, track at most N objects, as `longtake track --automatic` finds them.",
         show_default=False,
     ),
+]
+_AutomaticOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=VALUE", help="As for `longtake track`, such as min_area=0.01."),
 ]
 _Model = Annotated[
     str | None,
@@ -98,6 +101,7 @@ def deploy(
     ] = None,
     prompts: _Prompts = None,
     automatic: _Automatic = None,
+    automatic_option: _AutomaticOption = None,
     model: _Model = None,
     credentials: _Credentials = None,
     source: _Source = None,
@@ -122,10 +126,11 @@ def deploy(
     # Late: this imports prefect and torch.
     from flows.deployments import Defaults, find_prefect_file
     from flows.deployments import deploy as apply
+    from samcore.tracking.prompt_options import parse_automatic
 
     defaults = Defaults(
         prompts=prompts,
-        automatic=automatic,
+        automatic=parse_automatic(automatic, automatic_option),
         model=model,
         credentials=credentials,
         source=source,
@@ -148,6 +153,7 @@ def serve(
     ] = 1,
     prompts: _Prompts = None,
     automatic: _Automatic = None,
+    automatic_option: _AutomaticOption = None,
     model: _Model = None,
     credentials: _Credentials = None,
     source: _Source = None,
@@ -161,10 +167,11 @@ def serve(
     """
     # Late, for the same reason.
     from flows.deployments import Defaults, find_prefect_file, serve_here
+    from samcore.tracking.prompt_options import parse_automatic
 
     defaults = Defaults(
         prompts=prompts,
-        automatic=automatic,
+        automatic=parse_automatic(automatic, automatic_option),
         model=model,
         credentials=credentials,
         source=source,

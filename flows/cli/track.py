@@ -129,8 +129,19 @@ def track(
         typer.Option(
             metavar="N[:FRAME]",
             help="Track what is found on a frame, at most N objects, in place of prompts. "
-            "Default: the first frame that is tracked.",
+            "Default: the first frame that is tracked; while there is nothing, those 0.5, 1, 2, 4 "
+            "... 32 seconds later.",
             show_default=False,
+            rich_help_panel=_PROMPTS,
+        ),
+    ] = None,
+    automatic_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="What --automatic takes for an object: min_area (part of the picture, 0.001), "
+            "min_predicted_iou (0.8), min_stability (0.85), points_per_side (32); and how far it "
+            "looks, look_ahead_s (32).",
             rich_help_panel=_PROMPTS,
         ),
     ] = None,
@@ -280,7 +291,7 @@ def track(
     from flows.run_local import run_local
     from samcore.tracking.prompt_options import (
         merge_options,
-        parse_automatic_option,
+        parse_automatic,
         parse_box_option,
         parse_mask_option,
         parse_masks_option,
@@ -294,6 +305,7 @@ def track(
         [parse_mask_option(text) for text in mask or ()],
         [parse_masks_option(text) for text in masks or ()],
     )
+    found = parse_automatic(automatic, automatic_option)
     ways = (any(options), prompts is not None, automatic is not None)
     if sum(ways) > 1:
         raise InputError(
@@ -307,7 +319,7 @@ def track(
     request = validate_request(
         source=source,
         prompts=merge_options(*options) if any(options) else prompts,
-        automatic=None if automatic is None else parse_automatic_option(automatic),
+        automatic=found,
         destination=destination,
         model=model,
         checkpoint=checkpoint,

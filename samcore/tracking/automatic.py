@@ -1,6 +1,7 @@
-"""Automatic prompts: track whatever the mask generator finds on one frame."""
+"""Automatic prompts: track whatever the mask generator finds on the first frame that shows it."""
 
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,12 +15,14 @@ if TYPE_CHECKING:
     # It imports torch, and what is asked for is checked before that is needed.
     from samcore.models.mask_generator import FoundMask
 
+FIRST_STEP_S = Fraction(1, 2)
+"""Seconds to the second frame that is looked at; each next one lies twice as far from the first."""
 _SAME_OBJECT = 0.5
 """Share of the smaller of two masks that they have in common, from which on they show one thing."""
 
 
 class AutomaticPrompts(BaseModel):
-    """Track every object that SAM 2's mask generator finds on one frame."""
+    """Track every object that SAM 2's mask generator finds on the first frame that shows any."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, title="find them")
 
@@ -34,7 +37,16 @@ class AutomaticPrompts(BaseModel):
         default=None,
         ge=0,
         title="On frame",
-        description="Where to look for them; the default is the first frame that is tracked.",
+        description="Where to look for them, and nowhere else; the default is the first frame "
+        "that is tracked, and later ones while there is nothing.",
+    )
+    look_ahead_s: float = Field(
+        default=32.0,
+        ge=0,
+        le=3600,
+        title="Look ahead",
+        description="Seconds after the first frame. While nothing is found, the frames 0.5, 1, 2, "
+        "4 and so on seconds after it are looked at, up to this bound; 0 looks at one frame.",
     )
     min_area: float = Field(
         default=0.001,
@@ -67,6 +79,41 @@ class AutomaticPrompts(BaseModel):
     )
 
 
+def frames_to_look_at(
+    options: AutomaticPrompts, *, start: int, stop: int, rate: Fraction
+) -> tuple[int, ...]:
+    """Frames on which to look for objects until there are some, ascending.
+
+    They depend on nothing but the arguments, so that the same request finds the same objects:
+
+        0.5, 1, 2, 4, 8, 16 and 32 s after frame 0, at 24 frames/s and with 100 frames
+
+        0           12          24                      48
+        |-----------|-----------|-----------------------|----------------- - -
+
+    Args:
+        options: A frame, or how far to look ahead.
+        start: The first frame that is tracked.
+        stop: One past the last one.
+        rate: Frames per second.
+
+    Raises:
+        InputError: The frame that is wanted is not tracked.
+    """
+    if options.frame is not None:
+        if not start <= options.frame < stop:
+            raise InputError(
+                f"automatic.frame: wanted one of the frames to track, {start} to {stop - 1}, got "
+                f"{options.frame}"
+            )
+        return (options.frame,)
+    frames, ahead_s = {start}, FIRST_STEP_S
+    while ahead_s <= options.look_ahead_s and (frame := start + round(ahead_s * rate)) < stop:
+        frames.add(frame)
+        ahead_s *= 2
+    return tuple(sorted(frames))
+
+
 def choose_objects(
     found: Sequence["FoundMask"], options: AutomaticPrompts, *, frame_idx: int
 ) -> tuple[Prompt, ...]:
@@ -81,8 +128,8 @@ def choose_objects(
         options: How many there may be, and how large each has to be.
         frame_idx: The frame that the masks are of.
 
-    Raises:
-        InputError: None of them is large enough.
+    Returns:
+        A prompt for each object; none if no mask is large enough.
     """
     chosen: list[FoundMask] = []
     for item in sorted(found, key=_order):
@@ -93,16 +140,27 @@ def choose_objects(
             continue
         if not any(_is_same(item.mask_hw, other.mask_hw) for other in chosen):
             chosen.append(item)
-    if not chosen:
-        raise InputError(
-            f"no objects found on frame {frame_idx}: wanted a mask of at least "
-            f"{options.min_area:.10g} of the picture, predicted IoU {options.min_predicted_iou:g} "
-            f"and stability {options.min_stability:g}; look on another frame, lower these, or "
-            "give prompts"
-        )
     return tuple(
         Prompt(obj_id=number, frame_idx=frame_idx, mask_hw=item.enlarged())
         for number, item in enumerate(chosen, start=1)
+    )
+
+
+def name_frames(frames: Sequence[int]) -> str:
+    """`frame 5`, or `frames 0, 12 and 24`."""
+    *others, last = frames
+    return f"frames {', '.join(map(str, others))} and {last}" if others else f"frame {last}"
+
+
+def nothing_found(options: AutomaticPrompts, frames: Sequence[int]) -> InputError:
+    """The error of a search that found nothing on any of these frames."""
+    return InputError(
+        f"no objects found on {name_frames(frames)}: wanted a mask of at least "
+        f"{options.min_area:.10g} of the picture, predicted IoU {options.min_predicted_iou:g} and "
+        "stability "
+        f"{options.min_stability:g}; name another frame (--automatic N:FRAME), ask for less "
+        "(--automatic-option min_predicted_iou=0.6; also min_stability and min_area), or give "
+        "prompts"
     )
 
 

@@ -21,7 +21,11 @@ from samcore.tracking.prompt_file import (
 _OPTION = re.compile(r"(?P<id>\d+):(?P<when>[^:]*):(?P<what>.+)", re.ASCII | re.DOTALL)
 _FRAME = re.compile(r"\d+", re.ASCII)
 _MASKS = re.compile(r"(?P<when>[^:]*):(?P<what>.+)", re.ASCII | re.DOTALL)
-_AUTOMATIC = re.compile(r"(?P<count>\d{1,9})(:(?P<frame>\d{1,18}))?", re.ASCII)
+_AUTOMATIC = re.compile(r"(?P<max_objects>\d{1,9})(:(?P<frame>\d{1,18}))?", re.ASCII)
+AUTOMATIC_NAMES = tuple(
+    name for name in AutomaticPrompts.model_fields if name not in ("max_objects", "frame")
+)
+"""What `--automatic-option` can set; the two others are in `--automatic` itself."""
 _TIME = re.compile(r"(?P<seconds>\d+(\.\d*)?|\.\d+)s", re.ASCII)
 _FORMS = {
     "box": "ID:FRAME:x1,y1,x2,y2, such as 1:0:412,180,640,520",
@@ -91,22 +95,43 @@ def parse_masks_option(text: str) -> ManyMasks:
         _refuse("masks", text, error_line(error, raw))
 
 
-def parse_automatic_option(text: str) -> AutomaticPrompts:
-    """Read `N` or `N:FRAME`.
+def parse_automatic(text: str | None, more: Iterable[str] | None = None) -> AutomaticPrompts | None:
+    """Read `--automatic`, `N` or `N:FRAME`, and any number of `--automatic-option`, `NAME=VALUE`.
 
     Raises:
         InputError: One line that quotes the option and shows the wanted form.
     """
+    if text is None:
+        if more:
+            raise InputError("--automatic-option goes with --automatic N; give that, too")
+        return None
     match = _AUTOMATIC.fullmatch(text)
     try:
         if match is None:
             raise ValueError
-        frame = None if match["frame"] is None else int(match["frame"])
-        return AutomaticPrompts(max_objects=int(match["count"]), frame=frame)
+        asked = {name: int(digits) for name, digits in match.groupdict().items() if digits}
+        AutomaticPrompts.model_validate(asked)
     except ValueError as error:
         raise InputError(
             f"--automatic {shown(text)}; wanted N or N:FRAME, N from 1 to 1000, such as 10 or 5:300"
         ) from error
+    values: dict[str, str] = {}
+    for item in more or ():
+        name, equals, value = item.partition("=")
+        if not equals or name not in AUTOMATIC_NAMES:
+            raise InputError(
+                f"--automatic-option {shown(item)}; wanted NAME=VALUE, such as min_area=0.01; the "
+                f"names are {', '.join(AUTOMATIC_NAMES)}"
+            )
+        if name in values:
+            raise InputError(f"--automatic-option {shown(item)}: {name} is given twice")
+        values[name] = value
+        try:
+            AutomaticPrompts.model_validate({name: value})
+        except ValidationError as error:
+            why = error.errors(include_url=False)[0]["msg"].lower()
+            raise InputError(f"--automatic-option {shown(item)}: {why}") from error
+    return AutomaticPrompts.model_validate({**asked, **values})
 
 
 def merge_options(

@@ -53,6 +53,8 @@ def _no_server(monkeypatch: pytest.MonkeyPatch) -> None:
         (("-o", "out", *BOX, "--fast"), "--fast"),
         (("-o", "out", "--automatic", "0"), "N:FRAME"),
         (("-o", "out", *BOX, "--automatic", "3"), "not both"),
+        (("-o", "out", "--automatic", "3", "--automatic-option", "area=1"), "min_area"),
+        (("-o", "out", *BOX, "--automatic-option", "min_area=1"), "goes with --automatic N"),
         (("-o", "out", "--automatic", "3:80", *TINY), "automatic.frame"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,

@@ -30,6 +30,7 @@ from flows.segment_video import segment_video
 from flows.sweep_bucket import sweep_bucket
 from samcore.errors import InputError
 from samcore.models.registry import DEFAULT_MODEL
+from samcore.tracking.automatic import AutomaticPrompts
 from tasks.manifest import MANIFEST
 from tasks.request import SegmentRequest
 from tests.servers.warm import WarmCommands
@@ -110,6 +111,7 @@ def test_defaults_go_into_the_deployments(
     monkeypatch.chdir(tmp_path)
     pool = f"gpu-{uuid.uuid4().hex[:6]}"
     options = ["--pool", pool, "--model", "nano", "--automatic", "7", "--credentials", "minio"]
+    options += ["--automatic-option", "min_area=0.01"]
     places = ["--source", "s3://videos/tapes/", "--destination", "s3://results"]
 
     told = ["--notify", "https://chat.example.com/secret"]
@@ -120,7 +122,11 @@ def test_defaults_go_into_the_deployments(
 
     segment, sweep = deployed("segment-video/segment-video"), deployed("sweep-bucket/sweep-bucket")
     assert segment.parameters == {
-        "request": {"model": "nano", "automatic": {"max_objects": 7}, "credentials": "minio"}
+        "request": {
+            "model": "nano",
+            "automatic": {"max_objects": 7, "min_area": 0.01},
+            "credentials": "minio",
+        }
     }
     assert sweep.parameters == {
         "source": "s3://videos/tapes/",
@@ -159,7 +165,11 @@ def test_an_operators_own_request_is_kept() -> None:
     ("own", "said", "left"),
     [
         ({"automatic": {"max_objects": 9}}, Defaults(prompts="p.json"), {"prompts": "p.json"}),
-        ({"prompts": "p.json"}, Defaults(automatic=3), {"automatic": {"max_objects": 3}}),
+        (
+            {"prompts": "p.json"},
+            Defaults(automatic=AutomaticPrompts(max_objects=3)),
+            {"automatic": {"max_objects": 3}},
+        ),
         ({"prompts": "p.json"}, Defaults(model="nano"), {"prompts": "p.json", "model": "nano"}),
     ],
 )
@@ -177,7 +187,7 @@ def test_the_command_line_wins_over_the_file(
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"prompts": "p.json", "automatic": 3}, "not both"),
+        ({"prompts": "p.json", "automatic": AutomaticPrompts()}, "not both"),
         ({"source": "s3://videos"}, "go together"),
         ({"destination": "s3://results"}, "go together"),
         ({"source": "videos", "destination": "s3://results"}, "--source: wanted s3://"),

@@ -1,8 +1,10 @@
 """Automatic prompts in a run."""
 
+import itertools
 import os
 import signal
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from samcore.masks.table import MaskReader
 from samcore.models.mask_generator import FoundMask
 from samcore.scenes import Scene
 from samcore.tracking.automatic import AutomaticPrompts, choose_objects
+from samcore.video import VideoWriter
 from tasks import attempts, found_objects
 from tasks.find_objects import find_objects
 from tasks.probe_video import probe_video
@@ -181,7 +184,7 @@ def test_only_what_is_tracked_is_made_large(monkeypatch: pytest.MonkeyPatch) -> 
     [
         ({"frame": 40}, ["automatic.frame", "5 to 19", "got 40"]),
         ({"frame": 4}, ["automatic.frame", "5 to 19", "got 4"]),
-        ({**FEW, "min_predicted_iou": 1.0}, ["no objects found on frame 5"]),
+        ({**FEW, "min_predicted_iou": 1.0}, ["no objects found on frames 5 and 17:"]),
     ],
 )
 def test_what_cannot_be_found_is_one_line(
@@ -202,3 +205,63 @@ def test_the_frame_can_be_chosen(ask: Ask) -> None:
         cache_dir=load_settings().cache_dir,
     )
     assert {frame for item in run.record.objects for frame in item.prompted_frames} == {12}
+
+
+@pytest.fixture(scope="module")
+def fade_in(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The scene 20 frames late, out of the black; in full light from frame 22 on."""
+    path = tmp_path_factory.mktemp("fade") / "fade.mp4"
+    late = itertools.chain(itertools.repeat(next(iter(scene)), 20), scene)
+    with VideoWriter(path, width=scene.width, height=scene.height, rate=Fraction(24)) as writer:
+        for number, frame in enumerate(itertools.islice(late, 36)):
+            light = max(0, min(1, (number - 14) / 8))
+            writer.write((frame.image_rgb_hwc_u8 * light).astype(np.uint8))
+    return path
+
+
+def test_a_video_that_fades_in_is_tracked(
+    ask: Ask,
+    fade_in: Path,
+    scene: Scene,
+    segment: Callable[[SegmentRequest], ResultRef],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Objects are those of the first frame, of those that are looked at, that shows some; it is
+    said which one, and it does not depend on how the video is cut."""
+    request = ask(source=str(fade_in), prompts=None, automatic=FEW)
+    run = resolve_request(request, cache_dir=load_settings().cache_dir)
+
+    assert {prompt.frame_idx for prompt in run.prompts} == {24}
+    said = "no objects found on frames 0 and 12: the objects are those of frame 24"
+    assert said in caplog.messages
+
+    tables = []
+    for name, chunk_frames in (("whole", 40), ("cut", 14)):
+        result = segment(
+            ask(
+                source=str(fade_in),
+                prompts=None,
+                automatic=FEW,
+                chunk_frames=chunk_frames,
+                destination=str(fade_in.parent / name),
+                work_dir=str(fade_in.parent / f"work-{name}"),
+            )
+        )
+        with MaskReader(Path(result.destination) / "masks.parquet") as reader:
+            tables.append(list(reader.rows()))
+            masks = reader.masks(24)
+    assert tables[0] == tables[1]
+    assert {row.frame for row in tables[0]} == set(range(24, 36))
+    for shape_hw in scene.masks_nhw(4):
+        best = max(
+            np.count_nonzero(shape_hw & found_hw) / np.count_nonzero(shape_hw | found_hw)
+            for found_hw in masks.values()
+        )
+        assert best > 0.6
+
+
+def test_a_frame_that_was_named_is_the_only_one(ask: Ask, fade_in: Path) -> None:
+    """Who names a frame, or bounds the search, gets no other."""
+    for automatic in ({**FEW, "frame": 0}, {**FEW, "look_ahead_s": 0}):
+        with pytest.raises(InputError, match="no objects found on frame 0: "):
+            _resolve(ask(source=str(fade_in), prompts=None, automatic=automatic))

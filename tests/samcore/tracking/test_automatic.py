@@ -1,6 +1,8 @@
 """Objects that nobody pointed at: what the mask generator finds, and what is made of it."""
 
 import logging
+import re
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -12,8 +14,13 @@ from samcore.models.loader import load_model
 from samcore.models.mask_generator import FoundMask, generate_masks
 from samcore.models.registry import resolve_model
 from samcore.scenes import Scene
-from samcore.tracking.automatic import AutomaticPrompts, choose_objects
-from samcore.tracking.prompt_options import parse_automatic_option
+from samcore.tracking.automatic import (
+    AutomaticPrompts,
+    choose_objects,
+    frames_to_look_at,
+    nothing_found,
+)
+from samcore.tracking.prompt_options import AUTOMATIC_NAMES, parse_automatic
 
 
 def iou(one, other):
@@ -91,9 +98,13 @@ def mask(y1, y2, x1, x2):
     return mask_hw
 
 
-def chosen(found, **options):
+def choose(found, **options):
     found = [FoundMask(mask_hw, score, 0.9) for mask_hw, score in found]
-    prompts = choose_objects(found, AutomaticPrompts(**options), frame_idx=5)
+    return choose_objects(found, AutomaticPrompts(**options), frame_idx=5)
+
+
+def chosen(found, **options):
+    prompts = choose(found, **options)
     assert {prompt.frame_idx for prompt in prompts} == {5}
     return [prompt.mask_hw for prompt in prompts]
 
@@ -120,10 +131,37 @@ def test_the_bounds_hold():
     assert np.array_equal(first, masks[2][0])
     assert np.array_equal(second, masks[1][0])
     assert len(chosen([*masks, (mask(15, 17, 15, 17), 0.99)], min_area=0.03)) == 3
-    with pytest.raises(InputError, match=r"no objects found on frame 5.*0\.05 of the picture"):
-        chosen(masks, min_area=0.05)
-    with pytest.raises(InputError, match="no objects found"):
-        chosen([(mask(0, 0, 0, 0), 0.99)])
+    assert choose(masks, min_area=0.05) == ()
+    assert choose([(mask(0, 0, 0, 0), 0.99)]) == ()
+
+
+@pytest.mark.parametrize(
+    ("options", "stop", "rate", "frames"),
+    [
+        ({}, 10**6, 24, (7, 19, 31, 55, 103, 199, 391, 775)),
+        ({}, 100, Fraction(30000, 1001), (7, 22, 37, 67)),
+        ({}, 8, 24, (7,)),
+        ({}, 10**6, Fraction(1, 10), (7, 8, 9, 10)),
+        ({"look_ahead_s": 2}, 10**6, 24, (7, 19, 31, 55)),
+        ({"look_ahead_s": 0}, 10**6, 24, (7,)),
+        ({"frame": 50}, 10**6, 24, (50,)),
+    ],
+)
+def test_the_frames_to_look_at(options, stop, rate, frames):
+    """The first one, then some at twice the distance each, within the bound and what is tracked;
+    or the one that was named."""
+    asked = AutomaticPrompts(**options)
+    assert frames_to_look_at(asked, start=7, stop=stop, rate=Fraction(rate)) == frames
+
+
+def test_advice_for_nothing_found_can_be_followed():
+    """Each option that the error names is one, and takes what the error gives it."""
+    said = str(nothing_found(AutomaticPrompts(), (0, 12, 24)))
+    assert said.startswith("no objects found on frames 0, 12 and 24: ")
+    assert "on frame 5: " in str(nothing_found(AutomaticPrompts(), (5,)))
+    (example,) = re.findall(r"--automatic-option (\S+=[\d.]+)", said)
+    assert parse_automatic("3", [example]).min_predicted_iou == 0.6
+    assert {"min_stability", "min_area"} <= set(re.findall(r"min_\w+", said))
 
 
 @pytest.mark.parametrize(
@@ -131,7 +169,7 @@ def test_the_bounds_hold():
 )
 def test_the_option(text, options):
     """N, or N:FRAME."""
-    asked = parse_automatic_option(text)
+    asked = parse_automatic(text)
     assert (asked.max_objects, asked.frame) == options
 
 
@@ -142,4 +180,40 @@ WRONG = ["", "0", "-1", "x", "1:", ":1", "1:-2", "1:2:3", "1001", "9" * 30]
 def test_an_option_that_is_wrong(text):
     """One line that shows the wanted form."""
     with pytest.raises(InputError, match=r"--automatic .*wanted N or N:FRAME"):
-        parse_automatic_option(text)
+        parse_automatic(text)
+
+
+def test_further_options():
+    """Every other field by its name; what was not named keeps its default."""
+    values = {"min_area": 0.25, "min_predicted_iou": 0.5, "min_stability": 0, "points_per_side": 8}
+    values["look_ahead_s"] = 3.5
+    assert set(values) == set(AUTOMATIC_NAMES)
+
+    asked = parse_automatic("3:7", [f"{name}={value}" for name, value in values.items()])
+
+    assert asked == AutomaticPrompts(max_objects=3, frame=7, **values)
+    assert parse_automatic("3").model_dump(exclude_unset=True) == {"max_objects": 3}
+    assert parse_automatic(None) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["min_area"], ["NAME=VALUE", "min_stability"]),
+        (["area=1"], ["'area=1'", "the names are look_ahead_s, min_area, "]),
+        (["frame=3"], ["'frame=3'", "the names are"]),
+        (["min_area=2"], ["'min_area=2'", "less than 1"]),
+        (["min_area=nan"], ["'min_area=nan'", "finite number"]),
+        (["points_per_side=2.5"], ["'points_per_side=2.5'", "integer"]),
+        (["min_area="], ["'min_area='", "number"]),
+        (["min_area=0.1", "min_area=0.2"], ["'min_area=0.2'", "twice"]),
+    ],
+)
+def test_a_further_option_that_is_wrong(options, words):
+    """One line that quotes it and says what is wanted."""
+    with pytest.raises(InputError) as caught:
+        parse_automatic("3", options)
+    said = str(caught.value)
+    assert said.startswith("--automatic-option ")
+    assert "\n" not in said
+    assert all(word in said for word in words), said
