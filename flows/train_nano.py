@@ -5,18 +5,19 @@ from pathlib import Path
 
 from flows.console import Terminal
 from samcore.models.registry import NANO_DIR
-from samcore.training import Progress, train
+from samcore.training import Progress, Start, train
 from tasks.progress import clock
 
 
 def run_training(
-    folder: Path, config: Path | None, device: str, terminal: Terminal
+    folder: Path, config: Path | None, start: Start | None, device: str, terminal: Terminal
 ) -> Iterator[str]:
     """Train, or go on training, and say what came out.
 
     Args:
         folder: For weights, checkpoint, log and curve; made if need be.
         config: What to train on; None is the recipe of the shipped weights.
+        start: The weights to begin with, where the folder has no checkpoint; None is from nothing.
         device: As for tracking.
         terminal: Where progress shows.
 
@@ -37,7 +38,11 @@ def run_training(
 
     with terminal.live():
         result = train(
-            config or NANO_DIR / "training.yaml", folder, device=device, on_progress=show
+            config or NANO_DIR / "training.yaml",
+            folder,
+            device=device,
+            start=start,
+            on_progress=show,
         )
     yield f"{result.step} of {result.steps} steps in {clock(result.seconds)}: {result.weights}"
     yield f"the curve: {folder / 'curve.png'}"

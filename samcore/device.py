@@ -69,6 +69,25 @@ def choose_compute(device: str, dtype: str) -> Compute:
     return compute
 
 
+def training_compute(device: str) -> Compute:
+    """The device and dtype to train in: as `auto` chooses, and bfloat16 on a CPU that has units
+    for it, which trains about twice as fast. Tracking stays in float32 there, for its bits.
+
+    Raises:
+        InputError: The device is not here.
+    """
+    compute = choose_compute(device, "auto")
+    if compute.device.type == "cpu" and _cpu_has_bfloat16():
+        return choose_compute(device, "bfloat16")
+    return compute
+
+
+def _cpu_has_bfloat16() -> bool:
+    # PyTorch has no public name for what the processor can do.
+    tests = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return any(bool(getattr(torch.cpu, test, bool)()) for test in tests)
+
+
 def default_batches(compute: Compute) -> tuple[int, int]:
     """Frames that the encoder takes at once, and objects that run as one batch.
 

@@ -30,6 +30,7 @@ DOORS = {
     "prefect": ("tasks/", "flows/"),
     "typer": ("flows/",),
     "rich": ("flows/",),
+    "skimage": ("samcore/scenes/photos.py",),
     "supervision": ("samcore/result.py",),
 }
 """An outside package, and where it may be imported."""

@@ -12,7 +12,8 @@ from tasks.settings import load_settings
 MODELS_EXAMPLES = "[bold]Example[/bold]\n\n  longtake track dog.mp4 --model sam2.1-small ..."
 TRAIN_EXAMPLES = (
     "[bold]Examples[/bold]\n\n  longtake train-nano -o nano-run\n\n"
-    "  longtake train-nano -o nano-run --config my.yaml --device cuda"
+    "  longtake train-nano -o nano-run --config my.yaml --device cuda\n\n"
+    "  longtake train-nano -o nano-run --weights nano.safetensors --phase worlds"
 )
 
 
@@ -46,19 +47,35 @@ def train_nano(
             show_default=False,
         ),
     ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Begin with these weights at --phase, not from nothing.",
+            show_default=False,
+        ),
+    ] = None,
+    phase: Annotated[
+        str, typer.Option(metavar="NAME", help="The first phase to train with --weights.")
+    ] = "worlds",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
     verbose: Verbose = False,
 ) -> None:
     """Train the embedded model `nano` from nothing, or go on where DIR stands.
 
-    Scenes are made as training goes; nothing is downloaded. It takes an hour and a half
-    on one core.
+    Scenes are made as training goes; nothing is downloaded. Those of photographs need
+    `pip install 'longtake[train]'`. It takes many hours on one core.
 
     Stopped or killed? The same command goes on from the last checkpoint.
     """
     from flows.train_nano import run_training
+    from samcore.training import Start
 
     for line in run_training(
-        Path(destination), None if config is None else Path(config), device, Terminal()
+        Path(destination),
+        None if config is None else Path(config),
+        None if weights is None else Start(Path(weights), phase),
+        device,
+        Terminal(),
     ):
         typer.echo(line)

@@ -140,7 +140,7 @@ def draw_actor(
     excursion = None
     if leaves or late:
         reach = radius * 1.7 + float(wander.max()) + recipe.pan + recipe.zoom + 0.04
-        excursion = _draw_excursion(rng, home_xy, extent_xy, reach, recipe.elsewhere, late)
+        excursion = draw_excursion(rng, home_xy, extent_xy, reach, recipe.elsewhere, late)
     return Actor(
         home_xy=home_xy,
         radius=radius,
@@ -190,7 +190,7 @@ def _draw_outline(rng: np.random.Generator) -> Array:
     return np.asarray(radii / radii.mean(), np.float64)
 
 
-def _draw_excursion(
+def draw_excursion(
     rng: np.random.Generator,
     home_xy: Array,
     extent_xy: Array,

@@ -1,7 +1,6 @@
 """One synthetic video: pictures and exact masks at any frame, in any order."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import partial
 from typing import get_args
 
 import cv2
@@ -12,6 +11,7 @@ from samcore.errors import InputError
 from samcore.scenes.actors import Actor, Array, draw_actor, draw_wave
 from samcore.scenes.recipes import RECIPES, Difficulty, Recipe
 from samcore.scenes.textures import SKIN_SIDE, background_hwc
+from samcore.scenes.video import SceneFrame, SyntheticVideo
 
 _SUBPIXELS = 2
 """Outlines are drawn this many times larger and averaged down: smooth edges, and a pixel belongs
@@ -20,35 +20,7 @@ _MARGIN = 1.5
 """The background is this much wider and higher than the picture, for the camera to move in."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class SceneFrame:
-    """One frame and the whole truth about it."""
-
-    frame_idx: int
-    """Position in the video, from 0."""
-    image_rgb_hwc_u8: NDArray[np.uint8]
-    """The picture, H x W x 3."""
-    masks_nhw: NDArray[np.bool_]
-    """The pixels of each object that can be seen, N x H x W; no pixel belongs to two objects."""
-    present_n: NDArray[np.bool_]
-    """Whether any pixel of the object can be seen."""
-
-
-def box_of(mask_hw: NDArray[np.bool_]) -> tuple[float, float, float, float]:
-    """The tightest box around a mask: left, top, right, bottom in pixels, right and bottom past
-    the last pixel.
-
-    Raises:
-        InputError: The mask is empty.
-    """
-    xs = np.flatnonzero(mask_hw.any(axis=0))
-    ys = np.flatnonzero(mask_hw.any(axis=1))
-    if not len(xs):
-        raise InputError("an empty mask has no box; ask for one on a frame that shows the object")
-    return float(xs[0]), float(ys[0]), float(xs[-1] + 1), float(ys[-1] + 1)
-
-
-class Scene:
+class Scene(SyntheticVideo):
     """A synthetic video, drawn from a seed.
 
     `easy`: shapes of clearly different colours on a soft background, always in the picture, that
@@ -77,18 +49,10 @@ class Scene:
         """
         if difficulty not in get_args(Difficulty):
             raise InputError(f"{difficulty = } is unknown; wanted easy, medium or hard")
-        if min(height, width) < 16 or num_frames < 1 or seed < 0 or not 0 < num_objects <= 200:
-            raise InputError(
-                "a scene needs at least 16 x 16 pixels, 1 frame, 1 to 200 objects and a seed of "
-                f"at least 0, got {height = }, {width = }, {num_frames = }, {num_objects = }, "
-                f"{seed = }"
-            )
-        self.seed = seed
+        super().__init__(
+            seed, num_frames=num_frames, height=height, width=width, num_objects=num_objects
+        )
         self.difficulty: Difficulty = difficulty
-        self.num_frames = num_frames
-        self.height = height
-        self.width = width
-        self.obj_ids = tuple(range(1, num_objects + 1))
         self._unit = float(min(height, width))
         recipe = RECIPES[difficulty]
         self._recipe = recipe
@@ -109,13 +73,6 @@ class Scene:
             busy=bool(rng.uniform() < recipe.busy),
         )
         self._noise_hwc = rng.normal(0, recipe.noise, (height + 61, width + 61, 1)).astype(np.int16)
-
-    def __len__(self) -> int:
-        return self.num_frames
-
-    def __iter__(self) -> Iterator[SceneFrame]:
-        for frame_idx in range(self.num_frames):
-            yield self.frame(frame_idx)
 
     def frame(self, frame_idx: int) -> SceneFrame:
         """Paint one frame.
@@ -151,28 +108,8 @@ class Scene:
         self._paint_bars(None, owner_hw, self._camera(frame_idx))
         return self._split(owner_hw)
 
-    def first_visible(self, obj_id: int) -> int:
-        """The first frame that shows more than half of the object, where a prompt is fair; if
-        there is none, the first one that shows any of it.
-
-        Raises:
-            InputError: The scene has no such object, or it never comes into the picture.
-        """
-        if obj_id not in self.obj_ids:
-            raise InputError(f"no object {obj_id}; the scene has objects {self.obj_ids}")
-        glimpse: int | None = None
-        for frame_idx in range(self.num_frames):
-            seen = int(self.masks_nhw(frame_idx)[obj_id - 1].sum())
-            whole = cv2.contourArea(self._outlines(frame_idx)[obj_id - 1].astype(np.float32))
-            if seen > whole / 2:
-                return frame_idx
-            if seen and glimpse is None:
-                glimpse = frame_idx
-        if glimpse is None:
-            raise InputError(
-                f"object {obj_id} is never seen in {self.num_frames} frames; ask for more frames"
-            )
-        return glimpse
+    def _whole_area(self, frame_idx: int, obj_id: int) -> float:
+        return float(cv2.contourArea(self._outlines(frame_idx)[obj_id - 1].astype(np.float32)))
 
     def _camera(self, frame_idx: int) -> tuple[Array, float]:
         """What the camera looks at (world offset from the middle) and how near it is."""
@@ -186,10 +123,7 @@ class Scene:
 
     def _outlines(self, frame_idx: int) -> list[Array]:
         """The outline of each member of the cast in pixels, vertices x 2."""
-        if not 0 <= frame_idx < self.num_frames:
-            raise InputError(
-                f"no frame {frame_idx}; the scene has frames 0 to {self.num_frames - 1}"
-            )
+        self._check(frame_idx)
         camera = self._camera(frame_idx)
         outlines = []
         for actor in self._cast:
@@ -380,3 +314,8 @@ def _draw_bars(
         )
         bars.append((corners, np.asarray(rng.uniform(20, 150, 3), np.float32)))
     return tuple(bars)
+
+
+easy = partial(Scene, difficulty="easy")
+medium = partial(Scene, difficulty="medium")
+hard = partial(Scene, difficulty="hard")

@@ -1,5 +1,5 @@
-"""Training of the `nano` model from nothing, on synthetic scenes."""
+"""Training of the `nano` model on synthetic scenes."""
 
-from samcore.training.loop import Progress, TrainResult, train
+from samcore.training.loop import Progress, Start, TrainResult, train
 
-__all__ = ["Progress", "TrainResult", "train"]
+__all__ = ["Progress", "Start", "TrainResult", "train"]

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 from samcore.atomic import AtomicFile, storage_error
-from samcore.errors import StateError
+from samcore.errors import InputError, StateError
 
 CHECKPOINT_NAME = "checkpoint.pt"
 WEIGHTS_NAME = "nano.safetensors"
@@ -68,6 +69,20 @@ def save_weights(path: Path, weights: dict[str, Tensor]) -> None:
     """
     halves = {name: w.detach().cpu().half().contiguous() for name, w in weights.items()}
     write_file(path, save(halves, metadata={"format": "pt"}))
+
+
+def load_weights(path: Path, *, device: torch.device) -> dict[str, Tensor]:
+    """Weights as `save_weights` writes them, in float32.
+
+    Raises:
+        InputError: The file is missing or holds no weights.
+    """
+    try:
+        halves = load(path.read_bytes())
+    except (OSError, SafetensorError) as error:
+        told = " ".join(str(error).split())[:200]
+        raise InputError(f"cannot read weights from {path}: {told}") from error
+    return {name: weight.to(device).float() for name, weight in halves.items()}
 
 
 def write_file(path: Path, content: bytes) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from samcore.errors import InputError
-from samcore.scenes import Difficulty, Scene
+from samcore.scenes import SyntheticVideo, make_video
 from samcore.training.config import VIDEO_FRAMES, Phase, TrainConfig
 
 VALIDATION_SEEDS = range(10_000, 20_000)
@@ -22,6 +22,8 @@ _TRAINING_SEEDS = (1 << 20, 1 << 40)
 
 _ASPECTS = ((1.0, 1.0), (1.0, 1.0), (1.0, 1.0), (1.0, 1.34), (1.0, 1.78), (1.34, 1.0))
 """Height and width of a scene over the model's input; the model squeezes frames to a square."""
+_MOST_OBJECTS = 6
+"""In a scene; few are more frequent than many."""
 _TRIES = 6
 _FAR = 24
 """Most video frames between two frames of a clip whose frames lie far apart."""
@@ -92,16 +94,15 @@ def _draw_clip(
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Images T x H x W x 3 and masks K x T x H x W of one clip."""
     side = phase.image_size
-    shares = np.array([phase.mix.easy, phase.mix.medium, phase.mix.hard])
-    names: tuple[Difficulty, ...] = ("easy", "medium", "hard")
+    names, shares = list(phase.mix), np.array(list(phase.mix.values()))
     height, width = np.array(_ASPECTS[int(rng.integers(len(_ASPECTS)))]) * side
-    scene = Scene(
+    scene = make_video(
+        names[int(rng.choice(len(names), p=shares / shares.sum()))],
         int(rng.integers(*_TRAINING_SEEDS)),
-        difficulty=names[int(rng.choice(3, p=shares / shares.sum()))],
         num_frames=VIDEO_FRAMES,
         height=int(height),
         width=int(width),
-        num_objects=int(rng.integers(1, phase.objects + 2)),
+        num_objects=1 + int(rng.integers(0, _MOST_OBJECTS, 2).min()),
     )
     frames_t, objects_k = _choose_frames(rng, phase, scene)
     images, masks = [], []
@@ -122,7 +123,7 @@ def _resize_mask(mask_hw: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:
 
 
 def _choose_frames(
-    rng: np.random.Generator, phase: Phase, scene: Scene
+    rng: np.random.Generator, phase: Phase, scene: SyntheticVideo
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Frames of the scene for a clip, and K of the objects that its first frame shows well."""
     draw = rng.uniform() if phase.frames > 1 else 1.0
@@ -159,7 +160,7 @@ def _choose_frames(
 
 
 def _most_eventful(
-    scene: Scene, frames_t: NDArray[np.int64], shown: NDArray[np.int64]
+    scene: SyntheticVideo, frames_t: NDArray[np.int64], shown: NDArray[np.int64]
 ) -> tuple[int, NDArray[np.int64]]:
     """Of the objects shown first: those that come back (2), else that vanish (1), else all (0)."""
     seen_tn = np.array([scene.masks_nhw(int(t)).any(axis=(1, 2)) for t in frames_t])[:, shown]

@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from samcore.errors import InputError
+from samcore.scenes.kinds import SCENE_KINDS, check_kinds
 
 PromptKind = Literal["box", "point", "mask", "clicks", "correction"]
 
@@ -21,18 +23,33 @@ class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Mix(_Strict):
-    """Shares of the difficulties in what is drawn; they need not add up to 1."""
+def _check_mix(mix: dict[str, float]) -> dict[str, float]:
+    try:
+        kinds = check_kinds(mix)
+    except InputError as error:
+        raise ValueError(str(error)) from error
+    for kind in kinds:
+        if mix[kind.name] and not kind.trained_on:
+            raise ValueError(f"{kind.name} is kept for measuring: leave it out of the training")
+    if not any(mix.values()):
+        raise ValueError("all kinds of scenes have share 0: give one of them more")
+    return mix
 
-    easy: float = Field(1.0, ge=0)
-    medium: float = Field(0.0, ge=0)
-    hard: float = Field(0.0, ge=0)
 
-    @model_validator(mode="after")
-    def _has_something(self) -> "Mix":
-        if not self.easy + self.medium + self.hard > 0:
-            raise ValueError("all difficulties have share 0: give one of them more")
-        return self
+Mix = Annotated[dict[str, Annotated[float, Field(ge=0)]], AfterValidator(_check_mix)]
+
+
+def _check_scenes_of(name: str) -> str:
+    kind, _, count = name.partition(" ")
+    if kind not in SCENE_KINDS or not count.isdecimal() or int(count) < 1:
+        raise ValueError(
+            f"{name!r} is no kind of scene and number of objects, such as 'easy 2'; the kinds are "
+            + ", ".join(SCENE_KINDS)
+        )
+    return name
+
+
+ScenesOf = Annotated[str, AfterValidator(_check_scenes_of)]
 
 
 class Phase(_Strict):
@@ -55,7 +72,11 @@ class Phase(_Strict):
     warmup: int = Field(0, ge=0)
     """Steps over which the learning rate rises from 0."""
     mix: Mix
-    """What the clips are drawn from."""
+    """Shares of the kinds of scenes that clips are drawn from; they need not add up to 1."""
+    singles: Share = 0.0
+    """Share of steps whose batch is of single pictures, which teach what a prompt means."""
+    single_scenes: int = Field(8, ge=1)
+    """Pictures in such a batch."""
     sparse: Share = 0.3
     """Share of clips whose frames lie far apart at random, up to 24 frames as far as the scene is
     long enough; the others have even steps."""
@@ -119,6 +140,8 @@ class TrainConfig(_Strict):
     """Steps between lines of the log."""
     validate_every: int = Field(500, ge=1)
     """Steps between validations."""
+    validation: tuple[ScenesOf, ...] = ("easy 1", "easy 2", "easy 3", "medium 2", "hard 2")
+    """Kinds of scenes and numbers of objects that are validated on."""
     validation_scenes: int = Field(2, ge=1)
     """Scenes of each kind in a validation."""
     validation_frames: int = Field(60, ge=2)
@@ -146,12 +169,34 @@ class TrainConfig(_Strict):
         return sum(phase.steps for phase in self.phases)
 
     def at(self, step: int) -> tuple[Phase, int]:
-        """The phase that a step lies in, and how many of the phase's steps come before it."""
+        """The phase that a step lies in, and how many of the phase's steps come before it.
+
+        The phase has the shape of the step's own batch: a step on single pictures has one frame.
+        """
+        inside = step
         for phase in self.phases:
-            if step < phase.steps:
-                return phase, step
-            step -= phase.steps
-        return self.phases[-1], self.phases[-1].steps
+            if inside < phase.steps:
+                break
+            inside -= phase.steps
+        else:
+            phase, inside = self.phases[-1], self.phases[-1].steps
+        if phase.singles and np.random.default_rng([self.seed, step, 2]).uniform() < phase.singles:
+            phase = phase.model_copy(update={"frames": 1, "scenes": phase.single_scenes})
+        return phase, inside
+
+    def first_step(self, phase_name: str) -> int:
+        """The first step of a phase.
+
+        Raises:
+            InputError: There is no phase of this name.
+        """
+        step = 0
+        for phase in self.phases:
+            if phase.name == phase_name:
+                return step
+            step += phase.steps
+        names = ", ".join(phase.name for phase in self.phases)
+        raise InputError(f"no phase {phase_name!r}; the recipe has {names}")
 
 
 def load_config(path: Path) -> TrainConfig:

@@ -10,20 +10,12 @@ from numpy.typing import NDArray
 
 from samcore.errors import InputError
 from samcore.models.sam2_adapter import Sam2Model
-from samcore.scenes import Difficulty, Scene, box_of
+from samcore.scenes import SyntheticVideo, box_of, make_video
 from samcore.tracking.prompts import Prompt
 from samcore.tracking.tracker import VideoTracker
 
-EvalPrompt = Literal["box", "point", "mask"]
-
-KINDS: tuple[tuple[Difficulty, int], ...] = (
-    ("easy", 1),
-    ("easy", 2),
-    ("easy", 3),
-    ("medium", 2),
-    ("hard", 2),
-)
-"""Difficulty and number of objects of the scenes that a model is judged on."""
+EvalPrompt = Literal["box", "point", "points", "mask"]
+"""`points` are three clicks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +36,10 @@ class Score:
     """Frames that `present_right` is a share of, summed over objects."""
     num_absent: int
     """Frames that `absent_right` is a share of, summed over objects."""
+    prompted_iou: float | None = None
+    """Region IoU on the prompted frames themselves; None in records that are older than it."""
+    num_prompted: int = 0
+    """Frames that `prompted_iou` is a mean of."""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -56,18 +52,17 @@ def region_iou(a_hw: NDArray[np.bool_], b_hw: NDArray[np.bool_]) -> float:
     return int((a_hw & b_hw).sum()) / either if either else 1.0
 
 
-def scenes(
-    seeds: Iterable[int], *, difficulty: Difficulty, num_objects: int, num_frames: int, size: int
-) -> list[Scene]:
-    """Square scenes of one kind."""
+def scenes(name: str, seeds: Iterable[int], *, num_frames: int, size: int) -> list[SyntheticVideo]:
+    """Square scenes of a kind and with a number of objects, by a name such as `easy 3`."""
+    kind, _, count = name.partition(" ")
     return [
-        Scene(
+        make_video(
+            kind,
             seed,
-            difficulty=difficulty,
             num_frames=num_frames,
             height=size,
             width=size,
-            num_objects=num_objects,
+            num_objects=int(count),
         )
         for seed in seeds
     ]
@@ -75,6 +70,7 @@ def scenes(
 
 def score_kinds(
     model: Sam2Model,
+    names: Iterable[str],
     seeds: Sequence[int],
     *,
     num_frames: int,
@@ -83,18 +79,16 @@ def score_kinds(
 ) -> dict[str, Score]:
     """The scores of each kind of scene, by names such as `easy 3`."""
     return {
-        f"{difficulty} {count}": score_scenes(
-            model,
-            scenes(
-                seeds, difficulty=difficulty, num_objects=count, num_frames=num_frames, size=size
-            ),
-            prompt=prompt,
+        name: score_scenes(
+            model, scenes(name, seeds, num_frames=num_frames, size=size), prompt=prompt
         )
-        for difficulty, count in KINDS
+        for name in names
     }
 
 
-def score_scenes(model: Sam2Model, some: Sequence[Scene], *, prompt: EvalPrompt = "box") -> Score:
+def score_scenes(
+    model: Sam2Model, some: Sequence[SyntheticVideo], *, prompt: EvalPrompt = "box"
+) -> Score:
     """Prompt each object once, at the first frame that shows it well, and track to the end.
 
     An object's mean is taken first, then that of all objects.
@@ -103,6 +97,7 @@ def score_scenes(model: Sam2Model, some: Sequence[Scene], *, prompt: EvalPrompt 
     copies: list[float] = []
     presents: list[float] = []
     absents: list[float] = []
+    prompted: list[float] = []
     for scene in some:
         firsts = _first_frames(scene)
         tracker = VideoTracker(
@@ -115,9 +110,11 @@ def score_scenes(model: Sam2Model, some: Sequence[Scene], *, prompt: EvalPrompt 
         for output in tracker.track(frame.image_rgb_hwc_u8 for frame in scene):
             truth_nhw = scene.masks_nhw(output.frame_idx)
             for k, obj_id in enumerate(output.obj_ids):
+                truth = truth_nhw[obj_id - 1]
+                if output.frame_idx == firsts[obj_id]:
+                    prompted.append(region_iou(output.masks_nhw[k], truth))
                 if output.frame_idx <= firsts[obj_id]:
                     continue
-                truth = truth_nhw[obj_id - 1]
                 rows[obj_id].append(
                     (
                         bool(truth.any()),
@@ -141,10 +138,12 @@ def score_scenes(model: Sam2Model, some: Sequence[Scene], *, prompt: EvalPrompt 
         num_objects=len(js),
         num_present=len(presents),
         num_absent=len(absents),
+        prompted_iou=_mean(prompted),
+        num_prompted=len(prompted),
     )
 
 
-def _first_frames(scene: Scene) -> dict[int, int]:
+def _first_frames(scene: SyntheticVideo) -> dict[int, int]:
     """Where to prompt each object; one that never comes into the picture is left out."""
     firsts = {}
     for obj_id in scene.obj_ids:
@@ -162,7 +161,8 @@ def _prompt(kind: EvalPrompt, obj_id: int, frame_idx: int, mask_hw: NDArray[np.b
         return Prompt(obj_id, frame_idx, mask_hw=mask_hw)
     if kind == "box":
         return Prompt(obj_id, frame_idx, box_xyxy_px=box_of(mask_hw))
-    return Prompt(obj_id, frame_idx, points_xy_px=(inner_point(mask_hw),), point_labels=(1,))
+    points = (inner_point(mask_hw),) if kind == "point" else three_points(mask_hw)
+    return Prompt(obj_id, frame_idx, points_xy_px=points, point_labels=(1,) * len(points))
 
 
 def inner_point(mask_hw: NDArray[np.bool_]) -> tuple[float, float]:
@@ -170,3 +170,17 @@ def inner_point(mask_hw: NDArray[np.bool_]) -> tuple[float, float]:
     ys, xs = np.nonzero(mask_hw)
     nearest = int(np.hypot(ys - ys.mean(), xs - xs.mean()).argmin())
     return float(xs[nearest]), float(ys[nearest])
+
+
+def three_points(mask_hw: NDArray[np.bool_]) -> tuple[tuple[float, float], ...]:
+    """The mask cut into thirds along its longer side, and each third's inner point; fewer if the
+    mask has fewer pixels."""
+    ys, xs = np.nonzero(mask_hw)
+    order = np.argsort(xs if np.ptp(xs) >= np.ptp(ys) else ys, kind="stable")
+    points = []
+    for part in np.array_split(order, 3):
+        if len(part):
+            third_hw = np.zeros_like(mask_hw)
+            third_hw[ys[part], xs[part]] = True
+            points.append(inner_point(third_hw))
+    return tuple(points)

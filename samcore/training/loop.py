@@ -2,6 +2,7 @@
 
 import logging
 import math
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,21 +14,22 @@ import torch
 from torch import Tensor
 
 from samcore.atomic import storage_error
-from samcore.device import Compute, choose_compute
-from samcore.errors import StateError
+from samcore.device import Compute, training_compute
+from samcore.errors import InputError, StateError
 from samcore.models.sam2_adapter import Sam2Model
 from samcore.models.sam2_network import build_network
 from samcore.training.checkpoint import (
     WEIGHTS_NAME,
     Checkpoint,
     load_checkpoint,
+    load_weights,
     save_checkpoint,
     save_weights,
 )
 from samcore.training.clips import VALIDATION_SEEDS, ClipBatch, clip_batches
 from samcore.training.config import Phase, PromptKind, TrainConfig, load_config
 from samcore.training.evaluation import score_kinds
-from samcore.training.log import TrainingLog
+from samcore.training.log import LOG_NAME, TrainingLog
 from samcore.training.network import RunningMean, new_network, resized_network
 from samcore.training.unroll import UnrollPlan, run_clips
 
@@ -51,6 +53,16 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Start:
+    """Weights that a new run begins with in place of those of the phases before."""
+
+    weights: Path
+    """Safetensors, as a run leaves them. A log beside them is gone on with."""
+    phase: str
+    """The first phase to train; the optimiser begins afresh."""
+
+
+@dataclass(frozen=True, slots=True)
 class TrainResult:
     """What a call of `train` left behind."""
 
@@ -67,6 +79,7 @@ def train(
     out_dir: Path,
     *,
     device: str = "auto",
+    start: Start | None = None,
     stop_at: int | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> TrainResult:
@@ -80,22 +93,26 @@ def train(
     Args:
         config_path: See `TrainConfig`.
         out_dir: Made if it is missing.
-        device: `auto` takes CUDA with bfloat16, else the CPU.
+        device: `auto` takes CUDA, else the CPU; bfloat16 where either has units for it.
+        start: Where a run without a checkpoint begins; None is at the first phase, from nothing.
         stop_at: Stop after so many steps in all, with a checkpoint.
         on_progress: Called at every line of the log.
 
     Raises:
-        InputError: The configuration is wrong, or the device is not here.
+        InputError: The configuration is wrong, the start does not fit it, or the device is not
+            here.
         StateError: `out_dir` holds a checkpoint that is damaged or of another model.
         StorageError: `out_dir` cannot be written.
     """
     config = load_config(config_path)
-    compute = choose_compute(device, "auto")
+    if start is not None:
+        config.first_step(start.phase)
+    compute = training_compute(device)
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise storage_error(out_dir, error, doing="write") from error
-    run = _Run(config, out_dir, compute)
+    run = _Run(config, out_dir, compute, start)
     end = min(config.steps, stop_at if stop_at is not None else config.steps)
     if run.step < end:
         run.go(end, on_progress)
@@ -105,7 +122,9 @@ def train(
 class _Run:
     """The moving parts of one run."""
 
-    def __init__(self, config: TrainConfig, out_dir: Path, compute: Compute) -> None:
+    def __init__(
+        self, config: TrainConfig, out_dir: Path, compute: Compute, start: Start | None
+    ) -> None:
         self._config = config
         self._out_dir = out_dir
         self._compute = compute
@@ -117,8 +136,12 @@ class _Run:
         self._optimizer = _optimizer(self._net, config)
         self.step = 0
         self.seconds = 0.0
-        self._resume()
+        if not self._resume() and start is not None:
+            self._begin_with(start)
         self._log = TrainingLog(out_dir, first_step=self.step)
+        # A run that began with weights goes on with the time of the log that it took over.
+        told = [r["seconds"] for r in self._log.records if "seconds" in r]
+        self.seconds = self.seconds or (told[-1] if told else 0.0)
         if self.step == 0:
             self._log.add({"kind": "start", "step": 0, "on": compute.describe()})
 
@@ -242,6 +265,7 @@ class _Run:
         )
         scored = score_kinds(
             model,
+            self._config.validation,
             VALIDATION_SEEDS[: self._config.validation_scenes],
             num_frames=self._config.validation_frames,
             size=self._image_size,
@@ -265,10 +289,25 @@ class _Run:
         )
         save_weights(self._out_dir / WEIGHTS_NAME, self._mean.weights)
 
-    def _resume(self) -> None:
+    def _begin_with(self, start: Start) -> None:
+        """Take over weights, and the log that lies beside them."""
+        weights = load_weights(start.weights, device=self._compute.device)
+        try:
+            self._net.load_state_dict(weights)
+        except RuntimeError as error:
+            told = " ".join(str(error).split())[:200]
+            raise InputError(f"{start.weights} are weights of another model: {told}") from error
+        self._mean = RunningMean(self._net, decay=self._config.ema)
+        self.step = self._config.first_step(start.phase)
+        log = start.weights.parent / LOG_NAME
+        if log.is_file() and not (self._out_dir / LOG_NAME).exists():
+            shutil.copyfile(log, self._out_dir / LOG_NAME)
+
+    def _resume(self) -> bool:
+        """Go on from the last checkpoint; whether there was one."""
         found = load_checkpoint(self._out_dir, device=self._compute.device)
         if found is None:
-            return
+            return False
         try:
             self._net.load_state_dict(found.net)
             self._optimizer.load_state_dict(found.optimizer)
@@ -281,6 +320,7 @@ class _Run:
         self.step = found.step
         self.seconds = found.seconds
         logger.info("going on at step %d of %d", self.step, self._config.steps)
+        return True
 
 
 def learning_rate(phase: Phase, inside: int) -> float:

@@ -2,11 +2,12 @@
 
 import os
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 import torch
 
-from samcore.device import Compute, choose_compute, default_batches
+from samcore.device import Compute, choose_compute, default_batches, training_compute
 from samcore.errors import InputError
 
 HAS_CUDA = torch.cuda.is_available()
@@ -38,6 +39,18 @@ def test_the_cpu_computes_in_float32_unless_told():
 
     assert compute == Compute(torch.device("cpu"), torch.float32)
     assert isinstance(compute.autocast(), nullcontext)
+
+
+def test_training_takes_the_bfloat16_units_of_the_cpu():
+    """Where the processor lists such units, training computes in bfloat16; else in float32."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.exists():
+        pytest.skip("only Linux lists what the processor can do")
+    has_units = bool({"amx_bf16", "avx512_bf16"} & set(cpuinfo.read_text().split()))
+
+    compute = training_compute("cpu")
+
+    assert compute.dtype == (torch.bfloat16 if has_units else torch.float32)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

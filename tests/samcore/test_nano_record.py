@@ -5,9 +5,18 @@ import pytest
 from samcore.device import choose_compute
 from samcore.models.loader import load_model
 from samcore.models.registry import NANO_DIR, resolve_model
+from samcore.scenes import SCENE_KINDS
+from samcore.scenes.photos import PHOTOGRAPHS
 from samcore.training.clips import TEST_SEEDS
 from samcore.training.evaluation import EvalPrompt
-from tests.bench.nano_quality import PROMPTS, Record, score_one
+from tests.bench.nano_quality import (
+    FRAME_PROMPTS,
+    PROMPTS,
+    WORLDS,
+    Record,
+    measure_worlds,
+    score_one,
+)
 
 KINDS_OF_RECORD = ("easy 1", "easy 2", "easy 3", "medium 2", "hard 2")
 SEED = 20_004
@@ -80,6 +89,38 @@ def test_presence_is_told_right(record: Record, prompt: EvalPrompt) -> None:
     assert pooled.num_absent > 1000
 
 
+def test_the_card_names_the_photographs() -> None:
+    """Each photograph that scenes are made from is on the card, with its author and licence."""
+    card = (NANO_DIR / "README.md").read_text(encoding="utf-8")
+
+    for photo in PHOTOGRAPHS:
+        assert f"`{photo.file}` | {photo.subject} | {photo.author} | {photo.licence} |" in card
+
+
+def test_other_kinds_of_scenes_are_measured(tmp_path) -> None:
+    """A short measurement has a row for each kind that was asked for, with prompted frames by
+    themselves for each kind of prompt; the kind that was left out of the training is among
+    those that are measured by default."""
+    spec = resolve_model("nano", cache_dir=tmp_path)
+    model = load_model(spec, choose_compute("cpu", "float32"))
+
+    worlds = measure_worlds(spec, model, kinds=("solids 2",), num_scenes=1, frames=3)
+
+    ious = [worlds.prompted.row("solids 2", prompt).prompted_iou for prompt in FRAME_PROMPTS]
+    assert all(0 < iou <= 1 for iou in ious)
+    assert len(set(ious)) == 3
+    assert worlds.tracked.row("solids 2", "box").num_present > 0
+    heading, _, solids = worlds.table().splitlines()
+    assert solids.endswith(" | ".join(f"{iou:.3f}" for iou in ious) + " |")
+    assert heading.count("|") == solids.count("|")
+    by_mask = score_one(model, "solids 2", TEST_SEEDS[0], "mask", frames=1, size=128).score
+    assert by_mask.prompted_iou is not None
+    assert by_mask.prompted_iou > 0.9
+    assert (by_mask.num_prompted, by_mask.num_objects) == (2, 0)
+    left_out = {name for name, kind in SCENE_KINDS.items() if not kind.trained_on}
+    assert {kind.partition(" ")[0] for kind in WORLDS} > left_out
+
+
 def test_the_weights_are_small() -> None:
     """They come with every installation."""
     assert (NANO_DIR / "nano.safetensors").stat().st_size <= 8_000_000
@@ -95,7 +136,7 @@ def test_a_scene_scores_as_recorded(record: Record, tmp_path) -> None:
     model = load_model(resolve_model("nano", cache_dir=tmp_path), choose_compute("cpu", "float32"))
 
     now = score_one(
-        model, "easy", 3, SEED, "box", frames=record.frames, size=record.size
+        model, "easy 3", SEED, "box", frames=record.frames, size=record.size
     )  # fmt: skip
 
     assert now.score.j == pytest.approx(recorded.score.j, abs=0.01)

@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from samcore.errors import InputError, StateError
 from samcore.models import sam2_network
-from samcore.scenes import Scene, box_of
-from samcore.training import train
+from samcore.scenes import SCENE_KINDS, Scene, box_of
+from samcore.training import Start, train
 from samcore.training.clips import TEST_SEEDS, VALIDATION_SEEDS, _draw_times, make_batch
 from samcore.training.config import VIDEO_FRAMES, LossWeights, Phase, TrainConfig, load_config
-from samcore.training.evaluation import inner_point, region_iou
+from samcore.training.evaluation import inner_point, region_iou, three_points
 from samcore.training.loop import learning_rate
 from samcore.training.network import new_network
 from samcore.training.prompting import add_correction, draw_prompts
@@ -129,6 +129,58 @@ def test_a_finished_run_leaves_everything_that_the_model_card_needs(small_run, t
     assert all(torch.isfinite(weight).all() for weight in net.state_dict().values())
 
 
+def test_a_run_begins_with_given_weights_at_a_phase(small_run, tmp_path):
+    """Weights with their log take the place of the phases before: only the phase's own steps are
+    trained, from these weights, and the checkpoint is what counts from then on."""
+    first = train(small_run, tmp_path / "first", device="cpu", stop_at=2)
+    start = Start(first.weights, "more")
+    out = tmp_path / "second"
+
+    half = train(small_run, out, device="cpu", start=start, stop_at=3)
+    result = train(small_run, out, device="cpu", start=Start(tmp_path / "gone", "more"))
+
+    assert (half.step, result.step) == (3, 4)
+    log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert [r["step"] for r in log if r["kind"] == "train"] == [1, 2, 3, 4]
+    assert result.seconds > half.seconds > first.seconds
+    before, after = load_file(first.weights), load_file(half.weights)
+    moved = max((after[name] - before[name]).abs().max().item() for name in before)
+    # Two steps of at most the learning rate each, and not the distance to another random start.
+    assert 0 < moved < 0.01
+
+
+@pytest.mark.parametrize("wrong", ["phase", "missing", "no weights", "other model"])
+def test_a_start_that_does_not_fit_is_refused(small_run, tmp_path, wrong):
+    """An unknown phase, and weights that are missing, damaged or another model's, are told."""
+    weights = tmp_path / "weights.safetensors"
+    if wrong == "no weights":
+        weights.write_bytes(b"nothing")
+    elif wrong == "other model":
+        save_file({"scale": torch.zeros(1)}, weights)
+    start = Start(weights, "never" if wrong == "phase" else "more")
+    told = {"phase": "one, more", "other model": "another model"}.get(wrong, "cannot read weights")
+
+    with pytest.raises(InputError, match=told):
+        train(small_run, tmp_path / "out", device="cpu", start=start)
+
+
+def test_single_pictures_take_their_share_of_the_steps(small_run):
+    """About as many steps as asked have one frame a clip and the scenes for it; the rest of the
+    phase, and every other phase, keep their shape."""
+    config = load_config(small_run)
+    phase = config.phases[1].model_copy(update={"singles": 0.4, "single_scenes": 3, "steps": 300})
+    mixed = config.model_copy(update={"phases": (config.phases[0], phase)})
+
+    shapes = [
+        (at.frames, at.scenes) for at, _ in (mixed.at(step) for step in range(2, mixed.steps))
+    ]
+
+    assert set(shapes) == {(1, 3), (3, 1)}
+    assert 0.3 < np.mean([frames == 1 for frames, _ in shapes]) < 0.5
+    single = next(step for step, shape in enumerate(shapes, 2) if shape == (1, 3))
+    assert make_batch(mixed, single).images_sthw3.shape == (3, 1, 96, 96, 3)
+
+
 def test_a_damaged_checkpoint_is_said_to_be_one(small_run, tmp_path):
     """A cut-off checkpoint is a state error with the way out, and no silent new start."""
     out = tmp_path / "out"
@@ -160,8 +212,11 @@ def test_clips_show_what_is_sought(small_run, sought, least):
     """Clips that are to show an absence, or a return after one, mostly do; others seldom do."""
     config = load_config(small_run)
     phase = config.phases[1].model_copy(
-        update={"frames": 8, "scenes": 4, "sparse": 1.0, "seek_absence": 0.0, "image_size": 64}
-    )
+        update={
+            "frames": 8, "scenes": 4, "sparse": 1.0, "seek_absence": 0.0, "image_size": 64,
+            "mix": {"medium": 1.0, "hard": 1.0},
+        }
+    )  # fmt: skip
 
     def share(phase):
         held = []
@@ -197,6 +252,12 @@ def test_the_shipped_recipe_is_valid_and_keeps_off_the_scenes_that_judge_it():
 
     assert config.model_config_file == NANO / "config.yaml"
     assert config.phases[0].frames == 1
+    wide = [phase for phase in config.phases if "photos" in phase.mix]
+    assert wide
+    for phase in wide:
+        shares = {kind for kind, share in phase.mix.items() if share > 0}
+        assert shares == {name for name, kind in SCENE_KINDS.items() if kind.trained_on}
+        assert phase.singles >= 0.2
     assert not set(VALIDATION_SEEDS) & set(TEST_SEEDS)
     assert max(TEST_SEEDS) < 1 << 20
 
@@ -210,6 +271,12 @@ def test_the_shipped_recipe_is_valid_and_keeps_off_the_scenes_that_judge_it():
         (SMALL_RUN.format(model="x").replace("steps: 2", "steps: 0"), "phases.0.steps"),
         (SMALL_RUN.format(model="x").replace("{easy: 1}", "{easy: -1}"), "easy"),
         (SMALL_RUN.format(model="x").replace("{easy: 1}", "{easy: 0}"), "phases.0.mix.*share 0"),
+        (SMALL_RUN.format(model="x").replace("{easy: 1}", "{esy: 1}"), "0.mix.*'esy', known are"),
+        (
+            SMALL_RUN.format(model="x").replace("{easy: 1}", "{creatures: 1}"),
+            "phases.0.mix.*creatures is kept for measuring",
+        ),
+        (SMALL_RUN.format(model="x") + "validation: [easy]\n", "validation.0.*'easy 2'"),
         (SMALL_RUN.format(model="x").replace("{easy: 1}", "{easy: .inf}"), "mix.easy"),
         (SMALL_RUN.format(model="x").replace("{box: 1,", "{box: -1,"), "phases.1.prompts.box"),
         (
@@ -223,7 +290,10 @@ def test_the_shipped_recipe_is_valid_and_keeps_off_the_scenes_that_judge_it():
         "unknown field",
         "no steps",
         "negative share",
-        "no difficulty",
+        "no kind of scene",
+        "unknown kind of scene",
+        "kind kept for measuring",
+        "validation without a number",
         "infinite share",
         "negative prompt",
         "long clip",
@@ -292,8 +362,9 @@ def test_a_correction_clicks_where_the_prediction_is_wrong(extra):
     assert 20 <= x < 30
 
 
-def test_region_iou_and_inner_point():
-    """Two empty masks are alike; a ring's inner point is on the ring."""
+def test_region_iou_and_inner_points():
+    """Two empty masks are alike; a ring's inner point is on the ring, and so are three of them,
+    which lie apart."""
     ring = np.zeros((20, 20), bool)
     ring[2:18, 2:18] = True
     ring[6:14, 6:14] = False
@@ -302,6 +373,10 @@ def test_region_iou_and_inner_point():
     assert region_iou(np.zeros((4, 4), bool), np.zeros((4, 4), bool)) == 1.0
     assert region_iou(ring, ~ring) == 0.0
     assert ring[int(y), int(x)]
+    points = three_points(ring)
+    assert all(ring[int(y), int(x)] for x, y in points)
+    assert len({x for x, _ in points}) == 3
+    assert len(three_points(np.eye(4, dtype=bool)[:1])) == 1
 
 
 def test_an_untrained_network_feels_a_click_where_it_is():
