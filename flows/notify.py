@@ -24,11 +24,13 @@ BLOCK = "longtake-failed-runs"
 """The webhook block that is made for an address."""
 _WEBHOOK = "webhook"
 _SUBJECT = "{{ flow.name }} failed: {{ flow_run.name }}"
-_TEXT = "{{ flow_run.state.message }} - {{ flow_run|ui_url }}"
+_URL = "{% set page = flow_run|ui_url %}"
+"""None where the server shows no pages."""
+_TEXT = _URL + "{{ flow_run.state.message }}{% if page %} - {{ page }}{% endif %}"
 # What Slack, Mattermost and others read; in JSON, whatever the message holds.
-_PAYLOAD = (
-    '{"text": {{ (flow.name ~ " failed: " ~ flow_run.name ~ ": " ~ flow_run.state.message ~ " - "'
-    " ~ (flow_run|ui_url)) | tojson }}}"
+_PAYLOAD = _URL + (
+    '{"text": {{ (flow.name ~ " failed: " ~ flow_run.name ~ ": " ~ flow_run.state.message'
+    ' ~ (" - " ~ page if page else "")) | tojson }}}'
 )
 _Action = CallWebhook | SendNotification
 

@@ -61,9 +61,9 @@ def chat() -> Iterator[Chat]:
 
 
 def test_a_failed_run_is_told_of(automations: None, chat: Chat) -> None:
-    """By the address of a webhook: one message for each run that failed, with its name, the line on
-    what was wrong, whatever is in it, and the way to its page; none for one that crashed, which is
-    scheduled again. Said once more, it is still one message."""
+    """By the address of a webhook: one message for each run that failed, with its name and the line
+    on what was wrong, whatever is in it; none for one that crashed, which is scheduled again. Said
+    once more, it is still one message."""
     with get_client(sync_client=True) as client:
         for _ in range(2):
             install_notification(client, find_target(client, chat.address), ["segment-video"])
@@ -82,9 +82,8 @@ def test_a_failed_run_is_told_of(automations: None, chat: Chat) -> None:
     assert {(path, kind) for path, kind, _ in chat.told} == {(SECRET, "application/json")}
     texts = sorted(body["text"] for _, _, body in chat.told)
     for run, line in zip((first, second), lines, strict=True):
-        (text,) = [text for text in texts if line in text]
-        assert text.startswith(f"segment-video failed: {run.name}: ")
-        assert str(run.id) in text
+        # This server has no pages; where there are some, the address of the run's follows.
+        assert f"segment-video failed: {run.name}: {line}" in texts
 
 
 def test_a_block_that_is_there_is_used(automations: None, chat: Chat) -> None:

@@ -124,7 +124,7 @@ def test_the_report_comes_last(
         return answer
 
     monkeypatch.setattr(ObjectStore, "put_file", recorded)
-    asked = {**CHUNKS, "report": True, "formats": ("overlay", "mot"), "image_size": 64}
+    asked = {**CHUNKS, "report": True, "formats": ("overlay", "mot-txt"), "image_size": 64}
     segment_video(ask(**asked, source=source, destination=f"s3://{bucket}/out"))
 
     files = [key for key in written if not key.startswith("out/.longtake/")]
