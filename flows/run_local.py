@@ -2,11 +2,13 @@
 
 import atexit
 import contextlib
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 from flows.console import Terminal, WarningPrinter
 from flows.embedded_server import EmbeddedServer
+from samcore.errors import TransientVideoError
 from tasks.progress import listening
 from tasks.records import ResultRef
 from tasks.request import SegmentRequest
@@ -17,6 +19,8 @@ from tasks.settings import (
     quiet_prefect,
 )
 from tasks.steps import listening_to_steps
+
+_log = logging.getLogger(__name__)
 
 
 def run_local(
@@ -67,14 +71,18 @@ def _check(request: SegmentRequest, terminal: Terminal, settings: Settings) -> R
     # Late: this imports torch, and what is wrong with the options should not take seconds to say.
     from tasks.resolve import resolve_request
 
-    run = resolve_request(
-        request,
-        cache_dir=settings.cache_dir,
-        on_scan=terminal.scan,
-        on_download=terminal.download,
-        on_fetch=terminal.fetch,
-        on_find=lambda: terminal.wait("looking for objects"),
-    )
+    try:
+        run = resolve_request(
+            request,
+            cache_dir=settings.cache_dir,
+            on_scan=terminal.scan,
+            on_download=terminal.download,
+            on_fetch=terminal.fetch,
+            on_find=lambda: terminal.wait("looking for objects"),
+        )
+    except TransientVideoError as error:
+        _log.warning("%s; trying again", error)
+        return None  # the flow checks the same, in tasks that try again
     found = find_result(run.ref, run.record)
     if (
         found is None
