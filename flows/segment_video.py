@@ -33,6 +33,7 @@ from tasks.result_artifacts import post_artifacts
 from tasks.result_store import find_result
 from tasks.run_folder import RunFolder
 from tasks.run_lease import LeaseLostError, leased
+from tasks.sealed import LostWorkError
 from tasks.steps import listening_to_steps
 from tasks.stitch_seam import stitch_seam
 from tasks.track_chunk import track_chunk
@@ -46,6 +47,8 @@ _MAX_FINDINGS = 3
 """Findings that a state's message tells of."""
 
 _Futures = list[PrefectFuture[Any]]
+_TURNS = 3
+"""Work that is lost again and again is for a person to look at."""
 
 
 @flow(
@@ -127,8 +130,7 @@ def _work(
     folder.sweep()
     result = find_result(run, folder.record())
     if result is None:
-        _track(run, request, folder, held)
-        result = publish(run, request)
+        result = _track_and_publish(run, request, folder, held)
     if not result.superseded:
         try:
             result = _complete(run, request, result)
@@ -146,6 +148,23 @@ def _work(
     if run.in_bucket:
         clear_work(run, keep_folder=request.work_dir is not None)
     return result
+
+
+def _track_and_publish(
+    run: RunRef, request: SegmentRequest, folder: RunFolder, held: Callable[[], None]
+) -> ResultRef:
+    """Do it; what turns out to be gone or damaged on the way is made again."""
+    turn = 1
+    while True:
+        try:
+            _track(run, request, folder, held)
+            return publish(run, request)
+        except LostWorkError as error:
+            if turn == _TURNS:
+                raise
+            _log.warning("work was lost, and is done again: %s", error)
+            plan_chunks(request)  # writes down again what was asked
+            turn += 1
 
 
 def _complete(run: RunRef, request: SegmentRequest, result: ResultRef) -> ResultRef:
