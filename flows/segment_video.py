@@ -11,9 +11,10 @@ from prefect.futures import PrefectFuture
 from prefect.states import Completed, Crashed
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.failures import Failures
 from flows.prefect_api import default_request
 from flows.recovery import check_tries
-from samcore.errors import StorageError, TransientError
+from samcore.errors import SegmentationError, TransientError
 from tasks.clear_work import clear_work
 from tasks.device_lock import using_device
 from tasks.draw_overlay import draw_overlay
@@ -134,7 +135,7 @@ def _work(
     if not result.superseded:
         try:
             result = _complete(run, request, result)
-        except StorageError:
+        except SegmentationError:
             # Another version's result may have taken this one's place meanwhile.
             there = find_result(run, folder.record())
             if there is None or not there.superseded:
@@ -168,17 +169,23 @@ def _track_and_publish(
 
 
 def _complete(run: RunRef, request: SegmentRequest, result: ResultRef) -> ResultRef:
-    """Add to the masks what was asked for beside them."""
+    """Add to the masks what was asked for beside them; what fails is said after all the rest."""
+    failures = Failures()
     if request.wants_overlay:
-        draw_overlay(run)
-        result = result.model_copy(update={"has_overlay": True})
+        with failures.collected():
+            draw_overlay(run)
+            result = result.model_copy(update={"has_overlay": True})
     for name in request.export_formats:
-        export_result(run, name)
-        result = result.model_copy(update={"exports": tuple(sorted({*result.exports, name}))})
+        with failures.collected():
+            export_result(run, name)
+            result = result.model_copy(update={"exports": tuple(sorted({*result.exports, name}))})
     if request.report:
-        write_report(run)
-        result = result.model_copy(update={"has_report": True})
-    post_artifacts(run)
+        with failures.collected():
+            write_report(run)
+            result = result.model_copy(update={"has_report": True})
+    with failures.collected():
+        post_artifacts(run)
+    failures.say()
     return result
 
 

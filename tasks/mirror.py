@@ -12,7 +12,6 @@ What is not mirrored is quick to make again: the request's records, the prompt p
 import contextlib
 import logging
 import re
-import uuid
 from pathlib import Path
 from typing import TypeVar
 
@@ -244,28 +243,6 @@ def push_checkpoint(run: RunRef, index: int) -> None:
     mirror = open_mirror(run)
     if mirror is not None:
         mirror.push_checkpoint(RunFolder.at(run), index)
-
-
-def check_bucket(prefix: S3Location, credentials: str | None) -> None:
-    """Write below a destination once, before hours of work go into it.
-
-    Raises:
-        InputError: No such credentials.
-        StorageError: No such bucket, or no permission to write to it or to delete again.
-    """
-    store = shared_store(credentials)
-    probe = prefix.join(f".longtake/writable-{uuid.uuid4().hex[:8]}")
-    try:
-        store.put_bytes(probe, b"x")
-        store.delete(probe)
-    except StorageError as error:
-        # The same line, about the destination: nobody knows of that object.
-        raise type(error)(str(error).replace(probe.uri, prefix.uri)) from error
-
-
-def _is_of(record: ChunkRecord, chunk: Chunk) -> bool:
-    wanted = (chunk.index, chunk.start, chunk.stop)
-    return (record.index, record.start, record.stop) == wanted
 
 
 def open_mirror(
