@@ -9,19 +9,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import flows.run_local as run_local
-import flows.segment_video as flow
 from flows.cli import run as longtake
 from samcore.errors import StorageError
 from samcore.models.registry import NANO_DIR
 from tasks import sources
-from tasks.export_result import export_result
-from tasks.plan_chunks import plan_chunks
 from tasks.probe_video import probe_video
-from tasks.records import ResultRef
 from tasks.request import SegmentRequest
 
 Ask = Callable[..., SegmentRequest]
-Segment = Callable[[SegmentRequest], ResultRef]
 
 BOX = {"frame": 0, "box": [10, 10, 60, 60]}
 NANO_CONFIG = str(NANO_DIR / "config.yaml")
@@ -173,45 +168,3 @@ def test_a_worker_checks_before_it_scans(begun: list[str], ask: Ask, tmp_path: P
     with pytest.raises(LookupError, match=r"cut\.safetensors"):
         probe_video.fn(ask(model=None, checkpoint=str(path), config=NANO_CONFIG))
     assert begun == []
-
-
-def test_formats_after_one_that_fails_are_written(
-    ask: Ask, segment: Segment, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The flow writes those that can be written, and then says which one cannot, and why."""
-    request = ask(
-        stop=4,
-        chunk_frames=4,
-        overlap=0,
-        prompts={"objects": [{"id": 1, "prompts": [BOX]}]},
-        formats=("coco-video", "mot-txt"),
-    )
-    result = segment(request)
-    exports = Path(result.destination) / "exports"
-    exports.mkdir()
-    (exports / "coco-video").touch()  # in the way of the folder
-    monkeypatch.setattr(flow, "export_result", export_result.fn)
-    monkeypatch.setattr(flow, "post_artifacts", lambda run: None)
-    with pytest.raises(StorageError, match="coco-video"):
-        flow._complete(plan_chunks.fn(request), request, result)
-    assert list((exports / "mot-txt").iterdir())
-
-
-def test_the_command_writes_the_formats_after_one_that_fails(
-    ask: Ask, segment: Segment, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """Two that fail are both said, in one line, with exit code 2."""
-    prompts = {"objects": [{"id": 1, "prompts": [BOX]}]}
-    result = segment(ask(stop=4, chunk_frames=4, overlap=0, prompts=prompts))
-    out = tmp_path / "exports"
-    for name in ("coco-video", "davis-png"):
-        (out / name).mkdir(parents=True)
-    names = ("coco-video", "davis-png", "mot-txt")
-    asked = [option for name in names for option in ("--format", name)]
-    capfd.readouterr()
-    code = longtake(["export", result.destination, *asked, "-o", str(out)])
-    said = capfd.readouterr()
-    assert (code, said.err.count("\n")) == (2, 1), said.err
-    assert all(str(out / name) in said.err for name in names[:2])
-    assert said.out.startswith("mot-txt: ")
-    assert list((out / "mot-txt").iterdir())
