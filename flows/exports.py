@@ -4,9 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows.failures import Failures
 from flows.published import whole_result
 from samcore.errors import InputError, TransientError, VideoError
-from samcore.exports import FORMATS, check_formats, write_export
+from samcore.exports import FORMATS, ExportFormat, check_formats, write_export
 from samcore.exports.masklets import Masklets
 from samcore.result import Result
 from samcore.video import VideoSource
@@ -30,6 +31,8 @@ def export(
     settings: Settings,
 ) -> Iterator[str]:
     """Write a result's masks in other formats; a line about each one when it is done.
+
+    One that fails does not stop those after it.
 
     Args:
         result: Folder or address of a published result.
@@ -63,20 +66,27 @@ def export(
                 raise
             raise VideoError(f"{error}; if it was moved, say with --video where it is") from error
 
-    for item in chosen:
+    def write(item: ExportFormat) -> str:
         if output is None:
-            place = add_export(store, item.name, key=opened.key, open_video=open_video)
-        else:
-            place = str(output / item.name)
-            write_export(
-                opened.masklets,
-                item.name,
-                output / item.name,
-                video=open_video() if item.needs_video else None,
-                replace=replace,
-                on_progress=reporter(f"writing {item.name}"),
-            )
-        yield f"{item.name}: {place}"
+            return add_export(store, item.name, key=opened.key, open_video=open_video)
+        write_export(
+            opened.masklets,
+            item.name,
+            output / item.name,
+            video=open_video() if item.needs_video else None,
+            replace=replace,
+            on_progress=reporter(f"writing {item.name}"),
+        )
+        return str(output / item.name)
+
+    failures = Failures()
+    for item in chosen:
+        place = None
+        with failures.collected():
+            place = write(item)
+        if place is not None:
+            yield f"{item.name}: {place}"
+    failures.say()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,11 @@ import atexit
 import contextlib
 import logging
 from collections.abc import Iterator
-from pathlib import Path
 
 from flows.console import Terminal, WarningPrinter
 from flows.embedded_server import EmbeddedServer
 from samcore.errors import TransientVideoError
+from tasks.early_checks import check_request
 from tasks.progress import listening
 from tasks.records import ResultRef
 from tasks.request import SegmentRequest
@@ -42,10 +42,12 @@ def run_local(
     """
     if not verbose:
         quiet_prefect()
+    # Credentials in a block are known only once its server is there.
+    buckets = request.credentials is None or has_prefect_server()
+    check_request(request, cache_dir=settings.cache_dir, buckets=buckets)
     with contextlib.ExitStack() as server_stack, contextlib.ExitStack() as stack:
         server: EmbeddedServer | None = None
-        source = request.source_place
-        if not has_prefect_server() and (not isinstance(source, Path) or source.exists()):
+        if not has_prefect_server():
             # It takes its time, while torch is imported and the video scanned.
             server = server_stack.enter_context(EmbeddedServer(settings.cache_dir / "server.lock"))
         if not verbose:

@@ -11,9 +11,10 @@ from prefect.futures import PrefectFuture
 from prefect.states import Completed, Crashed
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.failures import Failures
 from flows.prefect_api import default_request
 from flows.recovery import check_tries
-from samcore.errors import StorageError, TransientError
+from samcore.errors import SegmentationError, TransientError
 from tasks.clear_work import clear_work
 from tasks.device_lock import using_device
 from tasks.draw_overlay import draw_overlay
@@ -33,6 +34,7 @@ from tasks.result_artifacts import post_artifacts
 from tasks.result_store import find_result
 from tasks.run_folder import RunFolder
 from tasks.run_lease import LeaseLostError, leased
+from tasks.sealed import LostWorkError
 from tasks.steps import listening_to_steps
 from tasks.stitch_seam import stitch_seam
 from tasks.track_chunk import track_chunk
@@ -46,6 +48,8 @@ _MAX_FINDINGS = 3
 """Findings that a state's message tells of."""
 
 _Futures = list[PrefectFuture[Any]]
+_TURNS = 3
+"""Work that is lost again and again is for a person to look at."""
 
 
 @flow(
@@ -127,12 +131,11 @@ def _work(
     folder.sweep()
     result = find_result(run, folder.record())
     if result is None:
-        _track(run, request, folder, held)
-        result = publish(run, request)
+        result = _track_and_publish(run, request, folder, held)
     if not result.superseded:
         try:
             result = _complete(run, request, result)
-        except StorageError:
+        except SegmentationError:
             # Another version's result may have taken this one's place meanwhile.
             there = find_result(run, folder.record())
             if there is None or not there.superseded:
@@ -148,18 +151,41 @@ def _work(
     return result
 
 
+def _track_and_publish(
+    run: RunRef, request: SegmentRequest, folder: RunFolder, held: Callable[[], None]
+) -> ResultRef:
+    """Do it; what turns out to be gone or damaged on the way is made again."""
+    turn = 1
+    while True:
+        try:
+            _track(run, request, folder, held)
+            return publish(run, request)
+        except LostWorkError as error:
+            if turn == _TURNS:
+                raise
+            _log.warning("work was lost, and is done again: %s", error)
+            plan_chunks(request)  # writes down again what was asked
+            turn += 1
+
+
 def _complete(run: RunRef, request: SegmentRequest, result: ResultRef) -> ResultRef:
-    """Add to the masks what was asked for beside them."""
+    """Add to the masks what was asked for beside them; what fails is said after all the rest."""
+    failures = Failures()
     if request.wants_overlay:
-        draw_overlay(run)
-        result = result.model_copy(update={"has_overlay": True})
+        with failures.collected():
+            draw_overlay(run)
+            result = result.model_copy(update={"has_overlay": True})
     for name in request.export_formats:
-        export_result(run, name)
-        result = result.model_copy(update={"exports": tuple(sorted({*result.exports, name}))})
+        with failures.collected():
+            export_result(run, name)
+            result = result.model_copy(update={"exports": tuple(sorted({*result.exports, name}))})
     if request.report:
-        write_report(run)
-        result = result.model_copy(update={"has_report": True})
-    post_artifacts(run)
+        with failures.collected():
+            write_report(run)
+            result = result.model_copy(update={"has_report": True})
+    with failures.collected():
+        post_artifacts(run)
+    failures.say()
     return result
 
 

@@ -41,6 +41,10 @@ class TransientStorageError(TransientError, StorageError):
     """A store that did not answer, was too busy, or broke off."""
 
 
+class DamagedObjectError(TransientStorageError):
+    """What came from a store does not have its checksum: damaged on its way, or in the store."""
+
+
 class StorageConflictError(StorageError):
     """What is stored is not what this call expected to find: another writer was there first."""
 

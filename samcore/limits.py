@@ -17,6 +17,8 @@ class Limits:
     """Pixels of one frame, width times height."""
     max_objects: int = 10_000
     """Objects in one request."""
+    max_points: int = 1_000
+    """Points of one object on one frame; the model's time grows with their square."""
     max_prompts_bytes: int = 16 * 1024 * 1024
     """Size of a prompts file; masks are files of their own."""
 
@@ -57,6 +59,14 @@ class Limits:
             InputError: Names the limit and how to raise it.
         """
         self._check("max_objects", count, f"{count:,} objects")
+
+    def check_points(self, count: int, *, name: str) -> None:
+        """Refuse too many points of one object on one frame.
+
+        Raises:
+            InputError: Names the limit and how to raise it.
+        """
+        self._check("max_points", count, f"{name} has {count:,} points")
 
     def check_prompts_bytes(self, size: int, *, name: str, more: bool = False) -> None:
         """Refuse a prompts file that is too large, before it is parsed.

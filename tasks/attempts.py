@@ -11,9 +11,10 @@ import platform
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from tasks.files import storage_errors, write_json
+from tasks.files import storage_errors
+from tasks.sealed import read_sealed, write_sealed
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _VMSTAT = Path("/proc/vmstat")
@@ -62,7 +63,7 @@ class Attempt:
             boot_id=_boot_id(),
             oom_kills=_oom_kills(),
         )
-        write_json(self._path, record)
+        write_sealed(self._path, record, of=_name_of(self._path))
 
 
 @contextlib.contextmanager
@@ -78,7 +79,9 @@ def attempting(path: Path, *, last_rung: int) -> Iterator[Attempt]:
     Raises:
         StorageError: The folder cannot be written to.
     """
-    attempt = Attempt(path, _read(path), last_rung=last_rung)
+    attempt = Attempt(
+        path, read_sealed(path, AttemptRecord, of=_name_of(path)), last_rung=last_rung
+    )
     attempt.mark(attempt.rung)
     try:
         yield attempt
@@ -106,11 +109,8 @@ def _describe(found: AttemptRecord) -> str:
     )
 
 
-def _read(path: Path) -> AttemptRecord | None:
-    try:
-        return AttemptRecord.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
-        return None
+def _name_of(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
 
 
 def _boot_id() -> str | None:

@@ -13,11 +13,11 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from samcore.masks.table import MaskReader, MaskWriter
 from samcore.tracking.state import TrackerState
-from tasks.files import FileRecord, is_intact, move, seal, storage_errors, write_json
+from tasks.files import FileRecord, is_intact, move, seal, storage_errors
 from tasks.records import Rung
 from tasks.run_folder import RunFolder
 
@@ -86,10 +86,8 @@ def checkpoint_path(folder: RunFolder, index: int) -> Path:
 
 def find_checkpoint(folder: RunFolder, index: int) -> Checkpoint | None:
     """Where chunk `index` was stopped, if what it left is whole."""
-    try:
-        data = checkpoint_path(folder, index).read_bytes()
-        record = PartialRecord.model_validate_json(data)
-    except (OSError, ValidationError):
+    record = folder.read_record(checkpoint_path(folder, index), PartialRecord)
+    if record is None:
         return None
     found = Checkpoint.of(folder, index, record)
     if not all(is_intact(path, file) for path, file in found.files(folder, index)):
@@ -130,7 +128,7 @@ def save_checkpoint(
         quality_loss=quality_loss,
         seconds=seconds,
     )
-    write_json(at / _RECORD, record)
+    folder.write_record(at / _RECORD, record)
     _log.info("chunk %d stopped before frame %d", index, state.next_frame)
 
 

@@ -21,7 +21,7 @@ from tasks.given_up import GivenUp
 from tasks.memory_log import MemoryLog
 from tasks.oom_ladder import OomLadder
 from tasks.progress import ChunkProgress
-from tasks.records import RunRecord, RunRef
+from tasks.records import ChunkRecord, PassRecord, RunRecord, RunRef
 from tasks.run_folder import RunFolder
 from tasks.stopping import Stopped
 from tasks.tracking import Workbench, handoff_frame, open_workbench
@@ -124,8 +124,10 @@ class ChunkSession:
         self._first, self._tracker = self._start(bench)
         self.handed_on = None
         if self._before is not None:
-            begin = self._before.record.next_frame
-            self._tracker = bench.saved_tracker(self._before.state_path, start=begin)
+            before = self._before
+            self._tracker = bench.saved_tracker(
+                before.state_path, before.record.state, start=before.record.next_frame
+            )
             self.handed_on = self._before.record.handed_on
         self._next_frame = self._tracker.next_frame
 
@@ -133,10 +135,12 @@ class ChunkSession:
         """The first frame that the chunk wants, and a tracker that is there."""
         folder, chunk = self._folder, self._chunk
         if self._record.handoff == "memory":
-            before = (
-                folder.prompt_state_path if chunk.index == 0 else folder.state_path(chunk.index - 1)
-            )
-            return chunk.start, bench.saved_tracker(before, start=chunk.start)
+            done: ChunkRecord | PassRecord | None = folder.prompt_pass()
+            path = folder.prompt_state_path
+            if chunk.index > 0:
+                done, path = folder.chunk(chunk.index - 1), folder.state_path(chunk.index - 1)
+            wanted = None if done is None else done.state
+            return chunk.start, bench.saved_tracker(path, wanted, start=chunk.start)
         if chunk.index == 0:
             prompts = [p for p in folder.prompts() if p.frame_idx < chunk.stop]
             return chunk.start, bench.new_tracker(prompts, start=chunk.start)

@@ -15,15 +15,28 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tasks.files import exclusive, make_folder, storage_errors, write_json
+from tasks.files import (
+    FileRecord,
+    exclusive,
+    file_record,
+    is_intact,
+    make_folder,
+    storage_errors,
+    write_json,
+)
 from tasks.object_info import ObjectInfo
 from tasks.part_file import Progress
+from tasks.sealed import read_sealed, write_sealed
 from tasks.web import WebFile, fetch
 
 if TYPE_CHECKING:
     from tasks.storage import ObjectStore
 
 _logger = logging.getLogger(__name__)
+
+_CONTENT = "content.json"
+_known_whole: set[tuple[Path, int, int, int]] = set()
+"""What this process has compared: path, file number, size and time of change."""
 
 Download = Callable[[Path], None]
 """Makes the file at a path, whole or not at all; goes on with what an earlier call left there."""
@@ -65,6 +78,8 @@ class DownloadCache:
 
         3f9a.../entry.json      size and source, written first
         3f9a.../dog.mp4         the content, there only when it is whole
+        3f9a.../content.json    its digest; each process reads the content once to compare it, and
+                                downloads again what is damaged
         3f9a....lock            held exclusively to download or to remove, shared to read
 
     The kernel frees the locks of a killed process. What a killed download left is gone on with by
@@ -131,9 +146,10 @@ class DownloadCache:
     def _share(self, key: str, path: Path, on_wait: Callable[[], None] | None) -> int | None:
         """A descriptor with the shared lock, if the content is there; waits for a download."""
         lock = _lock(self._lock_path(key), fcntl.LOCK_SH, on_wait)
-        if path.exists():
+        if self._is_whole(key, path):
             with contextlib.suppress(OSError):
                 os.utime(path.parent)
+                path.chmod(0o600)  # an older version let others read it
             return lock
         os.close(lock)
         return None
@@ -153,12 +169,16 @@ class DownloadCache:
         """
         lock = _lock(self._lock_path(key), fcntl.LOCK_EX, on_wait)
         try:
-            if not path.exists():
+            if not self._is_whole(key, path):
+                with storage_errors(path, "write"):
+                    path.unlink(missing_ok=True)
                 room = self._reserve(key, entry)
                 if room is not None:
                     self._lock_path(key).unlink(missing_ok=True)
                     return DoesNotFit(entry.size, room)
                 download(path)
+                write_sealed(path.with_name(_CONTENT), file_record(path), of=_name_of(key, path))
+                _known_whole.add(_identity(path, path.stat()))
                 # Not without a gap, in which another process may remove it: hence the look.
                 fcntl.flock(lock, fcntl.LOCK_SH)
                 if path.exists() and _has_name(lock, self._lock_path(key)):
@@ -226,6 +246,20 @@ class DownloadCache:
         finally:
             os.close(lock)
 
+    def _is_whole(self, key: str, path: Path) -> bool:
+        """Whether the content is there and what was downloaded. Only with a lock held."""
+        try:
+            seen = _identity(path, path.stat())
+        except FileNotFoundError:
+            return False
+        if seen not in _known_whole:
+            record = read_sealed(path.with_name(_CONTENT), FileRecord, of=_name_of(key, path))
+            if record is None or not is_intact(path, record):
+                _logger.info("%s is damaged: downloading it again", path)
+                return False
+            _known_whole.add(seen)
+        return True
+
     def _lock_path(self, key: str) -> Path:
         return self._folder / f"{key}.lock"
 
@@ -233,6 +267,14 @@ class DownloadCache:
         if (self._folder / key).exists():
             _logger.info("removing %s from the cache of sources", key)
             shutil.rmtree(self._folder / key, ignore_errors=True)
+
+
+def _identity(path: Path, stat: os.stat_result) -> tuple[Path, int, int, int]:
+    return path, stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
+def _name_of(key: str, path: Path) -> str:
+    return f"{key}/{path.name}"
 
 
 def cached_object(
@@ -343,4 +385,4 @@ def _file_name(name: str) -> str:
     while len((stem + ending).encode()) > 150:
         stem = stem[:-1]
     fit = stem + ending
-    return f"_{fit}" if fit.startswith(".") or fit in ("", "entry.json") else fit
+    return f"_{fit}" if fit.startswith(".") or fit in ("", "entry.json", _CONTENT) else fit

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from samcore.atomic import AtomicFile, storage_error
 from samcore.errors import SegmentationError
+from tasks.settings import cache_dir
 
 
 class FileRecord(BaseModel):
@@ -46,11 +47,35 @@ def storage_errors(path: Path, doing: Literal["read", "write"]) -> Iterator[None
 def make_folder(folder: Path) -> None:
     """Make a folder and those above it, if they are not there.
 
+    What lies in the cache may be of private videos, so folders there are the user's alone, whatever
+    the umask is, and those of older versions are made so.
+
     Raises:
         StorageError: No permission, or a file is in the way.
     """
     with storage_errors(folder, "write"):
-        folder.mkdir(parents=True, exist_ok=True)
+        cache = cache_dir()
+        if folder != cache and not folder.is_relative_to(cache):
+            folder.mkdir(parents=True, exist_ok=True)
+            return
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        _make_private(cache, close=False)  # one that was there is not ours alone: /tmp, say
+        place = cache
+        for depth, name in enumerate(folder.relative_to(cache).parts):
+            place /= name
+            _make_private(place, close=depth == 0)
+
+
+def _make_private(folder: Path, *, close: bool) -> None:
+    """Make a folder that only its owner may look into; `close` one that is there, too."""
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        if not folder.is_dir():
+            raise
+        if close and folder.stat().st_mode & 0o077:
+            with contextlib.suppress(PermissionError):  # another user's, who shares the cache
+                folder.chmod(0o700)
 
 
 def sync_folder(folder: Path) -> None:

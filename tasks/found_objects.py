@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from samcore.device import Compute
-from samcore.errors import StorageError
 from samcore.meters import MemoryMeter
 from samcore.models.loader import load_model
 from samcore.models.mask_generator import MAX_POINTS_AT_ONCE, FoundMask, generate_masks
@@ -68,11 +67,11 @@ def find_objects_once(
     path = _record_path(work_dir, options, video, model, compute, looked_at)
     # One process looks, others read what it found.
     with exclusive(path.with_suffix(".lock")):
+        known = read_prompts(path, of=path.name)
+        if known is not None:
+            return known
         if path.exists():
-            try:
-                return read_prompts(path)
-            except StorageError:
-                _log.info("what was found cannot be read: looking again")
+            _log.info("what was found cannot be read: looking again")
         if on_find is not None:
             on_find()
         with using_device(str(compute.device)), MemoryMeter() as meter:
@@ -85,7 +84,7 @@ def find_objects_once(
             else:
                 raise nothing_found(options, looked_at)
             memory = meter.snapshot()
-        write_prompts(path, prompts)
+        write_prompts(path, prompts, of=path.name)
     if frame_idx != looked_at[0]:
         _log.warning(
             "no objects found on %s: the objects are those of frame %d",
@@ -134,6 +133,7 @@ def _find(
                 min_stability=options.min_stability,
                 points_at_once=ladder.rung.encode_batch,
                 on_progress=reporter("looking for objects", "points"),
+                frame_idx=frame_idx,
             ),
             frame_idx=lambda: frame_idx,
         )

@@ -12,15 +12,19 @@ What is not mirrored is quick to make again: the request's records, the prompt p
 import contextlib
 import logging
 import re
-import uuid
 from pathlib import Path
+from typing import TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel
 
 from samcore.chunks import Chunk
-from samcore.errors import MissingObjectError, StorageConflictError, StorageError
+from samcore.errors import (
+    DamagedObjectError,
+    MissingObjectError,
+    StorageConflictError,
+)
 from tasks.checkpoint import Checkpoint, PartialRecord, checkpoint_path, find_checkpoint
-from tasks.files import FileRecord, file_record, is_intact, make_folder, move, write_json
+from tasks.files import FileRecord, file_record, is_intact, make_folder, move
 from tasks.locations import S3Location, parse_location
 from tasks.object_info import ObjectInfo
 from tasks.records import ChunkRecord, RunRef
@@ -30,11 +34,14 @@ from tasks.stale_work import remove_stale_uploads
 from tasks.storage import ObjectStore
 
 _log = logging.getLogger(__name__)
+_M = TypeVar("_M", bound=BaseModel)
 _NAME = re.compile(
     r"chunks/(\d{5,9})/(masks\.parquet|state\.safetensors|done\.json"
     r"|partial\.(parquet|safetensors|json))"
 )
 _MAX_RECORD_BYTES = 16 << 20
+_NOT_THERE = (MissingObjectError, StorageConflictError, DamagedObjectError)
+"""What cannot be had whole is made again here."""
 
 
 class Mirror:
@@ -67,7 +74,7 @@ class Mirror:
         """
         if not path.exists():
             make_folder(path.parent)
-            with contextlib.suppress(MissingObjectError):
+            with contextlib.suppress(*_NOT_THERE):
                 self._store.get_file(self._prefix.join(f".longtake/index/{path.name}"), path)
 
     def push_chunk(self, folder: RunFolder, index: int) -> None:
@@ -114,10 +121,10 @@ class Mirror:
         for chunk in folder.record().chunks:
             name = self._name(folder, folder.done_path(chunk.index))
             # One that another machine is just tracking again is not there for a moment.
-            with contextlib.suppress(MissingObjectError, StorageConflictError):
+            with contextlib.suppress(*_NOT_THERE):
                 if name in there and self._pull_chunk(folder, chunk, there):
                     fetched.append(chunk.index)
-            with contextlib.suppress(MissingObjectError, StorageConflictError):
+            with contextlib.suppress(*_NOT_THERE):
                 self._pull_checkpoint(folder, chunk, there)
         return fetched
 
@@ -144,15 +151,15 @@ class Mirror:
                 return False
             return self._pull_file(folder, state, here.state, there)
         done = folder.done_path(chunk.index)
-        record = self._read_record(there[self._name(folder, done)])
-        if record is None or not _is_of(record, chunk):
+        record = self._read_record(folder, done, there[self._name(folder, done)], ChunkRecord)
+        if record is None:
             return False
         make_folder(done.parent)
         if not self._pull_file(folder, masks, record.masks, there):
             return False
         if record.state is not None:
             self._pull_file(folder, state, record.state, there)
-        write_json(done, record)
+        folder.write_record(done, record)
         return True
 
     def _pull_checkpoint(
@@ -161,20 +168,19 @@ class Mirror:
         """Bring where another machine stopped in a chunk, if it came further than this one."""
         index = chunk.index
         here = find_checkpoint(folder, index)
-        info = there.get(self._name(folder, checkpoint_path(folder, index)))
+        path = checkpoint_path(folder, index)
+        info = there.get(self._name(folder, path))
         if info is None or folder.chunk(index) is not None:
             return
-        with contextlib.suppress(ValidationError):
-            data = self._store.get_bytes(info.location, limit=_MAX_RECORD_BYTES)
-            record = PartialRecord.model_validate_json(data)
-            if not chunk.start < record.next_frame < chunk.stop:
-                return
-            if here is not None and here.record.next_frame >= record.next_frame:
-                return
-            make_folder(folder.chunk_path(index))
-            wanted = Checkpoint.of(folder, index, record).files(folder, index)
-            if all(self._pull_file(folder, path, file, there) for path, file in wanted):
-                write_json(checkpoint_path(folder, index), record)
+        record = self._read_record(folder, path, info, PartialRecord)
+        if record is None or not chunk.start < record.next_frame < chunk.stop:
+            return
+        if here is not None and here.record.next_frame >= record.next_frame:
+            return
+        make_folder(folder.chunk_path(index))
+        wanted = Checkpoint.of(folder, index, record).files(folder, index)
+        if all(self._pull_file(folder, file_path, file, there) for file_path, file in wanted):
+            folder.write_record(path, record)
 
     def _pull_file(
         self, folder: RunFolder, path: Path, wanted: FileRecord, there: dict[str, ObjectInfo]
@@ -206,11 +212,12 @@ class Mirror:
         """Where a run's objects are; it ends in a slash."""
         return S3Location(self._prefix.bucket, self._prefix.join(f".longtake/runs/{key}").key + "/")
 
-    def _read_record(self, info: ObjectInfo) -> ChunkRecord | None:
+    def _read_record(
+        self, folder: RunFolder, path: Path, info: ObjectInfo, kind: type[_M]
+    ) -> _M | None:
+        """The record that the bucket has for a place in the folder; None if it is not of it."""
         data = self._store.get_bytes(info.location, limit=_MAX_RECORD_BYTES)
-        with contextlib.suppress(ValidationError):
-            return ChunkRecord.model_validate_json(data)
-        return None
+        return folder.parse_record(path, data, kind)
 
     def _push(self, folder: RunFolder, path: Path, record: FileRecord) -> None:
         self._put(path, self._at(folder, path), record)
@@ -236,28 +243,6 @@ def push_checkpoint(run: RunRef, index: int) -> None:
     mirror = open_mirror(run)
     if mirror is not None:
         mirror.push_checkpoint(RunFolder.at(run), index)
-
-
-def check_bucket(prefix: S3Location, credentials: str | None) -> None:
-    """Write below a destination once, before hours of work go into it.
-
-    Raises:
-        InputError: No such credentials.
-        StorageError: No such bucket, or no permission to write to it or to delete again.
-    """
-    store = shared_store(credentials)
-    probe = prefix.join(f".longtake/writable-{uuid.uuid4().hex[:8]}")
-    try:
-        store.put_bytes(probe, b"x")
-        store.delete(probe)
-    except StorageError as error:
-        # The same line, about the destination: nobody knows of that object.
-        raise type(error)(str(error).replace(probe.uri, prefix.uri)) from error
-
-
-def _is_of(record: ChunkRecord, chunk: Chunk) -> bool:
-    wanted = (chunk.index, chunk.start, chunk.stop)
-    return (record.index, record.start, record.stop) == wanted
 
 
 def open_mirror(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from samcore.errors import TransientStorageError
+from samcore.errors import DamagedObjectError
 from tasks.files import make_folder, storage_errors, sync_folder
 
 Progress = Callable[[int, int | None], None]
@@ -40,7 +40,8 @@ class PartFile:
     """What has come of a file so far, under a name of its own beside the final one.
 
     The name holds a digest of the version that is being fetched: bytes of another version are never
-    gone on with. Only one process at a time has it open; a killed one's bytes are used again.
+    gone on with. Only one process at a time has it open; a killed one's bytes are used again. Only
+    the user may read it: the video may be a private one.
     """
 
     def __init__(self, path: Path, descriptor: int, part: Path, checksum: str | None) -> None:
@@ -108,14 +109,14 @@ class PartFile:
             what: The source as a person knows it, for the error.
 
         Raises:
-            TransientStorageError: They are not the bytes that the checksum was made of; they are
+            DamagedObjectError: They are not the bytes that the checksum was made of; they are
                 thrown away, as nobody knows which of them is wrong.
             StorageError: Disk full, no permission.
         """
         wanted = (self._checksum or "").partition(":")[2]
         if wanted and self._digest.hexdigest() != wanted:
             self.restart()
-            raise TransientStorageError(
+            raise DamagedObjectError(
                 f"cannot read {what}: what came does not have its checksum; the bytes were damaged "
                 "on their way, or in the store if this stays so: upload it again then"
             )
@@ -145,9 +146,10 @@ def has_checksum(data: bytes, checksum: str | None) -> bool:
 def _open_locked(part: Path) -> int:
     """A descriptor with the lock, of the file that bears this name now."""
     while True:
-        descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
+            os.fchmod(descriptor, 0o600)  # also what an older version began
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(descriptor), os.stat(part)):
                     return descriptor

@@ -5,10 +5,12 @@ import logging
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from tasks.early_checks import check_request
 from tasks.logs import run_logger
 from tasks.mirror import open_mirror
 from tasks.request import SegmentRequest
 from tasks.retries import SOURCE_RETRIES
+from tasks.settings import load_settings
 from tasks.sources import open_source
 from tasks.steps import reporter
 
@@ -23,7 +25,14 @@ _log = logging.getLogger(__name__)
     persist_result=False,
 )
 def probe_video(request: SegmentRequest) -> int:
-    """Scan the video, or read what an earlier scan found; the number of its frames."""
+    """Scan the video, or read what an earlier scan found; the number of its frames.
+
+    What can be seen to be wrong with the request before the scan is said before it.
+
+    Raises:
+        SegmentationError: The request cannot be carried out, or the video not be read.
+    """
+    check_request(request, cache_dir=load_settings().cache_dir)
     info = open_source(
         request.source_place,
         request.work_path,

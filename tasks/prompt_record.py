@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from samcore.errors import StorageError
 from samcore.masks.rle import Rle, decode_mask, encode_masks
 from samcore.tracking.prompts import Prompt
-from tasks.files import storage_errors, write_json
+from tasks.sealed import read_sealed, write_sealed
 
 
 class _Record(BaseModel):
@@ -36,27 +35,19 @@ class _Prompts(_Record):
     prompts: tuple[_PromptRecord, ...]
 
 
-def write_prompts(path: Path, prompts: Sequence[Prompt]) -> None:
-    """Write prompts with their masks' pixels, whole or not at all.
+def write_prompts(path: Path, prompts: Sequence[Prompt], *, of: str) -> None:
+    """Write prompts with their masks' pixels, whole or not at all; `of` is what they are for.
 
     Raises:
         StorageError: The file cannot be written.
     """
-    write_json(path, _Prompts(prompts=tuple(_to_record(prompt) for prompt in prompts)))
+    write_sealed(path, _Prompts(prompts=tuple(_to_record(prompt) for prompt in prompts)), of=of)
 
 
-def read_prompts(path: Path) -> tuple[Prompt, ...]:
-    """Read what `write_prompts` wrote.
-
-    Raises:
-        StorageError: The file is missing or damaged.
-    """
-    with storage_errors(path, "read"):
-        content = path.read_bytes()
-    try:
-        return tuple(_from_record(item) for item in _Prompts.model_validate_json(content).prompts)
-    except (ValidationError, ValueError) as error:
-        raise StorageError(f"cannot read {path}: damaged; delete it and run again") from error
+def read_prompts(path: Path, *, of: str) -> tuple[Prompt, ...] | None:
+    """Read what `write_prompts` wrote; None if it is missing, damaged or for something else."""
+    record = read_sealed(path, _Prompts, of=of)
+    return None if record is None else tuple(_from_record(item) for item in record.prompts)
 
 
 def _to_record(prompt: Prompt) -> _PromptRecord:

@@ -3,15 +3,18 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from samcore.errors import InputError, MissingObjectError
 from samcore.limits import Limits
 from samcore.masks.image import MAX_FILE_BYTES as MAX_MASK_BYTES
-from samcore.tracking.prompt_file import PromptFile, parse_prompts
+from samcore.tracking.prompt_file import PromptFile, check_limits, parse_prompts
 from tasks.files import make_folder, write_atomic
 from tasks.locations import HttpsLocation, S3Location, parse_location
 from tasks.request import SegmentRequest
-from tasks.storage import ObjectStore
+
+if TYPE_CHECKING:
+    from tasks.storage import ObjectStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ def read_prompts(request: SegmentRequest, limits: Limits) -> GivenPrompts | None
     if request.prompts is None:
         return None
     if isinstance(request.prompts, PromptFile):
-        limits.check_objects(len(request.prompts.objects))
+        check_limits(request.prompts, limits)
         return GivenPrompts(request.prompts, Path.cwd())
     place = parse_location(request.prompts)
     if isinstance(place, HttpsLocation):
@@ -49,6 +52,8 @@ def read_prompts(request: SegmentRequest, limits: Limits) -> GivenPrompts | None
 
 def _from_bucket(place: S3Location, request: SegmentRequest, limits: Limits) -> GivenPrompts:
     """Read a prompts file, and the masks that lie beside it, which it names."""
+    from tasks.storage import ObjectStore  # late: boto3 takes its time to import
+
     store = ObjectStore(request.credentials)
     info = store.head(place)
     if info is None:
@@ -73,7 +78,7 @@ def _from_bucket(place: S3Location, request: SegmentRequest, limits: Limits) -> 
     return GivenPrompts(spec, folder)
 
 
-def _fetch_mask(store: ObjectStore, beside: S3Location, name: str, folder: Path) -> None:
+def _fetch_mask(store: "ObjectStore", beside: S3Location, name: str, folder: Path) -> None:
     source = beside.join(name)  # refuses names that lead elsewhere
     try:
         content = store.get_bytes(source, limit=MAX_MASK_BYTES)

@@ -7,7 +7,6 @@ import shutil
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from samcore.errors import StorageError
 from samcore.masks.table import concat_tables
 from samcore.stitching import SeamReport, owned_ranges
 from samcore.video import NAMES_KEY
@@ -30,6 +29,7 @@ from tasks.resolve import refuse_other
 from tasks.result_store import is_superseded, open_result_store
 from tasks.retries import DESTINATION_RETRIES
 from tasks.run_folder import RunFolder
+from tasks.sealed import LostWorkError
 from tasks.stitch_seam import seam_report
 
 
@@ -48,6 +48,7 @@ def publish(run: RunRef, request: SegmentRequest) -> ResultRef:
 
     Raises:
         InputError: Another request's result has appeared at the destination.
+        LostWorkError: A chunk is not there.
         StorageError: The destination cannot be written to.
     """
     folder = RunFolder.at(run)
@@ -87,7 +88,7 @@ def _finished_chunks(folder: RunFolder) -> list[ChunkRecord]:
     for chunk in folder.record().chunks:
         record = folder.chunk(chunk.index)
         if record is None:
-            raise StorageError(f"chunk {chunk.index} in {folder.path} is not done; run again")
+            raise LostWorkError(f"chunk {chunk.index} in {folder.path} is not done; run again")
         records.append(record)
     return records
 

@@ -5,15 +5,15 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from samcore.errors import StorageError
 from samcore.masks.table import concat_tables
 from samcore.stitching import owned_ranges
-from tasks.files import make_folder
+from tasks.files import FileRecord, is_intact, make_folder, seal
 from tasks.locations import parse_location
 from tasks.mirror import open_mirror
 from tasks.records import RunRef
 from tasks.retries import DESTINATION_RETRIES
 from tasks.run_folder import RunFolder
+from tasks.sealed import LostWorkError, read_sealed, write_sealed
 
 
 def staging_dir(run: RunRef) -> Path:
@@ -39,7 +39,8 @@ def publish_part(run: RunRef, index: int) -> str:
     another machine can go on after it.
 
     Raises:
-        StorageError: The chunk is not there, or the destination cannot be written to.
+        LostWorkError: The chunk is not there.
+        StorageError: The destination cannot be written to.
     """
     folder = RunFolder.at(run)
     mirror = open_mirror(run)
@@ -52,15 +53,20 @@ def write_part(run: RunRef, folder: RunFolder, index: int) -> Path:
     """Write the part of chunk `index`, if it is not there.
 
     Raises:
-        StorageError: The chunk is not there, or the destination cannot be written to.
+        LostWorkError: The chunk is not there.
+        StorageError: The destination cannot be written to.
     """
     done = folder.chunk(index)
     if done is None:
-        raise StorageError(f"chunk {index} in {folder.path} is gone or damaged; run again")
+        raise LostWorkError(f"chunk {index} in {folder.path} is gone or damaged; run again")
     # Named for what is in it: a chunk that had to be tracked again gives another part.
     part = staging_dir(run) / f"{index:05d}-{done.masks.sha256[:16]}.parquet"
-    if not part.is_file():
+    record_path = part.with_suffix(".json")
+    of = f"{run.key}/{record_path.name}"
+    record = read_sealed(record_path, FileRecord, of=of)
+    if record is None or not is_intact(part, record):
         start, stop = owned_ranges(folder.record().chunks)[index]
         make_folder(part.parent)
         concat_tables([(folder.masks_path(index), start, stop)], part)
+        write_sealed(record_path, seal(part), of=of)
     return part

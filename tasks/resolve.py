@@ -5,22 +5,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from samcore.chunks import plan_chunks
 from samcore.config import TrackSettings
 from samcore.errors import InputError
-from samcore.models.registry import ModelSpec, list_models, resolve_model
+from samcore.exports import check_objects
 from samcore.tracking.prompt_resolve import prompts_digest, resolve_prompts
 from samcore.tracking.prompts import Prompt
-from samcore.video import VideoSource, open_video
-from tasks.files import check_writable
-from tasks.mirror import check_bucket, open_mirror
-from tasks.prompt_source import GivenPrompts, read_prompts
+from samcore.video import VideoSource
+from tasks.early_checks import check_request, resolve_asked_model
+from tasks.mirror import open_mirror
+from tasks.prompt_source import GivenPrompts
 from tasks.records import RunRecord, RunRef, TrackedObject
 from tasks.request import SegmentRequest, check_frames
 from tasks.result_store import open_result_store
 from tasks.run_folder import RunFolder
 from tasks.settings import load_settings
-from tasks.sources import Place, find_version, open_source
+from tasks.sources import find_version, open_source
 
 if TYPE_CHECKING:
     from samcore.device import Compute
@@ -61,16 +60,8 @@ def resolve_request(
     Raises:
         SegmentationError: Anything that the person can put right, in one line.
     """
-    given = read_prompts(request, load_settings().limits)
-    # The whole length of a video that is not opened yet is not known; any will do for the options.
-    plan_chunks(0, 1, chunk_frames=request.chunk_frames, overlap=request.overlap)
-    source = request.source_place
-    if isinstance(source, Path) and not source.exists():
-        open_video(source)  # says what is wrong
-    # A long download waits until all else is known to be right.
-    downloads = _needs_download(request, cache_dir)
-    model = None if downloads else _resolve_model(request, cache_dir)
-    _check_folders(request, source)
+    checked = check_request(request, cache_dir=cache_dir)
+    given, model, source = checked.prompts, checked.model, request.source_place
     # Here, not above: it imports torch, and what is wrong so far should not take seconds to say.
     from samcore.device import choose_compute
 
@@ -89,7 +80,7 @@ def resolve_request(
     start, stop = check_frames(request, video.info.num_frames)
     prompts = () if given is None else _hold_against(given, request, video, (start, stop))
     if model is None:
-        model = _resolve_model(request, cache_dir, on_download)
+        model = resolve_asked_model(request, cache_dir, on_download)
     if request.automatic is not None:
         from tasks.found_objects import find_objects_once  # late, like all of torch
 
@@ -102,13 +93,15 @@ def resolve_request(
             work_dir=request.work_path,
             on_find=on_find,
         )
+    objects = _objects({} if given is None else given.spec.labels, prompts)
+    check_objects(request.formats, [item.id for item in objects], _labels(objects))
     record = RunRecord(
         source=str(source),  # without the query of a web address, which may hold a secret
         source_version=version,
         source_mark=mark,
         source_digest=video.info.digest,
         source_reading=video.info.reading,
-        objects=_objects({} if given is None else given.spec.labels, prompts),
+        objects=objects,
         prompts_digest=prompts_digest(prompts),
         model=model,
         settings=_resolve_settings(request.settings, compute),
@@ -148,24 +141,6 @@ def _hold_against(
     )
 
 
-def _needs_download(request: SegmentRequest, cache_dir: Path) -> bool:
-    here = {entry.name: entry.available for entry in list_models(cache_dir)}
-    return request.checkpoint is None and not here.get(request.model or "", True)
-
-
-def _resolve_model(
-    request: SegmentRequest, cache_dir: Path, on_download: Progress | None = None
-) -> ModelSpec:
-    return resolve_model(
-        request.model,
-        checkpoint=None if request.checkpoint is None else Path(request.checkpoint).expanduser(),
-        config=request.config,
-        image_size=request.image_size,
-        cache_dir=cache_dir,
-        on_progress=on_download,
-    )
-
-
 def _resolve_settings(settings: TrackSettings, compute: "Compute") -> TrackSettings:
     """The settings with everything that was left open chosen for this machine."""
     from samcore.device import default_batches  # late, like all of torch
@@ -191,22 +166,8 @@ def _objects(labels: dict[int, str], prompts: tuple[Prompt, ...]) -> tuple[Track
     )
 
 
-def _check_folders(request: SegmentRequest, source: Place) -> None:
-    """Try the places before hours of work go into them."""
-    destination = request.destination_place
-    if isinstance(destination, Path):
-        if source == destination and destination.is_dir():
-            raise InputError(
-                f"the masks would go into the folder of frames {source}: choose another one with -o"
-            )
-        check_writable(destination)
-    else:
-        check_bucket(destination, request.credentials)
-    check_writable(request.work_path)
-    if request.memory_log_path is not None:
-        if request.memory_log_path.is_dir():
-            raise InputError(f"the memory log {request.memory_log_path} is a folder: name a file")
-        check_writable(request.memory_log_path.parent)
+def _labels(objects: tuple[TrackedObject, ...]) -> dict[int, str]:
+    return {item.id: item.label for item in objects if item.label}
 
 
 def check_other_result(request: SegmentRequest, key: str) -> None:

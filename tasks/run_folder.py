@@ -9,21 +9,15 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from samcore.errors import StorageError
+from samcore.sealed import open_record, seal_record
 from samcore.tracking.prompts import Prompt
 from samcore.video import FrameNames, VideoInfo
-from tasks.files import (
-    exclusive,
-    is_intact,
-    make_folder,
-    storage_errors,
-    write_atomic,
-    write_json,
-)
+from tasks.files import exclusive, is_intact, make_folder, storage_errors, write_atomic
 from tasks.prompt_record import read_prompts, write_prompts
 from tasks.records import ChunkRecord, PassRecord, RunRecord, RunRef, SeamRecord
+from tasks.sealed import LostWorkError, parse_sealed, read_sealed, write_sealed
 
 _log = logging.getLogger(__name__)
 _M = TypeVar("_M", bound=BaseModel)
@@ -46,7 +40,8 @@ class RunFolder:
         chunks/00007/done.json          written last
         lock                            held by the process that works on the run
 
-    A file is believed only if a record with its digest was written after it.
+    A file is believed only if a record with its digest was written after it, and a record only if
+    it is whole and of this very place in this very run: see sealed.py.
     """
 
     def __init__(
@@ -105,19 +100,41 @@ class RunFolder:
         with contextlib.suppress(OSError):
             os.utime(self.path)  # in use, though all may be there already: see stale_work.py
         for name, content in (("request.json", record), ("video.json", video)):
-            if _read(self.path / name, type(content)) != content:
-                write_json(self.path / name, content)
-        write_prompts(self.path / "prompts.json", prompts)
+            if self.read_record(self.path / name, type(content)) != content:
+                self.write_record(self.path / name, content)
+        path = self.path / "prompts.json"
+        write_prompts(path, prompts, of=self._name_of(path))
         if names is not None:
-            write_atomic(self.path / "names.json", names.to_text().encode())
+            path = self.path / "names.json"
+            write_atomic(path, seal_record(names.to_text(), of=self._name_of(path)))
 
     def prompts(self) -> tuple[Prompt, ...]:
         """What the tracker is told, by ascending (obj_id, frame_idx).
 
         Raises:
-            StorageError: It is not there or damaged.
+            LostWorkError: It is not there or damaged.
         """
-        return read_prompts(self.path / "prompts.json")
+        path = self.path / "prompts.json"
+        found = read_prompts(path, of=self._name_of(path))
+        if found is None:
+            raise _lost(path)
+        return found
+
+    def read_record(self, path: Path, kind: type[_M]) -> _M | None:
+        """A record in this folder; None if it is not there, not whole, or not of this place."""
+        return read_sealed(path, kind, of=self._name_of(path))
+
+    def parse_record(self, path: Path, data: bytes, kind: type[_M]) -> _M | None:
+        """The same of what another machine wrote there."""
+        return parse_sealed(data, kind, of=self._name_of(path))
+
+    def write_record(self, path: Path, record: BaseModel) -> None:
+        """Write a record in this folder, for this place only.
+
+        Raises:
+            StorageError: The folder cannot be written to.
+        """
+        write_sealed(path, record, of=self._name_of(path))
 
     def lock(self, *, on_wait: Callable[[], None] | None = None) -> AbstractContextManager[None]:
         """Keep other processes from working on this run; wait while one does."""
@@ -127,29 +144,33 @@ class RunFolder:
         """What was asked.
 
         Raises:
-            StorageError: It is not there or damaged.
+            LostWorkError: It is not there or damaged.
         """
-        return _need(self.path / "request.json", RunRecord)
+        return self._need(self.path / "request.json", RunRecord)
 
     def video(self) -> VideoInfo:
         """What was probed.
 
         Raises:
-            StorageError: It is not there or damaged.
+            LostWorkError: It is not there or damaged.
         """
-        return _need(self.path / "video.json", VideoInfo)
+        return self._need(self.path / "video.json", VideoInfo)
 
     def names(self) -> FrameNames | None:
         """What the pictures of a folder are called; None for a video file.
 
         Raises:
-            StorageError: They are not there or damaged.
+            LostWorkError: They are not there or damaged.
         """
         if self.video().kind != "images":
             return None
         path = self.path / "names.json"
-        with storage_errors(path, "read"):
-            text = path.read_bytes().decode(errors="replace")
+        try:
+            text = open_record(path.read_bytes(), of=self._name_of(path))
+        except OSError:
+            text = None
+        if not isinstance(text, str):
+            raise _lost(path)
         return FrameNames.from_text(text, where=str(path))
 
     @property
@@ -159,14 +180,14 @@ class RunFolder:
 
     def prompt_pass(self) -> PassRecord | None:
         """The prompt pass's record, if its state is there and whole."""
-        record = _read(self.path / "prompts.done.json", PassRecord)
+        record = self.read_record(self.path / "prompts.done.json", PassRecord)
         if record is None or not is_intact(self.prompt_state_path, record.state):
             return None
         return None if record.quality_loss and not self._allow_quality_loss else record
 
     def finish_prompt_pass(self, record: PassRecord) -> None:
         """Say that the prompt pass is done."""
-        write_json(self.path / "prompts.done.json", record)
+        self.write_record(self.path / "prompts.done.json", record)
 
     @property
     def prompt_attempt_path(self) -> Path:
@@ -195,7 +216,7 @@ class RunFolder:
 
     def chunk(self, index: int) -> ChunkRecord | None:
         """A chunk's record, if the chunk is done and its masks are whole."""
-        record = _read(self.chunk_path(index) / "done.json", ChunkRecord)
+        record = self.read_record(self.done_path(index), ChunkRecord)
         if record is None or not is_intact(self.masks_path(index), record.masks):
             return None
         return None if record.quality_loss and not self._allow_quality_loss else record
@@ -215,13 +236,13 @@ class RunFolder:
         States weigh 4 MB an object. The one that this chunk began from is kept, in case that the
         one it leaves is damaged on the disk; older ones go.
         """
-        write_json(self.chunk_path(record.index) / "done.json", record)
+        self.write_record(self.done_path(record.index), record)
         if record.index >= 2:
             _remove(self.state_path(record.index - 2))
 
     def discard_chunk(self, index: int) -> None:
         """Make a chunk not done, so that it is tracked again."""
-        _remove(self.chunk_path(index) / "done.json")
+        _remove(self.done_path(index))
 
     def drop_states(self) -> None:
         """Drop all states: the result is published, and what they are for is done."""
@@ -253,7 +274,7 @@ class RunFolder:
 
     def seam(self, index: int) -> SeamRecord | None:
         """How chunk `index` agrees with the one before, if both are what was compared."""
-        record = _read(self.chunk_path(index) / "seam.json", SeamRecord)
+        record = self.read_record(self.chunk_path(index) / "seam.json", SeamRecord)
         left, right = self.chunk(index - 1), self.chunk(index)
         if record is None or left is None or right is None:
             return None
@@ -262,7 +283,7 @@ class RunFolder:
 
     def finish_seam(self, index: int, record: SeamRecord) -> None:
         """Write down how chunk `index` agrees with the one before."""
-        write_json(self.chunk_path(index) / "seam.json", record)
+        self.write_record(self.chunk_path(index) / "seam.json", record)
 
     def plan_work(self, *, with_states: bool) -> list[int]:
         """Which chunks are to be tracked; ascending.
@@ -289,25 +310,19 @@ class RunFolder:
                 before -= 1
         return sorted(wanted)
 
+    def _name_of(self, path: Path) -> str:
+        """What a record is for: its place, and the run by its key."""
+        return f"{self.path.name}/{path.relative_to(self.path).as_posix()}"
 
-def _need(path: Path, kind: type[_M]) -> _M:
-    with storage_errors(path, "read"):
-        text = path.read_bytes()
-    try:
-        return kind.model_validate_json(text)
-    except ValidationError as error:
-        raise StorageError(
-            f"cannot read {path}: damaged, or written by another version of Longtake; delete "
-            f"{path.parent} to start this run afresh"
-        ) from error
+    def _need(self, path: Path, kind: type[_M]) -> _M:
+        found = self.read_record(path, kind)
+        if found is None:
+            raise _lost(path)
+        return found
 
 
-def _read(path: Path, kind: type[_M]) -> _M | None:
-    """A record, or None if it is not there or not whole."""
-    try:
-        return kind.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
-        return None
+def _lost(path: Path) -> LostWorkError:
+    return LostWorkError(f"{path} is gone or damaged; run again, and it is made again")
 
 
 def _remove(path: Path) -> None:

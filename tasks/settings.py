@@ -72,7 +72,7 @@ def load_settings() -> Settings:
             "unset it"
         )
     return Settings(
-        cache_dir=_cache_dir(),
+        cache_dir=cache_dir(),
         runs_per_device=_whole_number("LONGTAKE_RUNS_PER_DEVICE"),
         limits=_limits(),
         source_cache_bytes=_SOURCE_CACHE_BYTES if cache_bytes is None else cache_bytes,
@@ -82,7 +82,8 @@ def load_settings() -> Settings:
     )
 
 
-def _cache_dir() -> Path:
+def cache_dir() -> Path:
+    """The folder for what can be made or fetched again; it need not exist."""
     own = os.environ.get("LONGTAKE_CACHE")
     if own:
         return Path(own).expanduser().absolute()

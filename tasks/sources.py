@@ -159,6 +159,22 @@ def find_version(
     return found.version_id, found.mark
 
 
+def look_up_source(
+    source: S3Location | HttpsLocation, version: str | None, *, credentials: str | None
+) -> None:
+    """Ask a bucket or a web server for a video, of which nothing is read.
+
+    Raises:
+        InputError: It is no single file, or larger than the limit.
+        VideoError: There is none, or it is empty.
+        StorageError: The store does not answer, or refuses.
+    """
+    from tasks.remote_video import find_remote_video  # late, like all of boto3
+
+    file = find_remote_video(source, credentials=credentials, version=version, on_fetch=None)
+    load_settings().limits.check_video_bytes(file.size_bytes, name=file.name)
+
+
 def is_replaced(source: str, digest: str, *, credentials: str | None) -> bool:
     """Whether another content lies where a video was; not if nothing does.
 

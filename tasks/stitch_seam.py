@@ -3,7 +3,6 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from samcore.errors import StorageError
 from samcore.stitching import SeamReport, check_seam, compare_seam
 from tasks.logs import run_logger
 from tasks.progress import counted
@@ -11,6 +10,7 @@ from tasks.records import RunRef, SeamRecord
 from tasks.request import SegmentRequest
 from tasks.retries import SOURCE_RETRIES
 from tasks.run_folder import RunFolder
+from tasks.sealed import LostWorkError
 
 
 @task(
@@ -47,14 +47,14 @@ def seam_report(folder: RunFolder, index: int) -> SeamReport:
     """The report on the seam before chunk `index`, made now if need be.
 
     Raises:
-        StorageError: One of the chunks is not there.
+        LostWorkError: One of the chunks is not there.
     """
     known = folder.seam(index)
     if known is not None:
         return known.report
     left, right = folder.chunk(index - 1), folder.chunk(index)
     if left is None or right is None:
-        raise StorageError(
+        raise LostWorkError(
             f"chunks {index - 1} and {index} in {folder.path} are gone or damaged; run again"
         )
     report = compare_seam(

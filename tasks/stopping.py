@@ -5,6 +5,7 @@ import contextlib
 import contextvars
 import logging
 import threading
+import weakref
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
@@ -42,8 +43,10 @@ def run_stoppable(work: Callable[[threading.Event], _T]) -> _T:
 
     Raises:
         BaseException: What the work raises, or what came from outside.
+        MemoryError: The thread ended before the work began, for want of memory.
     """
-    outcome: _Outcome[_T] = _Outcome()
+    token = _Token()
+    outcome: _Outcome[_T] = _Outcome(weakref.ref(token))
     stop = threading.Event()
     # With the run's context, so that the log and the progress know whose they are.
     context = contextvars.copy_context()
@@ -51,7 +54,8 @@ def run_stoppable(work: Callable[[threading.Event], _T]) -> _T:
         # Not by threading.Thread: start() and join() wait for what is written in Python, and a
         # signal in between leaves that broken (bpo-45274). After a second signal the process does
         # not wait for such a thread.
-        _thread.start_new_thread(context.run, (outcome.fill, work, stop))
+        _thread.start_new_thread(context.run, (outcome.fill, work, stop, token))
+        del token  # from here on only the thread has it
         outcome.wait()
     except BaseException:
         stop.set()
@@ -62,24 +66,41 @@ def run_stoppable(work: Callable[[threading.Event], _T]) -> _T:
     return outcome.result()
 
 
+class _Token:
+    """A thread holds it for as long as it lives, and lets go of it even if no step of it runs."""
+
+
 class _Outcome(Generic[_T]):
     """What a thread leaves behind."""
 
-    def __init__(self) -> None:
+    def __init__(self, token: "weakref.ref[_Token]") -> None:
         self.has_begun = False
+        self._token = token
         self._has_ended = False
         self._end: SimpleQueue[None] = SimpleQueue()  # written in C: signals leave it whole
         self._value: list[_T] = []
         self._error: BaseException | None = None
 
     def wait(self) -> None:
-        """Wait for the end of the work; again, if a signal ended an earlier wait."""
-        while not self._has_ended:
+        """Wait for the end of the work; again, if a signal ended an earlier wait.
+
+        Raises:
+            MemoryError: The thread is gone, and could not even say so.
+        """
+        while True:
+            # In this order: a thread says that the work has ended, and is gone after that.
+            is_gone = self._token() is None
+            if self._has_ended:
+                return
+            if is_gone:
+                raise MemoryError("the thread that works ended before its first step")
             # A signal that comes just before a wait does not end it, but is there at the next one.
             with contextlib.suppress(Empty):
                 self._end.get(timeout=_POLL_S)
 
-    def fill(self, work: Callable[[threading.Event], _T], stop: threading.Event) -> None:
+    def fill(
+        self, work: Callable[[threading.Event], _T], stop: threading.Event, _token: _Token
+    ) -> None:
         """Do the work."""
         self.has_begun = True
         try:

@@ -14,6 +14,7 @@ from botocore.config import Config
 from urllib3.exceptions import HTTPError as WireError
 
 from samcore.errors import (
+    DamagedObjectError,
     InputError,
     MissingObjectError,
     StorageConflictError,
@@ -189,7 +190,7 @@ class ObjectStore:
                 data = body.read()
         checksum = object_info(location, dict(answer)).checksum
         if not has_checksum(data, checksum):
-            raise TransientStorageError(
+            raise DamagedObjectError(
                 f"cannot read {location.uri}: what came does not have its checksum"
             )
         return data

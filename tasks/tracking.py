@@ -18,8 +18,10 @@ from samcore.tracking.resize import resize_state
 from samcore.tracking.state import TrackerState
 from samcore.tracking.tracker import VideoTracker
 from samcore.video import Frame, VideoSource
+from tasks.files import FileRecord, is_intact, storage_errors
 from tasks.records import Rung, RunRecord
 from tasks.run_folder import RunFolder
+from tasks.sealed import LostWorkError
 from tasks.sources import open_run_source
 
 
@@ -67,19 +69,32 @@ class Workbench:
         tracker.encode_prompts(self._frames(tracker.prompted_frames))
         return tracker
 
-    def saved_tracker(self, path: Path, *, start: int) -> VideoTracker:
+    def saved_tracker(self, path: Path, wanted: FileRecord | None, *, start: int) -> VideoTracker:
         """A tracker that goes on from a state at frame `start`.
 
+        Args:
+            path: The state.
+            wanted: What the record of those who left it says of it; None if there is none.
+            start: The frame that it must be at.
+
         Raises:
-            StateError: The state is damaged, of another run, or at another frame.
+            LostWorkError: The state is not that one, or cannot be gone on from. It is removed, so
+                that the chunk that left it is tracked again.
         """
-        state = TrackerState.load(path)
-        if state.next_frame != start:
-            raise StateError(
-                f"the tracker state {path} is at frame {state.next_frame}, wanted {start}; delete "
-                f"{self.folder.path} to start this run afresh"
-            )
-        return self.continued(state)
+        try:
+            if wanted is None or not is_intact(path, wanted):
+                raise StateError("it is not what its record says")
+            state = TrackerState.load(path)
+            if state.next_frame != start:
+                raise StateError(f"it is at frame {state.next_frame}, wanted {start}")
+            return self.continued(state)
+        except StateError as error:
+            with storage_errors(path, "write"):
+                path.unlink(missing_ok=True)
+            raise LostWorkError(
+                f"the tracker state {path} is gone, damaged or of something else; run again, and "
+                "it is made again"
+            ) from error
 
     def continued(self, state: TrackerState) -> VideoTracker:
         """A tracker that goes on from a state, which may be one of a larger input of the model.
@@ -111,8 +126,13 @@ class Workbench:
         person prompted them on that very frame; what is prompted later in the chunk is kept. An
         object whose mask is empty there is lost until a person's next prompt: its rows go on,
         empty, and that is what this hand-off is known for.
+
+        Raises:
+            LostWorkError: The chunk before is not there.
         """
         first = handoff_frame(chunk, self.record)
+        if self.folder.chunk(chunk.index - 1) is None:
+            raise LostWorkError(f"chunk {chunk.index - 1} is gone or damaged; run again")
         asked = [p for p in self.folder.prompts() if first <= p.frame_idx < chunk.stop]
         prompted = {p.obj_id for p in asked if p.frame_idx == first}
         with MaskReader(self.folder.masks_path(chunk.index - 1)) as reader:

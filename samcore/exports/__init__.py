@@ -4,7 +4,7 @@ The names of the formats are here, and cost no import; each writer is imported w
 """
 
 import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +33,8 @@ class ExportFormat:
     """Whether the frames themselves are in it."""
     file_per_frame: bool = False
     """Whether it has as many files as the video has frames."""
+    has_limit: bool = False
+    """Whether it cannot hold any number of objects: `number_objects` in its module says so."""
 
 
 _ALL = (
@@ -43,12 +45,20 @@ _ALL = (
         "coco-image", "COCO JSON: one annotation a frame and object", "coco:write_coco_image"
     ),
     ExportFormat(
-        "davis-png", "palette PNGs in DAVIS layout", "davis:write_davis_png", file_per_frame=True
+        "davis-png",
+        "palette PNGs in DAVIS layout",
+        "davis:write_davis_png",
+        file_per_frame=True,
+        has_limit=True,
     ),
     ExportFormat(
-        "mots-png", "16-bit PNGs of MOTS Challenge", "mots:write_mots_png", file_per_frame=True
+        "mots-png",
+        "16-bit PNGs of MOTS Challenge",
+        "mots:write_mots_png",
+        file_per_frame=True,
+        has_limit=True,
     ),
-    ExportFormat("mots-txt", "text of MOTS Challenge", "mots:write_mots_txt"),
+    ExportFormat("mots-txt", "text of MOTS Challenge", "mots:write_mots_txt", has_limit=True),
     ExportFormat("mot-txt", "boxes as text of MOT Challenge", "mots:write_mot_txt"),
     ExportFormat(
         "cvat-xml", "CVAT for video 1.1: one mask a frame and object", "cvat:write_cvat_xml"
@@ -56,7 +66,9 @@ _ALL = (
     ExportFormat(
         "label-studio", "Label Studio tasks: boxes and brushes", "label_studio:write_label_studio"
     ),
-    ExportFormat("mask-video", "lossless FFV1 video of ids", "mask_video:write_mask_video"),
+    ExportFormat(
+        "mask-video", "lossless FFV1 video of ids", "mask_video:write_mask_video", has_limit=True
+    ),
     ExportFormat("overlay", "H.264 video to look at", "overlaid:write_overlay_export", True),
 )
 
@@ -75,6 +87,25 @@ def check_formats(names: Iterable[str]) -> tuple[ExportFormat, ...]:
         if name not in FORMATS:
             raise InputError(f"unknown format: got {name!r}, known are {', '.join(FORMATS)}")
     return tuple(FORMATS[name] for name in wanted)
+
+
+def check_objects(
+    names: Iterable[str], object_ids: Sequence[int], labels: Mapping[int, str]
+) -> None:
+    """Refuse formats that cannot hold these objects, before there is anything to write.
+
+    Args:
+        names: Of formats.
+        object_ids: All objects, ascending.
+        labels: Names of those that have one.
+
+    Raises:
+        InputError: A format is not known, or cannot hold them.
+    """
+    for item in check_formats(names):
+        if item.has_limit:
+            module = importlib.import_module(f"samcore.exports.{item.home.partition(':')[0]}")
+            module.number_objects(object_ids, labels)
 
 
 def write_export(

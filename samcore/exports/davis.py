@@ -1,6 +1,7 @@
 """Palette PNGs in the layout of DAVIS 2017 (davischallenge.org)."""
 
 import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ def write_davis_png(masklets: Masklets, folder: Path, on_progress: Progress) -> 
     Raises:
         InputError: More than 254 objects.
     """
-    numbers = _numbers(masklets)
+    numbers = number_objects(masklets.object_ids, masklets.labels)
     images = folder / "Annotations" / "Full-Resolution" / masklets.sequence
     images.mkdir(parents=True)
     sets = folder / "ImageSets" / "2017"
@@ -69,11 +70,16 @@ def davis_palette() -> bytes:
     return rgb.tobytes()
 
 
-def _numbers(masklets: Masklets) -> dict[int, int]:
+def number_objects(object_ids: Sequence[int], labels: Mapping[int, str]) -> dict[int, int]:
+    """The index of each object; labels do not matter.
+
+    Raises:
+        InputError: More than 254 objects.
+    """
     try:
-        return numbering(masklets.object_ids, MAX_OBJECTS)
+        return numbering(object_ids, MAX_OBJECTS)
     except ValueError as error:
         raise InputError(
             f"davis-png holds {MAX_OBJECTS} objects at most, this result has "
-            f"{len(masklets.object_ids)}: use mots-png or mask-video"
+            f"{len(object_ids)}: use mots-png or mask-video"
         ) from error

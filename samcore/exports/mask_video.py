@@ -1,5 +1,6 @@
 """A lossless video whose pixels are objects' numbers."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,7 @@ def write_mask_video(masklets: Masklets, folder: Path, on_progress: Progress) ->
     Raises:
         InputError: More than 65535 objects.
     """
-    try:
-        numbers = numbering(masklets.object_ids, MAX_OBJECTS)
-    except ValueError as error:
-        raise InputError(
-            f"mask-video holds {MAX_OBJECTS} objects at most, this result has "
-            f"{len(masklets.object_ids)}: use coco-video"
-        ) from error
+    numbers = number_objects(masklets.object_ids, masklets.labels)
     write_objects(folder / "objects.json", masklets, numbers)
     masklets.pictures().write_places(folder / "frames.json", masklets.start)
     video = masklets.video
@@ -55,3 +50,18 @@ def write_mask_video(masklets: Masklets, folder: Path, on_progress: Progress) ->
             last = max(pts - first_pts, last + 1)  # in a broken video times may repeat
             writer.write(paint(canvas, rows, numbers), pts=last)
             on_progress(frame + 1 - masklets.start, masklets.num_frames)
+
+
+def number_objects(object_ids: Sequence[int], labels: Mapping[int, str]) -> dict[int, int]:
+    """The value of each object's pixels; labels do not matter.
+
+    Raises:
+        InputError: More than 65535 objects.
+    """
+    try:
+        return numbering(object_ids, MAX_OBJECTS)
+    except ValueError as error:
+        raise InputError(
+            f"mask-video holds {MAX_OBJECTS} objects at most, this result has "
+            f"{len(object_ids)}: use coco-video"
+        ) from error

@@ -6,7 +6,7 @@ from 3 on by their names' order. Frames count from 1; of a folder of pictures th
 in the pictures' names, if all have one, and `frames.json` says which picture each is.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -15,7 +15,7 @@ import numpy as np
 from samcore.errors import InputError
 from samcore.exports import Progress
 from samcore.exports.exclusive import exclusive_rles, paint
-from samcore.exports.masklets import Masklets, numbering, write_objects
+from samcore.exports.masklets import NO_LABEL, Masklets, numbering, write_objects
 
 _CLASSES = {"car": 1, "pedestrian": 2, "person": 2}
 _IGNORE = 10
@@ -97,6 +97,11 @@ def write_mot_txt(masklets: Masklets, folder: Path, on_progress: Progress) -> No
 
 
 def mots_numbers(masklets: Masklets) -> dict[int, int]:
+    """`number_objects` of a result."""
+    return number_objects(masklets.object_ids, masklets.labels)
+
+
+def number_objects(object_ids: Sequence[int], labels: Mapping[int, str]) -> dict[int, int]:
     """`1000 * class + number` of each object.
 
     Within a class the number is the object's id, if all of the class have ids from 1 to 999.
@@ -105,19 +110,20 @@ def mots_numbers(masklets: Masklets) -> dict[int, int]:
         InputError: There are too many objects or classes.
     """
     others = _other_classes()
+    label_of = {object_id: labels.get(object_id, NO_LABEL) for object_id in object_ids}
     class_of = {
         name: _CLASSES[name.lower()] if name.lower() in _CLASSES else next(others)
-        for name in masklets.classes
+        for name in sorted(set(label_of.values()))
     }
     members: dict[int, list[int]] = {}
-    for object_id in masklets.object_ids:
-        members.setdefault(class_of[masklets.label(object_id)], []).append(object_id)
+    for object_id, label in label_of.items():
+        members.setdefault(class_of[label], []).append(object_id)
     numbers: dict[int, int] = {}
     for number, ids in members.items():
         if number > _MAX_CLASS or len(ids) >= _PER_CLASS:
             raise InputError(
                 f"MOTS numbers {_PER_CLASS - 1} objects of one class and {_MAX_CLASS} classes at "
-                f"most, this result has {len(masklets.object_ids)} objects of {len(class_of)} "
+                f"most, this result has {len(object_ids)} objects of {len(class_of)} "
                 "labels: use coco-video or mask-video"
             )
         for object_id, place in numbering(ids, _PER_CLASS - 1).items():

@@ -9,6 +9,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from samcore.errors import ModelError
+from samcore.sealed import open_record, seal_record
 
 logger = logging.getLogger(__name__)
 
@@ -57,20 +58,17 @@ def _sha256(path: Path) -> str:
 
 def _recall(entry: Path, identity: dict[str, str | int]) -> str | None:
     try:
-        stored = json.loads(entry.read_text())
-    except (OSError, ValueError):
+        digest = open_record(entry.read_bytes(), of=json.dumps(identity))
+    except OSError:
         return None
-    if not isinstance(stored, dict):
-        return None
-    digest = stored.pop("sha256", None)
-    return digest if stored == identity and isinstance(digest, str) else None
+    return digest if isinstance(digest, str) else None
 
 
 def _remember(entry: Path, identity: dict[str, str | int], digest: str) -> None:
     temporary = entry.with_name(f".{uuid4().hex}.tmp")
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps({**identity, "sha256": digest}))
+        temporary.write_bytes(seal_record(digest, of=json.dumps(identity)))
         temporary.replace(entry)
     except OSError as error:
         logger.debug("cannot remember the digest of %s: %s", identity["path"], error)

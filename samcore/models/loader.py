@@ -1,5 +1,6 @@
 """Keep one model loaded for all of a process."""
 
+import functools
 import gc
 import logging
 import threading
@@ -10,6 +11,7 @@ import torch
 from samcore.device import Compute
 from samcore.models.registry import ModelSpec
 from samcore.models.sam2_adapter import Sam2Model, build_model
+from samcore.models.sam2_network import build_network
 
 logger = logging.getLogger(__name__)
 
@@ -80,3 +82,14 @@ def load_model(spec: ModelSpec, compute: Compute) -> Sam2Model:
 def unload_model() -> None:
     """Free the loaded model, if there is one."""
     _cache.unload()
+
+
+@functools.lru_cache(maxsize=1)
+def check_model(spec: ModelSpec) -> None:
+    """Build a model once and drop it, to see whether its files can be used: for weights that a
+    person brought, whose digest nobody knows. Needs no device.
+
+    Raises:
+        ModelError: The configuration or the checkpoint cannot be used.
+    """
+    build_network(spec.config, spec.checkpoint, seed=spec.seed, image_size=spec.image_size)

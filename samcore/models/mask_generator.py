@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
 
-from samcore.models.sam2_adapter import Sam2Model
+from samcore.models.sam2_adapter import Sam2Model, finite
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ def generate_masks(
     min_stability: float,
     points_at_once: int = MAX_POINTS_AT_ONCE,
     on_progress: Callable[[int, int], None] | None = None,
+    frame_idx: int = 0,
 ) -> list[FoundMask]:
     """Click on every point of a grid and give the masks that the model is sure of.
 
@@ -75,6 +77,10 @@ def generate_masks(
         min_stability: Masks with a softer edge are left out; 0 to 1.
         points_at_once: Points whose masks are made as one batch; large pictures have fewer.
         on_progress: Called after each batch with the points clicked on so far, and all of them.
+        frame_idx: The picture's number, for an error.
+
+    Raises:
+        ModelError: The model gives no numbers.
     """
     height, width = image_rgb_hwc_u8.shape[:2]
     small_hwc = _shrink(image_rgb_hwc_u8)
@@ -90,6 +96,9 @@ def generate_masks(
         _report_batches(generator, points_per_side**2, on_progress)
     with model.running(), _root_logger_left_alone():
         found = generator.generate(small_hwc)
+        if not found:
+            # What is not a number is no good mask either, and the package leaves it out unsaid.
+            _click_once(model, small_hwc, frame_idx)
     logger.debug("the mask generator proposes %d masks", len(found))
     return [
         FoundMask(
@@ -100,6 +109,20 @@ def generate_masks(
         )
         for item in found
     ]
+
+
+def _click_once(model: Sam2Model, image_hwc: NDArray[np.uint8], frame_idx: int) -> None:
+    """Decode a click in the middle of the picture, to see whether that gives numbers."""
+    (features,) = model.encode_images(model.preprocess(image_hwc[None]))
+    middle = torch.full((1, 1, 2), model.image_size / 2, device=model.device)
+    decoded = model.decode(
+        model.without_memory(features),
+        features,
+        is_cond=True,
+        points_bp2=middle,
+        labels_bp=torch.ones((1, 1), dtype=torch.int32, device=model.device),
+    )
+    model.check_numbers([finite(decoded)], frame_idx=frame_idx)
 
 
 def _generator(model: Sam2Model, **options: float) -> SAM2AutomaticMaskGenerator:

@@ -73,6 +73,12 @@ class AttendedMemory:
     """The age that the pointers' temporal encoding is normalised by."""
 
 
+def finite(decoded: DecodedMasks, *others: Tensor) -> Tensor:
+    """Whether all of this are numbers: one boolean on the device, nobody waits for it."""
+    given = (decoded.logits_b1hw, decoded.ious_b, decoded.score_b1, decoded.obj_ptr_bc, *others)
+    return torch.stack([tensor.isfinite().all() for tensor in given]).all()
+
+
 def build_model(
     config: str,
     checkpoint: Path | None,
@@ -146,6 +152,24 @@ class Sam2Model:
         """Inference mode, mixed precision as chosen, and kernels whose results repeat."""
         with torch.inference_mode(), repeatable_kernels(), self.compute.autocast():
             yield
+
+    def check_numbers(self, are_finite: Sequence[Tensor], *, frame_idx: int) -> None:
+        """Make sure that what the model gave are numbers; one wait for the device.
+
+        Args:
+            are_finite: From `finite`.
+            frame_idx: The frame, for the error.
+
+        Raises:
+            ModelError: There is NaN or infinity among them.
+        """
+        if are_finite and not bool(torch.stack(list(are_finite)).all()):
+            other = "" if self.compute.dtype == torch.float32 else " with --dtype float32, or"
+            raise ModelError(
+                f"the model gives no numbers on frame {frame_idx} (NaN or infinity): its weights "
+                f"are damaged, or too large for {self.dtype_name} arithmetic; try again{other} "
+                "with another checkpoint"
+            )
 
     def preprocess(self, images_rgb_nhwc_u8: NDArray[np.uint8]) -> Tensor:
         """Resize and normalise frames for the image encoder.

@@ -119,6 +119,12 @@ def _load_weights(net: SAM2Base, checkpoint: Path, *, config: str) -> None:
             f"{checkpoint} does not fit the configuration {config}: {_line(error)}; give the one "
             "that the checkpoint was made with"
         ) from error
+    for name, weight in weights.items():
+        if not bool(weight.isfinite().all()):
+            raise ModelError(
+                f"{checkpoint} gives no numbers: {name} holds NaN or infinity; the training of it "
+                "failed, or the file is damaged: take another checkpoint"
+            )
 
 
 def _read_weights(checkpoint: Path) -> dict[str, Tensor]:

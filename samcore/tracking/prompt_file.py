@@ -184,7 +184,7 @@ def parse_prompts(
 
     Args:
         source: The file, the text or its meaning.
-        limits: How large a file is read, and how many objects are taken.
+        limits: How large a file is read, and how many objects and points are taken.
 
     Raises:
         InputError: One line that names the object, the field and the limit.
@@ -196,8 +196,20 @@ def parse_prompts(
         limits.check_prompts_bytes(len(source.encode(errors="replace")), name="the prompts' JSON")
         raw = _parse_json(source, "prompts")
     spec = _validate(raw)
-    limits.check_objects(len(spec.objects))
+    check_limits(spec, limits)
     return spec
+
+
+def check_limits(spec: PromptFile, limits: Limits) -> None:
+    """Refuse more objects, or more points in one prompt, than may be.
+
+    Raises:
+        InputError: Names the limit and how to raise it.
+    """
+    limits.check_objects(len(spec.objects))
+    for item in spec.objects:
+        for index, entry in enumerate(item.prompts):
+            limits.check_points(len(entry.points), name=f"object {item.id}, prompts[{index}]")
 
 
 def error_line(error: ValidationError, raw: object) -> str:

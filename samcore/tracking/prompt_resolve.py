@@ -73,7 +73,8 @@ def resolve_prompts(
         stop: One past the last frame to track.
         allow_any_path: Take mask files from outside `base_dir`, too. For files that the person
             at the keyboard named, not for requests from elsewhere.
-        limits: How many objects there may be, those of a PNG with several included.
+        limits: How many objects there may be, those of a PNG with several included, and how many
+            points of an object on one frame, all entries together.
 
     Raises:
         InputError: One line that names the object, the field and the limit.
@@ -88,6 +89,7 @@ def resolve_prompts(
             draft = drafts.setdefault((item.id, frame), _Draft(where=f"{name}, frame {frame}"))
             _add_box(draft, entry, where, video)
             _add_points(draft, entry, where, video)
+            limits.check_points(len(draft.points), name=draft.where)
             if entry.mask is not None:
                 image = _read_masks(entry.mask, where, video, base_dir, allow_any_path)
                 _add_mask(draft, image, item.id, where, index=split_index(entry.mask)[1])

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from samcore.models.sam2_adapter import AttendedMemory, DecodedMasks, ImageFeatures, Sam2Model
+from samcore.models.sam2_adapter import (
+    AttendedMemory,
+    DecodedMasks,
+    ImageFeatures,
+    Sam2Model,
+    finite,
+)
 from samcore.tracking.memory import FrameMemory, MemoryBank, MemoryLayout
 from samcore.tracking.prompts import Prompt
 
@@ -40,6 +46,9 @@ def encode_prompt(
 
     Follows `SAM2VideoPredictor.add_new_points_or_box`, `add_new_mask` and
     `propagate_in_video_preflight` (sam2 1.1.0) for a frame that was not tracked before.
+
+    Raises:
+        ModelError: The model gives no numbers.
     """
     if prompt.mask_hw is not None:
         decoded = model.mask_to_output(features, prompt.mask_hw)
@@ -48,7 +57,9 @@ def encode_prompt(
             decoded = _decode_clicks(model, features, prompt, (height, width), prior)
     else:
         decoded = _decode_clicks(model, features, prompt, (height, width), None)
-    maskmem = model.encode_memory(features, decoded, is_cond=True).to(bank_device)
+    maskmem = model.encode_memory(features, decoded, is_cond=True)
+    model.check_numbers([finite(decoded, maskmem)], frame_idx=prompt.frame_idx)
+    maskmem = maskmem.to(bank_device)
     return _split(decoded, maskmem, decoded.obj_ptr_bc.to(bank_device), 0, prompt.frame_idx)
 
 
@@ -75,12 +86,16 @@ def propagate(
 
     Returns:
         For each object what is to be remembered of the frame, and its masks.
+
+    Raises:
+        ModelError: The model gives no numbers.
     """
     groups: dict[tuple[tuple[int, ...], int], list[tuple[int, MemoryLayout]]] = defaultdict(list)
     for obj_id in sorted(banks):
         layout = banks[obj_id].layout(frame_idx)
         groups[layout.shape].append((obj_id, layout))
     steps: dict[int, tuple[FrameMemory, ObjectOutput]] = {}
+    are_finite: list[Tensor] = []
     for group in groups.values():
         for start in range(0, len(group), object_batch):
             members = group[start : start + object_batch]
@@ -89,10 +104,13 @@ def propagate(
             memory = _gather(members_banks, layouts, frame_idx, max_ptr_age, model.device)
             fused = model.with_memory(features, memory)
             decoded = model.decode(fused, features, is_cond=False)
-            maskmem = model.encode_memory(features, decoded, is_cond=False).to(bank_device)
+            maskmem = model.encode_memory(features, decoded, is_cond=False)
+            are_finite.append(finite(decoded, maskmem))
+            maskmem = maskmem.to(bank_device)
             ptrs = decoded.obj_ptr_bc.to(bank_device)
             for row, (obj_id, _) in enumerate(members):
                 steps[obj_id] = _split(decoded, maskmem, ptrs, row, frame_idx)
+    model.check_numbers(are_finite, frame_idx=frame_idx)
     return steps
 
 

@@ -7,7 +7,7 @@ from samcore.video.info import VideoInfo
 from samcore.video.media import Media, VideoFile, file_media, web_media
 from samcore.video.names import NAMES_KEY, FrameNames
 from samcore.video.reader import FrameReader
-from samcore.video.source import VideoSource, open_video
+from samcore.video.source import VideoSource, check_source, open_video
 from samcore.video.writer import VideoWriter
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "VideoInfo",
     "VideoSource",
     "VideoWriter",
+    "check_source",
     "file_media",
     "has_sound",
     "open_video",

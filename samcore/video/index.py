@@ -1,6 +1,7 @@
 """The frame index: which frame number has which time stamp, and what its pixels add up to."""
 
 import contextlib
+import hashlib
 import itertools
 import logging
 import os
@@ -24,6 +25,10 @@ NO_PTS = -(1 << 63)
 """Stands for a time stamp that the decoder did not give."""
 
 _FORMAT = b"longtake-frame-index-2"
+
+
+_DIGEST = b"sha256"
+"""Key in the metadata of a digest over everything else that the file says."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +100,7 @@ def save_index(path: Path, info: VideoInfo, index: FrameIndex, *, decoder: str) 
             "checksum": pa.array(index.checksum_n),
         }
     ).replace_schema_metadata(metadata)
+    table = table.replace_schema_metadata(metadata | {_DIGEST: _digest(table)})
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -111,11 +117,14 @@ def save_index(path: Path, info: VideoInfo, index: FrameIndex, *, decoder: str) 
 def load_index(
     path: Path, *, size_bytes: int, digest: str, decoder: str
 ) -> tuple[VideoInfo, FrameIndex] | None:
-    """Read an index back, or None if it is absent, unreadable or of another file or decoder."""
+    """Read an index back, or None if it is absent, damaged or of another file or decoder."""
     try:
         # one handle, read whole: the file may be replaced by another process meanwhile
         table = pq.read_table(pa.BufferReader(path.read_bytes()))
         metadata = table.schema.metadata or {}
+        if metadata.pop(_DIGEST, None) != _digest(table):
+            logger.debug("scanning again: the frame index %s is damaged", path)
+            return None
         if metadata.get(b"format") != _FORMAT or metadata.get(b"decoder") != decoder.encode():
             return None
         info = VideoInfo.model_validate_json(metadata[b"info"])
@@ -133,3 +142,20 @@ def load_index(
         logger.debug("scanning again: the frame index %s is of another file", path)
         return None
     return info, index
+
+
+def _digest(table: pa.Table) -> bytes:
+    """SHA-256 (hex) over all columns and metadata, but for the digest itself."""
+    digest = hashlib.sha256()
+    said = {**(table.schema.metadata or {})}
+    said.pop(_DIGEST, None)
+    digest.update(repr(sorted(said.items())).encode())
+    for field, column in zip(table.schema, table.columns, strict=True):
+        digest.update(f"{field.name} {field.type} {len(column)} {column.null_count}".encode())
+        for chunk in column.chunks:
+            values = chunk.to_numpy(zero_copy_only=False)
+            if values.dtype == object:
+                digest.update("".join(f"{value!r}\n" for value in values).encode())
+            else:
+                digest.update(np.ascontiguousarray(values).data)
+    return digest.hexdigest().encode()

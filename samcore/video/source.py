@@ -267,6 +267,17 @@ def open_video(
     return VideoSource(info, index, producer, shown_pts_n=shown_pts_n, stall_s=stall_s, file=file)
 
 
+def check_source(source: Path, limits: Limits = DEFAULT_LIMITS) -> None:
+    """Say what can be seen to be wrong with a file without decoding or reading it.
+
+    Raises:
+        InputError: It is larger than the limit.
+        VideoError: Missing, empty, no file or folder, or not to be read.
+    """
+    if not source.is_dir():
+        limits.check_video_bytes(_check_file(str(source), source), name=str(source))
+
+
 def _check_file(source: str, path: Path) -> int:
     """Give the file's size, or say what is wrong before ffmpeg says it less well."""
     try:

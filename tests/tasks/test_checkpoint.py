@@ -3,6 +3,7 @@
 import functools
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 import tasks.track_chunk as track_chunk_module
 from samcore.masks.table import table_digest
+from tasks import stopping
 from tasks.checkpoint import find_checkpoint
 from tasks.fetch_chunks import fetch_chunks
 from tasks.progress import TrackProgress, listening
@@ -177,6 +179,33 @@ def test_work_is_as_if_called() -> None:
     with pytest.raises(ZeroDivisionError, match="in the work") as caught:
         run_stoppable(fail)
     assert caught.traceback[-1].name == "fail"
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_thread_that_dies_at_once_is_not_waited_for(
+    stopped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is no memory for the first step of the work, nobody says that it has ended."""
+
+    def die(outcome: object, *args: object) -> None:
+        if stopped:
+            vars(outcome)["has_begun"] = True
+        raise MemoryError
+
+    monkeypatch.setattr(stopping._Outcome, "fill", die)
+    monkeypatch.setattr(sys, "unraisablehook", lambda said: None)  # keeps no frame of the thread
+    ends: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            run_stoppable(lambda stop: None)
+        except BaseException as error:
+            ends.append(error)
+
+    waiting = threading.Thread(target=run, daemon=True)
+    waiting.start()
+    waiting.join(60)
+    assert [type(error) for error in ends] == [MemoryError]
 
 
 def test_another_machine_goes_on(

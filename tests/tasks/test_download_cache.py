@@ -1,6 +1,7 @@
 """One copy of a source a machine, within the bound, and never gone while it is read."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from samcore.errors import StorageError
+from tasks import download_cache
 from tasks.download_cache import CachedFile, DoesNotFit, DownloadCache, cached_object
 from tasks.locations import S3Location
 from tasks.settings import load_settings
@@ -56,6 +58,30 @@ def test_a_source_is_downloaded_once(tmp_path: Path) -> None:
     assert source.read(DownloadCache(tmp_path, max_bytes=1000)) == b"a" * 100
     assert source.downloads == 1
     assert Source("b", 100).read(DownloadCache(tmp_path, max_bytes=1000)) == b"b" * 100
+
+
+def test_a_damaged_copy_is_downloaded_again(tmp_path: Path) -> None:
+    """A flipped bit, a copy of another source and one of an older version are not believed."""
+    a, b = Source("a", 100), Source("b", 100)
+    cache = DownloadCache(tmp_path, max_bytes=1000)
+    a.read(cache)
+    (path,) = tmp_path.glob("*/dog.mp4")
+    path.write_bytes(b"a" * 50 + b"b" + b"a" * 49)
+    assert a.read(cache) == b"a" * 100
+    assert a.downloads == 2
+
+    b.read(cache)
+    (other,) = set(tmp_path.glob("*/dog.mp4")) - {path}
+    for name in ("dog.mp4", "content.json"):
+        shutil.copy(other.with_name(name), path.with_name(name))
+    assert a.read(cache) == b"a" * 100
+    path.with_name("content.json").unlink()
+    download_cache._known_whole.clear()  # as in another process
+    assert a.read(cache) == b"a" * 100
+    assert (a.downloads, b.downloads) == (4, 1)
+    download_cache._known_whole.clear()
+    assert b.read(cache) == b"b" * 100
+    assert b.downloads == 1
 
 
 def test_the_least_used_go_first(tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+import flows.segment_video as flow
 from flows.cli import run as longtake
 from samcore import Result
-from samcore.errors import InputError
+from samcore.errors import InputError, StorageError
 from samcore.exports import FORMATS, write_export
 from tasks.export_result import export_result
 from tasks.plan_chunks import plan_chunks
@@ -54,6 +55,40 @@ def run(tracked: Path, ask: Ask, tmp_path: Path) -> RunRef:
     """The run of a result of its own."""
     shutil.copytree(tracked, tmp_path / "out")
     return plan_chunks.fn(ask(**TINY))
+
+
+def test_formats_after_one_that_fails_are_written(
+    run: RunRef, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The flow writes those that can be written, and then says which one cannot, and why."""
+    exports = Path(run.destination) / "exports"
+    exports.mkdir()
+    (exports / "coco-video").touch()  # in the way of the folder
+    monkeypatch.setattr(flow, "export_result", export_result.fn)
+    monkeypatch.setattr(flow, "post_artifacts", lambda *_: None)
+    result = find_result(run, RunFolder.at(run).record())
+    assert result is not None
+    with pytest.raises(StorageError, match="coco-video"):
+        flow._complete(run, ask(**TINY, formats=("coco-video", "mot-txt")), result)
+    assert list((exports / "mot-txt").iterdir())
+
+
+def test_the_command_writes_the_formats_after_one_that_fails(
+    run: RunRef, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Two that fail are both said, in one line, with exit code 2."""
+    beside = tmp_path / "beside"
+    for name in ("coco-video", "davis-png"):
+        (beside / name).mkdir(parents=True)
+    names = ("coco-video", "davis-png", "mot-txt")
+    asked = [option for name in names for option in ("--format", name)]
+    capfd.readouterr()
+    code = longtake(["export", run.destination, *asked, "-o", str(beside)])
+    said = capfd.readouterr()
+    assert (code, said.err.count("\n")) == (2, 1), said.err
+    assert all(str(beside / name) in said.err for name in names[:2])
+    assert said.out.startswith("mot-txt: ")
+    assert list((beside / "mot-txt").iterdir())
 
 
 def test_exports_are_part_of_the_result(run: RunRef) -> None:

@@ -1,5 +1,6 @@
 """How large a request may be: each limit is a setting, and a refusal names it."""
 
+import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -50,6 +51,46 @@ def test_a_request_above_a_limit_is_refused(
     assert all(word in message for word in [*words, setting]), message
     monkeypatch.setenv(setting, str(limit + 1) if limit > 1000 or limit == 65 else "10000000")
     _resolve(ask())
+
+
+def _clicks(count: int) -> list[list[int]]:
+    return [[20, 20 + place % 50, 1] for place in range(count)]
+
+
+@pytest.mark.parametrize(
+    "prompts",
+    [
+        [{"frame": 0, "points": _clicks(6)}],
+        [{"frame": 0, "points": _clicks(3)}, {"time": 0.0, "points": _clicks(3)}],
+    ],
+    ids=["one entry", "two entries of one frame"],
+)
+@pytest.mark.parametrize("way", ["typed in", "file"])
+def test_points_of_one_object_on_one_frame_count_together(
+    ask: Ask,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    prompts: list[dict[str, object]],
+    way: str,
+) -> None:
+    """The model's time grows with their square; several frames and objects may have as many."""
+    spec: object = {"objects": [{"id": 3, "prompts": prompts}]}
+    if way == "file":
+        path = tmp_path / "prompts.json"
+        path.write_text(json.dumps(spec))
+        spec = str(path)
+    monkeypatch.setenv("LONGTAKE_MAX_POINTS", "5")
+    with pytest.raises(InputError, match=r"object 3.* 6 points; the limit is 5.*_MAX_POINTS"):
+        _resolve(ask(prompts=spec))
+    monkeypatch.setenv("LONGTAKE_MAX_POINTS", "6")
+    _resolve(ask(prompts=spec))
+
+
+def test_too_many_points_are_refused_before_anything_is_opened(ask: Ask, tmp_path: Path) -> None:
+    """A hundred thousand would never end; the limit that nobody set holds, too."""
+    many = {"objects": [{"id": 3, "prompts": [{"frame": 0, "points": _clicks(100_000)}]}]}
+    with pytest.raises(InputError, match=r"100,000 points; the limit is 1,000"):
+        _resolve(ask(prompts=many, source=str(tmp_path / "missing.mp4")))
 
 
 def test_objects_that_are_to_be_found_count_too(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,5 @@
 """Runs whose video, work in progress and result are in a bucket."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -155,9 +154,13 @@ def test_what_is_damaged_in_the_bucket_is_tracked_again(
     run = track_chunks(in_bucket(), only=3)
     prefix = f"results/clip/.longtake/runs/{run.key}/chunks"
     client = swift.client()
-    record = json.loads(RunFolder.at(run).done_path(1).read_text())
-    record["index"] = 0
-    client.put_object(Bucket=bucket, Key=f"{prefix}/00000/done.json", Body=json.dumps(record))
+    # The record and the masks of another chunk, whole as they are.
+    for name, path in (
+        ("done.json", RunFolder.at(run).done_path(1)),
+        ("masks.parquet", RunFolder.at(run).masks_path(1)),
+        ("state.safetensors", RunFolder.at(run).state_path(1)),
+    ):
+        client.put_object(Bucket=bucket, Key=f"{prefix}/00000/{name}", Body=path.read_bytes())
     table = RunFolder.at(run).masks_path(1).read_bytes()
     client.put_object(Bucket=bucket, Key=f"{prefix}/00001/masks.parquet", Body=table[:-1] + b"?")
     client.delete_object(Bucket=bucket, Key=f"{prefix}/00002/masks.parquet")

@@ -1,6 +1,7 @@
 """Requests become exact models."""
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -24,6 +25,7 @@ from samcore.models.registry import (
     list_models,
     resolve_model,
 )
+from samcore.sealed import seal_record
 
 ROOT = Path(__file__).parents[3]
 TINY = "configs/sam2.1/sam2.1_hiera_t.yaml"
@@ -344,12 +346,13 @@ def test_a_digest_is_remembered_until_the_file_changes(tmp_path):
     path.write_bytes(b"first")
     make_old(path, seconds=100)
     cache = tmp_path / "cache"
-    first = file_digest(path, cache_dir=cache)
+    file_digest(path, cache_dir=cache)
     entries = list((cache / "digests").iterdir())
     assert len(entries) == 1
 
     # Only a digest that is read back can be changed like this.
-    entries[0].write_text(entries[0].read_text().replace(first, "f" * 64))
+    of = json.loads(entries[0].read_text())["of"]
+    entries[0].write_bytes(seal_record("f" * 64, of=of))
     assert file_digest(path, cache_dir=cache) == "f" * 64
 
     path.write_bytes(b"other")
@@ -357,7 +360,7 @@ def test_a_digest_is_remembered_until_the_file_changes(tmp_path):
     assert file_digest(path, cache_dir=cache) == hashlib.sha256(b"other").hexdigest()
 
 
-@pytest.mark.parametrize("damage", ["", "[]", "null", '{"sha256": 3}'])
+@pytest.mark.parametrize("damage", ["", "[]", "null", '{"sha256": 3}', "flipped"])
 def test_a_damaged_memory_of_digests_is_not_believed(tmp_path, damage):
     """The file is read again."""
     path = tmp_path / "large.pt"
@@ -365,7 +368,7 @@ def test_a_damaged_memory_of_digests_is_not_believed(tmp_path, damage):
     make_old(path, seconds=100)
     first = file_digest(path, cache_dir=tmp_path)
     (entry,) = (tmp_path / "digests").iterdir()
-    entry.write_text(damage)
+    entry.write_text(damage.replace("flipped", entry.read_text().replace(first[:8], "0" * 8)))
 
     assert file_digest(path, cache_dir=tmp_path) == first
 

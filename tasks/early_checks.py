@@ -1,0 +1,137 @@
+"""What can be seen to be wrong with a request before a server starts or a frame is decoded.
+
+Imports neither torch nor prefect: what is wrong should not take seconds to say.
+"""
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from samcore.chunks import plan_chunks
+from samcore.errors import InputError, StorageError
+from samcore.exports import check_objects
+from samcore.models.registry import ModelSpec, list_models, resolve_model
+from samcore.video import check_source
+from tasks.files import check_writable
+from tasks.locations import S3Location, parse_location
+from tasks.prompt_source import GivenPrompts, read_prompts
+from tasks.request import SegmentRequest
+from tasks.settings import load_settings
+from tasks.sources import look_up_source
+
+Progress = Callable[[int, int | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedRequest:
+    """What the checks read on their way."""
+
+    prompts: GivenPrompts | None
+    """None if objects are to be found, or the prompts were not looked at."""
+    model: ModelSpec | None
+    """None if it is to be downloaded first: a long download waits until all else is right."""
+
+
+def check_request(
+    request: SegmentRequest, *, cache_dir: Path, buckets: bool = True
+) -> CheckedRequest:
+    """Check a request as far as that goes without the video's frames, cheap checks first.
+
+    Args:
+        request: What is asked.
+        cache_dir: Folder for downloaded checkpoints.
+        buckets: Whether buckets may be looked at; not, while their credentials lie in a block of
+            a Prefect server that does not run yet.
+
+    Raises:
+        SegmentationError: Anything that the person can put right, in one line.
+    """
+    limits = load_settings().limits
+    # The whole length of a video that is not opened yet is not known; any will do for the options.
+    plan_chunks(0, 1, chunk_frames=request.chunk_frames, overlap=request.overlap)
+    given = read_prompts(request, limits) if buckets or not _in_bucket(request.prompts) else None
+    if given is not None:
+        ids = sorted(item.id for item in given.spec.objects)
+        check_objects(request.formats, ids, given.spec.labels)
+    source = request.source_place
+    if isinstance(source, Path):
+        check_source(source, limits)
+    model = None
+    if not _needs_download(request, cache_dir):
+        model = resolve_asked_model(request, cache_dir)
+    _check_places(request, buckets=buckets)
+    if not isinstance(source, Path) and (buckets or not isinstance(source, S3Location)):
+        look_up_source(source, request.source_version, credentials=request.credentials)
+    return CheckedRequest(given, model)
+
+
+def _in_bucket(prompts: object) -> bool:
+    return isinstance(prompts, str) and isinstance(parse_location(prompts), S3Location)
+
+
+def _needs_download(request: SegmentRequest, cache_dir: Path) -> bool:
+    here = {entry.name: entry.available for entry in list_models(cache_dir)}
+    return request.checkpoint is None and not here.get(request.model or "", True)
+
+
+def resolve_asked_model(
+    request: SegmentRequest, cache_dir: Path, on_download: Progress | None = None
+) -> ModelSpec:
+    """The one exact model that a request asks for, downloaded where need be.
+
+    Raises:
+        InputError: The options do not go together.
+        ModelError: Nobody knows the model, or its files cannot be had or used.
+        StorageError: A download cannot be kept.
+    """
+    model = resolve_model(
+        request.model,
+        checkpoint=None if request.checkpoint is None else Path(request.checkpoint).expanduser(),
+        config=request.config,
+        image_size=request.image_size,
+        cache_dir=cache_dir,
+        on_progress=on_download,
+    )
+    if request.checkpoint is not None:
+        from samcore.models.loader import check_model  # late: it imports torch
+
+        check_model(model)
+    return model
+
+
+def _check_places(request: SegmentRequest, *, buckets: bool) -> None:
+    """Try the places before hours of work go into them."""
+    source, destination = request.source_place, request.destination_place
+    if isinstance(destination, Path):
+        if source == destination and destination.is_dir():
+            raise InputError(
+                f"the masks would go into the folder of frames {source}: choose another one with -o"
+            )
+        check_writable(destination)
+    elif buckets:
+        _check_bucket(destination, request.credentials)
+    check_writable(request.work_path)
+    if request.memory_log_path is not None:
+        if request.memory_log_path.is_dir():
+            raise InputError(f"the memory log {request.memory_log_path} is a folder: name a file")
+        check_writable(request.memory_log_path.parent)
+
+
+def _check_bucket(prefix: S3Location, credentials: str | None) -> None:
+    """Write below a destination once, before hours of work go into it.
+
+    Raises:
+        InputError: No such credentials.
+        StorageError: No such bucket, or no permission to write to it or to delete again.
+    """
+    from tasks.shared_store import shared_store  # late, like all of boto3
+
+    store = shared_store(credentials)
+    probe = prefix.join(f".longtake/writable-{uuid.uuid4().hex[:8]}")
+    try:
+        store.put_bytes(probe, b"x")
+        store.delete(probe)
+    except StorageError as error:
+        # The same line, about the destination: nobody knows of that object.
+        raise type(error)(str(error).replace(probe.uri, prefix.uri)) from error
