@@ -32,8 +32,8 @@ from flows.prefect_api import server_address
 from flows.recovery import install_recovery
 from samcore.errors import InputError, SegmentationError
 from samcore.tracking.automatic import AutomaticPrompts
-from tasks.locations import S3Location, parse_location
 from tasks.settings import child_environment
+from tasks.store.locations import S3Location, parse_location
 
 SEGMENT, SWEEP = "segment-video", "sweep-bucket"
 PoolType = Literal["process", "kubernetes"]

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from samcore.errors import InputError
-from tasks.locations import S3Location
+from tasks.store.locations import S3Location
 
 _DEEPEST = 3
 """An EventBridge event in an SNS envelope, and one more for whoever wraps that again."""

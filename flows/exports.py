@@ -12,12 +12,12 @@ from samcore.exports.masklets import Masklets
 from samcore.result import Result
 from samcore.video import VideoSource
 from tasks.exports import add_export, masklets_of
-from tasks.locations import parse_location
 from tasks.manifest import MASKS
 from tasks.result_store import ResultStore, open_result_store
 from tasks.settings import Settings
 from tasks.sources import open_source
 from tasks.steps import reporter
+from tasks.store.locations import parse_location
 
 
 def export(

@@ -14,8 +14,8 @@ from flows.events import ObjectEvent, parse_message
 from flows.prefect_api import NotDeployedError, ServerAwayError
 from flows.video_runs import Outcome, VideoFilter, VideoRuns
 from samcore.errors import SegmentationError, TransientStorageError
-from tasks.locations import S3Location
-from tasks.message_queue import Message, MessageQueue, QueueTraits
+from tasks.store.locations import S3Location
+from tasks.store.queue import Message, MessageQueue, QueueTraits
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")

@@ -14,10 +14,10 @@ from flows.prefect_api import Deployment, NotDeployedError, ServerAwayError, Sta
 from flows.recovery import BEGIN, MAX_TRIES, rest_setting
 from flows.video_runs import DEPLOYMENT
 from samcore.errors import SegmentationError
-from tasks.locations import S3Location, parse_location
 from tasks.logs import run_logger
-from tasks.run_lease import LEASE
-from tasks.storage import ObjectStore
+from tasks.store.lease import LEASE
+from tasks.store.locations import S3Location, parse_location
+from tasks.store.object_store import ObjectStore
 
 SPARE = timedelta(seconds=30)
 """An automation that is awake is quicker by this than `recover`."""

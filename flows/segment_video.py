@@ -33,10 +33,10 @@ from tasks.request import SegmentRequest, choose_prompts
 from tasks.result_artifacts import post_artifacts
 from tasks.result_store import find_result
 from tasks.run_folder import RunFolder
-from tasks.run_lease import LeaseLostError, leased
 from tasks.sealed import LostWorkError
 from tasks.steps import listening_to_steps
 from tasks.stitch_seam import stitch_seam
+from tasks.store.lease import LeaseLostError, leased
 from tasks.track_chunk import track_chunk
 from tasks.write_report import write_report
 

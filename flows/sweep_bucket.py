@@ -13,12 +13,12 @@ from flows.prefect_api import Deployment, NotDeployedError, ServerAwayError
 from flows.recover_runs import recover
 from flows.video_runs import DEPLOYMENT, PROMPTS_SUFFIX, Outcome, VideoFilter, VideoRuns
 from samcore.errors import InputError, SegmentationError, TransientStorageError
-from tasks.locations import S3Location, parse_location
 from tasks.logs import run_logger
 from tasks.manifest import MANIFEST, MARK
-from tasks.object_info import ObjectInfo
 from tasks.stale_work import remove_stale_uploads
-from tasks.storage import ObjectStore
+from tasks.store.locations import S3Location, parse_location
+from tasks.store.object_info import ObjectInfo
+from tasks.store.object_store import ObjectStore
 
 # The form refuses what does not fit; the lines on it are below.
 _Bucket = Annotated[str, Field(json_schema_extra={"pattern": "^s3://."})]

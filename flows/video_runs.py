@@ -9,10 +9,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from flows.prefect_api import Deployment, StartedRun
-from tasks.locations import S3Location
 from tasks.manifest import now
 from tasks.request import validate_request
-from tasks.storage import ObjectStore
+from tasks.store.locations import S3Location
+from tasks.store.object_store import ObjectStore
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")
 """What counts as a video if nothing else is said."""

@@ -13,13 +13,13 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from samcore.errors import StorageConflictError, StorageError, TransientStorageError
-from tasks.bucket_claim import claimed
 from tasks.files import FileRecord, file_record, is_intact, make_folder, move, storage_errors
-from tasks.locations import S3Location
 from tasks.manifest import MANIFEST, manifest_key, with_file
 from tasks.records import Manifest
 from tasks.results import Link, ResultStore, check_name, is_plain_name
-from tasks.storage import ObjectStore
+from tasks.store.bucket_claim import claimed
+from tasks.store.locations import S3Location
+from tasks.store.object_store import ObjectStore
 
 _MAX_MANIFEST_BYTES = 256 << 20
 _LARGE_BYTES = 8 << 20

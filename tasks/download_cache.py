@@ -24,13 +24,13 @@ from tasks.files import (
     storage_errors,
     write_json,
 )
-from tasks.object_info import ObjectInfo
-from tasks.part_file import Progress
 from tasks.sealed import read_sealed, write_sealed
-from tasks.web import WebFile, fetch
+from tasks.store.object_info import ObjectInfo
+from tasks.store.part_file import Progress
+from tasks.store.web import WebFile, fetch
 
 if TYPE_CHECKING:
-    from tasks.storage import ObjectStore
+    from tasks.store.object_store import ObjectStore
 
 _logger = logging.getLogger(__name__)
 

@@ -14,11 +14,11 @@ from samcore.exports import check_objects
 from samcore.models.registry import ModelSpec, list_models, resolve_model
 from samcore.video import check_source
 from tasks.files import check_writable
-from tasks.locations import S3Location, parse_location
 from tasks.prompt_source import GivenPrompts, read_prompts
 from tasks.request import SegmentRequest
 from tasks.settings import load_settings
 from tasks.sources import look_up_source
+from tasks.store.locations import S3Location, parse_location
 
 Progress = Callable[[int, int | None], None]
 
@@ -125,7 +125,7 @@ def _check_bucket(prefix: S3Location, credentials: str | None) -> None:
         InputError: No such credentials.
         StorageError: No such bucket, or no permission to write to it or to delete again.
     """
-    from tasks.shared_store import shared_store  # late, like all of boto3
+    from tasks.store.shared_store import shared_store  # late, like all of boto3
 
     store = shared_store(credentials)
     probe = prefix.join(f".longtake/writable-{uuid.uuid4().hex[:8]}")

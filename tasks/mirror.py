@@ -25,13 +25,13 @@ from samcore.errors import (
 )
 from tasks.checkpoint import Checkpoint, PartialRecord, checkpoint_path, find_checkpoint
 from tasks.files import FileRecord, file_record, is_intact, make_folder, move
-from tasks.locations import S3Location, parse_location
-from tasks.object_info import ObjectInfo
 from tasks.records import ChunkRecord, RunRef
 from tasks.run_folder import RunFolder
-from tasks.shared_store import shared_store
 from tasks.stale_work import remove_stale_uploads
-from tasks.storage import ObjectStore
+from tasks.store.locations import S3Location, parse_location
+from tasks.store.object_info import ObjectInfo
+from tasks.store.object_store import ObjectStore
+from tasks.store.shared_store import shared_store
 
 _log = logging.getLogger(__name__)
 _M = TypeVar("_M", bound=BaseModel)

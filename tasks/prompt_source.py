@@ -10,11 +10,11 @@ from samcore.limits import Limits
 from samcore.masks.image import MAX_FILE_BYTES as MAX_MASK_BYTES
 from samcore.tracking.prompt_file import PromptFile, check_limits, parse_prompts
 from tasks.files import make_folder, write_atomic
-from tasks.locations import HttpsLocation, S3Location, parse_location
 from tasks.request import SegmentRequest
+from tasks.store.locations import HttpsLocation, S3Location, parse_location
 
 if TYPE_CHECKING:
-    from tasks.storage import ObjectStore
+    from tasks.store.object_store import ObjectStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def read_prompts(request: SegmentRequest, limits: Limits) -> GivenPrompts | None
 
 def _from_bucket(place: S3Location, request: SegmentRequest, limits: Limits) -> GivenPrompts:
     """Read a prompts file, and the masks that lie beside it, which it names."""
-    from tasks.storage import ObjectStore  # late: boto3 takes its time to import
+    from tasks.store.object_store import ObjectStore  # late: boto3 takes its time to import
 
     store = ObjectStore(request.credentials)
     info = store.head(place)

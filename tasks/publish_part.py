@@ -8,12 +8,12 @@ from prefect.cache_policies import NO_CACHE
 from samcore.masks.table import concat_tables
 from samcore.stitching import owned_ranges
 from tasks.files import FileRecord, is_intact, make_folder, seal
-from tasks.locations import parse_location
 from tasks.mirror import open_mirror
 from tasks.records import RunRef
 from tasks.retries import DESTINATION_RETRIES
 from tasks.run_folder import RunFolder
 from tasks.sealed import LostWorkError, read_sealed, write_sealed
+from tasks.store.locations import parse_location
 
 
 def staging_dir(run: RunRef) -> Path:

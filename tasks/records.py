@@ -13,8 +13,8 @@ from samcore.models.registry import ModelSpec
 from samcore.stitching import SeamReport
 from samcore.video import VideoInfo
 from tasks.files import FileRecord
-from tasks.locations import S3Location, parse_location
 from tasks.request import Handoff
+from tasks.store.locations import S3Location, parse_location
 
 RUN_FORMAT: Literal[1] = 1
 """Part of every run's key: raised when older work can no longer be gone on with."""

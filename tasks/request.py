@@ -18,10 +18,10 @@ from samcore.errors import InputError
 from samcore.exports import FORMATS, check_formats
 from samcore.models.registry import KNOWN_MODELS
 from samcore.tracking.automatic import AutomaticPrompts
-from tasks.locations import HttpsLocation, S3Location, parse_location
 from tasks.prompt_form import Prompts, name_tabs
-from tasks.secret_query import ALLOWED_PATTERN, refuse_secret_query
 from tasks.settings import load_settings
+from tasks.store.locations import HttpsLocation, S3Location, parse_location
+from tasks.store.secret_query import ALLOWED_PATTERN, refuse_secret_query
 
 Handoff = Literal["memory", "mask"]
 # The form shows them to choose from; the line on a wrong name is the registry's.

@@ -15,12 +15,12 @@ from pathlib import Path
 
 from samcore.errors import InputError
 from tasks.local_results import LocalResults
-from tasks.locations import HttpsLocation, S3Location, parse_location
 from tasks.manifest import result_ref
 from tasks.records import Manifest, ResultRef, RunRecord, RunRef
 from tasks.results import ResultStore
 from tasks.settings import load_settings
 from tasks.sources import is_replaced
+from tasks.store.locations import HttpsLocation, S3Location, parse_location
 
 _COPIES_LAST_S = 7 * 86_400.0
 """Seconds after which a copy that nobody opens goes."""
@@ -55,7 +55,7 @@ def open_result_store(
         return LocalResults(destination.expanduser().absolute())
     # Late: boto3 takes its time to import, and results in a folder do without it.
     from tasks.bucket_results import BucketResults
-    from tasks.shared_store import shared_store
+    from tasks.store.shared_store import shared_store
 
     prefix = S3Location(destination.bucket, destination.key.rstrip("/"))
     if local is None:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from samcore.errors import InputError, StateError, VideoError
 from samcore.video import VideoFile, VideoSource, open_video
 from tasks.files import make_folder
-from tasks.locations import HttpsLocation, S3Location, parse_location
 from tasks.run_folder import RunFolder
 from tasks.settings import load_settings
+from tasks.store.locations import HttpsLocation, S3Location, parse_location
 
 if TYPE_CHECKING:
     from tasks.mirror import Mirror

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samcore.errors import StorageError
-from tasks.locations import S3Location
+from tasks.store.locations import S3Location
 
 if TYPE_CHECKING:
-    from tasks.storage import ObjectStore
+    from tasks.store.object_store import ObjectStore
 
 _log = logging.getLogger(__name__)
 

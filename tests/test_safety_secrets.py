@@ -11,9 +11,9 @@ import pytest
 
 from samcore.errors import InputError
 from tasks.files import file_record
-from tasks.locations import S3Location
 from tasks.request import SegmentRequest, validate_request
-from tasks.storage import ObjectStore
+from tasks.store.locations import S3Location
+from tasks.store.object_store import ObjectStore
 from tests.servers.faults import FaultProxy, Refuse, Request
 from tests.servers.swift import SECRET_KEY
 from tests.servers.warm import WarmCommands

@@ -78,9 +78,9 @@ def listen(
     from flows.listen import Listener
     from flows.prefect_api import Deployment
     from flows.video_runs import VIDEO_SUFFIXES, VideoFilter, VideoRuns
-    from tasks.locations import S3Location, parse_location
-    from tasks.message_queue import MessageQueue
-    from tasks.storage import ObjectStore
+    from tasks.store.locations import S3Location, parse_location
+    from tasks.store.object_store import ObjectStore
+    from tasks.store.queue import MessageQueue
 
     place = parse_location(destination)
     if not isinstance(place, S3Location):

@@ -32,10 +32,10 @@ from flows.video_runs import DEPLOYMENT
 from samcore.scenes import Scene, box_of
 from samcore.video import VideoWriter
 from tasks.files import file_record
-from tasks.locations import S3Location
 from tasks.request import validate_request
 from tasks.result_store import open_result_store
-from tasks.storage import ObjectStore
+from tasks.store.locations import S3Location
+from tasks.store.object_store import ObjectStore
 from tests.servers.prefect_server import PrefectServer, Worker
 
 VIDEOS, WORKERS, KILLS = 20, 3, 24

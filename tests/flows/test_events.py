@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from flows.events import EventError, ObjectEvent, parse_message
-from tasks.locations import S3Location
+from tasks.store.locations import S3Location
 
 
 def notification(key: str, name: str = "ObjectCreated:Put", **found: object) -> dict[str, Any]:

@@ -12,13 +12,13 @@ from flows.cli import run
 from samcore.masks.table import MaskReader
 from samcore.scenes import Scene
 from tasks.encode_prompts import encode_prompts
-from tasks.locations import parse_location
 from tasks.plan_chunks import plan_chunks
 from tasks.publish import publish
 from tasks.publish_part import publish_part
 from tasks.request import validate_request
 from tasks.result_store import open_result_store
-from tasks.shared_store import shared_store
+from tasks.store.locations import parse_location
+from tasks.store.shared_store import shared_store
 from tasks.track_chunk import track_chunk
 from tasks.write_report import write_report
 

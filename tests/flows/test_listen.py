@@ -15,9 +15,9 @@ from flows.listen import Listener
 from flows.prefect_api import Deployment
 from flows.video_runs import SkipRecord, VideoFilter, VideoRuns
 from samcore.errors import StorageError
-from tasks.locations import S3Location
-from tasks.message_queue import MessageQueue
-from tasks.storage import ObjectStore
+from tasks.store.locations import S3Location
+from tasks.store.object_store import ObjectStore
+from tasks.store.queue import MessageQueue
 from tests.servers.aws import AwsServer
 from tests.servers.deployed import Deployed
 from tests.servers.ending import Ending

@@ -20,13 +20,14 @@ from flows.segment_video import segment_video
 from samcore.errors import TransientStorageError
 from samcore.scenes import Scene
 from samcore.video import VideoWriter
-from tasks import run_lease, storage
 from tasks.files import file_record
-from tasks.locations import S3Location
 from tasks.records import ResultRef, RunRef
 from tasks.request import SegmentRequest
 from tasks.result_store import open_result_store
-from tasks.storage import ObjectStore
+from tasks.store import lease as run_lease
+from tasks.store import object_store as storage
+from tasks.store.locations import S3Location
+from tasks.store.object_store import ObjectStore
 from tests.servers.faults import (
     INTERNAL_ERROR,
     SLOW_DOWN,

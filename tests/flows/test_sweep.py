@@ -14,8 +14,8 @@ from flows.prefect_api import Deployment
 from flows.sweep_bucket import SweepResult, sweep_bucket
 from flows.video_runs import VideoRuns
 from samcore.errors import InputError, StorageError
-from tasks.locations import S3Location
-from tasks.storage import ObjectStore
+from tasks.store.locations import S3Location
+from tasks.store.object_store import ObjectStore
 from tests.servers.aws import AwsServer
 from tests.servers.deployed import Deployed
 

@@ -9,8 +9,8 @@ import pytest
 
 from samcore.errors import InputError, StorageConflictError, StorageError, TransientStorageError
 from tasks.bucket_results import BucketResults
-from tasks.locations import S3Location
-from tasks.shared_store import shared_store
+from tasks.store.locations import S3Location
+from tasks.store.shared_store import shared_store
 from tests.servers.faults import FaultProxy, Request
 from tests.servers.swift import SwiftServer
 from tests.tasks.conftest import FILES, Made

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from tasks.clear_work import clear_work
-from tasks.locations import S3Location
 from tasks.mirror import Mirror
 from tasks.plan_chunks import plan_chunks
 from tasks.records import RunRef
 from tasks.request import SegmentRequest
 from tasks.run_folder import RunFolder
-from tasks.storage import ObjectStore
+from tasks.store.locations import S3Location
+from tasks.store.object_store import ObjectStore
 from tests.servers.faults import FaultProxy, Refuse
 from tests.servers.swift import SwiftServer
 

@@ -14,9 +14,9 @@ import pytest
 from samcore.errors import StorageError
 from tasks import download_cache
 from tasks.download_cache import CachedFile, DoesNotFit, DownloadCache, cached_object
-from tasks.locations import S3Location
 from tasks.settings import load_settings
-from tasks.storage import ObjectStore
+from tasks.store.locations import S3Location
+from tasks.store.object_store import ObjectStore
 from tests.servers.faults import FaultProxy
 
 

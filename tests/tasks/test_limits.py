@@ -13,12 +13,12 @@ from samcore.errors import InputError
 from samcore.limits import Limits
 from samcore.video import open_video
 from samcore.video.decoder import find_ffmpeg
-from tasks.locations import S3Location
 from tasks.prompt_source import read_prompts
 from tasks.request import SegmentRequest
 from tasks.resolve import resolve_request
 from tasks.settings import load_settings
-from tasks.storage import ObjectStore
+from tasks.store.locations import S3Location
+from tasks.store.object_store import ObjectStore
 
 Ask = Callable[..., SegmentRequest]
 

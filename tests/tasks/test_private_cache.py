@@ -8,12 +8,12 @@ import pytest
 
 from samcore.errors import StorageError
 from tasks.files import file_record, make_folder
-from tasks.locations import S3Location
 from tasks.plan_chunks import plan_chunks
 from tasks.request import SegmentRequest
 from tasks.run_folder import RunFolder
 from tasks.sources import open_run_source
-from tasks.storage import ObjectStore
+from tasks.store.locations import S3Location
+from tasks.store.object_store import ObjectStore
 
 Ask = Callable[..., SegmentRequest]
 

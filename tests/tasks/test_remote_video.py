@@ -20,7 +20,6 @@ from samcore.video.decoder import find_ffmpeg
 from tasks.download_cache import DownloadCache
 from tasks.fetch_chunks import fetch_chunks
 from tasks.files import file_record
-from tasks.locations import HttpsLocation, S3Location
 from tasks.plan_chunks import plan_chunks
 from tasks.records import RunRef
 from tasks.remote_video import BucketVideo, find_remote_video
@@ -28,7 +27,8 @@ from tasks.request import SegmentRequest, validate_request
 from tasks.resolve import resolve_request
 from tasks.settings import load_settings
 from tasks.sources import open_source
-from tasks.storage import ObjectStore
+from tasks.store.locations import HttpsLocation, S3Location
+from tasks.store.object_store import ObjectStore
 from tasks.track_chunk import track_chunk
 from tests.servers.faults import SLOW_DOWN, Break, FaultProxy, Refuse, Request, Slow
 from tests.servers.https import HttpsServer, WebPage

@@ -14,7 +14,6 @@ from samcore.errors import (
     TransientVideoError,
     VideoError,
 )
-from tasks import bucket_claim
 from tasks.clear_work import clear_work
 from tasks.draw_overlay import draw_overlay
 from tasks.export_result import export_result
@@ -22,6 +21,7 @@ from tasks.fetch_chunks import fetch_chunks
 from tasks.publish import publish
 from tasks.publish_part import publish_part
 from tasks.retries import is_transient, retry_transient
+from tasks.store import bucket_claim
 from tasks.write_report import write_report
 
 

@@ -11,13 +11,13 @@ import pytest
 
 from samcore.errors import InputError, SegmentationError
 from samcore.scenes import Scene
-from tasks.locations import S3Location
 from tasks.prompt_source import read_prompts
 from tasks.records import ResultRef
 from tasks.request import SegmentRequest
 from tasks.resolve import resolve_request
 from tasks.settings import load_settings
-from tasks.storage import ObjectStore
+from tasks.store.locations import S3Location
+from tasks.store.object_store import ObjectStore
 
 Ask = Callable[..., SegmentRequest]
 NASTY = [

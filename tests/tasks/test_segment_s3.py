@@ -10,7 +10,6 @@ from tasks.clear_work import clear_work
 from tasks.draw_overlay import draw_overlay
 from tasks.fetch_chunks import fetch_chunks
 from tasks.files import file_record
-from tasks.locations import S3Location
 from tasks.mirror import open_mirror
 from tasks.plan_chunks import plan_chunks
 from tasks.publish import publish
@@ -18,7 +17,8 @@ from tasks.records import ResultRef, RunRef
 from tasks.request import SegmentRequest, validate_request
 from tasks.result_store import find_result, open_result_store
 from tasks.run_folder import RunFolder
-from tasks.storage import ObjectStore
+from tasks.store.locations import S3Location
+from tasks.store.object_store import ObjectStore
 from tasks.track_chunk import track_chunk
 from tests.servers.faults import FaultProxy
 from tests.servers.swift import SwiftServer

@@ -14,9 +14,7 @@ from samcore.report.findings import Findings
 from samcore.report.lanes import LaneReport, ObjectSummary, read_lanes
 from samcore.report.pictures import Picture
 from samcore.stitching import SeamReport
-from tasks.locations import S3Location
 from tasks.memory_log import HEADER
-from tasks.object_info import console_url
 from tasks.plan_chunks import plan_chunks
 from tasks.records import FindingList, FindingRecord
 from tasks.report_facts import read_samples, report_facts
@@ -31,6 +29,8 @@ from tasks.result_artifacts import (
 )
 from tasks.result_store import open_result_store
 from tasks.results import Link
+from tasks.store.locations import S3Location
+from tasks.store.object_info import console_url
 from tasks.write_report import write_report
 
 HOSTILE = "[x](javascript:alert(1)) <img src=x> | `y` z"

@@ -13,8 +13,8 @@ from samcore.errors import (
     TransientStorageError,
 )
 from tasks.download_cache import CachedFile, DoesNotFit, DownloadCache, cached_url
-from tasks.locations import HttpsLocation
-from tasks.web import fetch, look_at
+from tasks.store.locations import HttpsLocation
+from tasks.store.web import fetch, look_at
 from tests.servers.https import HttpsServer, WebPage
 
 LIMIT = 10**9

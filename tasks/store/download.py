@@ -4,8 +4,8 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from samcore.errors import StorageConflictError
-from tasks.object_info import ObjectInfo
-from tasks.part_file import PartFile, Progress
+from tasks.store.object_info import ObjectInfo
+from tasks.store.part_file import PartFile, Progress
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
-from tasks.locations import S3Location
-from tasks.upload import SHA256_KEY
+from tasks.store.locations import S3Location
+from tasks.store.upload import SHA256_KEY
 
 _AWS_HOST = re.compile(r"\.amazonaws\.com(\.cn)?(:\d+)?$")
 _CONSOLES = {

@@ -21,15 +21,15 @@ from samcore.errors import (
     StorageError,
     TransientStorageError,
 )
-from tasks.credentials import load_credentials
-from tasks.download import fetch_rest
 from tasks.files import storage_errors
-from tasks.locations import S3Location
-from tasks.object_info import ObjectInfo, console_url, object_info
-from tasks.part_file import PartFile, Progress, has_checksum
 from tasks.settings import aws_region
-from tasks.storage_errors import explain_failure, explain_refusal
-from tasks.upload import abort_stale, headers_of, md5_of, put_if, upload
+from tasks.store.credentials import load_credentials
+from tasks.store.download import fetch_rest
+from tasks.store.locations import S3Location
+from tasks.store.object_info import ObjectInfo, console_url, object_info
+from tasks.store.part_file import PartFile, Progress, has_checksum
+from tasks.store.refusals import explain_failure, explain_refusal
+from tasks.store.upload import abort_stale, headers_of, md5_of, put_if, upload
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -14,9 +14,9 @@ from samcore.errors import (
     StorageError,
     TransientStorageError,
 )
-from tasks.locations import S3Location
 from tasks.retries import is_transient
-from tasks.storage import ClientOptions, ObjectStore
+from tasks.store.locations import S3Location
+from tasks.store.object_store import ClientOptions, ObjectStore
 from tests.servers.faults import (
     EXPIRED_TOKEN,
     INTERNAL_ERROR,

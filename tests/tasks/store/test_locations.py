@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from samcore.errors import InputError
-from tasks.locations import HttpsLocation, S3Location, parse_location
+from tasks.store.locations import HttpsLocation, S3Location, parse_location
 
 
 @pytest.mark.parametrize(

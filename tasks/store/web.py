@@ -16,9 +16,9 @@ from samcore.errors import (
     StorageError,
     TransientStorageError,
 )
-from tasks.locations import HttpsLocation
-from tasks.part_file import PartFile, Progress
-from tasks.upload import SHA256_KEY
+from tasks.store.locations import HttpsLocation
+from tasks.store.part_file import PartFile, Progress
+from tasks.store.upload import SHA256_KEY
 
 _TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 _MAX_REDIRECTS = 5

@@ -7,8 +7,8 @@ from prefect_aws import AwsCredentials
 from prefect_aws.client_parameters import AwsClientParameters
 
 from samcore.errors import InputError
-from tasks.locations import S3Location
-from tasks.storage import ObjectStore
+from tasks.store.locations import S3Location
+from tasks.store.object_store import ObjectStore
 from tests.servers.swift import ACCESS_KEY, REGION, SECRET_KEY, SwiftServer
 
 

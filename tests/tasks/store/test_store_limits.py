@@ -7,20 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from tasks.locations import S3Location
-from tasks.storage import ObjectStore
+from tasks.store.locations import S3Location
+from tasks.store.object_store import ObjectStore
 from tests.servers.faults import FaultProxy
 
 MIB = 1 << 20
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 MEMORY = """
 import hashlib, sys, threading, time
 from pathlib import Path
 import psutil
 from tasks.files import file_record
-from tasks.locations import S3Location
-from tasks.storage import ObjectStore
+from tasks.store.locations import S3Location
+from tasks.store.object_store import ObjectStore
 
 bucket, source, copy = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 store, location, process = ObjectStore(), S3Location(bucket, "k"), psutil.Process()
@@ -67,9 +67,9 @@ FULL_DISK = """
 import resource, sys
 from pathlib import Path
 from samcore.errors import StorageError
-from tasks.locations import S3Location
+from tasks.store.locations import S3Location
 from tasks.retries import is_transient
-from tasks.storage import ObjectStore
+from tasks.store.object_store import ObjectStore
 
 # The kernel refuses to let a file grow past this, as a full disk does.
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), int(sys.argv[3])))

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from samcore.errors import StorageError, TransientStorageError
-from tasks import download, upload
 from tasks.bucket_results import BucketResults
-from tasks.locations import S3Location
 from tasks.manifest import MANIFEST
 from tasks.records import Manifest
-from tasks.storage import ClientOptions, ObjectStore
+from tasks.store import download, upload
+from tasks.store.locations import S3Location
+from tasks.store.object_store import ClientOptions, ObjectStore
 from tests.servers.faults import (
     PASSING,
     SLOW_DOWN,

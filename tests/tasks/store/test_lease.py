@@ -11,11 +11,11 @@ from collections.abc import Callable
 
 import pytest
 
-from tasks import run_lease
-from tasks.locations import S3Location
 from tasks.records import RunRef
-from tasks.run_lease import LeaseLostError, leased
-from tasks.storage import ObjectStore
+from tasks.store import lease as run_lease
+from tasks.store.lease import LeaseLostError, leased
+from tasks.store.locations import S3Location
+from tasks.store.object_store import ObjectStore
 from tests.servers.faults import UNAVAILABLE, FaultProxy
 
 KEY = "0" * 32

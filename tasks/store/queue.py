@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from samcore.errors import InputError, StorageError, TransientStorageError
-from tasks.storage import ClientOptions, aws_client
+from tasks.store.object_store import ClientOptions, aws_client
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -168,7 +168,7 @@ class MessageQueue:
         except self._sqs.exceptions.ClientError as error:
             raise _explain(what, error) from error
         except Exception as error:
-            # boto3's other errors have one root, and only tasks/storage.py imports it.
+            # boto3's other errors have one root, and only tasks/store/object_store.py imports it.
             if "BotoCoreError" not in {kind.__name__ for kind in type(error).__mro__}:
                 raise
             if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):

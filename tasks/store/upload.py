@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from samcore.errors import StorageError
 from tasks.files import storage_errors
-from tasks.locations import S3Location
-from tasks.part_file import Progress
+from tasks.store.locations import S3Location
+from tasks.store.part_file import Progress
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

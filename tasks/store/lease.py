@@ -26,9 +26,9 @@ from samcore.errors import (
     StorageError,
     TransientStorageError,
 )
-from tasks.locations import S3Location, parse_location
 from tasks.records import RunRef
-from tasks.storage import ClientOptions, ObjectStore
+from tasks.store.locations import S3Location, parse_location
+from tasks.store.object_store import ClientOptions, ObjectStore
 
 _log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 
 from samcore.errors import StorageConflictError, StorageError, TransientStorageError
-from tasks.locations import S3Location
-from tasks.storage import ObjectStore
+from tasks.store.locations import S3Location
+from tasks.store.object_store import ObjectStore
 
 _EXPIRES_S = 1200.0
 """A claim that was not renewed for so long is nobody's. S3 lets clocks differ by 900 s."""

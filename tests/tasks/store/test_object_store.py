@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from samcore.errors import InputError, MissingObjectError, StorageConflictError, StorageError
-from tasks.locations import S3Location
-from tasks.storage import ClientOptions, ObjectStore, aws_client
+from tasks.store.locations import S3Location
+from tasks.store.object_store import ClientOptions, ObjectStore, aws_client
 from tests.servers.faults import FaultProxy
 from tests.servers.swift import SwiftServer
 
@@ -239,8 +239,8 @@ def test_many_objects_are_listed_in_order(bucket: str) -> None:
 KILLED_UPLOAD = """
 import os, sys
 from pathlib import Path
-from tasks.locations import S3Location
-from tasks.storage import ObjectStore
+from tasks.store.locations import S3Location
+from tasks.store.object_store import ObjectStore
 ObjectStore().put_file(
     Path(sys.argv[1]), S3Location(sys.argv[2], "a/k"), sha256=sys.argv[3],
     on_progress=lambda *seen: os.kill(os.getpid(), 9),
@@ -256,7 +256,7 @@ def test_a_killed_upload_leaves_nothing_for_ever(
     store, prefix = ObjectStore(), S3Location(bucket, "a/")
     arguments = [sys.executable, "-c", KILLED_UPLOAD, str(path), bucket, sha256]
 
-    ended = subprocess.run(arguments, cwd=Path(__file__).parents[2])
+    ended = subprocess.run(arguments, cwd=Path(__file__).parents[3])
 
     assert ended.returncode == -9
     assert store.head(S3Location(bucket, "a/k")) is None

@@ -4,7 +4,7 @@ import threading
 import time
 
 from tasks.settings import aws_settings_digest
-from tasks.storage import ObjectStore
+from tasks.store.object_store import ObjectStore
 
 _LASTS_S = 600.0
 """A client takes a good part of a second to make; but credentials in a block get changed."""

@@ -1,0 +1,1 @@
+"""Outside servers: object stores, the web, queues, and leases on a store."""
