@@ -17,7 +17,7 @@ from tasks.files import check_writable
 from tasks.prompt_source import GivenPrompts, read_prompts
 from tasks.request import SegmentRequest
 from tasks.settings import load_settings
-from tasks.sources import look_up_source
+from tasks.sources.opened import look_up_source
 from tasks.store.locations import S3Location, parse_location
 
 Progress = Callable[[int, int | None], None]

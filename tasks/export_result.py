@@ -8,7 +8,7 @@ from tasks.records import RunRef
 from tasks.result_store import open_result_store
 from tasks.retries import DESTINATION_RETRIES
 from tasks.run_folder import RunFolder
-from tasks.sources import open_run_source
+from tasks.sources.opened import open_run_source
 
 
 @task(

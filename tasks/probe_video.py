@@ -11,7 +11,7 @@ from tasks.mirror import open_mirror
 from tasks.request import SegmentRequest
 from tasks.retries import SOURCE_RETRIES
 from tasks.settings import load_settings
-from tasks.sources import open_source
+from tasks.sources.opened import open_source
 from tasks.steps import reporter
 
 _log = logging.getLogger(__name__)

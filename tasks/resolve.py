@@ -19,7 +19,7 @@ from tasks.request import SegmentRequest, check_frames
 from tasks.result_store import open_result_store
 from tasks.run_folder import RunFolder
 from tasks.settings import load_settings
-from tasks.sources import find_version, open_source
+from tasks.sources.opened import find_version, open_source
 
 if TYPE_CHECKING:
     from samcore.device import Compute

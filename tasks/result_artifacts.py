@@ -21,7 +21,7 @@ from tasks.records import FindingList, Manifest, RunRef, SeamList
 from tasks.result_store import open_result_store
 from tasks.results import Link
 from tasks.run_folder import RunFolder
-from tasks.sources import open_run_source
+from tasks.sources.opened import open_run_source
 
 _log = logging.getLogger(__name__)
 MAX_ROWS = 100

@@ -19,7 +19,7 @@ from tasks.manifest import result_ref
 from tasks.records import Manifest, ResultRef, RunRecord, RunRef
 from tasks.results import ResultStore
 from tasks.settings import load_settings
-from tasks.sources import is_replaced
+from tasks.sources.opened import is_replaced
 from tasks.store.locations import HttpsLocation, S3Location, parse_location
 
 _COPIES_LAST_S = 7 * 86_400.0

@@ -22,7 +22,7 @@ from tasks.files import FileRecord, is_intact, storage_errors
 from tasks.records import Rung, RunRecord
 from tasks.run_folder import RunFolder
 from tasks.sealed import LostWorkError
-from tasks.sources import open_run_source
+from tasks.sources.opened import open_run_source
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,9 +12,9 @@ import flows.run_local as run_local
 from flows.cli import run as longtake
 from samcore.errors import StorageError
 from samcore.models.registry import NANO_DIR
-from tasks import sources
 from tasks.probe_video import probe_video
 from tasks.request import SegmentRequest
+from tasks.sources.opened import opened as sources
 
 Ask = Callable[..., SegmentRequest]
 

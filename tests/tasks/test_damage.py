@@ -22,7 +22,7 @@ from tasks.request import SegmentRequest, validate_request
 from tasks.result_store import open_result_store
 from tasks.run_folder import RunFolder
 from tasks.sealed import LostWorkError
-from tasks.sources import open_run_source
+from tasks.sources.opened import open_run_source
 from tasks.stitch_seam import seam_report
 from tasks.track_chunk import track_chunk
 from tasks.tracking import open_workbench

@@ -11,7 +11,7 @@ from tasks.files import file_record, make_folder
 from tasks.plan_chunks import plan_chunks
 from tasks.request import SegmentRequest
 from tasks.run_folder import RunFolder
-from tasks.sources import open_run_source
+from tasks.sources.opened import open_run_source
 from tasks.store.locations import S3Location
 from tasks.store.object_store import ObjectStore
 

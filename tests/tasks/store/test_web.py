@@ -12,7 +12,7 @@ from samcore.errors import (
     StorageError,
     TransientStorageError,
 )
-from tasks.download_cache import CachedFile, DoesNotFit, DownloadCache, cached_url
+from tasks.sources.cache import CachedFile, DoesNotFit, DownloadCache, cached_url
 from tasks.store.locations import HttpsLocation
 from tasks.store.web import fetch, look_at
 from tests.servers.https import HttpsServer, WebPage

@@ -119,7 +119,7 @@ def open_source(
         place = _whole_addresses.get(place.url, place)
         _whole_addresses[place.uri] = place
     # Late: boto3 and httpx take their time to import, and files of this machine do without them.
-    from tasks.remote_video import find_remote_video
+    from tasks.sources.remote import find_remote_video
 
     file = find_remote_video(place, credentials=credentials, version=version, on_fetch=on_fetch)
     # Named for the content, which is known already: the index is worth the same to any address.
@@ -153,7 +153,7 @@ def find_version(
         if version is not None:
             raise InputError(f"only what is in a bucket has versions; {source} is not")
         return None, None
-    from tasks.remote_video import look_up  # late, like all of boto3
+    from tasks.sources.remote import look_up  # late, like all of boto3
 
     found = look_up(source, version=version, credentials=credentials)
     return found.version_id, found.mark
@@ -169,7 +169,7 @@ def look_up_source(
         VideoError: There is none, or it is empty.
         StorageError: The store does not answer, or refuses.
     """
-    from tasks.remote_video import find_remote_video  # late, like all of boto3
+    from tasks.sources.remote import find_remote_video  # late, like all of boto3
 
     file = find_remote_video(source, credentials=credentials, version=version, on_fetch=None)
     load_settings().limits.check_video_bytes(file.size_bytes, name=file.name)
@@ -189,7 +189,7 @@ def is_replaced(source: str, digest: str, *, credentials: str | None) -> bool:
     place = parse_location(source)
     if not isinstance(place, S3Location):
         return False
-    from tasks.remote_video import look_up, object_digest  # late, like all of boto3
+    from tasks.sources.remote import look_up, object_digest  # late, like all of boto3
 
     try:
         found = look_up(place, version=None, credentials=credentials)

@@ -17,16 +17,16 @@ from samcore.errors import (
 )
 from samcore.video import VideoSource, media, open_video
 from samcore.video.decoder import find_ffmpeg
-from tasks.download_cache import DownloadCache
 from tasks.fetch_chunks import fetch_chunks
 from tasks.files import file_record
 from tasks.plan_chunks import plan_chunks
 from tasks.records import RunRef
-from tasks.remote_video import BucketVideo, find_remote_video
 from tasks.request import SegmentRequest, validate_request
 from tasks.resolve import resolve_request
 from tasks.settings import load_settings
-from tasks.sources import open_source
+from tasks.sources.cache import DownloadCache
+from tasks.sources.opened import open_source
+from tasks.sources.remote import BucketVideo, find_remote_video
 from tasks.store.locations import HttpsLocation, S3Location
 from tasks.store.object_store import ObjectStore
 from tasks.track_chunk import track_chunk

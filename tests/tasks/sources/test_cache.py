@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from samcore.errors import StorageError
-from tasks import download_cache
-from tasks.download_cache import CachedFile, DoesNotFit, DownloadCache, cached_object
 from tasks.settings import load_settings
+from tasks.sources import cache as download_cache
+from tasks.sources.cache import CachedFile, DoesNotFit, DownloadCache, cached_object
 from tasks.store.locations import S3Location
 from tasks.store.object_store import ObjectStore
 from tests.servers.faults import FaultProxy
@@ -171,7 +171,7 @@ def test_any_name_will_do(tmp_path: Path, name: str) -> None:
 LEASE = """
 import sys, time
 from pathlib import Path
-from tasks.download_cache import DownloadCache
+from tasks.sources.cache import DownloadCache
 
 def download(path):
     print("downloading", flush=True)
@@ -190,7 +190,7 @@ def start(folder: Path, *, download: str, read_s: float) -> "subprocess.Popen[st
     """A process that leases `a`, and says what it does."""
     return subprocess.Popen(
         [sys.executable, "-c", LEASE, str(folder), download, str(read_s)],
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -10,8 +10,8 @@ import certifi
 
 from samcore.errors import InputError, VideoError
 from samcore.video import Media, VideoFile, file_media, web_media
-from tasks.download_cache import CachedFile, DownloadCache, cached_object, cached_url
 from tasks.settings import load_settings
+from tasks.sources.cache import CachedFile, DownloadCache, cached_object, cached_url
 from tasks.store.locations import HttpsLocation, S3Location
 from tasks.store.object_info import ObjectInfo
 from tasks.store.object_store import ObjectStore

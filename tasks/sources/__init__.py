@@ -1,0 +1,1 @@
+"""Videos to read, wherever they lie, and the cache of what was downloaded."""
