@@ -15,7 +15,7 @@ from samcore.errors import StorageError
 from samcore.masks.table import MaskReader
 from samcore.scenes import Scene, box_of
 from samcore.video import VideoWriter, open_video
-from tasks.files import make_folder, write_atomic
+from tasks.disk.files import make_folder, write_atomic
 from tasks.manifest import MASKS, OVERLAY
 from tasks.request import validate_request
 from tasks.settings import Settings

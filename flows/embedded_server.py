@@ -20,7 +20,7 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.files import exclusive
+from tasks.disk.files import exclusive
 from tasks.settings import embedded_server_environment
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from samcore.errors import StorageConflictError, StorageError, TransientStorageError
-from tasks.files import FileRecord, file_record, is_intact, make_folder, move, storage_errors
+from tasks.disk.files import FileRecord, file_record, is_intact, make_folder, move, storage_errors
 from tasks.manifest import MANIFEST, manifest_key, with_file
 from tasks.records import Manifest
 from tasks.results import Link, ResultStore, check_name, is_plain_name

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from samcore.masks.table import MaskReader, MaskWriter
 from samcore.tracking.state import TrackerState
-from tasks.files import FileRecord, is_intact, move, seal, storage_errors
+from tasks.disk.files import FileRecord, is_intact, move, seal, storage_errors
 from tasks.records import Rung
 from tasks.run_folder import RunFolder
 

@@ -16,7 +16,7 @@ from samcore.tracking.outputs import FrameMasks
 from samcore.tracking.tracker import VideoTracker
 from samcore.video import Frame
 from tasks.checkpoint import Checkpoint, save_checkpoint
-from tasks.files import FileRecord, seal
+from tasks.disk.files import FileRecord, seal
 from tasks.given_up import GivenUp
 from tasks.memory_log import MemoryLog
 from tasks.oom_ladder import OomLadder

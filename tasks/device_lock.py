@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from samcore.models.loader import unload_model
-from tasks.files import make_folder, storage_errors
+from tasks.disk.files import make_folder, storage_errors
 from tasks.settings import load_settings
 
 _log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from samcore.errors import InputError, StorageError
 from samcore.exports import check_objects
 from samcore.models.registry import ModelSpec, list_models, resolve_model
 from samcore.video import check_source
-from tasks.files import check_writable
+from tasks.disk.files import check_writable
 from tasks.prompt_source import GivenPrompts, read_prompts
 from tasks.request import SegmentRequest
 from tasks.settings import load_settings

@@ -9,7 +9,7 @@ from prefect.states import Completed
 
 from samcore.meters import MemoryMeter
 from tasks.attempts import attempting
-from tasks.files import seal
+from tasks.disk.files import seal
 from tasks.given_up import GivenUp
 from tasks.logs import run_logger
 from tasks.memory_log import describe_peak

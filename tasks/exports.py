@@ -9,7 +9,7 @@ from samcore.exports import FORMATS, write_export
 from samcore.exports.folder import files_in
 from samcore.exports.masklets import Masklets
 from samcore.video import VideoSource
-from tasks.files import storage_errors
+from tasks.disk.files import storage_errors
 from tasks.manifest import MASKS
 from tasks.records import EXPORTS, Manifest
 from tasks.result_store import ResultStore

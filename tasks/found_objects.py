@@ -22,7 +22,7 @@ from samcore.tracking.prompts import Prompt
 from samcore.video import VideoSource
 from tasks.attempts import attempting
 from tasks.device_lock import using_device
-from tasks.files import exclusive
+from tasks.disk.files import exclusive
 from tasks.memory_log import describe_peak
 from tasks.oom_ladder import OomLadder, ladder_rungs
 from tasks.prompt_record import read_prompts, write_prompts

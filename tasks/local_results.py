@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from samcore.atomic import AtomicFile
 from samcore.errors import StorageError
-from tasks.files import (
+from tasks.disk.files import (
     exclusive,
     is_intact,
     make_folder,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from tasks.files import FileRecord, is_intact
+from tasks.disk.files import FileRecord, is_intact
 from tasks.records import Manifest, ResultRef, RunRef
 
 MANIFEST = "manifest.json"

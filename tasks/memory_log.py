@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 
 from samcore.meters import MemoryReading
-from tasks.files import make_folder, storage_errors
+from tasks.disk.files import make_folder, storage_errors
 from tasks.progress import Throttle
 
 _log = logging.getLogger(__name__)

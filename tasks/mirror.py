@@ -24,7 +24,7 @@ from samcore.errors import (
     StorageConflictError,
 )
 from tasks.checkpoint import Checkpoint, PartialRecord, checkpoint_path, find_checkpoint
-from tasks.files import FileRecord, file_record, is_intact, make_folder, move
+from tasks.disk.files import FileRecord, file_record, is_intact, make_folder, move
 from tasks.records import ChunkRecord, RunRef
 from tasks.run_folder import RunFolder
 from tasks.stale_work import remove_stale_uploads

@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from samcore.masks.table import concat_tables
 from samcore.stitching import SeamReport, owned_ranges
 from samcore.video import NAMES_KEY
-from tasks.files import FileRecord, seal, write_atomic
+from tasks.disk.files import FileRecord, seal, write_atomic
 from tasks.manifest import MASKS, SEAMS, now, result_ref, versions
 from tasks.publish_part import staging_dir, write_part
 from tasks.records import (

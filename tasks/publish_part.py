@@ -7,7 +7,7 @@ from prefect.cache_policies import NO_CACHE
 
 from samcore.masks.table import concat_tables
 from samcore.stitching import owned_ranges
-from tasks.files import FileRecord, is_intact, make_folder, seal
+from tasks.disk.files import FileRecord, is_intact, make_folder, seal
 from tasks.mirror import open_mirror
 from tasks.records import RunRef
 from tasks.retries import DESTINATION_RETRIES

@@ -12,7 +12,7 @@ from samcore.config import TrackSettings
 from samcore.models.registry import ModelSpec
 from samcore.stitching import SeamReport
 from samcore.video import VideoInfo
-from tasks.files import FileRecord
+from tasks.disk.files import FileRecord
 from tasks.request import Handoff
 from tasks.store.locations import S3Location, parse_location
 

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from samcore.errors import StorageError
-from tasks.files import FileRecord
+from tasks.disk.files import FileRecord
 from tasks.records import Manifest
 
 

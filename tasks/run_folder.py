@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from samcore.sealed import open_record, seal_record
 from samcore.tracking.prompts import Prompt
 from samcore.video import FrameNames, VideoInfo
-from tasks.files import exclusive, is_intact, make_folder, storage_errors, write_atomic
+from tasks.disk.files import exclusive, is_intact, make_folder, storage_errors, write_atomic
 from tasks.prompt_record import read_prompts, write_prompts
 from tasks.records import ChunkRecord, PassRecord, RunRecord, RunRef, SeamRecord
 from tasks.sealed import LostWorkError, parse_sealed, read_sealed, write_sealed

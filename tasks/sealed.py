@@ -7,7 +7,7 @@ from pydantic import BaseModel, ValidationError
 
 from samcore.errors import StorageError
 from samcore.sealed import open_record, seal_record
-from tasks.files import write_atomic
+from tasks.disk.files import write_atomic
 
 _M = TypeVar("_M", bound=BaseModel)
 

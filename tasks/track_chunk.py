@@ -13,7 +13,7 @@ from samcore.meters import MemoryMeter
 from tasks.attempts import attempting
 from tasks.checkpoint import Checkpoint, drop_checkpoint, find_checkpoint
 from tasks.chunk_session import ChunkSession
-from tasks.files import make_folder, seal
+from tasks.disk.files import make_folder, seal
 from tasks.given_up import GivenUp
 from tasks.logs import run_logger
 from tasks.manifest import now

@@ -18,7 +18,7 @@ from samcore.tracking.resize import resize_state
 from samcore.tracking.state import TrackerState
 from samcore.tracking.tracker import VideoTracker
 from samcore.video import Frame, VideoSource
-from tasks.files import FileRecord, is_intact, storage_errors
+from tasks.disk.files import FileRecord, is_intact, storage_errors
 from tasks.records import Rung, RunRecord
 from tasks.run_folder import RunFolder
 from tasks.sealed import LostWorkError

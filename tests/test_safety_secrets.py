@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 from samcore.errors import InputError
-from tasks.files import file_record
+from tasks.disk.files import file_record
 from tasks.request import SegmentRequest, validate_request
 from tasks.store.locations import S3Location
 from tasks.store.object_store import ObjectStore

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tasks.files import (
+from tasks.disk.files import (
     FileRecord,
     exclusive,
     file_record,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from samcore.errors import InputError, StateError, VideoError
 from samcore.video import VideoFile, VideoSource, open_video
-from tasks.files import make_folder
+from tasks.disk.files import make_folder
 from tasks.run_folder import RunFolder
 from tasks.settings import load_settings
 from tasks.store.locations import HttpsLocation, S3Location, parse_location

@@ -21,7 +21,7 @@ from samcore.errors import (
     StorageError,
     TransientStorageError,
 )
-from tasks.files import storage_errors
+from tasks.disk.files import storage_errors
 from tasks.settings import aws_region
 from tasks.store.credentials import load_credentials
 from tasks.store.download import fetch_rest

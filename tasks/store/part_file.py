@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from samcore.errors import DamagedObjectError
-from tasks.files import make_folder, storage_errors, sync_folder
+from tasks.disk.files import make_folder, storage_errors, sync_folder
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes so far, and the bytes in all if they are known."""

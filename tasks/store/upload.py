@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from samcore.errors import StorageError
-from tasks.files import storage_errors
+from tasks.disk.files import storage_errors
 from tasks.store.locations import S3Location
 from tasks.store.part_file import Progress
 

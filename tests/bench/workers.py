@@ -31,7 +31,7 @@ from flows.sweep_bucket import sweep_bucket
 from flows.video_runs import DEPLOYMENT
 from samcore.scenes import Scene, box_of
 from samcore.video import VideoWriter
-from tasks.files import file_record
+from tasks.disk.files import file_record
 from tasks.request import validate_request
 from tasks.result_store import open_result_store
 from tasks.store.locations import S3Location

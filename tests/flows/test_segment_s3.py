@@ -20,7 +20,7 @@ from flows.segment_video import segment_video
 from samcore.errors import TransientStorageError
 from samcore.scenes import Scene
 from samcore.video import VideoWriter
-from tasks.files import file_record
+from tasks.disk.files import file_record
 from tasks.records import ResultRef, RunRef
 from tasks.request import SegmentRequest
 from tasks.result_store import open_result_store

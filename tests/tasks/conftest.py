@@ -10,8 +10,8 @@ import pytest
 from samcore.config import TrackSettings
 from samcore.models.registry import resolve_model
 from samcore.video import VideoInfo
+from tasks.disk.files import file_record
 from tasks.encode_prompts import encode_prompts
-from tasks.files import file_record
 from tasks.plan_chunks import plan_chunks
 from tasks.publish import publish
 from tasks.publish_part import publish_part

@@ -11,9 +11,9 @@ import pytest
 import flows.segment_video as flow
 from samcore.masks.table import MaskWriter
 from tasks.checkpoint import find_checkpoint, save_checkpoint
+from tasks.disk.files import seal
 from tasks.encode_prompts import encode_prompts
 from tasks.fetch_chunks import fetch_chunks
-from tasks.files import seal
 from tasks.plan_chunks import plan_chunks
 from tasks.publish import publish
 from tasks.publish_part import publish_part, staging_dir

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from samcore.errors import StorageError
-from tasks.files import file_record, make_folder
+from tasks.disk.files import file_record, make_folder
 from tasks.plan_chunks import plan_chunks
 from tasks.request import SegmentRequest
 from tasks.run_folder import RunFolder

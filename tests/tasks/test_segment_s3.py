@@ -7,9 +7,9 @@ import pytest
 
 from samcore.errors import InputError, StateError, StorageError
 from tasks.clear_work import clear_work
+from tasks.disk.files import file_record
 from tasks.draw_overlay import draw_overlay
 from tasks.fetch_chunks import fetch_chunks
-from tasks.files import file_record
 from tasks.mirror import open_mirror
 from tasks.plan_chunks import plan_chunks
 from tasks.publish import publish

@@ -17,8 +17,8 @@ from samcore.errors import (
 )
 from samcore.video import VideoSource, media, open_video
 from samcore.video.decoder import find_ffmpeg
+from tasks.disk.files import file_record
 from tasks.fetch_chunks import fetch_chunks
-from tasks.files import file_record
 from tasks.plan_chunks import plan_chunks
 from tasks.records import RunRef
 from tasks.request import SegmentRequest, validate_request

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from samcore.errors import StorageError
-from tasks.files import exclusive, file_record, is_intact, write_atomic
+from tasks.disk.files import exclusive, file_record, is_intact, write_atomic
 
 _HOLD = """
 import sys, time
 from pathlib import Path
-from tasks.files import exclusive
+from tasks.disk.files import exclusive
 with exclusive(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -21,7 +21,7 @@ with exclusive(Path(sys.argv[1])):
 _FILL = """
 import resource, signal, sys
 from pathlib import Path
-from tasks.files import write_atomic
+from tasks.disk.files import write_atomic
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 write_atomic(Path(sys.argv[1]), b"x" * 5000)
