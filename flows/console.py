@@ -16,7 +16,7 @@ from rich.progress import (
     TextColumn,
 )
 
-from tasks.progress import Throttle, TrackProgress, clock, describe
+from tasks.progress.events import Throttle, TrackProgress, clock, describe
 
 _LINE_INTERVAL_S = 5.0
 

@@ -13,10 +13,10 @@ from samcore.result import Result
 from samcore.video import VideoSource
 from tasks.exports import add_export, masklets_of
 from tasks.manifest import MASKS
+from tasks.progress.steps import reporter
 from tasks.result_store import ResultStore, open_result_store
 from tasks.settings import Settings
 from tasks.sources.opened import open_source
-from tasks.steps import reporter
 from tasks.store.locations import parse_location
 
 

@@ -14,7 +14,7 @@ from flows.prefect_api import Deployment, NotDeployedError, ServerAwayError, Sta
 from flows.recovery import BEGIN, MAX_TRIES, rest_setting
 from flows.video_runs import DEPLOYMENT
 from samcore.errors import SegmentationError
-from tasks.logs import run_logger
+from tasks.progress.logs import run_logger
 from tasks.store.lease import LEASE
 from tasks.store.locations import S3Location, parse_location
 from tasks.store.object_store import ObjectStore

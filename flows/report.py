@@ -6,7 +6,7 @@ from pathlib import Path
 from samcore.models.registry import DEFAULT_MODEL, Published, list_models
 from samcore.video.info import VideoInfo
 from tasks.manifest import MANIFEST, MASKS, OVERLAY, REPORT
-from tasks.progress import clock, counted
+from tasks.progress.events import clock, counted
 from tasks.records import EXPORTS, ResultRef
 from tasks.result_store import open_result_store
 

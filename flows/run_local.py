@@ -9,7 +9,8 @@ from flows.console import Terminal, WarningPrinter
 from flows.embedded_server import EmbeddedServer
 from samcore.errors import TransientVideoError
 from tasks.early_checks import check_request
-from tasks.progress import listening
+from tasks.progress.events import listening
+from tasks.progress.steps import listening_to_steps
 from tasks.records import ResultRef
 from tasks.request import SegmentRequest
 from tasks.result_store import find_result
@@ -18,7 +19,6 @@ from tasks.settings import (
     has_prefect_server,
     quiet_prefect,
 )
-from tasks.steps import listening_to_steps
 
 _log = logging.getLogger(__name__)
 

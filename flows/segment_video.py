@@ -24,8 +24,9 @@ from tasks.fetch_chunks import fetch_chunks
 from tasks.find_objects import find_objects
 from tasks.plan_chunks import plan_chunks
 from tasks.probe_video import probe_video
-from tasks.progress import counted, listening
-from tasks.progress_artifact import ArtifactListener, StepArtifactListener
+from tasks.progress.artifact import ArtifactListener, StepArtifactListener
+from tasks.progress.events import counted, listening
+from tasks.progress.steps import listening_to_steps
 from tasks.publish import publish
 from tasks.publish_part import publish_part
 from tasks.records import ResultRef, RunRef
@@ -34,7 +35,6 @@ from tasks.result_artifacts import post_artifacts
 from tasks.result_store import find_result
 from tasks.run_folder import RunFolder
 from tasks.sealed import LostWorkError
-from tasks.steps import listening_to_steps
 from tasks.stitch_seam import stitch_seam
 from tasks.store.lease import LeaseLostError, leased
 from tasks.track_chunk import track_chunk

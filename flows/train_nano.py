@@ -6,7 +6,7 @@ from pathlib import Path
 from flows.console import Terminal
 from samcore.models.registry import NANO_DIR
 from samcore.training import Progress, Start, train
-from tasks.progress import clock
+from tasks.progress.events import clock
 
 
 def run_training(

@@ -20,7 +20,7 @@ from tasks.disk.files import FileRecord, seal
 from tasks.given_up import GivenUp
 from tasks.memory_log import MemoryLog
 from tasks.oom_ladder import OomLadder
-from tasks.progress import ChunkProgress
+from tasks.progress.events import ChunkProgress
 from tasks.records import ChunkRecord, PassRecord, RunRecord, RunRef
 from tasks.run_folder import RunFolder
 from tasks.stopping import Stopped

@@ -3,8 +3,8 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.logs import run_logger
 from tasks.mirror import open_mirror
+from tasks.progress.logs import run_logger
 from tasks.records import RunRef
 from tasks.retries import DESTINATION_RETRIES
 from tasks.run_folder import RunFolder

@@ -11,8 +11,8 @@ from samcore.meters import MemoryMeter
 from tasks.attempts import attempting
 from tasks.disk.files import seal
 from tasks.given_up import GivenUp
-from tasks.logs import run_logger
 from tasks.memory_log import describe_peak
+from tasks.progress.logs import run_logger
 from tasks.records import PassRecord, Rung, RunRef
 from tasks.retries import SOURCE_RETRIES
 from tasks.run_folder import RunFolder

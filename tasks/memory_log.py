@@ -8,7 +8,7 @@ from types import TracebackType
 
 from samcore.meters import MemoryReading
 from tasks.disk.files import make_folder, storage_errors
-from tasks.progress import Throttle
+from tasks.progress.events import Throttle
 
 _log = logging.getLogger(__name__)
 HEADER = "time,run,chunk,frame,rss_bytes,vram_allocated_bytes,vram_reserved_bytes"

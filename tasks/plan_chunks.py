@@ -3,14 +3,14 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.logs import run_logger
-from tasks.progress import counted
+from tasks.progress.events import counted
+from tasks.progress.logs import run_logger
+from tasks.progress.steps import reporter
 from tasks.records import RunRef
 from tasks.request import SegmentRequest
 from tasks.resolve import resolve_request
 from tasks.retries import SOURCE_RETRIES
 from tasks.settings import load_settings
-from tasks.steps import reporter
 
 
 @task(

@@ -6,13 +6,13 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.early_checks import check_request
-from tasks.logs import run_logger
 from tasks.mirror import open_mirror
+from tasks.progress.logs import run_logger
+from tasks.progress.steps import reporter
 from tasks.request import SegmentRequest
 from tasks.retries import SOURCE_RETRIES
 from tasks.settings import load_settings
 from tasks.sources.opened import open_source
-from tasks.steps import reporter
 
 _log = logging.getLogger(__name__)
 

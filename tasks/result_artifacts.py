@@ -15,8 +15,8 @@ from samcore.report.lanes import LaneReport, probability, read_lanes
 from samcore.report.pictures import Picture, draw_picture
 from samcore.stitching import SeamReport
 from tasks.manifest import MANIFEST, MASKS, OVERLAY, REPORT, SEAMS
-from tasks.progress import counted
-from tasks.progress_artifact import artifact_key
+from tasks.progress.artifact import artifact_key
+from tasks.progress.events import counted
 from tasks.records import FindingList, Manifest, RunRef, SeamList
 from tasks.result_store import open_result_store
 from tasks.results import Link

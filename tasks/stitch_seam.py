@@ -4,8 +4,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from samcore.stitching import SeamReport, check_seam, compare_seam
-from tasks.logs import run_logger
-from tasks.progress import counted
+from tasks.progress.events import counted
+from tasks.progress.logs import run_logger
 from tasks.records import RunRef, SeamRecord
 from tasks.request import SegmentRequest
 from tasks.retries import SOURCE_RETRIES

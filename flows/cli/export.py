@@ -76,7 +76,7 @@ def export(
         folder = local_path(output, "--output, which is left out to add to the result itself,")
     # Late: pyarrow and OpenCV take a second to import.
     from flows.exports import export as run_export
-    from tasks.steps import listening_to_steps
+    from tasks.progress.steps import listening_to_steps
 
     terminal = Terminal()
     lines: list[str] = []

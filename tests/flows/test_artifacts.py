@@ -8,7 +8,7 @@ from prefect.client.orchestration import get_client
 from flows.segment_video import WITH_FINDINGS, end_state, segment_video
 from samcore.masks.table import MaskReader
 from tasks.manifest import MASKS, REPORT
-from tasks.progress_artifact import artifact_key
+from tasks.progress.artifact import artifact_key
 from tasks.records import FindingList, ResultRef
 
 TWO_CHUNKS = {
@@ -30,7 +30,7 @@ def test_a_run_shows_its_result(prefect_api, live_database, ask, monkeypatch):
     """Beside its progress a run has a table of objects, one of seams, and a page with a picture
     and a link to the report; all of it small, and none of it masks. Steps beside tracking show how
     far they are, too, the report last."""
-    monkeypatch.setattr("tasks.progress_artifact._INTERVAL_S", 0.0)
+    monkeypatch.setattr("tasks.progress.artifact._INTERVAL_S", 0.0)
     result = segment_video(ask(**TWO_CHUNKS))
 
     assert result.has_report

@@ -15,7 +15,7 @@ from flows.segment_video import segment_video
 from samcore.errors import SeamError
 from samcore.masks.table import MaskReader
 from tasks.manifest import MASKS
-from tasks.progress_artifact import artifact_key
+from tasks.progress.artifact import artifact_key
 from tasks.request import SegmentRequest
 from tasks.resolve import resolve_request
 from tasks.settings import load_settings

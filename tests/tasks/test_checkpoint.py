@@ -15,7 +15,7 @@ from samcore.masks.table import table_digest
 from tasks import stopping
 from tasks.checkpoint import find_checkpoint
 from tasks.fetch_chunks import fetch_chunks
-from tasks.progress import TrackProgress, listening
+from tasks.progress.events import TrackProgress, listening
 from tasks.records import RunRef
 from tasks.request import SegmentRequest
 from tasks.run_folder import RunFolder

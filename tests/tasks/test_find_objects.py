@@ -21,11 +21,11 @@ from samcore.video import VideoWriter
 from tasks import attempts, found_objects
 from tasks.find_objects import find_objects
 from tasks.probe_video import probe_video
+from tasks.progress.steps import listening_to_steps
 from tasks.records import ResultRef
 from tasks.request import SegmentRequest
 from tasks.resolve import resolve_request
 from tasks.settings import load_settings
-from tasks.steps import listening_to_steps
 
 Ask = Callable[..., SegmentRequest]
 FEW = {"points_per_side": 10}

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from tasks.listeners import Listeners
+from tasks.progress.listeners import Listeners
 
 Listener = Callable[[str, int, int | None, str], None]
 """Called with what is being done, how much of it is done, all of it (None if unknown), and what is

@@ -2,7 +2,7 @@
 
 from samcore.chunks import plan_chunks
 from samcore.meters import MemoryReading
-from tasks.progress import ChunkProgress, TrackProgress, describe, listening
+from tasks.progress.events import ChunkProgress, TrackProgress, describe, listening
 
 _MEMORY = MemoryReading(
     rss_bytes=1, peak_rss_bytes=2_000_000_000, vram_bytes=None, peak_vram_bytes=None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from samcore.chunks import Chunk
 from samcore.meters import MemoryReading
-from tasks.listeners import Listeners
+from tasks.progress.listeners import Listeners
 
 
 @dataclass(frozen=True, slots=True)
