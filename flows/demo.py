@@ -17,7 +17,7 @@ from samcore.scenes import Scene, box_of
 from samcore.video import VideoWriter, open_video
 from tasks.disk.files import make_folder, write_atomic
 from tasks.manifest import MASKS, OVERLAY
-from tasks.request import validate_request
+from tasks.request.segment_request import validate_request
 from tasks.settings import Settings
 
 _MODEL = "nano"

@@ -12,7 +12,7 @@ from tasks.early_checks import check_request
 from tasks.progress.events import listening
 from tasks.progress.steps import listening_to_steps
 from tasks.records import ResultRef
-from tasks.request import SegmentRequest
+from tasks.request.segment_request import SegmentRequest
 from tasks.result_store import find_result
 from tasks.settings import (
     Settings,
@@ -71,7 +71,7 @@ def run_local(
 def _check(request: SegmentRequest, terminal: Terminal, settings: Settings) -> ResultRef | None:
     """Say what is wrong with the request; the result, if there is nothing left to do."""
     # Late: this imports torch, and what is wrong with the options should not take seconds to say.
-    from tasks.resolve import resolve_request
+    from tasks.request.resolve import resolve_request
 
     try:
         run = resolve_request(

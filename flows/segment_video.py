@@ -30,7 +30,7 @@ from tasks.progress.steps import listening_to_steps
 from tasks.publish import publish
 from tasks.publish_part import publish_part
 from tasks.records import ResultRef, RunRef
-from tasks.request import SegmentRequest, choose_prompts
+from tasks.request.segment_request import SegmentRequest, choose_prompts
 from tasks.result_artifacts import post_artifacts
 from tasks.result_store import find_result
 from tasks.run_folder import RunFolder

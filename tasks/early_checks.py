@@ -14,8 +14,8 @@ from samcore.exports import check_objects
 from samcore.models.registry import ModelSpec, list_models, resolve_model
 from samcore.video import check_source
 from tasks.disk.files import check_writable
-from tasks.prompt_source import GivenPrompts, read_prompts
-from tasks.request import SegmentRequest
+from tasks.request.prompt_source import GivenPrompts, read_prompts
+from tasks.request.segment_request import SegmentRequest
 from tasks.settings import load_settings
 from tasks.sources.opened import look_up_source
 from tasks.store.locations import S3Location, parse_location

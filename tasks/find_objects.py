@@ -5,8 +5,8 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.progress.logs import run_logger
 from tasks.progress.steps import reporter
-from tasks.request import SegmentRequest
-from tasks.resolve import resolve_request
+from tasks.request.resolve import resolve_request
+from tasks.request.segment_request import SegmentRequest
 from tasks.retries import SOURCE_RETRIES
 from tasks.settings import load_settings
 

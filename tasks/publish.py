@@ -24,8 +24,8 @@ from tasks.records import (
     Timings,
 )
 from tasks.report_facts import list_findings
-from tasks.request import SegmentRequest
-from tasks.resolve import refuse_other
+from tasks.request.resolve import refuse_other
+from tasks.request.segment_request import SegmentRequest
 from tasks.result_store import is_superseded, open_result_store
 from tasks.retries import DESTINATION_RETRIES
 from tasks.run_folder import RunFolder

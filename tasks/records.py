@@ -13,7 +13,7 @@ from samcore.models.registry import ModelSpec
 from samcore.stitching import SeamReport
 from samcore.video import VideoInfo
 from tasks.disk.files import FileRecord
-from tasks.request import Handoff
+from tasks.request.segment_request import Handoff
 from tasks.store.locations import S3Location, parse_location
 
 RUN_FORMAT: Literal[1] = 1

@@ -21,7 +21,7 @@ from prefect.testing.utilities import prefect_test_harness
 
 from samcore.scenes import Scene, box_of
 from samcore.video import VideoWriter
-from tasks.request import SegmentRequest, validate_request
+from tasks.request.segment_request import SegmentRequest, validate_request
 from tests.servers.aws import AwsServer
 from tests.servers.faults import FaultProxy
 from tests.servers.swift import SwiftServer

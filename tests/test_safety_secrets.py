@@ -11,7 +11,7 @@ import pytest
 
 from samcore.errors import InputError
 from tasks.disk.files import file_record
-from tasks.request import SegmentRequest, validate_request
+from tasks.request.segment_request import SegmentRequest, validate_request
 from tasks.store.locations import S3Location
 from tasks.store.object_store import ObjectStore
 from tests.servers.faults import FaultProxy, Refuse, Request

@@ -297,7 +297,7 @@ def track(
         parse_masks_option,
         parse_point_option,
     )
-    from tasks.request import validate_request
+    from tasks.request.segment_request import validate_request
 
     options = (
         [parse_box_option(text) for text in box or ()],

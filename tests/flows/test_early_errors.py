@@ -13,7 +13,7 @@ from flows.cli import run as longtake
 from samcore.errors import StorageError
 from samcore.models.registry import NANO_DIR
 from tasks.probe_video import probe_video
-from tasks.request import SegmentRequest
+from tasks.request.segment_request import SegmentRequest
 from tasks.sources.opened import opened as sources
 
 Ask = Callable[..., SegmentRequest]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from flows.report import result_lines
 from flows.segment_video import segment_video
-from tasks.request import SegmentRequest
+from tasks.request.segment_request import SegmentRequest
 
 Ask = Callable[..., SegmentRequest]
 

@@ -22,7 +22,7 @@ from samcore.errors import InputError
 from samcore.masks.table import MaskReader
 from samcore.scenes import Scene, box_of
 from samcore.tracking.prompt_file import PromptFile
-from tasks.request import SegmentRequest, choose_prompts, validate_request
+from tasks.request.segment_request import SegmentRequest, choose_prompts, validate_request
 from tests.servers.deployed import Deployed
 from tests.servers.prefect_server import PrefectServer
 

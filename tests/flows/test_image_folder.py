@@ -17,8 +17,8 @@ from tasks.plan_chunks import plan_chunks
 from tasks.probe_video import probe_video
 from tasks.publish import publish
 from tasks.publish_part import publish_part
-from tasks.request import SegmentRequest, validate_request
-from tasks.resolve import resolve_request
+from tasks.request.resolve import resolve_request
+from tasks.request.segment_request import SegmentRequest, validate_request
 from tasks.track_chunk import track_chunk
 
 FRAMES = range(0, 50, 5)

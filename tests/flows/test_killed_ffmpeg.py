@@ -10,7 +10,7 @@ from flows.run_local import _check
 from flows.segment_video import segment_video
 from samcore.masks.table import table_digest
 from samcore.video.decoder import find_ffmpeg
-from tasks.request import SegmentRequest
+from tasks.request.segment_request import SegmentRequest
 from tasks.settings import load_settings
 
 _DIES_AT_FIRST = """#!/bin/bash

@@ -26,7 +26,7 @@ from flows.recovery import install_recovery
 from flows.segment_video import segment_video
 from tasks.checkpoint import PartialRecord
 from tasks.manifest import MANIFEST, MASKS
-from tasks.request import SegmentRequest
+from tasks.request.segment_request import SegmentRequest
 from tests.servers.finished import Finished
 from tests.servers.prefect_server import PrefectServer, Worker
 

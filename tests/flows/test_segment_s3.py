@@ -22,7 +22,7 @@ from samcore.scenes import Scene
 from samcore.video import VideoWriter
 from tasks.disk.files import file_record
 from tasks.records import ResultRef, RunRef
-from tasks.request import SegmentRequest
+from tasks.request.segment_request import SegmentRequest
 from tasks.result_store import open_result_store
 from tasks.store import lease as run_lease
 from tasks.store import object_store as storage

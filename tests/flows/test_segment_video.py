@@ -16,8 +16,8 @@ from samcore.errors import SeamError
 from samcore.masks.table import MaskReader
 from tasks.manifest import MASKS
 from tasks.progress.artifact import artifact_key
-from tasks.request import SegmentRequest
-from tasks.resolve import resolve_request
+from tasks.request.resolve import resolve_request
+from tasks.request.segment_request import SegmentRequest
 from tasks.settings import load_settings
 
 Ask = Callable[..., SegmentRequest]

@@ -32,7 +32,7 @@ from samcore.errors import InputError
 from samcore.models.registry import DEFAULT_MODEL
 from samcore.tracking.automatic import AutomaticPrompts
 from tasks.manifest import MANIFEST
-from tasks.request import SegmentRequest
+from tasks.request.segment_request import SegmentRequest
 from tests.servers.warm import WarmCommands
 
 ROOT = Path(__file__).parents[2]

@@ -16,7 +16,7 @@ from tasks.plan_chunks import plan_chunks
 from tasks.publish import publish
 from tasks.publish_part import publish_part
 from tasks.records import Manifest, Peaks, ResultRef, RunRecord, RunRef, Timings
-from tasks.request import SegmentRequest
+from tasks.request.segment_request import SegmentRequest
 from tasks.run_folder import RunFolder
 from tasks.stitch_seam import stitch_seam
 from tasks.track_chunk import track_chunk

@@ -17,7 +17,7 @@ from tasks.plan_chunks import plan_chunks
 from tasks.probe_video import probe_video
 from tasks.records import Manifest, ResultRef, RunRecord
 from tasks.report_facts import report_facts
-from tasks.request import SegmentRequest
+from tasks.request.segment_request import SegmentRequest
 
 Ask = Callable[..., SegmentRequest]
 

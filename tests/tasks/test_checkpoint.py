@@ -17,7 +17,7 @@ from tasks.checkpoint import find_checkpoint
 from tasks.fetch_chunks import fetch_chunks
 from tasks.progress.events import TrackProgress, listening
 from tasks.records import RunRef
-from tasks.request import SegmentRequest
+from tasks.request.segment_request import SegmentRequest
 from tasks.run_folder import RunFolder
 from tasks.stopping import Stopped, run_stoppable
 from tasks.track_chunk import track_chunk

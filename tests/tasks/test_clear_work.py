@@ -11,7 +11,7 @@ from tasks.clear_work import clear_work
 from tasks.mirror import Mirror
 from tasks.plan_chunks import plan_chunks
 from tasks.records import RunRef
-from tasks.request import SegmentRequest
+from tasks.request.segment_request import SegmentRequest
 from tasks.run_folder import RunFolder
 from tasks.store.locations import S3Location
 from tasks.store.object_store import ObjectStore

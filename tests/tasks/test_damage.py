@@ -18,7 +18,7 @@ from tasks.plan_chunks import plan_chunks
 from tasks.publish import publish
 from tasks.publish_part import publish_part, staging_dir
 from tasks.records import RunRef
-from tasks.request import SegmentRequest, validate_request
+from tasks.request.segment_request import SegmentRequest, validate_request
 from tasks.result_store import open_result_store
 from tasks.run_folder import RunFolder
 from tasks.sealed import LostWorkError

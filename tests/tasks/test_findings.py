@@ -9,7 +9,7 @@ import pytest
 from flows.report import result_lines
 from tasks.plan_chunks import plan_chunks
 from tasks.records import FindingList, FindingRecord, ResultRef, RunRef
-from tasks.request import SegmentRequest
+from tasks.request.segment_request import SegmentRequest
 from tasks.result_artifacts import result_page
 from tasks.result_store import find_result, open_result_store
 from tasks.run_folder import RunFolder

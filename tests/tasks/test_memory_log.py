@@ -17,7 +17,7 @@ from samcore.meters import MemoryMeter, MemoryReading
 from tasks.memory_log import HEADER, MemoryLog
 from tasks.plan_chunks import plan_chunks
 from tasks.records import RunRef
-from tasks.request import SegmentRequest
+from tasks.request.segment_request import SegmentRequest
 from tasks.run_folder import RunFolder
 
 MIB = 2**20

@@ -14,7 +14,7 @@ from samcore.masks.table import MaskReader
 from tasks.encode_prompts import encode_prompts
 from tasks.plan_chunks import plan_chunks
 from tasks.records import ChunkRecord, RunRef
-from tasks.request import SegmentRequest
+from tasks.request.segment_request import SegmentRequest
 from tasks.run_folder import RunFolder
 from tasks.track_chunk import track_chunk
 

@@ -23,7 +23,7 @@ from tasks.encode_prompts import encode_prompts
 from tasks.plan_chunks import plan_chunks
 from tasks.publish import publish
 from tasks.records import ChunkRecord, ResultRef, RunRef
-from tasks.request import SegmentRequest
+from tasks.request.segment_request import SegmentRequest
 from tasks.result_store import find_result
 from tasks.retries import is_transient
 from tasks.run_folder import RunFolder

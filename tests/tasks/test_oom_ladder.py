@@ -21,7 +21,7 @@ from tasks.encode_prompts import encode_prompts
 from tasks.oom_ladder import OomLadder, describe_step, ladder_rungs
 from tasks.plan_chunks import plan_chunks
 from tasks.records import Rung
-from tasks.request import SegmentRequest
+from tasks.request.segment_request import SegmentRequest
 from tasks.run_folder import RunFolder
 from tasks.track_chunk import track_chunk
 

@@ -18,7 +18,7 @@ from tasks.memory_log import HEADER
 from tasks.plan_chunks import plan_chunks
 from tasks.records import FindingList, FindingRecord
 from tasks.report_facts import read_samples, report_facts
-from tasks.request import validate_request
+from tasks.request.segment_request import validate_request
 from tasks.result_artifacts import (
     MAX_PICTURE_BYTES,
     MAX_ROWS,

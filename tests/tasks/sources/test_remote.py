@@ -21,8 +21,8 @@ from tasks.disk.files import file_record
 from tasks.fetch_chunks import fetch_chunks
 from tasks.plan_chunks import plan_chunks
 from tasks.records import RunRef
-from tasks.request import SegmentRequest, validate_request
-from tasks.resolve import resolve_request
+from tasks.request.resolve import resolve_request
+from tasks.request.segment_request import SegmentRequest, validate_request
 from tasks.settings import load_settings
 from tasks.sources.cache import DownloadCache
 from tasks.sources.opened import open_source

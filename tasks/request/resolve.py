@@ -13,9 +13,9 @@ from samcore.tracking.prompts import Prompt
 from samcore.video import VideoSource
 from tasks.early_checks import check_request, resolve_asked_model
 from tasks.mirror import open_mirror
-from tasks.prompt_source import GivenPrompts
 from tasks.records import RunRecord, RunRef, TrackedObject
-from tasks.request import SegmentRequest, check_frames
+from tasks.request.prompt_source import GivenPrompts
+from tasks.request.segment_request import SegmentRequest, check_frames
 from tasks.result_store import open_result_store
 from tasks.run_folder import RunFolder
 from tasks.settings import load_settings

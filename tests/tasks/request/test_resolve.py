@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from samcore.errors import InputError, ModelError, SegmentationError, StorageError, VideoError
-from tasks.request import SegmentRequest, validate_request
-from tasks.resolve import resolve_request
+from tasks.request.resolve import resolve_request
+from tasks.request.segment_request import SegmentRequest, validate_request
 from tasks.settings import load_settings
 
 Ask = Callable[..., SegmentRequest]

@@ -18,7 +18,7 @@ from samcore.errors import InputError
 from samcore.exports import FORMATS, check_formats
 from samcore.models.registry import KNOWN_MODELS
 from samcore.tracking.automatic import AutomaticPrompts
-from tasks.prompt_form import Prompts, name_tabs
+from tasks.request.prompt_form import Prompts, name_tabs
 from tasks.settings import load_settings
 from tasks.store.locations import HttpsLocation, S3Location, parse_location
 from tasks.store.secret_query import ALLOWED_PATTERN, refuse_secret_query

@@ -13,9 +13,9 @@ from samcore.errors import InputError
 from samcore.limits import Limits
 from samcore.video import open_video
 from samcore.video.decoder import find_ffmpeg
-from tasks.prompt_source import read_prompts
-from tasks.request import SegmentRequest
-from tasks.resolve import resolve_request
+from tasks.request.prompt_source import read_prompts
+from tasks.request.resolve import resolve_request
+from tasks.request.segment_request import SegmentRequest
 from tasks.settings import load_settings
 from tasks.store.locations import S3Location
 from tasks.store.object_store import ObjectStore

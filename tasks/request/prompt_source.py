@@ -10,7 +10,7 @@ from samcore.limits import Limits
 from samcore.masks.image import MAX_FILE_BYTES as MAX_MASK_BYTES
 from samcore.tracking.prompt_file import PromptFile, check_limits, parse_prompts
 from tasks.disk.files import make_folder, write_atomic
-from tasks.request import SegmentRequest
+from tasks.request.segment_request import SegmentRequest
 from tasks.store.locations import HttpsLocation, S3Location, parse_location
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""What a person asks for, and what it comes to for one video."""
