@@ -16,8 +16,8 @@ from samcore.masks.table import MaskReader
 from samcore.scenes import Scene, box_of
 from samcore.video import VideoWriter, open_video
 from tasks.disk.files import make_folder, write_atomic
-from tasks.manifest import MASKS, OVERLAY
 from tasks.request.segment_request import validate_request
+from tasks.results.manifest import MASKS, OVERLAY
 from tasks.settings import Settings
 
 _MODEL = "nano"

@@ -11,10 +11,10 @@ from samcore.exports import FORMATS, ExportFormat, check_formats, write_export
 from samcore.exports.masklets import Masklets
 from samcore.result import Result
 from samcore.video import VideoSource
-from tasks.exports import add_export, masklets_of
-from tasks.manifest import MASKS
 from tasks.progress.steps import reporter
-from tasks.result_store import ResultStore, open_result_store
+from tasks.results.manifest import MASKS
+from tasks.results.open import ResultStore, open_result_store
+from tasks.results.outputs import add_export, masklets_of
 from tasks.settings import Settings
 from tasks.sources.opened import open_source
 from tasks.store.locations import parse_location

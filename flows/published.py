@@ -2,10 +2,10 @@
 
 from samcore.errors import InputError
 from samcore.result import Result
-from tasks.local_results import LocalResults
-from tasks.manifest import MANIFEST
 from tasks.records import Manifest
-from tasks.results import ResultStore
+from tasks.results.folder import LocalResults
+from tasks.results.manifest import MANIFEST
+from tasks.results.store import ResultStore
 
 
 def whole_result(store: ResultStore, named: str) -> Manifest:

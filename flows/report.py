@@ -5,10 +5,10 @@ from pathlib import Path
 
 from samcore.models.registry import DEFAULT_MODEL, Published, list_models
 from samcore.video.info import VideoInfo
-from tasks.manifest import MANIFEST, MASKS, OVERLAY, REPORT
 from tasks.progress.events import clock, counted
 from tasks.records import EXPORTS, ResultRef
-from tasks.result_store import open_result_store
+from tasks.results.manifest import MANIFEST, MASKS, OVERLAY, REPORT
+from tasks.results.open import open_result_store
 
 _MAX_FINDINGS = 5
 """Lines of findings; the report has more."""

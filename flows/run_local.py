@@ -13,7 +13,7 @@ from tasks.progress.events import listening
 from tasks.progress.steps import listening_to_steps
 from tasks.records import ResultRef
 from tasks.request.segment_request import SegmentRequest
-from tasks.result_store import find_result
+from tasks.results.open import find_result
 from tasks.settings import (
     Settings,
     has_prefect_server,

@@ -15,8 +15,8 @@ from samcore.evaluation.sequence import Match, SequenceScores, evaluate_sequence
 from samcore.evaluation.truth import GroundTruth
 from samcore.masks.table import MaskReader
 from samcore.video import FrameNames
-from tasks.manifest import MANIFEST, MASKS
-from tasks.result_store import open_result_store
+from tasks.results.manifest import MANIFEST, MASKS
+from tasks.results.open import open_result_store
 
 
 class Evaluation(BaseModel):

@@ -31,8 +31,8 @@ from tasks.publish import publish
 from tasks.publish_part import publish_part
 from tasks.records import ResultRef, RunRef
 from tasks.request.segment_request import SegmentRequest, choose_prompts
-from tasks.result_artifacts import post_artifacts
-from tasks.result_store import find_result
+from tasks.results.artifacts import post_artifacts
+from tasks.results.open import find_result
 from tasks.run_folder import RunFolder
 from tasks.sealed import LostWorkError
 from tasks.stitch_seam import stitch_seam

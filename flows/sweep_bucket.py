@@ -13,8 +13,8 @@ from flows.prefect_api import Deployment, NotDeployedError, ServerAwayError
 from flows.recover_runs import recover
 from flows.video_runs import DEPLOYMENT, PROMPTS_SUFFIX, Outcome, VideoFilter, VideoRuns
 from samcore.errors import InputError, SegmentationError, TransientStorageError
-from tasks.manifest import MANIFEST, MARK
 from tasks.progress.logs import run_logger
+from tasks.results.manifest import MANIFEST, MARK
 from tasks.stale_work import remove_stale_uploads
 from tasks.store.locations import S3Location, parse_location
 from tasks.store.object_info import ObjectInfo

@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from flows.prefect_api import Deployment, StartedRun
-from tasks.manifest import now
 from tasks.request.segment_request import validate_request
+from tasks.results.manifest import now
 from tasks.store.locations import S3Location
 from tasks.store.object_store import ObjectStore
 

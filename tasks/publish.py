@@ -11,7 +11,6 @@ from samcore.masks.table import concat_tables
 from samcore.stitching import SeamReport, owned_ranges
 from samcore.video import NAMES_KEY
 from tasks.disk.files import FileRecord, seal, write_atomic
-from tasks.manifest import MASKS, SEAMS, now, result_ref, versions
 from tasks.publish_part import staging_dir, write_part
 from tasks.records import (
     ChunkRecord,
@@ -23,10 +22,11 @@ from tasks.records import (
     SeamList,
     Timings,
 )
-from tasks.report_facts import list_findings
 from tasks.request.resolve import refuse_other
 from tasks.request.segment_request import SegmentRequest
-from tasks.result_store import is_superseded, open_result_store
+from tasks.results.manifest import MASKS, SEAMS, now, result_ref, versions
+from tasks.results.open import is_superseded, open_result_store
+from tasks.results.report_facts import list_findings
 from tasks.retries import DESTINATION_RETRIES
 from tasks.run_folder import RunFolder
 from tasks.sealed import LostWorkError

@@ -15,11 +15,11 @@ from tasks.checkpoint import Checkpoint, drop_checkpoint, find_checkpoint
 from tasks.chunk_session import ChunkSession
 from tasks.disk.files import make_folder, seal
 from tasks.given_up import GivenUp
-from tasks.manifest import now
 from tasks.memory_log import MemoryLog, describe_peak
 from tasks.mirror import push_checkpoint
 from tasks.progress.logs import run_logger
 from tasks.records import ChunkRecord, ChunkRef, PassRecord, RunRecord, RunRef
+from tasks.results.manifest import now
 from tasks.retries import SOURCE_RETRIES
 from tasks.run_folder import RunFolder
 from tasks.stopping import Stopped, run_stoppable

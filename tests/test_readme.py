@@ -16,7 +16,7 @@ from samcore.masks.row import SCHEMA
 from samcore.models.registry import DEFAULT_MODEL, KNOWN_MODELS, Published, resolve_model
 from samcore.tracking.prompt_file import parse_prompts
 from samcore.video import VideoWriter
-from tasks.manifest import MANIFEST, MASKS, OVERLAY, SEAMS
+from tasks.results.manifest import MANIFEST, MASKS, OVERLAY, SEAMS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

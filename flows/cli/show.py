@@ -25,8 +25,8 @@ def show(
     """Open a result's report in a browser; without a display, say where it is."""
     # Late, with pyarrow behind it.
     from flows.published import whole_result
-    from tasks.manifest import REPORT
-    from tasks.result_store import open_result_store
+    from tasks.results.manifest import REPORT
+    from tasks.results.open import open_result_store
 
     store = open_result_store(result, credentials)
     manifest = whole_result(store, result)

@@ -16,7 +16,7 @@ from tasks.mirror import open_mirror
 from tasks.records import RunRecord, RunRef, TrackedObject
 from tasks.request.prompt_source import GivenPrompts
 from tasks.request.segment_request import SegmentRequest, check_frames
-from tasks.result_store import open_result_store
+from tasks.results.open import open_result_store
 from tasks.run_folder import RunFolder
 from tasks.settings import load_settings
 from tasks.sources.opened import find_version, open_source

@@ -33,7 +33,7 @@ from samcore.scenes import Scene, box_of
 from samcore.video import VideoWriter
 from tasks.disk.files import file_record
 from tasks.request.segment_request import validate_request
-from tasks.result_store import open_result_store
+from tasks.results.open import open_result_store
 from tasks.store.locations import S3Location
 from tasks.store.object_store import ObjectStore
 from tests.servers.prefect_server import PrefectServer, Worker

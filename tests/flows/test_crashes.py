@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tasks.manifest import MANIFEST, MASKS, SEAMS
+from tasks.results.manifest import MANIFEST, MASKS, SEAMS
 from tests.servers.finished import Finished
 from tests.servers.warm import WarmCommands
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.manifest import MANIFEST, MASKS, SEAMS
+from tasks.results.manifest import MANIFEST, MASKS, SEAMS
 from tests.servers.warm import WarmCommand, WarmCommands
 
 START_LIMIT_S = 120

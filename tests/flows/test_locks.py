@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.manifest import MANIFEST
+from tasks.results.manifest import MANIFEST
 from tests.servers.warm import WarmCommand, WarmCommands
 
 LIMIT_S = 120.0

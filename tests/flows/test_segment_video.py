@@ -14,10 +14,10 @@ from prefect.client.schemas.sorting import FlowRunSort
 from flows.segment_video import segment_video
 from samcore.errors import SeamError
 from samcore.masks.table import MaskReader
-from tasks.manifest import MASKS
 from tasks.progress.artifact import artifact_key
 from tasks.request.resolve import resolve_request
 from tasks.request.segment_request import SegmentRequest
+from tasks.results.manifest import MASKS
 from tasks.settings import load_settings
 
 Ask = Callable[..., SegmentRequest]

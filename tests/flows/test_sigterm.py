@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from tasks.checkpoint import PartialRecord
-from tasks.manifest import MANIFEST, MASKS, SEAMS
+from tasks.results.manifest import MANIFEST, MASKS, SEAMS
 from tests.servers.warm import WarmCommand, WarmCommands
 
 LIMIT_S = 120.0

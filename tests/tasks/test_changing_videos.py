@@ -12,12 +12,12 @@ from flows.report import video_lines
 from samcore.errors import InputError
 from samcore.masks.table import MaskReader, table_digest
 from samcore.video.decoder import find_ffmpeg
-from tasks.manifest import MASKS
 from tasks.plan_chunks import plan_chunks
 from tasks.probe_video import probe_video
 from tasks.records import Manifest, ResultRef, RunRecord
-from tasks.report_facts import report_facts
 from tasks.request.segment_request import SegmentRequest
+from tasks.results.manifest import MASKS
+from tasks.results.report_facts import report_facts
 
 Ask = Callable[..., SegmentRequest]
 

@@ -19,7 +19,7 @@ from tasks.publish import publish
 from tasks.publish_part import publish_part, staging_dir
 from tasks.records import RunRef
 from tasks.request.segment_request import SegmentRequest, validate_request
-from tasks.result_store import open_result_store
+from tasks.results.open import open_result_store
 from tasks.run_folder import RunFolder
 from tasks.sealed import LostWorkError
 from tasks.sources.opened import open_run_source

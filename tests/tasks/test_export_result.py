@@ -18,7 +18,7 @@ from tasks.plan_chunks import plan_chunks
 from tasks.progress.steps import listening_to_steps
 from tasks.records import ResultRef, RunRef
 from tasks.request.segment_request import SegmentRequest, validate_request
-from tasks.result_store import find_result, open_result_store
+from tasks.results.open import find_result, open_result_store
 from tasks.run_folder import RunFolder
 
 Ask = Callable[..., SegmentRequest]

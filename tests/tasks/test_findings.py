@@ -10,8 +10,8 @@ from flows.report import result_lines
 from tasks.plan_chunks import plan_chunks
 from tasks.records import FindingList, FindingRecord, ResultRef, RunRef
 from tasks.request.segment_request import SegmentRequest
-from tasks.result_artifacts import result_page
-from tasks.result_store import find_result, open_result_store
+from tasks.results.artifacts import result_page
+from tasks.results.open import find_result, open_result_store
 from tasks.run_folder import RunFolder
 from tasks.write_report import write_report
 

@@ -24,7 +24,7 @@ from tasks.plan_chunks import plan_chunks
 from tasks.publish import publish
 from tasks.records import ChunkRecord, ResultRef, RunRef
 from tasks.request.segment_request import SegmentRequest
-from tasks.result_store import find_result
+from tasks.results.open import find_result
 from tasks.retries import is_transient
 from tasks.run_folder import RunFolder
 from tasks.track_chunk import track_chunk

@@ -9,12 +9,12 @@ import pytest
 
 from samcore.errors import InputError, SeamError
 from tasks.draw_overlay import draw_overlay
-from tasks.manifest import published_key
 from tasks.plan_chunks import plan_chunks
 from tasks.publish import publish
 from tasks.records import ResultRef, RunRef
 from tasks.request.segment_request import SegmentRequest
-from tasks.result_store import find_result
+from tasks.results.manifest import published_key
+from tasks.results.open import find_result
 from tasks.run_folder import RunFolder
 from tasks.stitch_seam import stitch_seam
 

@@ -15,7 +15,7 @@ from tasks.plan_chunks import plan_chunks
 from tasks.publish import publish
 from tasks.records import ResultRef, RunRef
 from tasks.request.segment_request import SegmentRequest, validate_request
-from tasks.result_store import find_result, open_result_store
+from tasks.results.open import find_result, open_result_store
 from tasks.run_folder import RunFolder
 from tasks.store.locations import S3Location
 from tasks.store.object_store import ObjectStore

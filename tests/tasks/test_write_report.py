@@ -17,9 +17,8 @@ from samcore.stitching import SeamReport
 from tasks.memory_log import HEADER
 from tasks.plan_chunks import plan_chunks
 from tasks.records import FindingList, FindingRecord
-from tasks.report_facts import read_samples, report_facts
 from tasks.request.segment_request import validate_request
-from tasks.result_artifacts import (
+from tasks.results.artifacts import (
     MAX_PICTURE_BYTES,
     MAX_ROWS,
     object_rows,
@@ -27,8 +26,9 @@ from tasks.result_artifacts import (
     result_page,
     seam_rows,
 )
-from tasks.result_store import open_result_store
-from tasks.results import Link
+from tasks.results.open import open_result_store
+from tasks.results.report_facts import read_samples, report_facts
+from tasks.results.store import Link
 from tasks.store.locations import S3Location
 from tasks.store.object_info import console_url
 from tasks.write_report import write_report
@@ -239,9 +239,9 @@ def test_the_picture_is_that_of_the_first_finding(run, monkeypatch):
     manifest = open_result_store(run).read_manifest(run.key)
     pages = []
     monkeypatch.setattr(
-        "tasks.result_artifacts.create_markdown_artifact", lambda **page: pages.append(page)
+        "tasks.results.artifacts.create_markdown_artifact", lambda **page: pages.append(page)
     )
-    monkeypatch.setattr("tasks.result_artifacts.create_table_artifact", lambda **table: None)
+    monkeypatch.setattr("tasks.results.artifacts.create_table_artifact", lambda **table: None)
     item = FindingRecord(kind="jump", frame=11, object_id=1, text="moved")
     one = FindingList(total=1, counts={"jump": 1}, worst=(item,))
     for findings in (one, FindingList(total=0, counts={}, worst=())):

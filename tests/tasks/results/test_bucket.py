@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from samcore.errors import InputError, StorageConflictError, StorageError, TransientStorageError
-from tasks.bucket_results import BucketResults
+from tasks.results.bucket import BucketResults
 from tasks.store.locations import S3Location
 from tasks.store.shared_store import shared_store
 from tests.servers.faults import FaultProxy, Request

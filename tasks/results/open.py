@@ -14,10 +14,10 @@ import time
 from pathlib import Path
 
 from samcore.errors import InputError
-from tasks.local_results import LocalResults
-from tasks.manifest import result_ref
 from tasks.records import Manifest, ResultRef, RunRecord, RunRef
-from tasks.results import ResultStore
+from tasks.results.folder import LocalResults
+from tasks.results.manifest import result_ref
+from tasks.results.store import ResultStore
 from tasks.settings import load_settings
 from tasks.sources.opened import is_replaced
 from tasks.store.locations import HttpsLocation, S3Location, parse_location
@@ -54,7 +54,7 @@ def open_result_store(
     if isinstance(destination, Path):
         return LocalResults(destination.expanduser().absolute())
     # Late: boto3 takes its time to import, and results in a folder do without it.
-    from tasks.bucket_results import BucketResults
+    from tasks.results.bucket import BucketResults
     from tasks.store.shared_store import shared_store
 
     prefix = S3Location(destination.bucket, destination.key.rstrip("/"))

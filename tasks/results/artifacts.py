@@ -14,12 +14,12 @@ from samcore.report.findings import Findings
 from samcore.report.lanes import LaneReport, probability, read_lanes
 from samcore.report.pictures import Picture, draw_picture
 from samcore.stitching import SeamReport
-from tasks.manifest import MANIFEST, MASKS, OVERLAY, REPORT, SEAMS
 from tasks.progress.artifact import artifact_key
 from tasks.progress.events import counted
 from tasks.records import FindingList, Manifest, RunRef, SeamList
-from tasks.result_store import open_result_store
-from tasks.results import Link
+from tasks.results.manifest import MANIFEST, MASKS, OVERLAY, REPORT, SEAMS
+from tasks.results.open import open_result_store
+from tasks.results.store import Link
 from tasks.run_folder import RunFolder
 from tasks.sources.opened import open_run_source
 

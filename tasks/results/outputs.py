@@ -10,10 +10,10 @@ from samcore.exports.folder import files_in
 from samcore.exports.masklets import Masklets
 from samcore.video import VideoSource
 from tasks.disk.files import storage_errors
-from tasks.manifest import MASKS
 from tasks.progress.steps import reporter
 from tasks.records import EXPORTS, Manifest
-from tasks.result_store import ResultStore
+from tasks.results.manifest import MASKS
+from tasks.results.open import ResultStore
 
 
 def masklets_of(manifest: Manifest, table: Path) -> Masklets:

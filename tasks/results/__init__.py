@@ -1,0 +1,1 @@
+"""What is published: results in folders and buckets, and what is said of them."""
