@@ -2,10 +2,10 @@
 
 from samcore.errors import InputError
 from samcore.result import Result
-from tasks.records import Manifest
 from tasks.results.folder import LocalResults
 from tasks.results.manifest import MANIFEST
 from tasks.results.store import ResultStore
+from tasks.run.records import Manifest
 
 
 def whole_result(store: ResultStore, named: str) -> Manifest:

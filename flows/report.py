@@ -6,9 +6,9 @@ from pathlib import Path
 from samcore.models.registry import DEFAULT_MODEL, Published, list_models
 from samcore.video.info import VideoInfo
 from tasks.progress.events import clock, counted
-from tasks.records import EXPORTS, ResultRef
 from tasks.results.manifest import MANIFEST, MASKS, OVERLAY, REPORT
 from tasks.results.open import open_result_store
+from tasks.run.records import EXPORTS, ResultRef
 
 _MAX_FINDINGS = 5
 """Lines of findings; the report has more."""

@@ -11,9 +11,9 @@ from samcore.errors import TransientVideoError
 from tasks.early_checks import check_request
 from tasks.progress.events import listening
 from tasks.progress.steps import listening_to_steps
-from tasks.records import ResultRef
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.open import find_result
+from tasks.run.records import ResultRef
 from tasks.settings import (
     Settings,
     has_prefect_server,

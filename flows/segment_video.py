@@ -29,11 +29,11 @@ from tasks.progress.events import counted, listening
 from tasks.progress.steps import listening_to_steps
 from tasks.publish import publish
 from tasks.publish_part import publish_part
-from tasks.records import ResultRef, RunRef
 from tasks.request.segment_request import SegmentRequest, choose_prompts
 from tasks.results.artifacts import post_artifacts
 from tasks.results.open import find_result
-from tasks.run_folder import RunFolder
+from tasks.run.folder import RunFolder
+from tasks.run.records import ResultRef, RunRef
 from tasks.sealed import LostWorkError
 from tasks.stitch_seam import stitch_seam
 from tasks.store.lease import LeaseLostError, leased

@@ -15,7 +15,7 @@ from flows.video_runs import DEPLOYMENT, PROMPTS_SUFFIX, Outcome, VideoFilter, V
 from samcore.errors import InputError, SegmentationError, TransientStorageError
 from tasks.progress.logs import run_logger
 from tasks.results.manifest import MANIFEST, MARK
-from tasks.stale_work import remove_stale_uploads
+from tasks.run.stale_work import remove_stale_uploads
 from tasks.store.locations import S3Location, parse_location
 from tasks.store.object_info import ObjectInfo
 from tasks.store.object_store import ObjectStore

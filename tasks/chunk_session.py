@@ -15,14 +15,14 @@ from samcore.out_of_memory import memory_failure
 from samcore.tracking.outputs import FrameMasks
 from samcore.tracking.tracker import VideoTracker
 from samcore.video import Frame
-from tasks.checkpoint import Checkpoint, save_checkpoint
 from tasks.disk.files import FileRecord, seal
 from tasks.given_up import GivenUp
 from tasks.memory_log import MemoryLog
 from tasks.oom_ladder import OomLadder
 from tasks.progress.events import ChunkProgress
-from tasks.records import ChunkRecord, PassRecord, RunRecord, RunRef
-from tasks.run_folder import RunFolder
+from tasks.run.folder import RunFolder
+from tasks.run.partial_chunk import Checkpoint, save_checkpoint
+from tasks.run.records import ChunkRecord, PassRecord, RunRecord, RunRef
 from tasks.stopping import Stopped
 from tasks.tracking import Workbench, handoff_frame, open_workbench
 

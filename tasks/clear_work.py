@@ -3,13 +3,13 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.mirror import open_mirror
 from tasks.progress.logs import run_logger
-from tasks.records import RunRef
 from tasks.retries import DESTINATION_RETRIES
-from tasks.run_folder import RunFolder
+from tasks.run.folder import RunFolder
+from tasks.run.mirror import open_mirror
+from tasks.run.records import RunRef
+from tasks.run.stale_work import remove_stale_work
 from tasks.settings import load_settings
-from tasks.stale_work import remove_stale_work
 
 
 @task(

@@ -6,11 +6,11 @@ from prefect.cache_policies import NO_CACHE
 from samcore.errors import StorageError
 from samcore.overlay import write_overlay
 from tasks.progress.steps import reporter
-from tasks.records import RunRef
 from tasks.results.manifest import MASKS, OVERLAY
 from tasks.results.open import open_result_store
 from tasks.retries import DESTINATION_RETRIES
-from tasks.run_folder import RunFolder
+from tasks.run.folder import RunFolder
+from tasks.run.records import RunRef
 from tasks.sources.opened import open_run_source
 
 

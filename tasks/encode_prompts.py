@@ -13,9 +13,9 @@ from tasks.disk.files import seal
 from tasks.given_up import GivenUp
 from tasks.memory_log import describe_peak
 from tasks.progress.logs import run_logger
-from tasks.records import PassRecord, Rung, RunRef
 from tasks.retries import SOURCE_RETRIES
-from tasks.run_folder import RunFolder
+from tasks.run.folder import RunFolder
+from tasks.run.records import PassRecord, Rung, RunRef
 from tasks.tracking import open_workbench
 
 

@@ -3,11 +3,11 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.records import RunRef
 from tasks.results.open import open_result_store
 from tasks.results.outputs import add_export
 from tasks.retries import DESTINATION_RETRIES
-from tasks.run_folder import RunFolder
+from tasks.run.folder import RunFolder
+from tasks.run.records import RunRef
 from tasks.sources.opened import open_run_source
 
 

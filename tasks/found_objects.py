@@ -26,8 +26,8 @@ from tasks.disk.files import exclusive
 from tasks.memory_log import describe_peak
 from tasks.oom_ladder import OomLadder, ladder_rungs
 from tasks.progress.steps import reporter
-from tasks.prompt_record import read_prompts, write_prompts
-from tasks.records import Rung
+from tasks.run.prompts import read_prompts, write_prompts
+from tasks.run.records import Rung
 
 _log = logging.getLogger(__name__)
 _VERSION = 2

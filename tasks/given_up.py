@@ -4,7 +4,7 @@ import logging
 
 from tasks.attempts import Attempt
 from tasks.oom_ladder import OomLadder, describe_rung, ladder_rungs
-from tasks.records import Rung, RunRecord
+from tasks.run.records import Rung, RunRecord
 
 # Not the run's own log: what is logged here shows in it, and on the terminal of a command.
 _log = logging.getLogger(__name__)

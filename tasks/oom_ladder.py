@@ -6,7 +6,7 @@ from typing import TypeVar
 from samcore.errors import InputError, OutOfMemory
 from samcore.models.registry import ModelSpec, resized_model
 from samcore.out_of_memory import free_caches, memory_failure
-from tasks.records import Rung
+from tasks.run.records import Rung
 
 _T = TypeVar("_T")
 _SMALLER = (3 / 4, 1 / 2, 3 / 8, 1 / 4)

@@ -6,10 +6,10 @@ from prefect.cache_policies import NO_CACHE
 from tasks.progress.events import counted
 from tasks.progress.logs import run_logger
 from tasks.progress.steps import reporter
-from tasks.records import RunRef
 from tasks.request.resolve import resolve_request
 from tasks.request.segment_request import SegmentRequest
 from tasks.retries import SOURCE_RETRIES
+from tasks.run.records import RunRef
 from tasks.settings import load_settings
 
 

@@ -6,11 +6,11 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.early_checks import check_request
-from tasks.mirror import open_mirror
 from tasks.progress.logs import run_logger
 from tasks.progress.steps import reporter
 from tasks.request.segment_request import SegmentRequest
 from tasks.retries import SOURCE_RETRIES
+from tasks.run.mirror import open_mirror
 from tasks.settings import load_settings
 from tasks.sources.opened import open_source
 

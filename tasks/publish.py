@@ -12,7 +12,14 @@ from samcore.stitching import SeamReport, owned_ranges
 from samcore.video import NAMES_KEY
 from tasks.disk.files import FileRecord, seal, write_atomic
 from tasks.publish_part import staging_dir, write_part
-from tasks.records import (
+from tasks.request.resolve import refuse_other
+from tasks.request.segment_request import SegmentRequest
+from tasks.results.manifest import MASKS, SEAMS, now, result_ref, versions
+from tasks.results.open import is_superseded, open_result_store
+from tasks.results.report_facts import list_findings
+from tasks.retries import DESTINATION_RETRIES
+from tasks.run.folder import RunFolder
+from tasks.run.records import (
     ChunkRecord,
     Manifest,
     PassRecord,
@@ -22,13 +29,6 @@ from tasks.records import (
     SeamList,
     Timings,
 )
-from tasks.request.resolve import refuse_other
-from tasks.request.segment_request import SegmentRequest
-from tasks.results.manifest import MASKS, SEAMS, now, result_ref, versions
-from tasks.results.open import is_superseded, open_result_store
-from tasks.results.report_facts import list_findings
-from tasks.retries import DESTINATION_RETRIES
-from tasks.run_folder import RunFolder
 from tasks.sealed import LostWorkError
 from tasks.stitch_seam import seam_report
 

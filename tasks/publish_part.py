@@ -8,10 +8,10 @@ from prefect.cache_policies import NO_CACHE
 from samcore.masks.table import concat_tables
 from samcore.stitching import owned_ranges
 from tasks.disk.files import FileRecord, is_intact, make_folder, seal
-from tasks.mirror import open_mirror
-from tasks.records import RunRef
 from tasks.retries import DESTINATION_RETRIES
-from tasks.run_folder import RunFolder
+from tasks.run.folder import RunFolder
+from tasks.run.mirror import open_mirror
+from tasks.run.records import RunRef
 from tasks.sealed import LostWorkError, read_sealed, write_sealed
 from tasks.store.locations import parse_location
 

@@ -6,10 +6,10 @@ from prefect.cache_policies import NO_CACHE
 from samcore.stitching import SeamReport, check_seam, compare_seam
 from tasks.progress.events import counted
 from tasks.progress.logs import run_logger
-from tasks.records import RunRef, SeamRecord
 from tasks.request.segment_request import SegmentRequest
 from tasks.retries import SOURCE_RETRIES
-from tasks.run_folder import RunFolder
+from tasks.run.folder import RunFolder
+from tasks.run.records import RunRef, SeamRecord
 from tasks.sealed import LostWorkError
 
 

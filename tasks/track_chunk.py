@@ -11,17 +11,17 @@ from prefect.states import Completed
 
 from samcore.meters import MemoryMeter
 from tasks.attempts import attempting
-from tasks.checkpoint import Checkpoint, drop_checkpoint, find_checkpoint
 from tasks.chunk_session import ChunkSession
 from tasks.disk.files import make_folder, seal
 from tasks.given_up import GivenUp
 from tasks.memory_log import MemoryLog, describe_peak
-from tasks.mirror import push_checkpoint
 from tasks.progress.logs import run_logger
-from tasks.records import ChunkRecord, ChunkRef, PassRecord, RunRecord, RunRef
 from tasks.results.manifest import now
 from tasks.retries import SOURCE_RETRIES
-from tasks.run_folder import RunFolder
+from tasks.run.folder import RunFolder
+from tasks.run.mirror import push_checkpoint
+from tasks.run.partial_chunk import Checkpoint, drop_checkpoint, find_checkpoint
+from tasks.run.records import ChunkRecord, ChunkRef, PassRecord, RunRecord, RunRef
 from tasks.stopping import Stopped, run_stoppable
 
 

@@ -19,8 +19,8 @@ from samcore.tracking.state import TrackerState
 from samcore.tracking.tracker import VideoTracker
 from samcore.video import Frame, VideoSource
 from tasks.disk.files import FileRecord, is_intact, storage_errors
-from tasks.records import Rung, RunRecord
-from tasks.run_folder import RunFolder
+from tasks.run.folder import RunFolder
+from tasks.run.records import Rung, RunRecord
 from tasks.sealed import LostWorkError
 from tasks.sources.opened import open_run_source
 

@@ -7,12 +7,12 @@ from prefect.cache_policies import NO_CACHE
 
 from samcore.errors import StorageError
 from tasks.progress.steps import reporter
-from tasks.records import RunRef, SeamList
 from tasks.results.manifest import MASKS, REPORT, SEAMS
 from tasks.results.open import open_result_store
 from tasks.results.report_facts import report_facts
 from tasks.retries import DESTINATION_RETRIES
-from tasks.run_folder import RunFolder
+from tasks.run.folder import RunFolder
+from tasks.run.records import RunRef, SeamList
 from tasks.sources.opened import open_run_source
 
 

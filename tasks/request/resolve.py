@@ -12,12 +12,12 @@ from samcore.tracking.prompt_resolve import prompts_digest, resolve_prompts
 from samcore.tracking.prompts import Prompt
 from samcore.video import VideoSource
 from tasks.early_checks import check_request, resolve_asked_model
-from tasks.mirror import open_mirror
-from tasks.records import RunRecord, RunRef, TrackedObject
 from tasks.request.prompt_source import GivenPrompts
 from tasks.request.segment_request import SegmentRequest, check_frames
 from tasks.results.open import open_result_store
-from tasks.run_folder import RunFolder
+from tasks.run.folder import RunFolder
+from tasks.run.mirror import open_mirror
+from tasks.run.records import RunRecord, RunRef, TrackedObject
 from tasks.settings import load_settings
 from tasks.sources.opened import find_version, open_source
 

@@ -16,11 +16,11 @@ from samcore.report.pictures import Picture, draw_picture
 from samcore.stitching import SeamReport
 from tasks.progress.artifact import artifact_key
 from tasks.progress.events import counted
-from tasks.records import FindingList, Manifest, RunRef, SeamList
 from tasks.results.manifest import MANIFEST, MASKS, OVERLAY, REPORT, SEAMS
 from tasks.results.open import open_result_store
 from tasks.results.store import Link
-from tasks.run_folder import RunFolder
+from tasks.run.folder import RunFolder
+from tasks.run.records import FindingList, Manifest, RunRef, SeamList
 from tasks.sources.opened import open_run_source
 
 _log = logging.getLogger(__name__)

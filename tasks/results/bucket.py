@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from samcore.errors import StorageConflictError, StorageError, TransientStorageError
 from tasks.disk.files import FileRecord, file_record, is_intact, make_folder, move, storage_errors
-from tasks.records import Manifest
 from tasks.results.manifest import MANIFEST, manifest_key, with_file
 from tasks.results.store import Link, ResultStore, check_name, is_plain_name
+from tasks.run.records import Manifest
 from tasks.store.bucket_claim import claimed
 from tasks.store.locations import S3Location
 from tasks.store.object_store import ObjectStore

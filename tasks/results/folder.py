@@ -22,9 +22,9 @@ from tasks.disk.files import (
     sync_folder,
     write_json,
 )
-from tasks.records import Manifest
 from tasks.results.manifest import MANIFEST, published_key, read_manifest, with_file
 from tasks.results.store import Link, ResultStore, check_name, is_plain_name
+from tasks.run.records import Manifest
 
 _OWN = ".longtake"
 _ABANDONED_S = 7 * 86_400.0

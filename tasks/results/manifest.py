@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from tasks.disk.files import FileRecord, is_intact
-from tasks.records import Manifest, ResultRef, RunRef
+from tasks.run.records import Manifest, ResultRef, RunRef
 
 MANIFEST = "manifest.json"
 MASKS = "masks.parquet"

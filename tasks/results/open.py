@@ -14,10 +14,10 @@ import time
 from pathlib import Path
 
 from samcore.errors import InputError
-from tasks.records import Manifest, ResultRef, RunRecord, RunRef
 from tasks.results.folder import LocalResults
 from tasks.results.manifest import result_ref
 from tasks.results.store import ResultStore
+from tasks.run.records import Manifest, ResultRef, RunRecord, RunRef
 from tasks.settings import load_settings
 from tasks.sources.opened import is_replaced
 from tasks.store.locations import HttpsLocation, S3Location, parse_location

@@ -11,9 +11,9 @@ from samcore.exports.masklets import Masklets
 from samcore.video import VideoSource
 from tasks.disk.files import storage_errors
 from tasks.progress.steps import reporter
-from tasks.records import EXPORTS, Manifest
 from tasks.results.manifest import MASKS
 from tasks.results.open import ResultStore
+from tasks.run.records import EXPORTS, Manifest
 
 
 def masklets_of(manifest: Manifest, table: Path) -> Masklets:

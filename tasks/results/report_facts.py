@@ -11,7 +11,7 @@ from samcore.report.findings import KINDS
 from samcore.stitching import SeamReport
 from samcore.tracking.prompts import Prompt
 from tasks.memory_log import HEADER
-from tasks.records import ChunkRecord, FindingList, FindingRecord, Manifest
+from tasks.run.records import ChunkRecord, FindingList, FindingRecord, Manifest
 from tasks.store.locations import parse_location
 
 _log = logging.getLogger(__name__)

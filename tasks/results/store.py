@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from samcore.errors import StorageError
 from tasks.disk.files import FileRecord
-from tasks.records import Manifest
+from tasks.run.records import Manifest
 
 
 class Link(NamedTuple):

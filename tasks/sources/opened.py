@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from samcore.errors import InputError, StateError, VideoError
 from samcore.video import VideoFile, VideoSource, open_video
 from tasks.disk.files import make_folder
-from tasks.run_folder import RunFolder
+from tasks.run.folder import RunFolder
 from tasks.settings import load_settings
 from tasks.store.locations import HttpsLocation, S3Location, parse_location
 
 if TYPE_CHECKING:
-    from tasks.mirror import Mirror
+    from tasks.run.mirror import Mirror
 
 Place = Path | S3Location | HttpsLocation
 Progress = Callable[[int, int | None], None]

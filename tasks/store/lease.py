@@ -26,7 +26,7 @@ from samcore.errors import (
     StorageError,
     TransientStorageError,
 )
-from tasks.records import RunRef
+from tasks.run.records import RunRef
 from tasks.store.locations import S3Location, parse_location
 from tasks.store.object_store import ClientOptions, ObjectStore
 

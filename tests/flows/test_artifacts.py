@@ -8,8 +8,8 @@ from prefect.client.orchestration import get_client
 from flows.segment_video import WITH_FINDINGS, end_state, segment_video
 from samcore.masks.table import MaskReader
 from tasks.progress.artifact import artifact_key
-from tasks.records import FindingList, ResultRef
 from tasks.results.manifest import MASKS, REPORT
+from tasks.run.records import FindingList, ResultRef
 
 TWO_CHUNKS = {
     "stop": 14,

@@ -24,9 +24,9 @@ from flows.prefect_api import Deployment
 from flows.recover_runs import recover
 from flows.recovery import install_recovery
 from flows.segment_video import segment_video
-from tasks.checkpoint import PartialRecord
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.manifest import MANIFEST, MASKS
+from tasks.run.partial_chunk import PartialRecord
 from tests.servers.finished import Finished
 from tests.servers.prefect_server import PrefectServer, Worker
 

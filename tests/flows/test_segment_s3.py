@@ -21,9 +21,9 @@ from samcore.errors import TransientStorageError
 from samcore.scenes import Scene
 from samcore.video import VideoWriter
 from tasks.disk.files import file_record
-from tasks.records import ResultRef, RunRef
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.open import open_result_store
+from tasks.run.records import ResultRef, RunRef
 from tasks.store import lease as run_lease
 from tasks.store import object_store as storage
 from tasks.store.locations import S3Location

@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tasks.checkpoint import PartialRecord
 from tasks.results.manifest import MANIFEST, MASKS, SEAMS
+from tasks.run.partial_chunk import PartialRecord
 from tests.servers.warm import WarmCommand, WarmCommands
 
 LIMIT_S = 120.0

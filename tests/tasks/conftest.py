@@ -15,9 +15,9 @@ from tasks.encode_prompts import encode_prompts
 from tasks.plan_chunks import plan_chunks
 from tasks.publish import publish
 from tasks.publish_part import publish_part
-from tasks.records import Manifest, Peaks, ResultRef, RunRecord, RunRef, Timings
 from tasks.request.segment_request import SegmentRequest
-from tasks.run_folder import RunFolder
+from tasks.run.folder import RunFolder
+from tasks.run.records import Manifest, Peaks, ResultRef, RunRecord, RunRef, Timings
 from tasks.stitch_seam import stitch_seam
 from tasks.track_chunk import track_chunk
 

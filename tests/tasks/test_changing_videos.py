@@ -14,10 +14,10 @@ from samcore.masks.table import MaskReader, table_digest
 from samcore.video.decoder import find_ffmpeg
 from tasks.plan_chunks import plan_chunks
 from tasks.probe_video import probe_video
-from tasks.records import Manifest, ResultRef, RunRecord
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.manifest import MASKS
 from tasks.results.report_facts import report_facts
+from tasks.run.records import Manifest, ResultRef, RunRecord
 
 Ask = Callable[..., SegmentRequest]
 

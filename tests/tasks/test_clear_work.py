@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from tasks.clear_work import clear_work
-from tasks.mirror import Mirror
 from tasks.plan_chunks import plan_chunks
-from tasks.records import RunRef
 from tasks.request.segment_request import SegmentRequest
-from tasks.run_folder import RunFolder
+from tasks.run.folder import RunFolder
+from tasks.run.mirror import Mirror
+from tasks.run.records import RunRef
 from tasks.store.locations import S3Location
 from tasks.store.object_store import ObjectStore
 from tests.servers.faults import FaultProxy, Refuse

@@ -16,10 +16,10 @@ from samcore.exports import FORMATS, write_export
 from tasks.export_result import export_result
 from tasks.plan_chunks import plan_chunks
 from tasks.progress.steps import listening_to_steps
-from tasks.records import ResultRef, RunRef
 from tasks.request.segment_request import SegmentRequest, validate_request
 from tasks.results.open import find_result, open_result_store
-from tasks.run_folder import RunFolder
+from tasks.run.folder import RunFolder
+from tasks.run.records import ResultRef, RunRef
 
 Ask = Callable[..., SegmentRequest]
 Segment = Callable[[SegmentRequest], ResultRef]

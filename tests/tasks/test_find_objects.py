@@ -22,9 +22,9 @@ from tasks import attempts, found_objects
 from tasks.find_objects import find_objects
 from tasks.probe_video import probe_video
 from tasks.progress.steps import listening_to_steps
-from tasks.records import ResultRef
 from tasks.request.resolve import resolve_request
 from tasks.request.segment_request import SegmentRequest
+from tasks.run.records import ResultRef
 from tasks.settings import load_settings
 
 Ask = Callable[..., SegmentRequest]

@@ -8,11 +8,11 @@ import pytest
 
 from flows.report import result_lines
 from tasks.plan_chunks import plan_chunks
-from tasks.records import FindingList, FindingRecord, ResultRef, RunRef
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.artifacts import result_page
 from tasks.results.open import find_result, open_result_store
-from tasks.run_folder import RunFolder
+from tasks.run.folder import RunFolder
+from tasks.run.records import FindingList, FindingRecord, ResultRef, RunRef
 from tasks.write_report import write_report
 
 Ask = Callable[..., SegmentRequest]

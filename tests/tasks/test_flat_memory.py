@@ -17,7 +17,7 @@ from tasks.encode_prompts import encode_prompts
 from tasks.plan_chunks import plan_chunks
 from tasks.publish_part import publish_part
 from tasks.request.segment_request import validate_request
-from tasks.run_folder import RunFolder
+from tasks.run.folder import RunFolder
 from tasks.stitch_seam import stitch_seam
 from tasks.track_chunk import track_chunk
 

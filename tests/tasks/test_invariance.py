@@ -7,8 +7,8 @@ import pytest
 
 from samcore.masks.table import MaskReader, table_digest
 from samcore.tracking.prompt_file import parse_prompts
-from tasks.records import ResultRef
 from tasks.request.segment_request import SegmentRequest, validate_request
+from tasks.run.records import ResultRef
 
 Segment = Callable[[SegmentRequest], ResultRef]
 

@@ -13,9 +13,9 @@ from samcore.masks.rle import rle_iou
 from samcore.masks.table import MaskReader
 from tasks.encode_prompts import encode_prompts
 from tasks.plan_chunks import plan_chunks
-from tasks.records import ChunkRecord, RunRef
 from tasks.request.segment_request import SegmentRequest
-from tasks.run_folder import RunFolder
+from tasks.run.folder import RunFolder
+from tasks.run.records import ChunkRecord, RunRef
 from tasks.track_chunk import track_chunk
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +25,7 @@ import faulthandler, resource, sys, threading
 import psutil
 faulthandler.dump_traceback_later(170, exit=True)  # where it hangs, if it does
 from samcore.out_of_memory import free_caches
-from tasks.records import RunRef
+from tasks.run.records import RunRef
 from tasks.track_chunk import track_chunk
 
 def size():

@@ -22,11 +22,11 @@ from samcore.video.reader import FrameReader
 from tasks.encode_prompts import encode_prompts
 from tasks.plan_chunks import plan_chunks
 from tasks.publish import publish
-from tasks.records import ChunkRecord, ResultRef, RunRef
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.open import find_result
 from tasks.retries import is_transient
-from tasks.run_folder import RunFolder
+from tasks.run.folder import RunFolder
+from tasks.run.records import ChunkRecord, ResultRef, RunRef
 from tasks.track_chunk import track_chunk
 
 Ask = Callable[..., SegmentRequest]

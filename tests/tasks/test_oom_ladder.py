@@ -20,9 +20,9 @@ from tasks.attempts import attempting
 from tasks.encode_prompts import encode_prompts
 from tasks.oom_ladder import OomLadder, describe_step, ladder_rungs
 from tasks.plan_chunks import plan_chunks
-from tasks.records import Rung
 from tasks.request.segment_request import SegmentRequest
-from tasks.run_folder import RunFolder
+from tasks.run.folder import RunFolder
+from tasks.run.records import Rung
 from tasks.track_chunk import track_chunk
 
 
@@ -162,7 +162,7 @@ def test_a_chunk_killed_on_its_way_is_tracked_with_empty_caches(
     code = (
         "import os, signal, sys\n"
         "from samcore.masks.table import MaskWriter\n"
-        "from tasks.records import RunRef\n"
+        "from tasks.run.records import RunRef\n"
         "from tasks.track_chunk import track_chunk\n"
         "write = MaskWriter.write\n"
         "def until_killed(self, output, pts):\n"

@@ -10,7 +10,7 @@ from samcore.errors import StorageError
 from tasks.disk.files import file_record, make_folder
 from tasks.plan_chunks import plan_chunks
 from tasks.request.segment_request import SegmentRequest
-from tasks.run_folder import RunFolder
+from tasks.run.folder import RunFolder
 from tasks.sources.opened import open_run_source
 from tasks.store.locations import S3Location
 from tasks.store.object_store import ObjectStore

@@ -10,8 +10,8 @@ import pytest
 
 from samcore.masks.table import MaskReader
 from samcore.video import open_video
-from tasks.records import ResultRef
 from tasks.request.segment_request import SegmentRequest
+from tasks.run.records import ResultRef
 
 VIDEOS = Path(__file__).parents[3] / "shared" / "videos"
 

@@ -10,13 +10,13 @@ from tasks.clear_work import clear_work
 from tasks.disk.files import file_record
 from tasks.draw_overlay import draw_overlay
 from tasks.fetch_chunks import fetch_chunks
-from tasks.mirror import open_mirror
 from tasks.plan_chunks import plan_chunks
 from tasks.publish import publish
-from tasks.records import ResultRef, RunRef
 from tasks.request.segment_request import SegmentRequest, validate_request
 from tasks.results.open import find_result, open_result_store
-from tasks.run_folder import RunFolder
+from tasks.run.folder import RunFolder
+from tasks.run.mirror import open_mirror
+from tasks.run.records import ResultRef, RunRef
 from tasks.store.locations import S3Location
 from tasks.store.object_store import ObjectStore
 from tasks.track_chunk import track_chunk

@@ -16,7 +16,6 @@ from samcore.report.pictures import Picture
 from samcore.stitching import SeamReport
 from tasks.memory_log import HEADER
 from tasks.plan_chunks import plan_chunks
-from tasks.records import FindingList, FindingRecord
 from tasks.request.segment_request import validate_request
 from tasks.results.artifacts import (
     MAX_PICTURE_BYTES,
@@ -29,6 +28,7 @@ from tasks.results.artifacts import (
 from tasks.results.open import open_result_store
 from tasks.results.report_facts import read_samples, report_facts
 from tasks.results.store import Link
+from tasks.run.records import FindingList, FindingRecord
 from tasks.store.locations import S3Location
 from tasks.store.object_info import console_url
 from tasks.write_report import write_report

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from samcore.errors import InputError, StorageError
-from tasks.records import ResultRef
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.manifest import MANIFEST
 from tasks.results.open import open_result_store
+from tasks.run.records import ResultRef
 from tasks.settings import load_settings
 from tests.tasks.conftest import Made
 

@@ -20,9 +20,9 @@ from samcore.video.decoder import find_ffmpeg
 from tasks.disk.files import file_record
 from tasks.fetch_chunks import fetch_chunks
 from tasks.plan_chunks import plan_chunks
-from tasks.records import RunRef
 from tasks.request.resolve import resolve_request
 from tasks.request.segment_request import SegmentRequest, validate_request
+from tasks.run.records import RunRef
 from tasks.settings import load_settings
 from tasks.sources.cache import DownloadCache
 from tasks.sources.opened import open_source

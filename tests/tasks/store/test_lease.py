@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tasks.records import RunRef
+from tasks.run.records import RunRef
 from tasks.store import lease as run_lease
 from tasks.store.lease import LeaseLostError, leased
 from tasks.store.locations import S3Location

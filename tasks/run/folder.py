@@ -15,8 +15,8 @@ from samcore.sealed import open_record, seal_record
 from samcore.tracking.prompts import Prompt
 from samcore.video import FrameNames, VideoInfo
 from tasks.disk.files import exclusive, is_intact, make_folder, storage_errors, write_atomic
-from tasks.prompt_record import read_prompts, write_prompts
-from tasks.records import ChunkRecord, PassRecord, RunRecord, RunRef, SeamRecord
+from tasks.run.prompts import read_prompts, write_prompts
+from tasks.run.records import ChunkRecord, PassRecord, RunRecord, RunRef, SeamRecord
 from tasks.sealed import LostWorkError, parse_sealed, read_sealed, write_sealed
 
 _log = logging.getLogger(__name__)

@@ -9,10 +9,10 @@ from samcore.masks.table import table_digest
 from tasks.encode_prompts import encode_prompts
 from tasks.plan_chunks import plan_chunks
 from tasks.publish import publish
-from tasks.records import RunRef
 from tasks.request.resolve import resolve_request
 from tasks.request.segment_request import SegmentRequest
-from tasks.run_folder import RunFolder
+from tasks.run.folder import RunFolder
+from tasks.run.records import RunRef
 from tasks.settings import load_settings
 from tasks.track_chunk import track_chunk
 

@@ -18,8 +18,8 @@ from pydantic import BaseModel, ConfigDict
 from samcore.masks.table import MaskReader, MaskWriter
 from samcore.tracking.state import TrackerState
 from tasks.disk.files import FileRecord, is_intact, move, seal, storage_errors
-from tasks.records import Rung
-from tasks.run_folder import RunFolder
+from tasks.run.folder import RunFolder
+from tasks.run.records import Rung
 
 _log = logging.getLogger(__name__)
 _MASKS, _STATE, _RECORD = "partial.parquet", "partial.safetensors", "partial.json"

@@ -23,11 +23,11 @@ from samcore.errors import (
     MissingObjectError,
     StorageConflictError,
 )
-from tasks.checkpoint import Checkpoint, PartialRecord, checkpoint_path, find_checkpoint
 from tasks.disk.files import FileRecord, file_record, is_intact, make_folder, move
-from tasks.records import ChunkRecord, RunRef
-from tasks.run_folder import RunFolder
-from tasks.stale_work import remove_stale_uploads
+from tasks.run.folder import RunFolder
+from tasks.run.partial_chunk import Checkpoint, PartialRecord, checkpoint_path, find_checkpoint
+from tasks.run.records import ChunkRecord, RunRef
+from tasks.run.stale_work import remove_stale_uploads
 from tasks.store.locations import S3Location, parse_location
 from tasks.store.object_info import ObjectInfo
 from tasks.store.object_store import ObjectStore
