@@ -16,7 +16,6 @@ from flows.prefect_api import default_request
 from flows.recovery import check_tries
 from samcore.errors import SegmentationError, TransientError
 from tasks.clear_work import clear_work
-from tasks.device_lock import using_device
 from tasks.draw_overlay import draw_overlay
 from tasks.encode_prompts import encode_prompts
 from tasks.export_result import export_result
@@ -38,6 +37,7 @@ from tasks.sealed import LostWorkError
 from tasks.stitch_seam import stitch_seam
 from tasks.store.lease import LeaseLostError, leased
 from tasks.track_chunk import track_chunk
+from tasks.tracking.device_lock import using_device
 from tasks.write_report import write_report
 
 _log = logging.getLogger(__name__)

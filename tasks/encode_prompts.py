@@ -8,15 +8,15 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from samcore.meters import MemoryMeter
-from tasks.attempts import attempting
 from tasks.disk.files import seal
-from tasks.given_up import GivenUp
-from tasks.memory_log import describe_peak
 from tasks.progress.logs import run_logger
 from tasks.retries import SOURCE_RETRIES
 from tasks.run.folder import RunFolder
 from tasks.run.records import PassRecord, Rung, RunRef
-from tasks.tracking import open_workbench
+from tasks.tracking.attempts import attempting
+from tasks.tracking.given_up import GivenUp
+from tasks.tracking.memory_log import describe_peak
+from tasks.tracking.open_run import open_workbench
 
 
 @task(

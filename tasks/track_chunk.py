@@ -10,11 +10,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from samcore.meters import MemoryMeter
-from tasks.attempts import attempting
-from tasks.chunk_session import ChunkSession
 from tasks.disk.files import make_folder, seal
-from tasks.given_up import GivenUp
-from tasks.memory_log import MemoryLog, describe_peak
 from tasks.progress.logs import run_logger
 from tasks.results.manifest import now
 from tasks.retries import SOURCE_RETRIES
@@ -22,7 +18,11 @@ from tasks.run.folder import RunFolder
 from tasks.run.mirror import push_checkpoint
 from tasks.run.partial_chunk import Checkpoint, drop_checkpoint, find_checkpoint
 from tasks.run.records import ChunkRecord, ChunkRef, PassRecord, RunRecord, RunRef
-from tasks.stopping import Stopped, run_stoppable
+from tasks.tracking.attempts import attempting
+from tasks.tracking.chunk_session import ChunkSession
+from tasks.tracking.given_up import GivenUp
+from tasks.tracking.memory_log import MemoryLog, describe_peak
+from tasks.tracking.stopping import Stopped, run_stoppable
 
 
 @task(

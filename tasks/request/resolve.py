@@ -82,7 +82,7 @@ def resolve_request(
     if model is None:
         model = resolve_asked_model(request, cache_dir, on_download)
     if request.automatic is not None:
-        from tasks.found_objects import find_objects_once  # late, like all of torch
+        from tasks.tracking.found_objects import find_objects_once  # late, like all of torch
 
         prompts = find_objects_once(
             request.automatic,

@@ -10,9 +10,9 @@ from samcore.report.facts import ChunkFacts, MemorySample, ReportFacts
 from samcore.report.findings import KINDS
 from samcore.stitching import SeamReport
 from samcore.tracking.prompts import Prompt
-from tasks.memory_log import HEADER
 from tasks.run.records import ChunkRecord, FindingList, FindingRecord, Manifest
 from tasks.store.locations import parse_location
+from tasks.tracking.memory_log import HEADER
 
 _log = logging.getLogger(__name__)
 _MAX_SAMPLES = 2_000

@@ -38,7 +38,7 @@ class TrackedObject(_Record):
 
 
 class Rung(_Record):
-    """How much is done at once. A step down the ladder of `tasks/oom_ladder.py` changes one."""
+    """How much is done at once. A step down the ladder of `tasks/tracking/oom_ladder.py` changes one."""
 
     encode_batch: int
     """Frames that the image encoder takes at once."""

@@ -25,7 +25,7 @@ from tasks.sealed import LostWorkError
 from tasks.sources.opened import open_run_source
 from tasks.stitch_seam import seam_report
 from tasks.track_chunk import track_chunk
-from tasks.tracking import open_workbench
+from tasks.tracking.open_run import open_workbench
 from tests.servers.swift import SwiftServer
 
 Ask = Callable[..., SegmentRequest]

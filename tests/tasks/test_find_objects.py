@@ -18,7 +18,6 @@ from samcore.models.mask_generator import FoundMask
 from samcore.scenes import Scene
 from samcore.tracking.automatic import AutomaticPrompts, choose_objects
 from samcore.video import VideoWriter
-from tasks import attempts, found_objects
 from tasks.find_objects import find_objects
 from tasks.probe_video import probe_video
 from tasks.progress.steps import listening_to_steps
@@ -26,6 +25,7 @@ from tasks.request.resolve import resolve_request
 from tasks.request.segment_request import SegmentRequest
 from tasks.run.records import ResultRef
 from tasks.settings import load_settings
+from tasks.tracking import attempts, found_objects
 
 Ask = Callable[..., SegmentRequest]
 FEW = {"points_per_side": 10}

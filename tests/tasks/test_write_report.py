@@ -14,7 +14,6 @@ from samcore.report.findings import Findings
 from samcore.report.lanes import LaneReport, ObjectSummary, read_lanes
 from samcore.report.pictures import Picture
 from samcore.stitching import SeamReport
-from tasks.memory_log import HEADER
 from tasks.plan_chunks import plan_chunks
 from tasks.request.segment_request import validate_request
 from tasks.results.artifacts import (
@@ -31,6 +30,7 @@ from tasks.results.store import Link
 from tasks.run.records import FindingList, FindingRecord
 from tasks.store.locations import S3Location
 from tasks.store.object_info import console_url
+from tasks.tracking.memory_log import HEADER
 from tasks.write_report import write_report
 
 HOSTILE = "[x](javascript:alert(1)) <img src=x> | `y` z"

@@ -12,15 +12,15 @@ import pytest
 
 import tasks.track_chunk as track_chunk_module
 from samcore.masks.table import table_digest
-from tasks import stopping
 from tasks.fetch_chunks import fetch_chunks
 from tasks.progress.events import TrackProgress, listening
 from tasks.request.segment_request import SegmentRequest
 from tasks.run.folder import RunFolder
 from tasks.run.partial_chunk import find_checkpoint
 from tasks.run.records import RunRef
-from tasks.stopping import Stopped, run_stoppable
 from tasks.track_chunk import track_chunk
+from tasks.tracking.open_run import stopping
+from tasks.tracking.stopping import Stopped, run_stoppable
 
 Ask = Callable[..., SegmentRequest]
 TrackChunks = Callable[..., RunRef]

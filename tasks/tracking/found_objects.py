@@ -20,14 +20,14 @@ from samcore.tracking.automatic import (
 )
 from samcore.tracking.prompts import Prompt
 from samcore.video import VideoSource
-from tasks.attempts import attempting
-from tasks.device_lock import using_device
 from tasks.disk.files import exclusive
-from tasks.memory_log import describe_peak
-from tasks.oom_ladder import OomLadder, ladder_rungs
 from tasks.progress.steps import reporter
 from tasks.run.prompts import read_prompts, write_prompts
 from tasks.run.records import Rung
+from tasks.tracking.attempts import attempting
+from tasks.tracking.device_lock import using_device
+from tasks.tracking.memory_log import describe_peak
+from tasks.tracking.oom_ladder import OomLadder, ladder_rungs
 
 _log = logging.getLogger(__name__)
 _VERSION = 2

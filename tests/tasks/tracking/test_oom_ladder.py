@@ -13,17 +13,17 @@ from pathlib import Path
 
 import pytest
 
-import tasks.attempts
+import tasks.tracking.attempts
 from samcore.masks.table import table_digest
 from samcore.models.registry import resolve_model
-from tasks.attempts import attempting
 from tasks.encode_prompts import encode_prompts
-from tasks.oom_ladder import OomLadder, describe_step, ladder_rungs
 from tasks.plan_chunks import plan_chunks
 from tasks.request.segment_request import SegmentRequest
 from tasks.run.folder import RunFolder
 from tasks.run.records import Rung
 from tasks.track_chunk import track_chunk
+from tasks.tracking.attempts import attempting
+from tasks.tracking.oom_ladder import OomLadder, describe_step, ladder_rungs
 
 
 def _steps(base: Rung, **options: object) -> list[str]:
@@ -77,7 +77,7 @@ def _killed_attempt(mark: Path, *, rung: int) -> None:
     """Leave a mark as a process does that is killed by SIGKILL."""
     code = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from tasks.attempts import attempting\n"
+        "from tasks.tracking.attempts import attempting\n"
         "with attempting(Path(sys.argv[1]), last_rung=9) as attempt:\n"
         "    attempt.mark(int(sys.argv[2]))\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -100,7 +100,7 @@ def test_an_attempt_that_ends_leaves_no_mark(mark: Path) -> None:
 def test_a_kill_leads_one_rung_down_and_an_operators_no_further(mark: Path) -> None:
     """After a kill -9 the next attempt begins on the first rung, where nothing changes but caches;
     so it does however often, as the kernel killed nobody for want of memory meanwhile."""
-    if tasks.attempts._oom_kills() is None:
+    if tasks.tracking.attempts._oom_kills() is None:
         pytest.skip("this kernel does not count the processes that it kills")
     for number in (2, 3):
         _killed_attempt(mark, rung=number - 2)

@@ -18,7 +18,7 @@ from tasks.run.folder import RunFolder
 from tasks.run.records import ChunkRecord, RunRef
 from tasks.track_chunk import track_chunk
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 STARVE = """
 import faulthandler, resource, sys, threading

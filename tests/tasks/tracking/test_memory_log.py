@@ -14,11 +14,11 @@ import pytest
 
 from samcore.errors import InputError, StorageError
 from samcore.meters import MemoryMeter, MemoryReading
-from tasks.memory_log import HEADER, MemoryLog
 from tasks.plan_chunks import plan_chunks
 from tasks.request.segment_request import SegmentRequest
 from tasks.run.folder import RunFolder
 from tasks.run.records import RunRef
+from tasks.tracking.memory_log import HEADER, MemoryLog
 
 MIB = 2**20
 _CPU = MemoryReading(rss_bytes=5, peak_rss_bytes=9, vram_bytes=None, peak_vram_bytes=None)

@@ -16,15 +16,15 @@ from samcore.tracking.outputs import FrameMasks
 from samcore.tracking.tracker import VideoTracker
 from samcore.video import Frame
 from tasks.disk.files import FileRecord, seal
-from tasks.given_up import GivenUp
-from tasks.memory_log import MemoryLog
-from tasks.oom_ladder import OomLadder
 from tasks.progress.events import ChunkProgress
 from tasks.run.folder import RunFolder
 from tasks.run.partial_chunk import Checkpoint, save_checkpoint
 from tasks.run.records import ChunkRecord, PassRecord, RunRecord, RunRef
-from tasks.stopping import Stopped
-from tasks.tracking import Workbench, handoff_frame, open_workbench
+from tasks.tracking.given_up import GivenUp
+from tasks.tracking.memory_log import MemoryLog
+from tasks.tracking.oom_ladder import OomLadder
+from tasks.tracking.open_run import Workbench, handoff_frame, open_workbench
+from tasks.tracking.stopping import Stopped
 
 
 class ChunkSession:

@@ -82,7 +82,7 @@ def test_memory_is_flat(tmp_path: Path) -> None:
             "LONGTAKE_CACHE": str(tmp_path / "cache"),
             "MALLOC_ARENA_MAX": "1",
             "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "PYTHONPATH": str(Path(__file__).parents[3]),
         },
         capture_output=True,
         text=True,

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import samcore.masks.table
-import tasks.chunk_session
 import tasks.encode_prompts
+import tasks.tracking.chunk_session
 from samcore.errors import OutOfMemory, VideoError
 from samcore.masks.rle import rle_iou
 from samcore.masks.table import MaskReader, table_digest
@@ -64,7 +64,7 @@ STAGES: dict[str, tuple[object, str, MakeError, tuple[int, int, int]]] = {
     "RLE": (samcore.masks.table, "encode_masks", MemoryError, (1, 4, 8)),
     "row group": (pq.ParquetWriter, "write_table", _arrow, (1, 1, 1)),
     "state": (TrackerState, "save", _cpu, (1, 1, 0)),
-    "model and video": (tasks.chunk_session, "open_workbench", _cuda, (1, 1, 1)),
+    "model and video": (tasks.tracking.chunk_session, "open_workbench", _cuda, (1, 1, 1)),
 }
 
 

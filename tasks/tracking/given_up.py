@@ -2,9 +2,9 @@
 
 import logging
 
-from tasks.attempts import Attempt
-from tasks.oom_ladder import OomLadder, describe_rung, ladder_rungs
 from tasks.run.records import Rung, RunRecord
+from tasks.tracking.attempts import Attempt
+from tasks.tracking.oom_ladder import OomLadder, describe_rung, ladder_rungs
 
 # Not the run's own log: what is logged here shows in it, and on the terminal of a command.
 _log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from types import FrameType
 import pytest
 
 from samcore.errors import InputError
-from tasks.device_lock import using_device
+from tasks.tracking.device_lock import using_device
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""One chunk, tracked in as much memory as there is."""
