@@ -15,13 +15,14 @@ from flows.failures import Failures
 from flows.prefect_api import default_request
 from flows.recovery import check_tries
 from samcore.errors import SegmentationError, TransientError
+from tasks.add_output import export_result
+from tasks.check_seam import stitch_seam
 from tasks.clear_work import clear_work
 from tasks.draw_overlay import draw_overlay
 from tasks.encode_prompts import encode_prompts
-from tasks.export_result import export_result
 from tasks.fetch_chunks import fetch_chunks
 from tasks.find_objects import find_objects
-from tasks.plan_chunks import plan_chunks
+from tasks.plan_run import plan_chunks
 from tasks.probe_video import probe_video
 from tasks.progress.artifact import ArtifactListener, StepArtifactListener
 from tasks.progress.events import counted, listening
@@ -34,7 +35,6 @@ from tasks.results.open import find_result
 from tasks.run.folder import RunFolder
 from tasks.run.records import ResultRef, RunRef
 from tasks.sealed import LostWorkError
-from tasks.stitch_seam import stitch_seam
 from tasks.store.lease import LeaseLostError, leased
 from tasks.track_chunk import track_chunk
 from tasks.tracking.device_lock import using_device

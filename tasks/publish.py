@@ -10,6 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from samcore.masks.table import concat_tables
 from samcore.stitching import SeamReport, owned_ranges
 from samcore.video import NAMES_KEY
+from tasks.check_seam import seam_report
 from tasks.disk.files import FileRecord, seal, write_atomic
 from tasks.publish_part import staging_dir, write_part
 from tasks.request.resolve import refuse_other
@@ -30,7 +31,6 @@ from tasks.run.records import (
     Timings,
 )
 from tasks.sealed import LostWorkError
-from tasks.stitch_seam import seam_report
 
 
 @task(

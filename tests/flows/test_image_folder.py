@@ -13,7 +13,7 @@ from flows.scores import evaluate
 from samcore.result import Result
 from samcore.scenes import box_of
 from tasks.encode_prompts import encode_prompts
-from tasks.plan_chunks import plan_chunks
+from tasks.plan_run import plan_chunks
 from tasks.probe_video import probe_video
 from tasks.publish import publish
 from tasks.publish_part import publish_part

@@ -12,7 +12,7 @@ from flows.cli import run
 from samcore.masks.table import MaskReader
 from samcore.scenes import Scene
 from tasks.encode_prompts import encode_prompts
-from tasks.plan_chunks import plan_chunks
+from tasks.plan_run import plan_chunks
 from tasks.publish import publish
 from tasks.publish_part import publish_part
 from tasks.request.segment_request import validate_request

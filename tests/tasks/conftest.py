@@ -10,15 +10,15 @@ import pytest
 from samcore.config import TrackSettings
 from samcore.models.registry import resolve_model
 from samcore.video import VideoInfo
+from tasks.check_seam import stitch_seam
 from tasks.disk.files import file_record
 from tasks.encode_prompts import encode_prompts
-from tasks.plan_chunks import plan_chunks
+from tasks.plan_run import plan_chunks
 from tasks.publish import publish
 from tasks.publish_part import publish_part
 from tasks.request.segment_request import SegmentRequest
 from tasks.run.folder import RunFolder
 from tasks.run.records import Manifest, Peaks, ResultRef, RunRecord, RunRef, Timings
-from tasks.stitch_seam import stitch_seam
 from tasks.track_chunk import track_chunk
 
 TrackChunks = Callable[[SegmentRequest], RunRef]

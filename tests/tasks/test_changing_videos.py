@@ -12,7 +12,7 @@ from flows.report import video_lines
 from samcore.errors import InputError
 from samcore.masks.table import MaskReader, table_digest
 from samcore.video.decoder import find_ffmpeg
-from tasks.plan_chunks import plan_chunks
+from tasks.plan_run import plan_chunks
 from tasks.probe_video import probe_video
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.manifest import MASKS

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tasks.clear_work import clear_work
-from tasks.plan_chunks import plan_chunks
+from tasks.plan_run import plan_chunks
 from tasks.request.segment_request import SegmentRequest
 from tasks.run.folder import RunFolder
 from tasks.run.mirror import Mirror

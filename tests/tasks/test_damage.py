@@ -10,10 +10,11 @@ import pytest
 
 import flows.segment_video as flow
 from samcore.masks.table import MaskWriter
+from tasks.check_seam import seam_report
 from tasks.disk.files import seal
 from tasks.encode_prompts import encode_prompts
 from tasks.fetch_chunks import fetch_chunks
-from tasks.plan_chunks import plan_chunks
+from tasks.plan_run import plan_chunks
 from tasks.publish import publish
 from tasks.publish_part import publish_part, staging_dir
 from tasks.request.segment_request import SegmentRequest, validate_request
@@ -23,7 +24,6 @@ from tasks.run.partial_chunk import find_checkpoint, save_checkpoint
 from tasks.run.records import RunRef
 from tasks.sealed import LostWorkError
 from tasks.sources.opened import open_run_source
-from tasks.stitch_seam import seam_report
 from tasks.track_chunk import track_chunk
 from tasks.tracking.open_run import open_workbench
 from tests.servers.swift import SwiftServer

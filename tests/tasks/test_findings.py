@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows.report import result_lines
-from tasks.plan_chunks import plan_chunks
+from tasks.plan_run import plan_chunks
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.artifacts import result_page
 from tasks.results.open import find_result, open_result_store

@@ -8,7 +8,7 @@ import pytest
 
 from samcore.errors import StorageError
 from tasks.disk.files import file_record, make_folder
-from tasks.plan_chunks import plan_chunks
+from tasks.plan_run import plan_chunks
 from tasks.request.segment_request import SegmentRequest
 from tasks.run.folder import RunFolder
 from tasks.sources.opened import open_run_source

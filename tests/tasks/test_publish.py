@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from samcore.errors import InputError, SeamError
+from tasks.check_seam import stitch_seam
 from tasks.draw_overlay import draw_overlay
-from tasks.plan_chunks import plan_chunks
+from tasks.plan_run import plan_chunks
 from tasks.publish import publish
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.manifest import published_key
 from tasks.results.open import find_result
 from tasks.run.folder import RunFolder
 from tasks.run.records import ResultRef, RunRef
-from tasks.stitch_seam import stitch_seam
 
 Ask = Callable[..., SegmentRequest]
 Segment = Callable[[SegmentRequest], ResultRef]

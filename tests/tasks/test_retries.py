@@ -14,9 +14,9 @@ from samcore.errors import (
     TransientVideoError,
     VideoError,
 )
+from tasks.add_output import export_result
 from tasks.clear_work import clear_work
 from tasks.draw_overlay import draw_overlay
-from tasks.export_result import export_result
 from tasks.fetch_chunks import fetch_chunks
 from tasks.publish import publish
 from tasks.publish_part import publish_part

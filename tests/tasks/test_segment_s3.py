@@ -10,7 +10,7 @@ from tasks.clear_work import clear_work
 from tasks.disk.files import file_record
 from tasks.draw_overlay import draw_overlay
 from tasks.fetch_chunks import fetch_chunks
-from tasks.plan_chunks import plan_chunks
+from tasks.plan_run import plan_chunks
 from tasks.publish import publish
 from tasks.request.segment_request import SegmentRequest, validate_request
 from tasks.results.open import find_result, open_result_store

@@ -14,7 +14,7 @@ from samcore.report.findings import Findings
 from samcore.report.lanes import LaneReport, ObjectSummary, read_lanes
 from samcore.report.pictures import Picture
 from samcore.stitching import SeamReport
-from tasks.plan_chunks import plan_chunks
+from tasks.plan_run import plan_chunks
 from tasks.request.segment_request import validate_request
 from tasks.results.artifacts import (
     MAX_PICTURE_BYTES,

@@ -7,7 +7,7 @@ import pytest
 
 from samcore.masks.table import table_digest
 from tasks.encode_prompts import encode_prompts
-from tasks.plan_chunks import plan_chunks
+from tasks.plan_run import plan_chunks
 from tasks.publish import publish
 from tasks.request.resolve import resolve_request
 from tasks.request.segment_request import SegmentRequest

@@ -19,7 +19,7 @@ from samcore.video import VideoSource, media, open_video
 from samcore.video.decoder import find_ffmpeg
 from tasks.disk.files import file_record
 from tasks.fetch_chunks import fetch_chunks
-from tasks.plan_chunks import plan_chunks
+from tasks.plan_run import plan_chunks
 from tasks.request.resolve import resolve_request
 from tasks.request.segment_request import SegmentRequest, validate_request
 from tasks.run.records import RunRef

@@ -13,12 +13,12 @@ import pytest
 from samcore.meters import MemoryMeter
 from samcore.scenes import Scene, box_of
 from samcore.video import VideoWriter
+from tasks.check_seam import stitch_seam
 from tasks.encode_prompts import encode_prompts
-from tasks.plan_chunks import plan_chunks
+from tasks.plan_run import plan_chunks
 from tasks.publish_part import publish_part
 from tasks.request.segment_request import validate_request
 from tasks.run.folder import RunFolder
-from tasks.stitch_seam import stitch_seam
 from tasks.track_chunk import track_chunk
 
 MIB = 2**20

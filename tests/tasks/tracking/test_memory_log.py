@@ -14,7 +14,7 @@ import pytest
 
 from samcore.errors import InputError, StorageError
 from samcore.meters import MemoryMeter, MemoryReading
-from tasks.plan_chunks import plan_chunks
+from tasks.plan_run import plan_chunks
 from tasks.request.segment_request import SegmentRequest
 from tasks.run.folder import RunFolder
 from tasks.run.records import RunRef

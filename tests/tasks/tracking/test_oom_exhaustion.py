@@ -12,7 +12,7 @@ import torch
 from samcore.masks.rle import rle_iou
 from samcore.masks.table import MaskReader
 from tasks.encode_prompts import encode_prompts
-from tasks.plan_chunks import plan_chunks
+from tasks.plan_run import plan_chunks
 from tasks.request.segment_request import SegmentRequest
 from tasks.run.folder import RunFolder
 from tasks.run.records import ChunkRecord, RunRef

@@ -20,7 +20,7 @@ from samcore.models.sam2_adapter import Sam2Model
 from samcore.tracking.state import TrackerState
 from samcore.video.reader import FrameReader
 from tasks.encode_prompts import encode_prompts
-from tasks.plan_chunks import plan_chunks
+from tasks.plan_run import plan_chunks
 from tasks.publish import publish
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.open import find_result

@@ -17,7 +17,7 @@ import tasks.tracking.attempts
 from samcore.masks.table import table_digest
 from samcore.models.registry import resolve_model
 from tasks.encode_prompts import encode_prompts
-from tasks.plan_chunks import plan_chunks
+from tasks.plan_run import plan_chunks
 from tasks.request.segment_request import SegmentRequest
 from tasks.run.folder import RunFolder
 from tasks.run.records import Rung

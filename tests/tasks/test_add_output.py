@@ -13,8 +13,8 @@ from flows.cli import run as longtake
 from samcore import Result
 from samcore.errors import InputError, StorageError
 from samcore.exports import FORMATS, write_export
-from tasks.export_result import export_result
-from tasks.plan_chunks import plan_chunks
+from tasks.add_output import export_result
+from tasks.plan_run import plan_chunks
 from tasks.progress.steps import listening_to_steps
 from tasks.request.segment_request import SegmentRequest, validate_request
 from tasks.results.open import find_result, open_result_store
