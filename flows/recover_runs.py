@@ -10,9 +10,9 @@ from datetime import datetime, timedelta, timezone
 
 from prefect import flow
 
+from flows.arrivals.video_runs import DEPLOYMENT
 from flows.prefect_api import Deployment, NotDeployedError, ServerAwayError, StartedRun
 from flows.recovery import BEGIN, MAX_TRIES, rest_setting
-from flows.video_runs import DEPLOYMENT
 from samcore.errors import SegmentationError
 from tasks.progress.logs import run_logger
 from tasks.store.lease import LEASE

@@ -9,9 +9,9 @@ from typing import Annotated
 from prefect import flow
 from pydantic import BaseModel, ConfigDict, Field
 
+from flows.arrivals.video_runs import DEPLOYMENT, PROMPTS_SUFFIX, Outcome, VideoFilter, VideoRuns
 from flows.prefect_api import Deployment, NotDeployedError, ServerAwayError
 from flows.recover_runs import recover
-from flows.video_runs import DEPLOYMENT, PROMPTS_SUFFIX, Outcome, VideoFilter, VideoRuns
 from samcore.errors import InputError, SegmentationError, TransientStorageError
 from tasks.progress.logs import run_logger
 from tasks.results.manifest import MANIFEST, MARK

@@ -75,9 +75,9 @@ def listen(
     Killed, restarted, or two at once? Nothing is lost, and nothing is started twice.
     """
     # Late: these import prefect.
-    from flows.listen import Listener
+    from flows.arrivals.listener import Listener
+    from flows.arrivals.video_runs import VIDEO_SUFFIXES, VideoFilter, VideoRuns
     from flows.prefect_api import Deployment
-    from flows.video_runs import VIDEO_SUFFIXES, VideoFilter, VideoRuns
     from tasks.store.locations import S3Location, parse_location
     from tasks.store.object_store import ObjectStore
     from tasks.store.queue import MessageQueue

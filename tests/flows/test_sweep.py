@@ -10,9 +10,9 @@ import pytest
 from prefect.states import Crashed
 
 from flows import recover_runs as recover_module
+from flows.arrivals.video_runs import VideoRuns
 from flows.prefect_api import Deployment
 from flows.sweep_bucket import SweepResult, sweep_bucket
-from flows.video_runs import VideoRuns
 from samcore.errors import InputError, StorageError
 from tasks.store.locations import S3Location
 from tasks.store.object_store import ObjectStore

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from cfnlint.decode import decode
 
-from flows.listen import Listener
+from flows.arrivals.listener import Listener
+from flows.arrivals.video_runs import VideoFilter, VideoRuns
 from flows.prefect_api import Deployment
-from flows.video_runs import VideoFilter, VideoRuns
 from samcore.errors import StorageError
 from tasks.store.locations import S3Location
 from tasks.store.object_store import ObjectStore

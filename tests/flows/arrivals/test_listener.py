@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
+from flows.arrivals.listener import Listener
+from flows.arrivals.video_runs import SkipRecord, VideoFilter, VideoRuns
 from flows.cli import run as run_command
-from flows.listen import Listener
 from flows.prefect_api import Deployment
-from flows.video_runs import SkipRecord, VideoFilter, VideoRuns
 from samcore.errors import StorageError
 from tasks.store.locations import S3Location
 from tasks.store.object_store import ObjectStore

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import NoReturn, TypeVar
 
-from flows.events import ObjectEvent, parse_message
+from flows.arrivals.s3_events import ObjectEvent, parse_message
+from flows.arrivals.video_runs import Outcome, VideoFilter, VideoRuns
 from flows.prefect_api import NotDeployedError, ServerAwayError
-from flows.video_runs import Outcome, VideoFilter, VideoRuns
 from samcore.errors import SegmentationError, TransientStorageError
 from tasks.store.locations import S3Location
 from tasks.store.queue import Message, MessageQueue, QueueTraits

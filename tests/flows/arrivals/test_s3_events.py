@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from flows.events import EventError, ObjectEvent, parse_message
+from flows.arrivals.s3_events import EventError, ObjectEvent, parse_message
 from tasks.store.locations import S3Location
 
 

@@ -1,0 +1,1 @@
+"""Videos that arrive in a bucket, and the runs that they start."""
