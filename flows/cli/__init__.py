@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from flows.cli import demo, deploy, evaluate, export, listen, models, probe, show, track
-from flows.process import ProcessEnd, Terminated, raise_on_sigterm
+from flows.commands.process import ProcessEnd, Terminated, raise_on_sigterm
 from samcore.errors import SegmentationError
 
 EXIT_BUG, EXIT_USER, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from flows.console import Terminal
+from flows.commands.console import Terminal
 from tasks.settings import load_settings
 
 EXAMPLES = "[bold]Example[/bold]\n\n  longtake demo -o demo && open demo/overlay.mp4"
@@ -23,7 +23,7 @@ def demo(
 
     Takes less than a minute, no download and no accelerator.
     """
-    from flows.demo import run_demo
+    from flows.commands.demo import run_demo
 
     for line in run_demo(Path(destination), Terminal(), load_settings(), verbose=verbose):
         typer.echo(line)

@@ -77,7 +77,7 @@ def evaluate(
     verbose: Verbose = False,
 ) -> None:
     """Measure masks against the truth: J, F and J&F as DAVIS 2017 does, and identities."""
-    from flows import scores
+    from flows.commands import evaluate as scores
 
     found = scores.evaluate(
         result,

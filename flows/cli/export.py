@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.options import BucketCredentials, Verbose, local_path
-from flows.console import Terminal, WarningPrinter
+from flows.commands.console import Terminal, WarningPrinter
 from samcore.exports import FORMATS, check_formats
 from tasks.settings import load_settings
 
@@ -75,7 +75,7 @@ def export(
     if output is not None:
         folder = local_path(output, "--output, which is left out to add to the result itself,")
     # Late: pyarrow and OpenCV take a second to import.
-    from flows.exports import export as run_export
+    from flows.commands.export import export as run_export
     from tasks.progress.steps import listening_to_steps
 
     terminal = Terminal()

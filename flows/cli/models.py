@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.options import Verbose
-from flows.console import Terminal
+from flows.commands.console import Terminal
 from tasks.settings import load_settings
 
 MODELS_EXAMPLES = "[bold]Example[/bold]\n\n  longtake track dog.mp4 --model sam2.1-small ..."
@@ -22,7 +22,7 @@ def models() -> None:
 
     The others are downloaded when they are first named.
     """
-    from flows.report import model_lines
+    from flows.commands.lines import model_lines
 
     for line in model_lines(load_settings().cache_dir):
         typer.echo(line)
@@ -68,7 +68,7 @@ def train_nano(
 
     Stopped or killed? The same command goes on from the last checkpoint.
     """
-    from flows.train_nano import run_training
+    from flows.commands.train_nano import run_training
     from samcore.training import Start
 
     for line in run_training(

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.options import Verbose
-from flows.console import Terminal
+from flows.commands.console import Terminal
 
 EXAMPLES = "[bold]Example[/bold]\n\n  longtake probe dog.mp4 --json | jq .num_frames"
 
@@ -16,7 +16,7 @@ def probe(
     verbose: Verbose = False,
 ) -> None:
     """Decode a video once and say what is in it: size, frames, rate, damage."""
-    from flows.report import video_lines
+    from flows.commands.lines import video_lines
     from samcore.video import open_video
 
     terminal = Terminal()

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.options import BucketCredentials
-from flows.console import Terminal
+from flows.commands.console import Terminal
 from samcore.errors import InputError
 from samcore.exports import FORMATS
 from tasks.settings import load_settings
@@ -287,8 +287,8 @@ def track(
 ) -> None:
     """Track objects through a video and write their masks to DEST."""
     started = time.monotonic()
-    from flows.report import result_lines
-    from flows.run_local import run_local
+    from flows.commands.lines import result_lines
+    from flows.commands.run_local import run_local
     from samcore.tracking.prompt_options import (
         merge_options,
         parse_automatic,

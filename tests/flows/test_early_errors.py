@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import flows.run_local as run_local
+import flows.commands.run_local as run_local
 from flows.cli import run as longtake
 from samcore.errors import StorageError
 from samcore.models.registry import NANO_DIR

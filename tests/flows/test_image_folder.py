@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from flows.cli import run
-from flows.scores import evaluate
+from flows.commands.evaluate import evaluate
 from samcore.result import Result
 from samcore.scenes import box_of
 from tasks.encode_prompts import encode_prompts

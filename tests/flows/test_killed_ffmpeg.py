@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.console import Terminal
-from flows.run_local import _check
+from flows.commands.console import Terminal
+from flows.commands.run_local import _check
 from flows.segment_video import segment_video
 from samcore.masks.table import table_digest
 from samcore.video.decoder import find_ffmpeg

@@ -175,7 +175,12 @@ def test_a_failed_installation_is_tried_again(with_uv):
         assert "the installation failed" in done.stderr
 
 
-STARTED = ("flows.cli", "flows.run_local", "flows.segment_video", "prefect.server.api.server")
+STARTED = (
+    "flows.cli",
+    "flows.commands.run_local",
+    "flows.segment_video",
+    "prefect.server.api.server",
+)
 
 
 @pytest.fixture

@@ -140,8 +140,8 @@ def _serve() -> None:
     import pyarrow as pa
 
     import flows.cli
-    import flows.report
-    import flows.run_local
+    import flows.commands.lines
+    import flows.commands.run_local
     import flows.segment_video
 
     pa.array([0])  # imports pandas, where it is

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.report import video_lines
+from flows.commands.lines import video_lines
 from samcore.errors import InputError
 from samcore.masks.table import MaskReader, table_digest
 from samcore.video.decoder import find_ffmpeg

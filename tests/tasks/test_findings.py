@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.report import result_lines
+from flows.commands.lines import result_lines
 from tasks.plan_run import plan_chunks
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.artifacts import result_page

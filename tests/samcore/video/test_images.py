@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from flows.report import video_lines
+from flows.commands.lines import video_lines
 from samcore.errors import InputError, VideoError
 from samcore.video import open_video, source_digest
 

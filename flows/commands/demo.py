@@ -8,9 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from flows.console import Terminal
-from flows.report import result_lines
-from flows.run_local import run_local
+from flows.commands.console import Terminal
+from flows.commands.lines import result_lines
+from flows.commands.run_local import run_local
 from samcore.errors import StorageError
 from samcore.masks.table import MaskReader
 from samcore.scenes import Scene, box_of

@@ -5,7 +5,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 
-from flows.console import Terminal, WarningPrinter
+from flows.commands.console import Terminal, WarningPrinter
 from flows.embedded_server import EmbeddedServer
 from samcore.errors import TransientVideoError
 from tasks.early_checks import check_request

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from flows.console import Terminal
+from flows.commands.console import Terminal
 from samcore.models.registry import NANO_DIR
 from samcore.training import Progress, Start, train
 from tasks.progress.events import clock

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from flows.report import result_lines
+from flows.commands.lines import result_lines
 from flows.segment_video import segment_video
 from tasks.request.segment_request import SegmentRequest
 
