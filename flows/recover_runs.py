@@ -1,6 +1,6 @@
 """Flow: look for runs that dead processes have left, and schedule them again.
 
-The automations of `flows.recovery` do so within minutes, if the events that they wait for arrive.
+The automations of `flows.server.recovery` do so within minutes, if the events that they wait for arrive.
 This asks the server for the runs themselves, so that a lost event costs time and no run. It does
 not matter who asked for a run: a person, the listener or the sweep.
 """
@@ -11,8 +11,8 @@ from datetime import datetime, timedelta, timezone
 from prefect import flow
 
 from flows.arrivals.video_runs import DEPLOYMENT
-from flows.prefect_api import Deployment, NotDeployedError, ServerAwayError, StartedRun
-from flows.recovery import BEGIN, MAX_TRIES, rest_setting
+from flows.server.deployment import Deployment, NotDeployedError, ServerAwayError, StartedRun
+from flows.server.recovery import BEGIN, MAX_TRIES, rest_setting
 from samcore.errors import SegmentationError
 from tasks.progress.logs import run_logger
 from tasks.store.lease import LEASE

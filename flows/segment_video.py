@@ -12,8 +12,8 @@ from prefect.states import Completed, Crashed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.failures import Failures
-from flows.prefect_api import default_request
-from flows.recovery import check_tries
+from flows.server.deployment import default_request
+from flows.server.recovery import check_tries
 from samcore.errors import SegmentationError, TransientError
 from tasks.add_output import export_result
 from tasks.check_seam import stitch_seam

@@ -10,8 +10,8 @@ from prefect import flow
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.arrivals.video_runs import DEPLOYMENT, PROMPTS_SUFFIX, Outcome, VideoFilter, VideoRuns
-from flows.prefect_api import Deployment, NotDeployedError, ServerAwayError
 from flows.recover_runs import recover
+from flows.server.deployment import Deployment, NotDeployedError, ServerAwayError
 from samcore.errors import InputError, SegmentationError, TransientStorageError
 from tasks.progress.logs import run_logger
 from tasks.results.manifest import MANIFEST, MARK

@@ -50,7 +50,7 @@ class Settings:
     web_ca_file: Path | None = None
     """The same of web servers."""
     recovery_rest_s: int = _REST_S
-    """Seconds from a crash to the next try of a run, see `flows.recovery`."""
+    """Seconds from a crash to the next try of a run, see `flows.server.recovery`."""
 
 
 def load_settings() -> Settings:

@@ -12,7 +12,7 @@ from typing import NoReturn, TypeVar
 
 from flows.arrivals.s3_events import ObjectEvent, parse_message
 from flows.arrivals.video_runs import Outcome, VideoFilter, VideoRuns
-from flows.prefect_api import NotDeployedError, ServerAwayError
+from flows.server.deployment import NotDeployedError, ServerAwayError
 from samcore.errors import SegmentationError, TransientStorageError
 from tasks.store.locations import S3Location
 from tasks.store.queue import Message, MessageQueue, QueueTraits

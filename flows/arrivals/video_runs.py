@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from flows.prefect_api import Deployment, StartedRun
+from flows.server.deployment import Deployment, StartedRun
 from tasks.request.segment_request import validate_request
 from tasks.results.manifest import now
 from tasks.store.locations import S3Location

@@ -124,8 +124,8 @@ def deploy(
     infra/prefect.yaml, also if it was changed in Prefect's UI.
     """
     # Late: this imports prefect and torch.
-    from flows.deployments import Defaults, find_prefect_file
-    from flows.deployments import deploy as apply
+    from flows.server.deployments import Defaults, find_prefect_file
+    from flows.server.deployments import deploy as apply
     from samcore.tracking.prompt_options import parse_automatic
 
     defaults = Defaults(
@@ -166,7 +166,7 @@ def serve(
     For a single machine. The Prefect server is the one of PREFECT_API_URL.
     """
     # Late, for the same reason.
-    from flows.deployments import Defaults, find_prefect_file, serve_here
+    from flows.server.deployments import Defaults, find_prefect_file, serve_here
     from samcore.tracking.prompt_options import parse_automatic
 
     defaults = Defaults(

@@ -77,7 +77,7 @@ def listen(
     # Late: these import prefect.
     from flows.arrivals.listener import Listener
     from flows.arrivals.video_runs import VIDEO_SUFFIXES, VideoFilter, VideoRuns
-    from flows.prefect_api import Deployment
+    from flows.server.deployment import Deployment
     from tasks.store.locations import S3Location, parse_location
     from tasks.store.object_store import ObjectStore
     from tasks.store.queue import MessageQueue

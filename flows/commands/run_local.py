@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 
 from flows.commands.console import Terminal, WarningPrinter
-from flows.embedded_server import EmbeddedServer
+from flows.server.embedded_server import EmbeddedServer
 from samcore.errors import TransientVideoError
 from tasks.early_checks import check_request
 from tasks.progress.events import listening

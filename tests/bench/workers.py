@@ -26,8 +26,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from flows import recover_runs as recover_module
 from flows.arrivals.video_runs import DEPLOYMENT
 from flows.cli import run as run_command
-from flows.recovery import install_recovery
 from flows.segment_video import segment_video
+from flows.server.recovery import install_recovery
 from flows.sweep_bucket import sweep_bucket
 from samcore.scenes import Scene, box_of
 from samcore.video import VideoWriter

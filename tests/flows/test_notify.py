@@ -13,7 +13,7 @@ from prefect.blocks.webhook import Webhook
 from prefect.client.orchestration import get_client
 from prefect.states import Crashed, Failed
 
-from flows.notify import BLOCK, find_target, install_notification
+from flows.server.notify import BLOCK, find_target, install_notification
 from samcore.errors import InputError
 from tests.servers.deployed import Deployed
 

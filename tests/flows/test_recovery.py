@@ -20,10 +20,10 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
 from prefect.types.entrypoint import EntrypointType
 
-from flows.prefect_api import Deployment
 from flows.recover_runs import recover
-from flows.recovery import install_recovery
 from flows.segment_video import segment_video
+from flows.server.deployment import Deployment
+from flows.server.recovery import install_recovery
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.manifest import MANIFEST, MASKS
 from tasks.run.partial_chunk import PartialRecord

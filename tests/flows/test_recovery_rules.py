@@ -13,9 +13,9 @@ from prefect.events import Event, RelatedResource, Resource
 from prefect.states import Cancelled, Completed, Crashed, Failed, Pending, Running
 
 from flows import recover_runs as recover_module
-from flows.prefect_api import Deployment
 from flows.recover_runs import recover, recover_runs
-from flows.recovery import MAX_TRIES, TooManyTriesError, check_tries, install_recovery
+from flows.server.deployment import Deployment
+from flows.server.recovery import MAX_TRIES, TooManyTriesError, check_tries, install_recovery
 from tests.servers.aws import AwsServer
 from tests.servers.deployed import Deployed
 

@@ -11,7 +11,7 @@ from prefect.states import Crashed
 
 from flows import recover_runs as recover_module
 from flows.arrivals.video_runs import VideoRuns
-from flows.prefect_api import Deployment
+from flows.server.deployment import Deployment
 from flows.sweep_bucket import SweepResult, sweep_bucket
 from samcore.errors import InputError, StorageError
 from tasks.store.locations import S3Location

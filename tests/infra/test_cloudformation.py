@@ -13,7 +13,7 @@ from cfnlint.decode import decode
 
 from flows.arrivals.listener import Listener
 from flows.arrivals.video_runs import VideoFilter, VideoRuns
-from flows.prefect_api import Deployment
+from flows.server.deployment import Deployment
 from samcore.errors import StorageError
 from tasks.store.locations import S3Location
 from tasks.store.object_store import ObjectStore

@@ -19,14 +19,14 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectAlreadyExists
 
 from flows.cli import run as run_command
-from flows.deployments import (
+from flows.recover_runs import recover_runs
+from flows.segment_video import segment_video
+from flows.server.deployments import (
     Defaults,
     find_prefect_file,
     read_prefect_file,
     with_defaults,
 )
-from flows.recover_runs import recover_runs
-from flows.segment_video import segment_video
 from flows.sweep_bucket import sweep_bucket
 from samcore.errors import InputError
 from samcore.models.registry import DEFAULT_MODEL

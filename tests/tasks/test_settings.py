@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.recovery import rest_setting
+from flows.server.recovery import rest_setting
 from samcore.errors import InputError
 from tasks.settings import PREFECT_DEFAULTS, load_settings, set_defaults
 

@@ -13,7 +13,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, tempor
 from flows.arrivals.listener import Listener
 from flows.arrivals.video_runs import SkipRecord, VideoFilter, VideoRuns
 from flows.cli import run as run_command
-from flows.prefect_api import Deployment
+from flows.server.deployment import Deployment
 from samcore.errors import StorageError
 from tasks.store.locations import S3Location
 from tasks.store.object_store import ObjectStore

@@ -17,7 +17,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.types import SecretDict
 from pydantic import SecretStr
 
-from flows.recovery import put_automation
+from flows.server.recovery import put_automation
 from samcore.errors import InputError
 
 BLOCK = "longtake-failed-runs"

@@ -27,9 +27,9 @@ from prefect.types.entrypoint import EntrypointType
 from prefect.workers.process import ProcessWorker
 
 import flows
-from flows.notify import BLOCK, find_target, install_notification
-from flows.prefect_api import server_address
-from flows.recovery import install_recovery
+from flows.server.deployment import server_address
+from flows.server.notify import BLOCK, find_target, install_notification
+from flows.server.recovery import install_recovery
 from samcore.errors import InputError, SegmentationError
 from samcore.tracking.automatic import AutomaticPrompts
 from tasks.settings import child_environment
