@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from samcore.config import TrackSettings as TrackSettings
-    from samcore.device import choose_compute as choose_compute
     from samcore.errors import SegmentationError as SegmentationError
+    from samcore.machine.device import choose_compute as choose_compute
     from samcore.masks.table import MaskReader as MaskReader
     from samcore.masks.table import MaskWriter as MaskWriter
     from samcore.models.loader import load_model as load_model
@@ -36,7 +36,7 @@ _HOMES = {
     "TrackSettings": "samcore.config",
     "TrackerState": "samcore.tracking.state",
     "VideoTracker": "samcore.tracking.tracker",
-    "choose_compute": "samcore.device",
+    "choose_compute": "samcore.machine.device",
     "load_model": "samcore.models.loader",
     "open_video": "samcore.video",
     "resolve_model": "samcore.models.registry",

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, TypedDict
 
 from samcore.errors import SegmentationError, TransientError, TransientStorageError
-from samcore.out_of_memory import memory_failure
+from samcore.machine.out_of_memory import memory_failure
 
 _log = logging.getLogger(__name__)
 

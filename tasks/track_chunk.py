@@ -9,7 +9,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from samcore.meters import MemoryMeter
+from samcore.machine.meters import MemoryMeter
 from tasks.disk.files import make_folder, seal
 from tasks.progress.logs import run_logger
 from tasks.results.manifest import now

@@ -8,7 +8,7 @@ import time
 
 import torch
 
-from samcore.device import Compute
+from samcore.machine.device import Compute
 from samcore.models.registry import ModelSpec
 from samcore.models.sam2_adapter import Sam2Model, build_model
 from samcore.models.sam2_network import build_network

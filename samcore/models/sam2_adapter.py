@@ -21,8 +21,8 @@ from sam2.modeling.sam2_base import SAM2Base
 from sam2.modeling.sam2_utils import get_1d_sine_pe
 from torch import Tensor
 
-from samcore.device import Compute, repeatable_kernels
 from samcore.errors import ModelError
+from samcore.machine.device import Compute, repeatable_kernels
 from samcore.models.sam2_network import build_network
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)

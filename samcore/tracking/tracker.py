@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from samcore.config import TrackSettings
-from samcore.device import default_batches
 from samcore.errors import InputError, StateError
-from samcore.meters import StageClock
+from samcore.machine.device import default_batches
+from samcore.machine.meters import StageClock
 from samcore.models.sam2_adapter import ImageFeatures, Sam2Model
 from samcore.tracking.encoder import FrameEncoder, FrameLike
 from samcore.tracking.masks_out import masks_at_video_size

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from samcore.atomic import storage_error
-from samcore.device import Compute, training_compute
 from samcore.errors import InputError, StateError
+from samcore.machine.device import Compute, training_compute
 from samcore.models.sam2_adapter import Sam2Model
 from samcore.models.sam2_network import build_network
 from samcore.training.checkpoint import (

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from samcore.chunks import Chunk
-from samcore.meters import MemoryReading
+from samcore.machine.meters import MemoryReading
 from tasks.progress.listeners import Listeners
 
 

@@ -22,7 +22,7 @@ from tasks.settings import load_settings
 from tasks.sources.opened import find_version, open_source
 
 if TYPE_CHECKING:
-    from samcore.device import Compute
+    from samcore.machine.device import Compute
 
 Progress = Callable[[int, int | None], None]
 
@@ -63,7 +63,7 @@ def resolve_request(
     checked = check_request(request, cache_dir=cache_dir)
     given, model, source = checked.prompts, checked.model, request.source_place
     # Here, not above: it imports torch, and what is wrong so far should not take seconds to say.
-    from samcore.device import choose_compute
+    from samcore.machine.device import choose_compute
 
     compute = choose_compute(request.settings.device, request.settings.dtype)
     version, mark = find_version(source, request.source_version, credentials=request.credentials)
@@ -143,7 +143,7 @@ def _hold_against(
 
 def _resolve_settings(settings: TrackSettings, compute: "Compute") -> TrackSettings:
     """The settings with everything that was left open chosen for this machine."""
-    from samcore.device import default_batches  # late, like all of torch
+    from samcore.machine.device import default_batches  # late, like all of torch
 
     encode_batch, object_batch = default_batches(compute)
     return settings.model_copy(

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from samcore.chunks import Chunk
+from samcore.machine.meters import MemoryMeter, StageClock
+from samcore.machine.out_of_memory import memory_failure
 from samcore.masks.table import MaskWriter
-from samcore.meters import MemoryMeter, StageClock
-from samcore.out_of_memory import memory_failure
 from samcore.tracking.outputs import FrameMasks
 from samcore.tracking.tracker import VideoTracker
 from samcore.video import Frame

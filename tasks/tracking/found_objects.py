@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from samcore.device import Compute
-from samcore.meters import MemoryMeter
+from samcore.machine.device import Compute
+from samcore.machine.meters import MemoryMeter
 from samcore.models.loader import load_model
 from samcore.models.mask_generator import MAX_POINTS_AT_ONCE, FoundMask, generate_masks
 from samcore.models.registry import ModelSpec

@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 
-from samcore.meters import MemoryReading
+from samcore.machine.meters import MemoryReading
 from tasks.disk.files import make_folder, storage_errors
 from tasks.progress.events import Throttle
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from samcore.errors import InputError, OutOfMemory
+from samcore.machine.out_of_memory import free_caches, memory_failure
 from samcore.models.registry import ModelSpec, resized_model
-from samcore.out_of_memory import free_caches, memory_failure
 from tasks.run.records import Rung
 
 _T = TypeVar("_T")

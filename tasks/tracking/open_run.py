@@ -6,10 +6,10 @@ from pathlib import Path
 
 from samcore.chunks import Chunk
 from samcore.config import TrackSettings
-from samcore.device import Compute, choose_compute
 from samcore.errors import StateError
+from samcore.machine.device import Compute, choose_compute
+from samcore.machine.meters import StageClock
 from samcore.masks.table import MaskReader
-from samcore.meters import StageClock
 from samcore.models.loader import load_model
 from samcore.models.registry import resized_model
 from samcore.models.sam2_adapter import Sam2Model

@@ -26,8 +26,8 @@ import psutil
 from samcore.exports import FORMATS, write_export
 from samcore.exports.folder import files_in
 from samcore.exports.masklets import Masklets
+from samcore.machine.meters import MemoryMeter
 from samcore.masks.table import MaskWriter
-from samcore.meters import MemoryMeter
 from samcore.tracking.outputs import FrameMasks
 from samcore.video import VideoInfo, open_video
 from samcore.video.decoder import find_ffmpeg

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import psutil
 
-from samcore.device import choose_compute
+from samcore.machine.device import choose_compute
+from samcore.machine.meters import MemoryMeter
 from samcore.masks.table import MaskWriter
-from samcore.meters import MemoryMeter
 from samcore.models.loader import load_model
 from samcore.models.registry import resolve_model
 from samcore.scenes import Scene, box_of

@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from samcore.device import choose_compute
+from samcore.machine.device import choose_compute
 from samcore.models.loader import load_model
 from samcore.models.registry import NANO_DIR, ModelSpec, resolve_model
 from samcore.models.sam2_adapter import Sam2Model

@@ -2,7 +2,7 @@
 
 import pytest
 
-from samcore.device import choose_compute
+from samcore.machine.device import choose_compute
 from samcore.models.loader import load_model
 from samcore.models.registry import NANO_DIR, resolve_model
 from samcore.scenes import SCENE_KINDS

@@ -80,7 +80,7 @@ def test_the_weights_that_it_makes_can_be_tracked_with(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The options that the last line gives are those of a model that loads."""
-    from samcore.device import choose_compute
+    from samcore.machine.device import choose_compute
     from samcore.models.loader import load_model
     from samcore.models.registry import resolve_model
 

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from samcore.errors import StorageError
+from samcore.machine.meters import MemoryMeter
 from samcore.masks.table import (
     MaskReader,
     MaskRow,
@@ -22,7 +23,6 @@ from samcore.masks.table import (
     concat_tables,
     table_digest,
 )
-from samcore.meters import MemoryMeter
 from samcore.tracking.outputs import FrameMasks
 
 HEIGHT, WIDTH = 12, 18

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from samcore.device import choose_compute
 from samcore.errors import ModelError
+from samcore.machine.device import choose_compute
 from samcore.models import loader
 from samcore.models.loader import load_model, unload_model
 from samcore.models.registry import resolve_model

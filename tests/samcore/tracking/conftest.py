@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sam2.build_sam import build_sam2_video_predictor
 
 from samcore.config import TrackSettings
-from samcore.device import choose_compute
+from samcore.machine.device import choose_compute
 from samcore.models.loader import load_model
 from samcore.models.registry import resolve_model
 from samcore.models.sam2_adapter import Sam2Model, build_model

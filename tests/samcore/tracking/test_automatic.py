@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from samcore.device import choose_compute
 from samcore.errors import InputError
+from samcore.machine.device import choose_compute
 from samcore.models.loader import load_model
 from samcore.models.mask_generator import FoundMask, generate_masks
 from samcore.models.registry import resolve_model

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from samcore.config import TrackSettings
-from samcore.device import choose_compute
+from samcore.machine.device import choose_compute
 from samcore.models.sam2_adapter import Sam2Model, build_model
 from samcore.tracking.state import TrackerState
 from samcore.tracking.tracker import VideoTracker

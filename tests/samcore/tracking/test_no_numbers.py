@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from safetensors.torch import save_file
 
-from samcore.device import choose_compute
 from samcore.errors import ModelError
+from samcore.machine.device import choose_compute
 from samcore.models.mask_generator import generate_masks
 from samcore.models.registry import NANO_DIR
 from samcore.models.sam2_adapter import Sam2Model, build_model

@@ -6,7 +6,7 @@ import torch
 
 import samcore.tracking.tracker
 from samcore.config import TrackSettings
-from samcore.device import choose_compute
+from samcore.machine.device import choose_compute
 from samcore.models.loader import load_model
 from samcore.models.registry import resized_model, resolve_model
 from samcore.models.sam2_adapter import Sam2Model, build_model

@@ -1,7 +1,7 @@
 """Progress never goes back, and ends at the end."""
 
 from samcore.chunks import plan_chunks
-from samcore.meters import MemoryReading
+from samcore.machine.meters import MemoryReading
 from tasks.progress.events import ChunkProgress, TrackProgress, describe, listening
 
 _MEMORY = MemoryReading(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from samcore.meters import MemoryMeter
+from samcore.machine.meters import MemoryMeter
 from samcore.scenes import Scene, box_of
 from samcore.video import VideoWriter
 from tasks.check_seam import stitch_seam

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from samcore.errors import InputError, StorageError
-from samcore.meters import MemoryMeter, MemoryReading
+from samcore.machine.meters import MemoryMeter, MemoryReading
 from tasks.plan_run import plan_chunks
 from tasks.request.segment_request import SegmentRequest
 from tasks.run.folder import RunFolder

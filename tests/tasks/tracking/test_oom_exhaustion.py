@@ -24,7 +24,7 @@ STARVE = """
 import faulthandler, resource, sys, threading
 import psutil
 faulthandler.dump_traceback_later(170, exit=True)  # where it hangs, if it does
-from samcore.out_of_memory import free_caches
+from samcore.machine.out_of_memory import free_caches
 from tasks.run.records import RunRef
 from tasks.track_chunk import track_chunk
 

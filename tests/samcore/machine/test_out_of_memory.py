@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from samcore.errors import InputError, OutOfMemory, SegmentationError, StorageError, VideoError
-from samcore.out_of_memory import free_caches, memory_failure
+from samcore.machine.out_of_memory import free_caches, memory_failure
 
 
 def _raised(call) -> BaseException:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from samcore import meters
-from samcore.meters import MemoryMeter
+from samcore.machine import meters
+from samcore.machine.meters import MemoryMeter
 
 MIB = 2**20
 SLACK = 12 * MIB

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from samcore.device import Compute, choose_compute, default_batches, training_compute
 from samcore.errors import InputError
+from samcore.machine.device import Compute, choose_compute, default_batches, training_compute
 
 HAS_CUDA = torch.cuda.is_available()
 

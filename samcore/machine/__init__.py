@@ -1,0 +1,1 @@
+"""Devices, what they have left, and what happens when memory runs out."""
