@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from samcore.atomic import storage_error
+from samcore.disk.atomic import storage_error
 from samcore.errors import InputError, StorageError
 from samcore.exports.masklets import Masklets
 from samcore.masks.rle import decode_masks

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import Any
 
-from samcore.atomic import storage_error
+from samcore.disk.atomic import storage_error
 from samcore.errors import InputError
 from samcore.evaluation.pairing import TrackedVideo
 from samcore.evaluation.truth import GroundTruth, TruthFrame

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
-from samcore.atomic import storage_error
+from samcore.disk.atomic import storage_error
 from samcore.errors import InputError, SegmentationError, StorageError
 
 _BATCH = 16_384

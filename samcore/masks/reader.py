@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from samcore.atomic import storage_error
+from samcore.disk.atomic import storage_error
 from samcore.errors import StorageError
 from samcore.masks.row import FORMAT_VERSION, HEADER_KEY, SCHEMA, FrameRows, MaskRow
 

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from samcore.atomic import AtomicFile, storage_error
+from samcore.disk.atomic import AtomicFile, storage_error
 from samcore.errors import StorageError
 from samcore.masks.reader import MaskReader
 from samcore.masks.rle import Rle, encode_masks

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from samcore.disk.digests import file_digest
 from samcore.errors import InputError, ModelError
 from samcore.models.configs import check_image_size, config_default_size, config_file, find_config
-from samcore.models.digests import file_digest
 
 logger = logging.getLogger(__name__)
 
@@ -344,7 +344,7 @@ def _have_published(
                 f"the weights of {name} are not on this machine: download {weights.url} to {path}"
             )
         # Only who downloads pays for the HTTP library's import (half a second).
-        from samcore.models.download import download_file
+        from samcore.disk.download import download_file
 
         logger.info("downloading %s (%.0f MB)", weights.url, weights.size / 1e6)
         download_file(

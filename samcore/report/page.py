@@ -10,7 +10,7 @@ from typing import Any
 
 import jinja2
 
-from samcore.atomic import AtomicFile, storage_error
+from samcore.disk.atomic import AtomicFile, storage_error
 from samcore.overlay import object_colour
 from samcore.report import plots
 from samcore.report.facts import ChunkFacts, ReportFacts

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor
 
-from samcore.atomic import AtomicFile, storage_error
+from samcore.disk.atomic import AtomicFile, storage_error
 from samcore.errors import StateError
 from samcore.tracking.memory import FrameMemory
 

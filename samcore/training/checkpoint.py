@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from samcore.atomic import AtomicFile, storage_error
+from samcore.disk.atomic import AtomicFile, storage_error
 from samcore.errors import InputError, StateError
 
 CHECKPOINT_NAME = "checkpoint.pt"

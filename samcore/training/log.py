@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from samcore.atomic import storage_error
+from samcore.disk.atomic import storage_error
 from samcore.training.checkpoint import write_file
 
 LOG_NAME = "log.jsonl"

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from samcore.atomic import storage_error
+from samcore.disk.atomic import storage_error
 from samcore.errors import InputError, StateError
 from samcore.machine.device import Compute, training_compute
 from samcore.models.sam2_adapter import Sam2Model

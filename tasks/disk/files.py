@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from samcore.atomic import AtomicFile, storage_error
+from samcore.disk.atomic import AtomicFile, storage_error
 from samcore.errors import SegmentationError
 from tasks.settings import cache_dir
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from samcore.atomic import AtomicFile
+from samcore.disk.atomic import AtomicFile
 from samcore.errors import StorageError
 from tasks.disk.files import (
     exclusive,

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from samcore.disk.digests import file_digest
 from samcore.errors import InputError, ModelError
 from samcore.models import registry
 from samcore.models.configs import config_file
-from samcore.models.digests import file_digest
 from samcore.models.registry import (
     KNOWN_MODELS,
     Embedded,

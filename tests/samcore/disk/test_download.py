@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from samcore.disk.download import download_file
 from samcore.errors import ModelError, StorageError
-from samcore.models.download import download_file
 
 ROOT = Path(__file__).parents[3]
 CONTENT = bytes(hashlib.sha256(str(i).encode()).digest()[0] for i in range(200_000))
@@ -290,7 +290,7 @@ _LITTLE_ROOM = """
 import resource, signal, sys
 from pathlib import Path
 from samcore.errors import StorageError
-from samcore.models.download import download_file
+from samcore.disk.download import download_file
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
