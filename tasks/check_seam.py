@@ -3,7 +3,7 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from samcore.stitching import SeamReport, check_seam, compare_seam
+from samcore.chunks.seams import SeamReport, check_seam, compare_seam
 from tasks.progress.events import counted
 from tasks.progress.logs import run_logger
 from tasks.request.segment_request import SegmentRequest

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from samcore.chunks import plan_chunks
+from samcore.chunks.plan import plan_chunks
 from samcore.errors import InputError, StorageError
 from samcore.exports import check_objects
 from samcore.models.registry import ModelSpec, list_models, resolve_model

@@ -7,8 +7,8 @@ import shutil
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from samcore.chunks.seams import SeamReport, owned_ranges
 from samcore.masks.table import concat_tables
-from samcore.stitching import SeamReport, owned_ranges
 from samcore.video import NAMES_KEY
 from tasks.check_seam import seam_report
 from tasks.disk.files import FileRecord, seal, write_atomic

@@ -5,8 +5,8 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from samcore.chunks.seams import owned_ranges
 from samcore.masks.table import concat_tables
-from samcore.stitching import owned_ranges
 from tasks.disk.files import FileRecord, is_intact, make_folder, seal
 from tasks.retries import DESTINATION_RETRIES
 from tasks.run.folder import RunFolder

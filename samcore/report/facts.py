@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from samcore.stitching import SeamReport
+from samcore.chunks.seams import SeamReport
 from samcore.tracking.prompts import Prompt
 
 

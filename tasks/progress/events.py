@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from samcore.chunks import Chunk
+from samcore.chunks.plan import Chunk
 from samcore.machine.meters import MemoryReading
 from tasks.progress.listeners import Listeners
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
+from samcore.chunks.seams import SeamReport
 from samcore.masks.table import MaskReader
 from samcore.report.findings import Findings
 from samcore.report.lanes import LaneReport, probability, read_lanes
 from samcore.report.pictures import Picture, draw_picture
-from samcore.stitching import SeamReport
 from tasks.progress.artifact import artifact_key
 from tasks.progress.events import counted
 from tasks.results.manifest import MANIFEST, MASKS, OVERLAY, REPORT, SEAMS

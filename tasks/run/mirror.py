@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from samcore.chunks import Chunk
+from samcore.chunks.plan import Chunk
 from samcore.errors import (
     DamagedObjectError,
     MissingObjectError,

@@ -7,10 +7,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from samcore.chunks import Chunk, plan_chunks
+from samcore.chunks.plan import Chunk, plan_chunks
+from samcore.chunks.seams import SeamReport
 from samcore.config import TrackSettings
 from samcore.models.registry import ModelSpec
-from samcore.stitching import SeamReport
 from samcore.video import VideoInfo
 from tasks.disk.files import FileRecord
 from tasks.request.segment_request import Handoff

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from samcore.chunks import Chunk
+from samcore.chunks.plan import Chunk
 from samcore.machine.meters import MemoryMeter, StageClock
 from samcore.machine.out_of_memory import memory_failure
 from samcore.masks.table import MaskWriter

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from samcore.chunks import Chunk
+from samcore.chunks.plan import Chunk
 from samcore.config import TrackSettings
 from samcore.errors import StateError
 from samcore.machine.device import Compute, choose_compute

@@ -9,11 +9,11 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from samcore.chunks.seams import SeamReport
 from samcore.errors import StorageError
 from samcore.report.findings import Findings
 from samcore.report.lanes import LaneReport, ObjectSummary, read_lanes
 from samcore.report.pictures import Picture
-from samcore.stitching import SeamReport
 from tasks.plan_run import plan_chunks
 from tasks.request.segment_request import validate_request
 from tasks.results.artifacts import (

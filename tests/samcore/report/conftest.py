@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from samcore.chunks.seams import ObjectAgreement, SeamReport
 from samcore.masks.table import MaskWriter
 from samcore.report.facts import ChunkFacts, MemorySample, ReportFacts
-from samcore.stitching import ObjectAgreement, SeamReport
 from samcore.tracking.outputs import FrameMasks
 from samcore.video import VideoWriter, open_video
 

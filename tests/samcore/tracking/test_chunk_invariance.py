@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from samcore.chunks import plan_chunks
+from samcore.chunks.plan import plan_chunks
 from samcore.config import TrackSettings
 from samcore.tracking.prompts import Prompt
 from samcore.tracking.state import TrackerState

@@ -1,6 +1,6 @@
 """Progress never goes back, and ends at the end."""
 
-from samcore.chunks import plan_chunks
+from samcore.chunks.plan import plan_chunks
 from samcore.machine.meters import MemoryReading
 from tasks.progress.events import ChunkProgress, TrackProgress, describe, listening
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from samcore.chunks import Chunk
+from samcore.chunks.plan import Chunk
 from samcore.errors import SeamError, StorageError
 from samcore.masks.rle import rle_iou
 from samcore.masks.table import MaskReader, MaskRow

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from samcore.chunks import plan_chunks
+from samcore.chunks.plan import plan_chunks
 from samcore.errors import InputError
 
 PLANS = [

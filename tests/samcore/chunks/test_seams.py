@@ -7,10 +7,10 @@ import logging
 import numpy as np
 import pytest
 
-from samcore.chunks import Chunk, plan_chunks
+from samcore.chunks.plan import Chunk, plan_chunks
+from samcore.chunks.seams import SeamReport, check_seam, compare_seam, owned_ranges
 from samcore.errors import SeamError, StorageError
 from samcore.masks.table import MaskReader, MaskWriter
-from samcore.stitching import SeamReport, check_seam, compare_seam, owned_ranges
 from samcore.tracking.outputs import FrameMasks
 
 HEIGHT, WIDTH = 10, 20

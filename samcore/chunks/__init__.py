@@ -1,0 +1,1 @@
+"""How a video is cut into chunks, and how well they agree where they meet."""
