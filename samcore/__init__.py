@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from samcore.masks.table import MaskWriter as MaskWriter
     from samcore.models.loader import load_model as load_model
     from samcore.models.registry import resolve_model as resolve_model
+    from samcore.prompts.prompt import Prompt as Prompt
     from samcore.result import Result as Result
     from samcore.tracking.outputs import FrameMasks as FrameMasks
-    from samcore.tracking.prompts import Prompt as Prompt
     from samcore.tracking.state import TrackerState as TrackerState
     from samcore.tracking.tracker import VideoTracker as VideoTracker
     from samcore.video import open_video as open_video
@@ -30,7 +30,7 @@ _HOMES = {
     "FrameMasks": "samcore.tracking.outputs",
     "MaskReader": "samcore.masks.table",
     "MaskWriter": "samcore.masks.table",
-    "Prompt": "samcore.tracking.prompts",
+    "Prompt": "samcore.prompts.prompt",
     "Result": "samcore.result",
     "SegmentationError": "samcore.errors",
     "TrackSettings": "samcore.config",

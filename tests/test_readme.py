@@ -14,7 +14,7 @@ from flows.cli import app
 from samcore.config import TrackSettings
 from samcore.masks.row import SCHEMA
 from samcore.models.registry import DEFAULT_MODEL, KNOWN_MODELS, Published, resolve_model
-from samcore.tracking.prompt_file import parse_prompts
+from samcore.prompts.file import parse_prompts
 from samcore.video import VideoWriter
 from tasks.results.manifest import MANIFEST, MASKS, OVERLAY, SEAMS
 

@@ -126,7 +126,7 @@ def deploy(
     # Late: this imports prefect and torch.
     from flows.server.deployments import Defaults, find_prefect_file
     from flows.server.deployments import deploy as apply
-    from samcore.tracking.prompt_options import parse_automatic
+    from samcore.prompts.options import parse_automatic
 
     defaults = Defaults(
         prompts=prompts,
@@ -167,7 +167,7 @@ def serve(
     """
     # Late, for the same reason.
     from flows.server.deployments import Defaults, find_prefect_file, serve_here
-    from samcore.tracking.prompt_options import parse_automatic
+    from samcore.prompts.options import parse_automatic
 
     defaults = Defaults(
         prompts=prompts,

@@ -289,7 +289,7 @@ def track(
     started = time.monotonic()
     from flows.commands.lines import result_lines
     from flows.commands.run_local import run_local
-    from samcore.tracking.prompt_options import (
+    from samcore.prompts.options import (
         merge_options,
         parse_automatic,
         parse_box_option,

@@ -31,7 +31,7 @@ from flows.server.deployment import server_address
 from flows.server.notify import BLOCK, find_target, install_notification
 from flows.server.recovery import install_recovery
 from samcore.errors import InputError, SegmentationError
-from samcore.tracking.automatic import AutomaticPrompts
+from samcore.prompts.automatic import AutomaticPrompts
 from tasks.settings import child_environment
 from tasks.store.locations import S3Location, parse_location
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from samcore.chunks.seams import SeamReport
-from samcore.tracking.prompts import Prompt
+from samcore.prompts.prompt import Prompt
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,12 @@ import jinja2
 
 from samcore.disk.atomic import AtomicFile, storage_error
 from samcore.overlay import object_colour
+from samcore.prompts.prompt import Prompt
 from samcore.report import plots
 from samcore.report.facts import ChunkFacts, ReportFacts
 from samcore.report.findings import KINDS, Finding
 from samcore.report.gather import Gathered, Progress, gather
 from samcore.report.lanes import MAX_LANES, ObjectSummary, probability
-from samcore.tracking.prompts import Prompt
 from samcore.video import VideoSource
 
 MAX_ROWS = 100

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samcore.overlay import Patch, cut_out, draw_patches, object_colour
-from samcore.tracking.prompts import Prompt
+from samcore.prompts.prompt import Prompt
 
 LONG_SIDE = 480
 """Pixels; on a phone that is all of the screen's width."""

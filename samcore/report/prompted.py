@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samcore.masks.table import MaskReader
+from samcore.prompts.prompt import Prompt
 from samcore.report.findings import Finding, Findings
-from samcore.tracking.prompts import Prompt
 
 _MARGIN = 0.1
 """Of the box's sides: boxes are drawn by hand."""

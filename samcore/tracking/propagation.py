@@ -14,8 +14,8 @@ from samcore.models.sam2_adapter import (
     Sam2Model,
     finite,
 )
+from samcore.prompts.prompt import Prompt
 from samcore.tracking.memory import FrameMemory, MemoryBank, MemoryLayout
-from samcore.tracking.prompts import Prompt
 
 _MAX_PRIOR_LOGIT = 32.0
 """The package clamps a mask that clicks correct to this (`add_new_points_or_box`)."""

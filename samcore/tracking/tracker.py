@@ -13,12 +13,12 @@ from samcore.errors import InputError, StateError
 from samcore.machine.device import default_batches
 from samcore.machine.meters import StageClock
 from samcore.models.sam2_adapter import ImageFeatures, Sam2Model
+from samcore.prompts.prompt import Prompt, check_prompt
 from samcore.tracking.encoder import FrameEncoder, FrameLike
 from samcore.tracking.masks_out import masks_at_video_size
 from samcore.tracking.memory import FrameMemory, MemoryBank, MemoryLimits
 from samcore.tracking.objects import TrackedObject
 from samcore.tracking.outputs import FrameMasks
-from samcore.tracking.prompts import Prompt, check_prompt
 from samcore.tracking.propagation import ObjectOutput, encode_prompt, propagate
 from samcore.tracking.state import TrackerState
 

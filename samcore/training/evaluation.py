@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from samcore.errors import InputError
 from samcore.models.sam2_adapter import Sam2Model
+from samcore.prompts.prompt import Prompt
 from samcore.scenes import SyntheticVideo, box_of, make_video
-from samcore.tracking.prompts import Prompt
 from samcore.tracking.tracker import VideoTracker
 
 EvalPrompt = Literal["box", "point", "points", "mask"]

@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from samcore.errors import InputError
-from samcore.tracking.prompt_file import (
+from samcore.prompts.file import (
     MAX_LABEL_CHARS,
     MAX_NAME_CHARS,
     MAX_OBJECT_ID,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from samcore.config import TrackSettings
 from samcore.errors import InputError
 from samcore.exports import check_objects
-from samcore.tracking.prompt_resolve import prompts_digest, resolve_prompts
-from samcore.tracking.prompts import Prompt
+from samcore.prompts.prompt import Prompt
+from samcore.prompts.resolve import prompts_digest, resolve_prompts
 from samcore.video import VideoSource
 from tasks.early_checks import check_request, resolve_asked_model
 from tasks.request.prompt_source import GivenPrompts

@@ -17,7 +17,7 @@ from samcore.config import TrackSettings
 from samcore.errors import InputError
 from samcore.exports import FORMATS, check_formats
 from samcore.models.registry import KNOWN_MODELS
-from samcore.tracking.automatic import AutomaticPrompts
+from samcore.prompts.automatic import AutomaticPrompts
 from tasks.request.prompt_form import Prompts, name_tabs
 from tasks.settings import load_settings
 from tasks.store.locations import HttpsLocation, S3Location, parse_location

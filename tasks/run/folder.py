@@ -11,8 +11,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
+from samcore.prompts.prompt import Prompt
 from samcore.sealed import open_record, seal_record
-from samcore.tracking.prompts import Prompt
 from samcore.video import FrameNames, VideoInfo
 from tasks.disk.files import exclusive, is_intact, make_folder, storage_errors, write_atomic
 from tasks.run.prompts import read_prompts, write_prompts

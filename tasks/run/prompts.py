@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from samcore.masks.rle import Rle, decode_mask, encode_masks
-from samcore.tracking.prompts import Prompt
+from samcore.prompts.prompt import Prompt
 from tasks.sealed import read_sealed, write_sealed
 
 

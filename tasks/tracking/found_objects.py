@@ -11,14 +11,14 @@ from samcore.machine.meters import MemoryMeter
 from samcore.models.loader import load_model
 from samcore.models.mask_generator import MAX_POINTS_AT_ONCE, FoundMask, generate_masks
 from samcore.models.registry import ModelSpec
-from samcore.tracking.automatic import (
+from samcore.prompts.automatic import (
     AutomaticPrompts,
     choose_objects,
     frames_to_look_at,
     name_frames,
     nothing_found,
 )
-from samcore.tracking.prompts import Prompt
+from samcore.prompts.prompt import Prompt
 from samcore.video import VideoSource
 from tasks.disk.files import exclusive
 from tasks.progress.steps import reporter

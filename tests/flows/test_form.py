@@ -20,8 +20,8 @@ from prefect.flow_engine import run_flow
 from flows.segment_video import segment_video
 from samcore.errors import InputError
 from samcore.masks.table import MaskReader
+from samcore.prompts.file import PromptFile
 from samcore.scenes import Scene, box_of
-from samcore.tracking.prompt_file import PromptFile
 from tasks.request.segment_request import SegmentRequest, choose_prompts, validate_request
 from tests.servers.deployed import Deployed
 from tests.servers.prefect_server import PrefectServer

@@ -30,7 +30,7 @@ from flows.server.deployments import (
 from flows.sweep_bucket import sweep_bucket
 from samcore.errors import InputError
 from samcore.models.registry import DEFAULT_MODEL
-from samcore.tracking.automatic import AutomaticPrompts
+from samcore.prompts.automatic import AutomaticPrompts
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.manifest import MANIFEST
 from tests.servers.warm import WarmCommands

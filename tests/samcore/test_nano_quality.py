@@ -8,8 +8,8 @@ from samcore.machine.device import choose_compute
 from samcore.models.loader import load_model
 from samcore.models.registry import resolve_model
 from samcore.models.sam2_adapter import Sam2Model
+from samcore.prompts.prompt import Prompt
 from samcore.scenes import Difficulty, Scene, box_of
-from samcore.tracking.prompts import Prompt
 from samcore.tracking.tracker import VideoTracker
 
 SIZE = 128

@@ -17,11 +17,11 @@ from samcore.masks.rle import encode_box
 from samcore.masks.row import MaskRow
 from samcore.masks.table import MaskReader, MaskWriter
 from samcore.overlay import Patch, draw_masks, draw_patches, object_colour, write_overlay
+from samcore.prompts.prompt import Prompt
 from samcore.report.findings import Findings
 from samcore.report.pictures import draw_picture
 from samcore.report.prompted import watch_prompts
 from samcore.tracking.outputs import FrameMasks
-from samcore.tracking.prompts import Prompt
 from samcore.video import VideoWriter, open_video
 from samcore.video.decoder import find_ffmpeg
 from tests.streams import ask_stream

@@ -15,8 +15,8 @@ import torch
 from samcore.errors import InputError, OutOfMemory
 from samcore.masks.table import MaskReader
 from samcore.models.mask_generator import FoundMask
+from samcore.prompts.automatic import AutomaticPrompts, choose_objects
 from samcore.scenes import Scene
-from samcore.tracking.automatic import AutomaticPrompts, choose_objects
 from samcore.video import VideoWriter
 from tasks.find_objects import find_objects
 from tasks.probe_video import probe_video

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from samcore.masks.table import MaskReader, table_digest
-from samcore.tracking.prompt_file import parse_prompts
+from samcore.prompts.file import parse_prompts
 from tasks.request.segment_request import SegmentRequest, validate_request
 from tasks.run.records import ResultRef
 

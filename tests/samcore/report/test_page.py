@@ -10,11 +10,11 @@ import pytest
 
 from samcore.errors import StorageError
 from samcore.masks.table import MaskWriter
+from samcore.prompts.prompt import Prompt
 from samcore.report.facts import MemorySample
 from samcore.report.gather import MAX_PICTURES, gather
 from samcore.report.page import render_report, write_report
 from samcore.tracking.outputs import FrameMasks
-from samcore.tracking.prompts import Prompt
 from tests.samcore.report.conftest import (
     BACK,
     CUT,

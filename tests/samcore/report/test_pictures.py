@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from samcore.overlay import object_colour
+from samcore.prompts.prompt import Prompt
 from samcore.report.pictures import draw_picture
-from samcore.tracking.prompts import Prompt
 from tests.samcore.report.conftest import square
 
 GREY = np.full((96, 128, 3), 90, np.uint8)

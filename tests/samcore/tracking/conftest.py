@@ -15,8 +15,8 @@ from samcore.machine.device import choose_compute
 from samcore.models.loader import load_model
 from samcore.models.registry import resolve_model
 from samcore.models.sam2_adapter import Sam2Model, build_model
+from samcore.prompts.prompt import Prompt
 from samcore.scenes import Scene
-from samcore.tracking.prompts import Prompt
 from samcore.tracking.tracker import VideoTracker
 
 IMAGE_SIZE = 128

@@ -13,14 +13,14 @@ from samcore.machine.device import choose_compute
 from samcore.models.loader import load_model
 from samcore.models.mask_generator import FoundMask, generate_masks
 from samcore.models.registry import resolve_model
-from samcore.scenes import Scene
-from samcore.tracking.automatic import (
+from samcore.prompts.automatic import (
     AutomaticPrompts,
     choose_objects,
     frames_to_look_at,
     nothing_found,
 )
-from samcore.tracking.prompt_options import AUTOMATIC_NAMES, parse_automatic
+from samcore.prompts.options import AUTOMATIC_NAMES, parse_automatic
+from samcore.scenes import Scene
 
 
 def iou(one, other):

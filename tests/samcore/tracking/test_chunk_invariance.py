@@ -10,7 +10,7 @@ import torch
 
 from samcore.chunks.plan import plan_chunks
 from samcore.config import TrackSettings
-from samcore.tracking.prompts import Prompt
+from samcore.prompts.prompt import Prompt
 from samcore.tracking.state import TrackerState
 from samcore.tracking.tracker import VideoTracker
 

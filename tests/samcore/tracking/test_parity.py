@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from samcore.config import TrackSettings
-from samcore.tracking.prompts import Prompt
+from samcore.prompts.prompt import Prompt
 
 TINY = "configs/sam2.1/sam2.1_hiera_t.yaml"
 ATOL = 5e-5

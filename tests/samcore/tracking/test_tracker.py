@@ -6,7 +6,7 @@ import torch
 
 from samcore.config import TrackSettings
 from samcore.errors import InputError, StateError
-from samcore.tracking.prompts import Prompt
+from samcore.prompts.prompt import Prompt
 from samcore.tracking.state import TrackerState
 from samcore.tracking.tracker import VideoTracker
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from samcore.errors import InputError
-from samcore.tracking.prompts import Prompt
+from samcore.prompts.prompt import Prompt
 
 if TYPE_CHECKING:
     # It imports torch, and what is asked for is checked before that is needed.

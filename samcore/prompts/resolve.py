@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from samcore.errors import InputError
 from samcore.limits import DEFAULT_LIMITS, Limits
 from samcore.masks.image import MaskImage, read_mask_image
-from samcore.tracking.prompt_file import ManyMasks, PromptEntry, PromptFile, shown, split_index
-from samcore.tracking.prompts import Prompt
+from samcore.prompts.file import ManyMasks, PromptEntry, PromptFile, shown, split_index
+from samcore.prompts.prompt import Prompt
 
 EDGE_MARGIN = 0.02
 """How far a box or point may lie outside the picture, as a share of that side: rounding and a

@@ -12,16 +12,16 @@ from PIL import Image
 
 from samcore.errors import InputError
 from samcore.limits import Limits
-from samcore.tracking.prompt_file import PromptFile, parse_prompts
-from samcore.tracking.prompt_options import (
+from samcore.prompts.file import PromptFile, parse_prompts
+from samcore.prompts.options import (
     merge_options,
     parse_box_option,
     parse_mask_option,
     parse_masks_option,
     parse_point_option,
 )
-from samcore.tracking.prompt_resolve import prompts_digest, resolve_prompts
-from samcore.tracking.prompts import Prompt
+from samcore.prompts.prompt import Prompt
+from samcore.prompts.resolve import prompts_digest, resolve_prompts
 
 
 @dataclass

@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 from pydantic import ValidationError
 
 from samcore.errors import InputError
-from samcore.tracking.automatic import AutomaticPrompts
-from samcore.tracking.prompt_file import (
+from samcore.prompts.automatic import AutomaticPrompts
+from samcore.prompts.file import (
     ManyMasks,
     PromptEntry,
     PromptFile,
