@@ -10,8 +10,8 @@ import torch
 
 from samcore.machine.device import Compute
 from samcore.models.registry import ModelSpec
-from samcore.models.sam2_adapter import Sam2Model, build_model
-from samcore.models.sam2_network import build_network
+from samcore.models.sam2.adapter import Sam2Model, build_model
+from samcore.models.sam2.network import build_network
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,12 @@ from pydantic import BaseModel, ConfigDict
 
 from samcore.disk.digests import file_digest
 from samcore.errors import InputError, ModelError
-from samcore.models.configs import check_image_size, config_default_size, config_file, find_config
+from samcore.models.sam2.configs import (
+    check_image_size,
+    config_default_size,
+    config_file,
+    find_config,
+)
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from samcore.prompts.prompt import Prompt
 
 if TYPE_CHECKING:
     # It imports torch, and what is asked for is checked before that is needed.
-    from samcore.models.mask_generator import FoundMask
+    from samcore.models.sam2.mask_generator import FoundMask
 
 FIRST_STEP_S = Fraction(1, 2)
 """Seconds to the second frame that is looked at; each next one lies twice as far from the first."""

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from samcore.errors import InputError
-from samcore.models.sam2_adapter import ImageFeatures, Sam2Model
+from samcore.models.sam2.adapter import ImageFeatures, Sam2Model
 
 
 class FrameLike(Protocol):

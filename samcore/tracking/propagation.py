@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from samcore.models.sam2_adapter import (
+from samcore.models.sam2.adapter import (
     AttendedMemory,
     DecodedMasks,
     ImageFeatures,

@@ -12,7 +12,7 @@ from samcore.config import TrackSettings
 from samcore.errors import InputError, StateError
 from samcore.machine.device import default_batches
 from samcore.machine.meters import StageClock
-from samcore.models.sam2_adapter import ImageFeatures, Sam2Model
+from samcore.models.sam2.adapter import ImageFeatures, Sam2Model
 from samcore.prompts.prompt import Prompt, check_prompt
 from samcore.tracking.encoder import FrameEncoder, FrameLike
 from samcore.tracking.masks_out import masks_at_video_size

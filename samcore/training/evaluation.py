@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samcore.errors import InputError
-from samcore.models.sam2_adapter import Sam2Model
+from samcore.models.sam2.adapter import Sam2Model
 from samcore.prompts.prompt import Prompt
 from samcore.scenes import SyntheticVideo, box_of, make_video
 from samcore.tracking.tracker import VideoTracker

@@ -16,8 +16,8 @@ from torch import Tensor
 from samcore.disk.atomic import storage_error
 from samcore.errors import InputError, StateError
 from samcore.machine.device import Compute, training_compute
-from samcore.models.sam2_adapter import Sam2Model
-from samcore.models.sam2_network import build_network
+from samcore.models.sam2.adapter import Sam2Model
+from samcore.models.sam2.network import build_network
 from samcore.training.checkpoint import (
     WEIGHTS_NAME,
     Checkpoint,

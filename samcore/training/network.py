@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from samcore.models.sam2_network import build_network
+from samcore.models.sam2.network import build_network
 
 _PLACE_BIAS = 4.0
 """Length of the constant part of queries and keys that makes attention prefer its own place: two

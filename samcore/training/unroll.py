@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from samcore.models.sam2_adapter import IMAGE_MEAN, IMAGE_STD
+from samcore.models.sam2.adapter import IMAGE_MEAN, IMAGE_STD
 from samcore.training.config import LossWeights, PromptKind
 from samcore.training.losses import FrameLoss, frame_loss
 from samcore.training.prompting import PromptBatch, add_correction, draw_prompts

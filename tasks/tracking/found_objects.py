@@ -9,8 +9,8 @@ from pathlib import Path
 from samcore.machine.device import Compute
 from samcore.machine.meters import MemoryMeter
 from samcore.models.loader import load_model
-from samcore.models.mask_generator import MAX_POINTS_AT_ONCE, FoundMask, generate_masks
 from samcore.models.registry import ModelSpec
+from samcore.models.sam2.mask_generator import MAX_POINTS_AT_ONCE, FoundMask, generate_masks
 from samcore.prompts.automatic import (
     AutomaticPrompts,
     choose_objects,

@@ -12,7 +12,7 @@ from samcore.machine.meters import StageClock
 from samcore.masks.table import MaskReader
 from samcore.models.loader import load_model
 from samcore.models.registry import resized_model
-from samcore.models.sam2_adapter import Sam2Model
+from samcore.models.sam2.adapter import Sam2Model
 from samcore.prompts.prompt import Prompt
 from samcore.tracking.resize import resize_state
 from samcore.tracking.state import TrackerState

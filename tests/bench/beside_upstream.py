@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from sam2.build_sam import build_sam2_video_predictor
 
 from samcore.machine.device import choose_compute
-from samcore.models.sam2_adapter import Sam2Model, build_model
+from samcore.models.sam2.adapter import Sam2Model, build_model
 from samcore.scenes import Scene
 from samcore.tracking.tracker import VideoTracker
 

@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict
 from samcore.machine.device import choose_compute
 from samcore.models.loader import load_model
 from samcore.models.registry import NANO_DIR, ModelSpec, resolve_model
-from samcore.models.sam2_adapter import Sam2Model
+from samcore.models.sam2.adapter import Sam2Model
 from samcore.scenes import SCENE_KINDS, box_of
 from samcore.tracking.tracker import VideoTracker
 from samcore.training.clips import TEST_SEEDS

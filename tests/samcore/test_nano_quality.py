@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from samcore.machine.device import choose_compute
 from samcore.models.loader import load_model
 from samcore.models.registry import resolve_model
-from samcore.models.sam2_adapter import Sam2Model
+from samcore.models.sam2.adapter import Sam2Model
 from samcore.prompts.prompt import Prompt
 from samcore.scenes import Difficulty, Scene, box_of
 from samcore.tracking.tracker import VideoTracker

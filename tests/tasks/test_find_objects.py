@@ -14,7 +14,7 @@ import torch
 
 from samcore.errors import InputError, OutOfMemory
 from samcore.masks.table import MaskReader
-from samcore.models.mask_generator import FoundMask
+from samcore.models.sam2.mask_generator import FoundMask
 from samcore.prompts.automatic import AutomaticPrompts, choose_objects
 from samcore.scenes import Scene
 from samcore.video import VideoWriter

@@ -16,7 +16,6 @@ import pytest
 from samcore.disk.digests import file_digest
 from samcore.errors import InputError, ModelError
 from samcore.models import registry
-from samcore.models.configs import config_file
 from samcore.models.registry import (
     KNOWN_MODELS,
     Embedded,
@@ -25,6 +24,7 @@ from samcore.models.registry import (
     list_models,
     resolve_model,
 )
+from samcore.models.sam2.configs import config_file
 from samcore.sealed import seal_record
 
 ROOT = Path(__file__).parents[3]

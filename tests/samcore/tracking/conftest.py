@@ -14,7 +14,7 @@ from samcore.config import TrackSettings
 from samcore.machine.device import choose_compute
 from samcore.models.loader import load_model
 from samcore.models.registry import resolve_model
-from samcore.models.sam2_adapter import Sam2Model, build_model
+from samcore.models.sam2.adapter import Sam2Model, build_model
 from samcore.prompts.prompt import Prompt
 from samcore.scenes import Scene
 from samcore.tracking.tracker import VideoTracker

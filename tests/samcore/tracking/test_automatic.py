@@ -11,8 +11,8 @@ import torch
 from samcore.errors import InputError
 from samcore.machine.device import choose_compute
 from samcore.models.loader import load_model
-from samcore.models.mask_generator import FoundMask, generate_masks
 from samcore.models.registry import resolve_model
+from samcore.models.sam2.mask_generator import FoundMask, generate_masks
 from samcore.prompts.automatic import (
     AutomaticPrompts,
     choose_objects,

@@ -6,7 +6,7 @@ import torch
 
 from samcore.config import TrackSettings
 from samcore.machine.device import choose_compute
-from samcore.models.sam2_adapter import Sam2Model, build_model
+from samcore.models.sam2.adapter import Sam2Model, build_model
 from samcore.tracking.state import TrackerState
 from samcore.tracking.tracker import VideoTracker
 

@@ -8,10 +8,10 @@ from safetensors.torch import save_file
 
 from samcore.errors import ModelError
 from samcore.machine.device import choose_compute
-from samcore.models.mask_generator import generate_masks
 from samcore.models.registry import NANO_DIR
-from samcore.models.sam2_adapter import Sam2Model, build_model
-from samcore.models.sam2_network import build_network
+from samcore.models.sam2.adapter import Sam2Model, build_model
+from samcore.models.sam2.mask_generator import generate_masks
+from samcore.models.sam2.network import build_network
 from samcore.tracking.tracker import VideoTracker
 
 CONFIG, WEIGHTS = str(NANO_DIR / "config.yaml"), NANO_DIR / "nano.safetensors"

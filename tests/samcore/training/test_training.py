@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from samcore.errors import InputError, StateError
-from samcore.models import sam2_network
+from samcore.models.sam2 import network as sam2_network
 from samcore.scenes import SCENE_KINDS, Scene, box_of
 from samcore.training import Start, train
 from samcore.training.clips import TEST_SEEDS, VALIDATION_SEEDS, _draw_times, make_batch

@@ -16,7 +16,7 @@ import tasks.tracking.chunk_session
 from samcore.errors import OutOfMemory, VideoError
 from samcore.masks.rle import rle_iou
 from samcore.masks.table import MaskReader, table_digest
-from samcore.models.sam2_adapter import Sam2Model
+from samcore.models.sam2.adapter import Sam2Model
 from samcore.tracking.state import TrackerState
 from samcore.video.reader import FrameReader
 from tasks.encode_prompts import encode_prompts

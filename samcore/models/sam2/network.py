@@ -16,7 +16,7 @@ from torch import Tensor
 from yaml import YAMLError
 
 from samcore.errors import ModelError
-from samcore.models.configs import config_file, find_config
+from samcore.models.sam2.configs import config_file, find_config
 
 _PREDICTOR_FLAGS = {
     # What build_sam2_video_predictor sets when apply_postprocessing is True, its default. Hole

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from samcore.errors import ModelError
-from samcore.models.configs import config_file
-from samcore.models.sam2_network import build_network
+from samcore.models.sam2.configs import config_file
+from samcore.models.sam2.network import build_network
 
 TINY = "configs/sam2.1/sam2.1_hiera_t.yaml"
 

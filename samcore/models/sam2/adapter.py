@@ -23,7 +23,7 @@ from torch import Tensor
 
 from samcore.errors import ModelError
 from samcore.machine.device import Compute, repeatable_kernels
-from samcore.models.sam2_network import build_network
+from samcore.models.sam2.network import build_network
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
 
-from samcore.models.sam2_adapter import Sam2Model, finite
+from samcore.models.sam2.adapter import Sam2Model, finite
 
 logger = logging.getLogger(__name__)
 

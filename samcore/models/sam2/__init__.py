@@ -1,0 +1,1 @@
+"""The family of the sam2 package: its only door."""
