@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from samcore.findings.checks import check_result
+from samcore.findings.finding import Finding, Findings
+from samcore.findings.lanes import LaneReport
 from samcore.masks.table import MaskReader
 from samcore.prompts.prompt import Prompt
-from samcore.report.checks import check_result
 from samcore.report.facts import ReportFacts
-from samcore.report.findings import Finding, Findings
-from samcore.report.lanes import LaneReport
 from samcore.report.pictures import Picture, draw_picture
 from samcore.video import VideoSource
 from samcore.video.cuts import CutFinder

@@ -11,13 +11,13 @@ from typing import Any
 import jinja2
 
 from samcore.disk.atomic import AtomicFile, storage_error
+from samcore.findings.finding import KINDS, Finding
+from samcore.findings.lanes import MAX_LANES, ObjectSummary, probability
 from samcore.overlay import object_colour
 from samcore.prompts.prompt import Prompt
 from samcore.report import plots
 from samcore.report.facts import ChunkFacts, ReportFacts
-from samcore.report.findings import KINDS, Finding
 from samcore.report.gather import Gathered, Progress, gather
-from samcore.report.lanes import MAX_LANES, ObjectSummary, probability
 from samcore.video import VideoSource
 
 MAX_ROWS = 100

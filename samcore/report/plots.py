@@ -13,10 +13,10 @@ import plotly
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from samcore.findings.finding import KINDS, Finding, FindingKind, Findings
+from samcore.findings.lanes import Lane, LaneReport, ObjectSummary, probability
 from samcore.overlay import object_colour
 from samcore.report.facts import ChunkFacts, MemorySample, ReportFacts
-from samcore.report.findings import KINDS, Finding, FindingKind, Findings
-from samcore.report.lanes import Lane, LaneReport, ObjectSummary, probability
 
 MAX_LINES = 12
 """Objects whose area is drawn as a line."""

@@ -10,9 +10,9 @@ from pathlib import Path
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from samcore.chunks.seams import SeamReport
+from samcore.findings.finding import Findings
+from samcore.findings.lanes import LaneReport, probability, read_lanes
 from samcore.masks.table import MaskReader
-from samcore.report.findings import Findings
-from samcore.report.lanes import LaneReport, probability, read_lanes
 from samcore.report.pictures import Picture, draw_picture
 from tasks.progress.artifact import artifact_key
 from tasks.progress.events import counted

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from samcore.chunks.seams import SeamReport
+from samcore.findings.checks import check_result
+from samcore.findings.finding import KINDS
 from samcore.prompts.prompt import Prompt
-from samcore.report.checks import check_result
 from samcore.report.facts import ChunkFacts, MemorySample, ReportFacts
-from samcore.report.findings import KINDS
 from tasks.run.records import ChunkRecord, FindingList, FindingRecord, Manifest
 from tasks.store.locations import parse_location
 from tasks.tracking.memory_log import HEADER

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 
 from samcore.errors import InputError, StorageError
+from samcore.findings.finding import Findings
+from samcore.findings.prompted import watch_prompts
 from samcore.lettering import has_font
 from samcore.masks.rle import encode_box
 from samcore.masks.row import MaskRow
 from samcore.masks.table import MaskReader, MaskWriter
 from samcore.overlay import Patch, draw_masks, draw_patches, object_colour, write_overlay
 from samcore.prompts.prompt import Prompt
-from samcore.report.findings import Findings
 from samcore.report.pictures import draw_picture
-from samcore.report.prompted import watch_prompts
 from samcore.tracking.outputs import FrameMasks
 from samcore.video import VideoWriter, open_video
 from samcore.video.decoder import find_ffmpeg

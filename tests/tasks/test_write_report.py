@@ -11,8 +11,8 @@ import pytest
 
 from samcore.chunks.seams import SeamReport
 from samcore.errors import StorageError
-from samcore.report.findings import Findings
-from samcore.report.lanes import LaneReport, ObjectSummary, read_lanes
+from samcore.findings.finding import Findings
+from samcore.findings.lanes import LaneReport, ObjectSummary, read_lanes
 from samcore.report.pictures import Picture
 from tasks.plan_run import plan_chunks
 from tasks.request.segment_request import validate_request

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from samcore.findings.finding import Findings
+from samcore.findings.watch import ObjectWatch, Rows
 from samcore.masks.columns import read_columns
-from samcore.report.findings import Findings
-from samcore.report.watch import ObjectWatch, Rows
 
 MAX_BINS = 240
 """Bins along the video; with fewer frames each has its own."""

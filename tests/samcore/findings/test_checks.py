@@ -5,9 +5,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from samcore.findings.checks import check_result
+from samcore.findings.finding import Finding, Findings
 from samcore.prompts.prompt import Prompt
-from samcore.report.checks import check_result
-from samcore.report.findings import Finding, Findings
 from tests.samcore.report.conftest import DOUBT, GONE, JUMP, chunk, seam, square, write_table
 
 

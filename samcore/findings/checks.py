@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from samcore.findings.finding import Finding, Findings
+from samcore.findings.lanes import LaneReport, read_lanes
+from samcore.findings.prompted import watch_prompts
 from samcore.masks.table import MaskReader
 from samcore.report.facts import ReportFacts
-from samcore.report.findings import Finding, Findings
-from samcore.report.lanes import LaneReport, read_lanes
-from samcore.report.prompted import watch_prompts
 
 
 def check_result(facts: ReportFacts, table: Path, *, limit: int) -> tuple[LaneReport, Findings]:

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from samcore.findings.finding import Findings
+from samcore.findings.prompted import watch_prompts
 from samcore.masks.table import MaskReader
 from samcore.prompts.prompt import Prompt
-from samcore.report.findings import Findings
-from samcore.report.prompted import watch_prompts
 from tests.samcore.report.conftest import square, write_table
 
 MASK = square(40, 30, 20)

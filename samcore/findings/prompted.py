@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from samcore.findings.finding import Finding, Findings
 from samcore.masks.table import MaskReader
 from samcore.prompts.prompt import Prompt
-from samcore.report.findings import Finding, Findings
 
 _MARGIN = 0.1
 """Of the box's sides: boxes are drawn by hand."""

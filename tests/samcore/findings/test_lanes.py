@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from samcore.errors import StorageError
+from samcore.findings.finding import Finding, Findings
+from samcore.findings.lanes import MAX_BINS, MAX_LANES, read_lanes
+from samcore.findings.stretches import StretchFinder
 from samcore.masks.columns import read_columns
 from samcore.masks.row import MaskRow
 from samcore.masks.table import MaskReader, MaskWriter
-from samcore.report.findings import Finding, Findings
-from samcore.report.lanes import MAX_BINS, MAX_LANES, read_lanes
-from samcore.report.stretches import StretchFinder
 from tests.samcore.report.conftest import (
     BACK,
     DOUBT,
@@ -248,7 +248,7 @@ def test_bounded_by_bins_and_lanes(tmp_path):
 @pytest.mark.parametrize("batch", [1, 300, 65_536])
 def test_objects_that_begin_first_are_drawn(tmp_path, monkeypatch, batch):
     """Whatever their ids are, and however many rows are read at a time."""
-    monkeypatch.setattr("samcore.report.lanes._BATCH", batch)
+    monkeypatch.setattr("samcore.findings.lanes._BATCH", batch)
     num = MAX_LANES + 40
     row = MaskRow(0, 0, 1, 5.0, 0.9, False, 2, 2, 2, 2, 4, 8, 8, b"x")
     with MaskWriter(tmp_path / "late", height=8, width=8, rows_per_group=10) as writer:
@@ -264,7 +264,7 @@ def test_objects_that_begin_first_are_drawn(tmp_path, monkeypatch, batch):
 
 def test_memory_does_not_grow_with_the_frames(tmp_path, monkeypatch):
     """Four times the frames take no more memory."""
-    monkeypatch.setattr("samcore.report.lanes._BATCH", 2048)
+    monkeypatch.setattr("samcore.findings.lanes._BATCH", 2048)
     peaks = []
     for frames in (2000, 8000):
         table = many(tmp_path / f"{frames}.parquet", objects=2, frames=frames)

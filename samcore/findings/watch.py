@@ -20,8 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from samcore.report.findings import Finding, FindingKind, Findings
-from samcore.report.stretches import Stretch, StretchFinder
+from samcore.findings.finding import Finding, FindingKind, Findings
+from samcore.findings.stretches import Stretch, StretchFinder
 
 _FAR = 0.75
 """Of the box's diagonal."""

@@ -1,0 +1,1 @@
+"""Checks of a result: what a person should look at."""
