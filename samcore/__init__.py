@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from samcore.config import TrackSettings as TrackSettings
     from samcore.errors import SegmentationError as SegmentationError
     from samcore.machine.device import choose_compute as choose_compute
+    from samcore.masks.frame_masks import FrameMasks as FrameMasks
     from samcore.masks.table import MaskReader as MaskReader
     from samcore.masks.table import MaskWriter as MaskWriter
     from samcore.models.loader import load_model as load_model
     from samcore.models.registry import resolve_model as resolve_model
     from samcore.prompts.prompt import Prompt as Prompt
     from samcore.result import Result as Result
-    from samcore.tracking.outputs import FrameMasks as FrameMasks
     from samcore.tracking.state import TrackerState as TrackerState
     from samcore.tracking.tracker import VideoTracker as VideoTracker
     from samcore.video import open_video as open_video
 
 _HOMES = {
-    "FrameMasks": "samcore.tracking.outputs",
+    "FrameMasks": "samcore.masks.frame_masks",
     "MaskReader": "samcore.masks.table",
     "MaskWriter": "samcore.masks.table",
     "Prompt": "samcore.prompts.prompt",

@@ -132,8 +132,8 @@ def test_the_library_example_runs(dog, monkeypatch, capsys):
 
 def test_reading_the_table_works_as_written(tmp_path, monkeypatch, capsys):
     """The code block that reads masks.parquet reads one."""
+    from samcore.masks.frame_masks import FrameMasks
     from samcore.masks.table import MaskWriter
-    from samcore.tracking.outputs import FrameMasks
 
     monkeypatch.chdir(tmp_path)
     Path("out").mkdir()

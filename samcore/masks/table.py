@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 
 from samcore.disk.atomic import AtomicFile, storage_error
 from samcore.errors import StorageError
+from samcore.masks.frame_masks import FrameMasks
 from samcore.masks.reader import MaskReader
 from samcore.masks.rle import Rle, encode_masks
 from samcore.masks.row import FORMAT_VERSION, HEADER_KEY, SCHEMA, MaskRow
-from samcore.tracking.outputs import FrameMasks
 
 __all__ = ["MaskReader", "MaskRow", "MaskWriter", "concat_tables", "table_digest"]
 

@@ -15,7 +15,7 @@ from samcore.models.sam2.adapter import (
     finite,
 )
 from samcore.prompts.prompt import Prompt
-from samcore.tracking.memory import FrameMemory, MemoryBank, MemoryLayout
+from samcore.tracking.memory.sam2 import FrameMemory, MemoryBank, MemoryLayout
 
 _MAX_PRIOR_LOGIT = 32.0
 """The package clamps a mask that clicks correct to this (`add_new_points_or_box`)."""

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from samcore.tracking.memory import FrameMemory
+from samcore.tracking.memory.sam2 import FrameMemory
 from samcore.tracking.state import CondOutput, ObjectState, TrackerState
 
 

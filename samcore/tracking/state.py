@@ -12,7 +12,7 @@ from torch import Tensor
 
 from samcore.disk.atomic import AtomicFile, storage_error
 from samcore.errors import StateError
-from samcore.tracking.memory import FrameMemory
+from samcore.tracking.memory.sam2 import FrameMemory
 
 FORMAT_VERSION: Literal[1] = 1
 _HEADER_KEY = "longtake.tracker_state"

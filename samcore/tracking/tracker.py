@@ -12,15 +12,15 @@ from samcore.config import TrackSettings
 from samcore.errors import InputError, StateError
 from samcore.machine.device import default_batches
 from samcore.machine.meters import StageClock
+from samcore.masks.frame_masks import FrameMasks
 from samcore.models.sam2.adapter import ImageFeatures, Sam2Model
 from samcore.prompts.prompt import Prompt, check_prompt
 from samcore.tracking.encoder import FrameEncoder, FrameLike
-from samcore.tracking.masks_out import masks_at_video_size
-from samcore.tracking.memory import FrameMemory, MemoryBank, MemoryLimits
-from samcore.tracking.objects import TrackedObject
-from samcore.tracking.outputs import FrameMasks
+from samcore.tracking.memory.sam2 import FrameMemory, MemoryBank, MemoryLimits
+from samcore.tracking.postprocess import masks_at_video_size
 from samcore.tracking.propagation import ObjectOutput, encode_prompt, propagate
 from samcore.tracking.state import TrackerState
+from samcore.tracking.tracked_object import TrackedObject
 
 _Encoded = tuple[FrameMemory, ObjectOutput]
 

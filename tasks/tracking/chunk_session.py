@@ -11,8 +11,8 @@ import numpy as np
 from samcore.chunks.plan import Chunk
 from samcore.machine.meters import MemoryMeter, StageClock
 from samcore.machine.out_of_memory import memory_failure
+from samcore.masks.frame_masks import FrameMasks
 from samcore.masks.table import MaskWriter
-from samcore.tracking.outputs import FrameMasks
 from samcore.tracking.tracker import VideoTracker
 from samcore.video import Frame
 from tasks.disk.files import FileRecord, seal

@@ -27,8 +27,8 @@ from samcore.exports import FORMATS, write_export
 from samcore.exports.folder import files_in
 from samcore.exports.masklets import Masklets
 from samcore.machine.meters import MemoryMeter
+from samcore.masks.frame_masks import FrameMasks
 from samcore.masks.table import MaskWriter
-from samcore.tracking.outputs import FrameMasks
 from samcore.video import VideoInfo, open_video
 from samcore.video.decoder import find_ffmpeg
 

@@ -10,10 +10,10 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 
 from samcore import lettering
 from samcore.lettering import draw_line, has_font
+from samcore.masks.frame_masks import FrameMasks
 from samcore.masks.table import MaskWriter
 from samcore.overlay import draw_masks, object_colour, write_overlay
 from samcore.text import shorten
-from samcore.tracking.outputs import FrameMasks
 from samcore.video import VideoWriter, open_video
 
 HEIGHT, WIDTH = 144, 192

@@ -15,13 +15,13 @@ from samcore.errors import InputError, StorageError
 from samcore.findings.finding import Findings
 from samcore.findings.prompted import watch_prompts
 from samcore.lettering import has_font
+from samcore.masks.frame_masks import FrameMasks
 from samcore.masks.rle import encode_box
 from samcore.masks.row import MaskRow
 from samcore.masks.table import MaskReader, MaskWriter
 from samcore.overlay import Patch, draw_masks, draw_patches, object_colour, write_overlay
 from samcore.prompts.prompt import Prompt
 from samcore.report.pictures import draw_picture
-from samcore.tracking.outputs import FrameMasks
 from samcore.video import VideoWriter, open_video
 from samcore.video.decoder import find_ffmpeg
 from tests.streams import ask_stream

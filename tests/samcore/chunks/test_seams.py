@@ -10,8 +10,8 @@ import pytest
 from samcore.chunks.plan import Chunk, plan_chunks
 from samcore.chunks.seams import SeamReport, check_seam, compare_seam, owned_ranges
 from samcore.errors import SeamError, StorageError
+from samcore.masks.frame_masks import FrameMasks
 from samcore.masks.table import MaskReader, MaskWriter
-from samcore.tracking.outputs import FrameMasks
 
 HEIGHT, WIDTH = 10, 20
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from samcore.masks.frame_masks import FrameMasks
 from samcore.masks.rle import encode_masks
 from samcore.masks.table import MaskWriter
-from samcore.tracking.outputs import FrameMasks
 
 HEIGHT, WIDTH = 40, 60
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from samcore.exports import write_export
 from samcore.exports.masklets import Masklets
+from samcore.masks.frame_masks import FrameMasks
 from samcore.masks.table import MaskWriter
-from samcore.tracking.outputs import FrameMasks
 from samcore.video import VideoInfo
 
 HEIGHT, WIDTH, NUM_FRAMES, START, STOP = 33, 47, 20, 2, 14

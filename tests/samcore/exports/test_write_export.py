@@ -16,8 +16,8 @@ from samcore.errors import InputError, StorageError
 from samcore.exports import FORMATS, by_object, check_formats, folder, write_export
 from samcore.exports.folder import files_in
 from samcore.exports.masklets import Masklets
+from samcore.masks.frame_masks import FrameMasks
 from samcore.masks.table import MaskReader, MaskWriter
-from samcore.tracking.outputs import FrameMasks
 from samcore.video import VideoWriter, open_video
 
 FROM_MASKS = [name for name, item in FORMATS.items() if not item.needs_video]

@@ -16,6 +16,7 @@ import pytest
 
 from samcore.errors import StorageError
 from samcore.machine.meters import MemoryMeter
+from samcore.masks.frame_masks import FrameMasks
 from samcore.masks.table import (
     MaskReader,
     MaskRow,
@@ -23,7 +24,6 @@ from samcore.masks.table import (
     concat_tables,
     table_digest,
 )
-from samcore.tracking.outputs import FrameMasks
 
 HEIGHT, WIDTH = 12, 18
 
@@ -352,7 +352,7 @@ WRITE_NOISE = """
     import numpy as np
     from samcore.errors import StorageError
     from samcore.masks.table import MaskWriter
-    from samcore.tracking.outputs import FrameMasks
+    from samcore.masks.frame_masks import FrameMasks
 
     path, num_frames, rows_per_group = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     one = np.ones(1, np.float32)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from samcore.chunks.seams import ObjectAgreement, SeamReport
+from samcore.masks.frame_masks import FrameMasks
 from samcore.masks.table import MaskWriter
 from samcore.report.facts import ChunkFacts, MemorySample, ReportFacts
-from samcore.tracking.outputs import FrameMasks
 from samcore.video import VideoWriter, open_video
 
 HEIGHT, WIDTH, FRAMES, RATE = 96, 128, 120, 10

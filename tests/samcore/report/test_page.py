@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from samcore.errors import StorageError
+from samcore.masks.frame_masks import FrameMasks
 from samcore.masks.table import MaskWriter
 from samcore.prompts.prompt import Prompt
 from samcore.report.facts import MemorySample
 from samcore.report.gather import MAX_PICTURES, gather
 from samcore.report.page import render_report, write_report
-from samcore.tracking.outputs import FrameMasks
 from tests.samcore.report.conftest import (
     BACK,
     CUT,

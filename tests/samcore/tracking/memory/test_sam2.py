@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from samcore.errors import InputError
-from samcore.tracking.memory import FrameMemory, MemoryBank, MemoryLimits
+from samcore.tracking.memory.sam2 import FrameMemory, MemoryBank, MemoryLimits
 
 SAM2 = MemoryLimits(num_maskmem=7, max_obj_ptrs=16, max_cond_frames=16)
 

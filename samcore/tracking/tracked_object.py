@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from samcore.tracking.memory import FrameMemory, MemoryBank, MemoryLimits
+from samcore.tracking.memory.sam2 import FrameMemory, MemoryBank, MemoryLimits
 from samcore.tracking.propagation import ObjectOutput
 from samcore.tracking.state import CondOutput, ObjectState
 

@@ -1,0 +1,1 @@
+"""What is remembered of the past: one file a memory policy."""
