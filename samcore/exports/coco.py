@@ -11,7 +11,7 @@ from typing import TextIO, TypeVar
 
 from samcore.exports import Progress
 from samcore.exports.by_object import RowsByObject
-from samcore.exports.exclusive import damaged
+from samcore.exports.flatten import damaged
 from samcore.exports.masklets import Masklets
 from samcore.masks.rle import run_lengths
 from samcore.masks.table import MaskRow

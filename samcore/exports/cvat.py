@@ -14,7 +14,7 @@ from typing import TextIO
 from xml.sax.saxutils import escape, quoteattr
 
 from samcore.exports import Progress
-from samcore.exports.exclusive import crop
+from samcore.exports.flatten import crop
 from samcore.exports.masklets import Masklets
 from samcore.masks.row_runs import row_runs
 from samcore.masks.table import MaskRow

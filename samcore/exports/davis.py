@@ -10,7 +10,7 @@ from PIL import Image
 
 from samcore.errors import InputError
 from samcore.exports import Progress
-from samcore.exports.exclusive import paint
+from samcore.exports.flatten import paint
 from samcore.exports.masklets import Masklets, numbering, write_objects
 
 MAX_OBJECTS = 254

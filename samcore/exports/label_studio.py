@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from samcore.exports import Progress
 from samcore.exports.by_object import RowsByObject
-from samcore.exports.exclusive import crop
+from samcore.exports.flatten import crop
 from samcore.exports.masklets import Masklets
 from samcore.masks.row_runs import row_runs_in
 from samcore.masks.table import MaskRow

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from samcore.errors import InputError
 from samcore.exports import Progress
-from samcore.exports.exclusive import paint
+from samcore.exports.flatten import paint
 from samcore.exports.masklets import Masklets, numbering, write_objects
 from samcore.video import NUMBERS_8, NUMBERS_16, VideoWriter
 

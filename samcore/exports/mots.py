@@ -14,7 +14,7 @@ import numpy as np
 
 from samcore.errors import InputError
 from samcore.exports import Progress
-from samcore.exports.exclusive import exclusive_rles, paint
+from samcore.exports.flatten import exclusive_rles, paint
 from samcore.exports.masklets import NO_LABEL, Masklets, numbering, write_objects
 
 _CLASSES = {"car": 1, "pedestrian": 2, "person": 2}
