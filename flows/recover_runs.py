@@ -1,8 +1,8 @@
 """Flow: look for runs that dead processes have left, and schedule them again.
 
-The automations of `flows.server.recovery` do so within minutes, if the events that they wait for arrive.
-This asks the server for the runs themselves, so that a lost event costs time and no run. It does
-not matter who asked for a run: a person, the listener or the sweep.
+The automations of `flows.server.recovery` do so within minutes, if the events that they wait for
+arrive. This asks the server for the runs themselves, so that a lost event costs time and no run.
+It does not matter who asked for a run: a person, the listener or the sweep.
 """
 
 from collections.abc import Mapping

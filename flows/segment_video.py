@@ -14,6 +14,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.failures import Failures
 from flows.server.deployment import default_request
 from flows.server.recovery import check_tries
+from samcore.chunks.handoff import find_handoff
 from samcore.errors import SegmentationError, TransientError
 from tasks.add_output import export_result
 from tasks.check_seam import stitch_seam
@@ -196,14 +197,14 @@ def _track(
     if run.in_bucket:
         fetch_chunks(run)
     record = folder.record()
-    by_memory = record.handoff == "memory"
-    todo = folder.plan_work(with_states=by_memory)
+    hands_on_state = find_handoff(record.handoff).hands_on_state
+    todo = folder.plan_work(with_states=hands_on_state)
     behind: deque[_Futures] = deque()
     with contextlib.ExitStack() as stack:
         stack.enter_context(listening(ArtifactListener(run.key)))
         if todo:
             stack.enter_context(using_device(record.settings.device))
-        if by_memory and 0 in todo:
+        if hands_on_state and 0 in todo:
             encode_prompts(run)
         for chunk in record.chunks:
             held()

@@ -16,7 +16,7 @@ from tasks.run.records import PassRecord, Rung, RunRef
 from tasks.tracking.attempts import attempting
 from tasks.tracking.given_up import GivenUp
 from tasks.tracking.memory_log import describe_peak
-from tasks.tracking.open_run import open_workbench
+from tasks.tracking.open_run import open_run
 
 
 @task(
@@ -71,7 +71,7 @@ def encode_prompts(run: RunRef) -> int | State[int]:
 
 def _encode(folder: RunFolder, rung: Rung) -> int:
     """Leave the tracker's state after the prompts; the number of frames that have some."""
-    bench = open_workbench(folder, rung)
+    bench = open_run(folder, rung)
     prompts = folder.prompts()
     tracker = bench.new_tracker(prompts, start=bench.record.start)
     tracker.state().save(folder.prompt_state_path)

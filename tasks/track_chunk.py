@@ -9,6 +9,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
+from samcore.chunks.handoff import find_handoff
 from samcore.machine.meters import MemoryMeter
 from tasks.disk.files import make_folder, seal
 from tasks.progress.logs import run_logger
@@ -139,7 +140,7 @@ def _given_up(
     done: ChunkRecord | PassRecord | None = None
     if index > 0:
         done = folder.chunk(index - 1)
-    elif record.handoff == "memory":
+    elif find_handoff(record.handoff).hands_on_state:
         done = folder.prompt_pass()
     rung = record.as_asked if done is None or done.rung is None else done.rung
     return GivenUp(record, rung, allow_quality_loss=run.allow_quality_loss)

@@ -9,7 +9,7 @@ from flows.commands.console import Terminal, WarningPrinter
 from samcore.exports import FORMATS, check_formats
 from tasks.settings import load_settings
 
-_ABOUT = "\n\n".join(f"  {item.name}: {item.about}" for item in FORMATS.values())
+_ABOUT = "\n\n".join(f"  {item.name}: {item.about}" for item in FORMATS)
 
 EXAMPLES = f"""[bold]Formats[/bold]
 

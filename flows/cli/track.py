@@ -6,18 +6,12 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import BucketCredentials
+from flows.cli.options import BucketCredentials, name_in
 from flows.commands.console import Terminal
+from samcore.chunks.handoff import HANDOFFS
 from samcore.errors import InputError
 from samcore.exports import FORMATS
 from tasks.settings import load_settings
-
-
-class Handoff(str, Enum):
-    """What a chunk gets from the one before."""
-
-    MEMORY = "memory"
-    MASK = "mask"
 
 
 class OnDisagreement(str, Enum):
@@ -216,13 +210,15 @@ def track(
         ),
     ] = 8,
     handoff: Annotated[
-        Handoff,
+        str,
         typer.Option(
+            metavar="|".join(HANDOFFS.names),
+            callback=name_in(HANDOFFS),
             help="What a chunk gets from the one before: the tracker's whole memory (exact), or "
             "its last masks only.",
             rich_help_panel=_CHUNKS,
         ),
-    ] = Handoff.MEMORY,
+    ] = "memory",
     min_agreement: Annotated[
         float | None,
         typer.Option(
@@ -274,7 +270,7 @@ def track(
             "--format",
             metavar="NAME",
             help=f"Also write the masks in this format, into DEST/exports (overlay: beside "
-            f"them): {', '.join(FORMATS)}.",
+            f"them): {', '.join(FORMATS.names)}.",
             show_default=False,
         ),
     ] = None,
@@ -329,7 +325,7 @@ def track(
         settings={"device": device, "dtype": dtype.value, "stretch": stretch},
         chunk_frames=chunk_frames,
         overlap=overlap,
-        handoff=handoff.value,
+        handoff=handoff,
         start=start,
         stop=stop,
         credentials=credentials,

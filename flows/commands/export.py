@@ -48,7 +48,7 @@ def export(
     """
     chosen = check_formats(formats)
     if not chosen:
-        raise InputError(f"no format: give --format; known are {', '.join(FORMATS)}")
+        raise InputError(f"no format: give --format; known are {', '.join(FORMATS.names)}")
     store = open_result_store(result, credentials)
     opened = _open(result, store, whole=output is None)
 

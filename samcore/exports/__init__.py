@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samcore.errors import InputError
+from samcore.registry import Entry, Registry
 
 if TYPE_CHECKING:
     from samcore.exports.masklets import Masklets
@@ -19,60 +20,83 @@ Progress = Callable[[int, int], None]
 """Called now and then with the steps done so far and all of them."""
 
 
-@dataclass(frozen=True, slots=True)
-class ExportFormat:
-    """A format that masks can be written in."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportFormat(Entry):
+    """A format that masks can be written in. Its home is the function that writes it; its name is
+    that of its folder, too."""
 
-    name: str
-    """As people give it, and the name of its folder."""
-    about: str
-    """One line for people."""
-    home: str
-    """Module and function of its writer."""
     needs_video: bool = False
     """Whether the frames themselves are in it."""
     file_per_frame: bool = False
     """Whether it has as many files as the video has frames."""
     has_limit: bool = False
-    """Whether it cannot hold any number of objects: `number_objects` in its module says so."""
+    """Whether it holds some objects only: `number_objects` in its module refuses the others."""
 
 
-_ALL = (
-    ExportFormat(
-        "coco-video", "YouTube-VIS JSON: one annotation a masklet", "coco:write_coco_video"
-    ),
-    ExportFormat(
-        "coco-image", "COCO JSON: one annotation a frame and object", "coco:write_coco_image"
-    ),
-    ExportFormat(
-        "davis-png",
-        "palette PNGs in DAVIS layout",
-        "davis:write_davis_png",
-        file_per_frame=True,
-        has_limit=True,
-    ),
-    ExportFormat(
-        "mots-png",
-        "16-bit PNGs of MOTS Challenge",
-        "mots:write_mots_png",
-        file_per_frame=True,
-        has_limit=True,
-    ),
-    ExportFormat("mots-txt", "text of MOTS Challenge", "mots:write_mots_txt", has_limit=True),
-    ExportFormat("mot-txt", "boxes as text of MOT Challenge", "mots:write_mot_txt"),
-    ExportFormat(
-        "cvat-xml", "CVAT for video 1.1: one mask a frame and object", "cvat:write_cvat_xml"
-    ),
-    ExportFormat(
-        "label-studio", "Label Studio tasks: boxes and brushes", "label_studio:write_label_studio"
-    ),
-    ExportFormat(
-        "mask-video", "lossless FFV1 video of ids", "mask_video:write_mask_video", has_limit=True
-    ),
-    ExportFormat("overlay", "H.264 video to look at", "overlaid:write_overlay_export", True),
+FORMATS = Registry(
+    "format",
+    "longtake.exports",
+    ExportFormat,
+    [
+        ExportFormat(
+            name="coco-video",
+            about="YouTube-VIS JSON: one annotation a masklet",
+            home="samcore.exports.coco:write_coco_video",
+        ),
+        ExportFormat(
+            name="coco-image",
+            about="COCO JSON: one annotation a frame and object",
+            home="samcore.exports.coco:write_coco_image",
+        ),
+        ExportFormat(
+            name="davis-png",
+            about="palette PNGs in DAVIS layout",
+            home="samcore.exports.davis:write_davis_png",
+            file_per_frame=True,
+            has_limit=True,
+        ),
+        ExportFormat(
+            name="mots-png",
+            about="16-bit PNGs of MOTS Challenge",
+            home="samcore.exports.mots:write_mots_png",
+            file_per_frame=True,
+            has_limit=True,
+        ),
+        ExportFormat(
+            name="mots-txt",
+            about="text of MOTS Challenge",
+            home="samcore.exports.mots:write_mots_txt",
+            has_limit=True,
+        ),
+        ExportFormat(
+            name="mot-txt",
+            about="boxes as text of MOT Challenge",
+            home="samcore.exports.mots:write_mot_txt",
+        ),
+        ExportFormat(
+            name="cvat-xml",
+            about="CVAT for video 1.1: one mask a frame and object",
+            home="samcore.exports.cvat:write_cvat_xml",
+        ),
+        ExportFormat(
+            name="label-studio",
+            about="Label Studio tasks: boxes and brushes",
+            home="samcore.exports.label_studio:write_label_studio",
+        ),
+        ExportFormat(
+            name="mask-video",
+            about="lossless FFV1 video of ids",
+            home="samcore.exports.mask_video:write_mask_video",
+            has_limit=True,
+        ),
+        ExportFormat(
+            name="overlay",
+            about="H.264 video to look at",
+            home="samcore.exports.overlaid:write_overlay_export",
+            needs_video=True,
+        ),
+    ],
 )
-
-FORMATS = {item.name: item for item in _ALL}
 """The formats, by name."""
 
 
@@ -82,11 +106,7 @@ def check_formats(names: Iterable[str]) -> tuple[ExportFormat, ...]:
     Raises:
         InputError: One is not known; the known ones are listed.
     """
-    wanted = tuple(dict.fromkeys(names))
-    for name in wanted:
-        if name not in FORMATS:
-            raise InputError(f"unknown format: got {name!r}, known are {', '.join(FORMATS)}")
-    return tuple(FORMATS[name] for name in wanted)
+    return tuple(FORMATS.get(name) for name in dict.fromkeys(names))
 
 
 def check_objects(
@@ -104,7 +124,7 @@ def check_objects(
     """
     for item in check_formats(names):
         if item.has_limit:
-            module = importlib.import_module(f"samcore.exports.{item.home.partition(':')[0]}")
+            module = importlib.import_module(item.home.partition(":")[0])
             module.number_objects(object_ids, labels)
 
 
@@ -140,8 +160,7 @@ def write_export(
     (chosen,) = check_formats([name])
     if chosen.needs_video and video is None:
         raise InputError(f"the format {name} shows the video's frames: give the video, too")
-    module, _, function = chosen.home.partition(":")
-    writer = getattr(importlib.import_module(f"samcore.exports.{module}"), function)
+    writer = chosen.load()
     options = {"video": video} if chosen.needs_video else {}
     with NewFolder(folder, replace=replace) as new:
         writer(masklets, new.path, on_progress or _ignore, **options)

@@ -9,9 +9,8 @@ import time
 import torch
 
 from samcore.machine.device import Compute
+from samcore.models.family import TrackingModel, model_family
 from samcore.models.registry import ModelSpec
-from samcore.models.sam2.adapter import Sam2Model, build_model
-from samcore.models.sam2.network import build_network
 
 logger = logging.getLogger(__name__)
 
@@ -25,9 +24,9 @@ class _CacheOfOne:
         # Held while loading, too: threads that want one model get one, and it is loaded once.
         self._lock = threading.Lock()
         self._key: _Key | None = None
-        self._model: Sam2Model | None = None
+        self._model: TrackingModel | None = None
 
-    def load(self, spec: ModelSpec, compute: Compute) -> Sam2Model:
+    def load(self, spec: ModelSpec, compute: Compute) -> TrackingModel:
         key = (spec, compute)
         with self._lock:
             if self._model is not None and self._key == key:
@@ -35,14 +34,7 @@ class _CacheOfOne:
             # Before the new one is there: a device need not have room for both.
             self._free()
             started = time.perf_counter()
-            model = build_model(
-                spec.config,
-                spec.checkpoint,
-                seed=spec.seed,
-                image_size=spec.image_size,
-                fingerprint=spec.fingerprint,
-                compute=compute,
-            )
+            model = model_family(spec.family).build(spec, compute)
             self._key, self._model = key, model
             seconds = time.perf_counter() - started
             logger.info("loaded %s on %s in %.1f s", spec.name, compute.describe(), seconds)
@@ -67,7 +59,7 @@ class _CacheOfOne:
 _cache = _CacheOfOne()
 
 
-def load_model(spec: ModelSpec, compute: Compute) -> Sam2Model:
+def load_model(spec: ModelSpec, compute: Compute) -> TrackingModel:
     """Give the model, loading it if it is not the one that was used last.
 
     Process-wide and safe to call from many threads: equal arguments give the same object. Another
@@ -92,4 +84,4 @@ def check_model(spec: ModelSpec) -> None:
     Raises:
         ModelError: The configuration or the checkpoint cannot be used.
     """
-    build_network(spec.config, spec.checkpoint, seed=spec.seed, image_size=spec.image_size)
+    model_family(spec.family).check_files(spec)

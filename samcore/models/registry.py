@@ -15,12 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from samcore.disk.digests import file_digest
 from samcore.errors import InputError, ModelError
-from samcore.models.sam2.configs import (
-    check_image_size,
-    config_default_size,
-    config_file,
-    find_config,
-)
+from samcore.models.family import model_family
 
 logger = logging.getLogger(__name__)
 
@@ -64,13 +59,15 @@ class KnownModel:
 
     name: str
     config: str
-    """A name of the sam2 package's, or a file's path."""
+    """As its family names configurations: a name of the sam2 package's, or a file's path."""
     weights: Published | Embedded | Seeded
     about: str
     """One line for a person who chooses."""
     image_size: int = 1024
     """Side of the square that it was trained on, in pixels."""
     licence: str = "Apache-2.0"
+    family: str = "sam2"
+    """A name in `samcore.models.family.FAMILIES`."""
 
 
 NANO_DIR = Path(__file__).parent / "nano"
@@ -176,8 +173,10 @@ class ModelSpec(BaseModel):
 
     name: str
     """For a person: a known name, or the checkpoint's file name."""
+    family: str = "sam2"
+    """A name in `samcore.models.family.FAMILIES`."""
     config: str
-    """A name of the sam2 package's, or a file's absolute path."""
+    """As the family names it: a name of the sam2 package's, or a file's absolute path."""
     checkpoint: Path | None
     """None where the weights are random."""
     seed: int | None
@@ -248,9 +247,9 @@ def resolve_model(
             "is for trying things out, not for real footage"
         )
     model = _known(name or DEFAULT_MODEL)
-    size = _image_size(model.config, model.image_size, image_size)
+    size = _image_size(model.family, model.config, model.image_size, image_size)
     if isinstance(model.weights, Seeded):
-        return _spec(model.name, model.config, size, seed=model.weights.seed)
+        return _spec(model.family, model.name, model.config, size, seed=model.weights.seed)
     path = _weights_path(model.weights, cache_dir)
     if isinstance(model.weights, Published):
         digest = _have_published(
@@ -258,7 +257,7 @@ def resolve_model(
         )
     else:
         digest = file_digest(path, cache_dir=cache_dir)
-    return _spec(model.name, model.config, size, checkpoint=path, digest=digest)
+    return _spec(model.family, model.name, model.config, size, checkpoint=path, digest=digest)
 
 
 def resized_model(spec: ModelSpec, image_size: int) -> ModelSpec:
@@ -272,7 +271,7 @@ def resized_model(spec: ModelSpec, image_size: int) -> ModelSpec:
     """
     if image_size == spec.image_size:
         return spec
-    check_image_size(spec.config, image_size)
+    model_family(spec.family).check_image_size(spec.config, image_size)
     digest = hashlib.sha256(f"{spec.fingerprint} at {image_size}".encode()).hexdigest()
     return spec.model_copy(update={"image_size": image_size, "fingerprint": f"sha256:{digest}"})
 
@@ -296,13 +295,15 @@ def _resolve_checkpoint(
         raise ModelError(f"no checkpoint file {checkpoint}; wanted a SAM 2 .pt or .safetensors")
     if config is None:
         model = _known(name or DEFAULT_MODEL)
-        found, default_size = model.config, model.image_size
+        family, found, default_size = model.family, model.config, model.image_size
     else:
-        found = find_config(config)
-        default_size = config_default_size(found)
-    size = _image_size(found, default_size, image_size)
+        family = "sam2"
+        found = model_family(family).find_config(config)
+        default_size = model_family(family).default_image_size(found)
+    size = _image_size(family, found, default_size, image_size)
     digest = file_digest(checkpoint, cache_dir=cache_dir)
-    return _spec(checkpoint.name, found, size, checkpoint=checkpoint.resolve(), digest=digest)
+    path = checkpoint.resolve()
+    return _spec(family, checkpoint.name, found, size, checkpoint=path, digest=digest)
 
 
 def _known(name: str) -> KnownModel:
@@ -328,9 +329,9 @@ def _weights_path(weights: Published | Embedded, cache_dir: Path) -> Path:
     return weights.path if isinstance(weights, Embedded) else cache_dir / weights.file_name
 
 
-def _image_size(config: str, default: int, asked: int | None) -> int:
+def _image_size(family: str, config: str, default: int, asked: int | None) -> int:
     size = default if asked is None else asked
-    check_image_size(config, size)
+    model_family(family).check_image_size(config, size)
     return size
 
 
@@ -367,6 +368,7 @@ def _have_published(
 
 
 def _spec(
+    family: str,
     name: str,
     config: str,
     image_size: int,
@@ -376,7 +378,7 @@ def _spec(
     seed: int | None = None,
 ) -> ModelSpec:
     identity = {
-        "config": hashlib.sha256(config_file(config).read_bytes()).hexdigest(),
+        "config": model_family(family).config_digest(config),
         "image_size": image_size,
         "seed": seed,
         "weights": digest,
@@ -384,6 +386,7 @@ def _spec(
     fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     return ModelSpec(
         name=name,
+        family=family,
         config=config,
         checkpoint=checkpoint,
         seed=seed,

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from samcore.errors import InputError
-from samcore.models.sam2.adapter import ImageFeatures, Sam2Model
+from samcore.models.family import ImageFeatures, TrackingModel
 
 
 class FrameLike(Protocol):
@@ -33,7 +33,7 @@ class FrameEncoder:
         chunk [6, 11)       ..67 89a.
     """
 
-    def __init__(self, model: Sam2Model, *, height: int, width: int, batch_size: int) -> None:
+    def __init__(self, model: TrackingModel, *, height: int, width: int, batch_size: int) -> None:
         self._model = model
         self._shape = (height, width, 3)
         self._batch_size = batch_size
@@ -64,7 +64,7 @@ class FrameEncoder:
         Raises:
             InputError: A frame is not H x W x 3 of 8 bits, with the H and W of the video.
         """
-        size = self._model.image_size
+        size = self._model.facts.image_size
         images = torch.zeros(self._batch_size, 3, size, size, device=self._model.device)
         for frame in batch:
             image = frame.image_rgb_hwc_u8

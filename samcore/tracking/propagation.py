@@ -1,21 +1,24 @@
 """One step of tracking: a prompt into memory, or memories into the next masks."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from samcore.models.sam2.adapter import (
+from samcore.models.family import (
     AttendedMemory,
+    Candidates,
     DecodedMasks,
     ImageFeatures,
-    Sam2Model,
-    finite,
+    TrackingModel,
 )
 from samcore.prompts.prompt import Prompt
-from samcore.tracking.memory.sam2 import FrameMemory, MemoryBank, MemoryLayout
+from samcore.tracking.memory.policy import MemoryPolicy, Need, Read, Seen
+from samcore.tracking.memory.store import FrameMemory, MemoryStore
+from samcore.tracking.numbers import check_numbers, finite
+from samcore.tracking.seen import see
 
 _MAX_PRIOR_LOGIT = 32.0
 """The package clamps a mask that clicks correct to this (`add_new_points_or_box`)."""
@@ -31,18 +34,26 @@ class ObjectOutput:
     """Object-score logit, one float32."""
     predicted_iou: Tensor
     """In [0, 1], one float32."""
+    seen: Seen | None = None
+    """What the memory policy saw of the frame, if it wants to see anything."""
+    chosen: int = 0
+    """Which of the candidates in `seen` the mask is."""
 
 
 def encode_prompt(
-    model: Sam2Model,
+    model: TrackingModel,
     features: ImageFeatures,
     prompt: Prompt,
     *,
     height: int,
     width: int,
     bank_device: torch.device,
+    needs: Set[Need] = frozenset(),
 ) -> tuple[FrameMemory, ObjectOutput]:
     """Turn a prompt into a conditioning frame's memory and masks. No other frame is looked at.
+
+    Of several candidates the one with the highest predicted IoU is taken, whatever the policy; a
+    policy that `needs` something sees that one.
 
     Follows `SAM2VideoPredictor.add_new_points_or_box`, `add_new_mask` and
     `propagate_in_video_preflight` (sam2 1.1.0) for a frame that was not tracked before.
@@ -58,28 +69,34 @@ def encode_prompt(
     else:
         decoded = _decode_clicks(model, features, prompt, (height, width), None)
     maskmem = model.encode_memory(features, decoded, is_cond=True)
-    model.check_numbers([finite(decoded, maskmem)], frame_idx=prompt.frame_idx)
-    maskmem = maskmem.to(bank_device)
-    return _split(decoded, maskmem, decoded.obj_ptr_bc.to(bank_device), 0, prompt.frame_idx)
+    check_numbers(model, [finite(decoded, maskmem)], frame_idx=prompt.frame_idx)
+    (seen,) = see(_only_candidate(decoded), needs)
+    rows = _Rows(
+        decoded,
+        maskmem=maskmem.to(bank_device),
+        obj_ptr_bc=decoded.obj_ptr_bc.to(bank_device),
+        frame_idx=prompt.frame_idx,
+    )
+    return rows.of(0, seen, 0)
 
 
 def propagate(
-    model: Sam2Model,
+    model: TrackingModel,
     features: ImageFeatures,
     frame_idx: int,
-    banks: Mapping[int, MemoryBank],
+    remembered: Mapping[int, tuple[MemoryPolicy, MemoryStore]],
     *,
     object_batch: int,
     max_ptr_age: int,
     bank_device: torch.device,
 ) -> dict[int, tuple[FrameMemory, ObjectOutput]]:
-    """Track objects into a frame. The banks stay as they are: what fails here can be tried again.
+    """Track objects into a frame. Nothing is changed: what fails here can be tried again.
 
     Objects that read the same memory slots run as one batch. Which ones share a batch follows from
-    the banks alone, never from where a chunk began.
+    their policies alone, never from where a chunk began.
 
     Args:
-        banks: Memory of each object, by `obj_id`.
+        remembered: Policy and memories of each object, by `obj_id`; all of one kind of policy.
         object_batch: Most objects in a batch.
         max_ptr_age: The age that normalises the pointers' temporal encoding.
         bank_device: Where memories are kept.
@@ -90,32 +107,62 @@ def propagate(
     Raises:
         ModelError: The model gives no numbers.
     """
-    groups: dict[tuple[tuple[int, ...], int], list[tuple[int, MemoryLayout]]] = defaultdict(list)
-    for obj_id in sorted(banks):
-        layout = banks[obj_id].layout(frame_idx)
-        groups[layout.shape].append((obj_id, layout))
+    groups: dict[tuple[tuple[int, ...], int], list[tuple[int, Read]]] = defaultdict(list)
+    for obj_id in sorted(remembered):
+        read = remembered[obj_id][0].read(frame_idx)
+        groups[read.shape].append((obj_id, read))
     steps: dict[int, tuple[FrameMemory, ObjectOutput]] = {}
     are_finite: list[Tensor] = []
     for group in groups.values():
         for start in range(0, len(group), object_batch):
             members = group[start : start + object_batch]
-            layouts = [layout for _, layout in members]
-            members_banks = [banks[obj_id] for obj_id, _ in members]
-            memory = _gather(members_banks, layouts, frame_idx, max_ptr_age, model.device)
+            policies = [remembered[obj_id][0] for obj_id, _ in members]
+            memory = _gather(
+                [remembered[obj_id][1] for obj_id, _ in members],
+                [read for _, read in members],
+                max_ptr_age,
+                model.device,
+            )
             fused = model.with_memory(features, memory)
-            decoded = model.decode(fused, features, is_cond=False)
+            candidates = model.decode(fused, features, is_cond=False)
+            seen = see(candidates, policies[0].needs)
+            index_b = _choose(policies, candidates, seen, frame_idx)
+            decoded = model.pick(candidates, index_b, present_above=policies[0].present_above)
             maskmem = model.encode_memory(features, decoded, is_cond=False)
             are_finite.append(finite(decoded, maskmem))
-            maskmem = maskmem.to(bank_device)
-            ptrs = decoded.obj_ptr_bc.to(bank_device)
+            rows = _Rows(
+                decoded,
+                maskmem=maskmem.to(bank_device),
+                obj_ptr_bc=decoded.obj_ptr_bc.to(bank_device),
+                frame_idx=frame_idx,
+            )
+            # Of a policy that sees nothing nobody asks which one was taken.
+            chosen = index_b.tolist() if policies[0].needs else [0] * len(members)
             for row, (obj_id, _) in enumerate(members):
-                steps[obj_id] = _split(decoded, maskmem, ptrs, row, frame_idx)
-    model.check_numbers(are_finite, frame_idx=frame_idx)
+                steps[obj_id] = rows.of(row, seen[row], chosen[row])
+    check_numbers(model, are_finite, frame_idx=frame_idx)
     return steps
 
 
+def _choose(
+    policies: Sequence[MemoryPolicy],
+    candidates: Candidates,
+    seen: Sequence[Seen | None],
+    frame_idx: int,
+) -> Tensor:
+    """Which candidate is each object's, int64 on the device."""
+    chosen = [
+        policy.choose(frame_idx, what)
+        for policy, what in zip(policies, seen, strict=True)
+        if what is not None
+    ]
+    if not chosen:
+        return candidates.ious_bm.argmax(dim=1)
+    return torch.tensor(chosen, device=candidates.ious_bm.device)
+
+
 def _decode_clicks(
-    model: Sam2Model,
+    model: TrackingModel,
     features: ImageFeatures,
     prompt: Prompt,
     size_hw: tuple[int, int],
@@ -132,8 +179,8 @@ def _decode_clicks(
     height, width = size_hw
     # From pixels of the video to the unit square to the model's input, in float32 as upstream.
     scaled = torch.tensor(points, dtype=torch.float32) / torch.tensor([width, height])
-    scaled = (scaled * model.image_size).to(model.device)
-    return model.decode(
+    scaled = (scaled * model.facts.image_size).to(model.device)
+    candidates = model.decode(
         model.without_memory(features),
         features,
         is_cond=True,
@@ -141,50 +188,68 @@ def _decode_clicks(
         labels_bp=torch.tensor([labels], dtype=torch.int32, device=model.device),
         prior_logits_b1hw=prior_logits_11hw,
     )
+    return model.pick(candidates, candidates.ious_bm.argmax(dim=1))
 
 
 def _gather(
-    banks: Sequence[MemoryBank],
-    layouts: Sequence[MemoryLayout],
-    frame_idx: int,
+    stores: Sequence[MemoryStore],
+    reads: Sequence[Read],
     max_ptr_age: int,
     device: torch.device,
 ) -> AttendedMemory:
     """Stack the memories of a batch of objects, slot by slot, on the device that computes."""
-
-    def rows(slot: int, kind: str) -> list[int]:
-        return [getattr(layout, kind)[slot] for layout in layouts]
-
-    first = layouts[0]
-    spatial = [rows(slot, "spatial_frames") for slot in range(len(first.spatial_frames))]
-    ptrs = [rows(slot, "ptr_frames") for slot in range(len(first.ptr_frames))]
+    positions, num_ptrs = reads[0].shape
+    spatial = [[read.spatial[slot][0] for read in reads] for slot in range(len(positions))]
+    ptrs = [[read.pointers[slot] for read in reads] for slot in range(num_ptrs)]
     return AttendedMemory(
         maskmem_bchw=[
-            torch.cat([bank.maskmem(t) for bank, t in zip(banks, frames, strict=True)]).to(device)
+            torch.cat([store.maskmem(t) for store, t in zip(stores, frames, strict=True)]).to(
+                device
+            )
             for frames in spatial
         ],
-        temporal_positions=first.temporal_positions,
+        temporal_positions=positions,
         obj_ptr_bc=[
-            torch.cat([bank.obj_ptr(t) for bank, t in zip(banks, frames, strict=True)]).to(device)
-            for frames in ptrs
+            torch.cat([store.obj_ptr(t) for store, (t, _) in zip(stores, slot, strict=True)]).to(
+                device
+            )
+            for slot in ptrs
         ],
-        ptr_ages=[[frame_idx - t for t in frames] for frames in ptrs],
+        ptr_ages=[[age for _, age in slot] for slot in ptrs],
         max_ptr_age=max_ptr_age,
     )
 
 
-def _split(
-    decoded: DecodedMasks, maskmem_bchw: Tensor, obj_ptr_bc: Tensor, row: int, frame_idx: int
-) -> tuple[FrameMemory, ObjectOutput]:
-    """One object's row of a batch, as memory and as output."""
-    memory = FrameMemory(
-        frame_idx=frame_idx,
-        maskmem_1chw=maskmem_bchw[row : row + 1],
-        obj_ptr_1c=obj_ptr_bc[row : row + 1],
+def _only_candidate(decoded: DecodedMasks) -> Candidates:
+    """Masks that were decided on, as candidates among which there is no choice."""
+    return Candidates(
+        decoded.logits_b1hw, decoded.ious_b[:, None], decoded.obj_ptr_bc[:, None], decoded.score_b1
     )
-    output = ObjectOutput(
-        logits_11hw=decoded.logits_b1hw[row : row + 1],
-        score=decoded.score_b1[row, 0].float(),
-        predicted_iou=decoded.ious_b[row],
-    )
-    return memory, output
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rows:
+    """A batch of objects on one frame: what is remembered, and what is given."""
+
+    decoded: DecodedMasks
+    maskmem: Tensor
+    obj_ptr_bc: Tensor
+    frame_idx: int
+
+    def of(self, row: int, seen: Seen | None, chosen: int) -> tuple[FrameMemory, ObjectOutput]:
+        """One object's row, as memory and as output."""
+        output = ObjectOutput(
+            logits_11hw=self.decoded.logits_b1hw[row : row + 1],
+            score=self.decoded.score_b1[row, 0].float(),
+            predicted_iou=self.decoded.ious_b[row],
+            seen=seen,
+            chosen=chosen,
+        )
+        memory = FrameMemory(
+            frame_idx=self.frame_idx,
+            maskmem=self.maskmem[row : row + 1],
+            obj_ptr_1c=self.obj_ptr_bc[row : row + 1],
+            score=output.score,
+            predicted_iou=output.predicted_iou,
+        )
+        return memory, output

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from samcore.tracking.memory.sam2 import FrameMemory
+from samcore.tracking.memory.store import FrameMemory
 from samcore.tracking.state import CondOutput, ObjectState, TrackerState
 
 
@@ -35,15 +35,14 @@ def resize_state(state: TrackerState, *, model_fingerprint: str, image_size: int
 def _resize_object(obj: ObjectState, scale: float) -> ObjectState:
     return replace(
         obj,
-        cond=tuple(_resize_memory(memory, scale) for memory in obj.cond),
-        tracked=tuple(_resize_memory(memory, scale) for memory in obj.tracked),
+        memories=tuple(_resize_memory(memory, scale) for memory in obj.memories),
         outputs=tuple(_resize_output(output, scale) for output in obj.outputs),
     )
 
 
 def _resize_memory(memory: FrameMemory, scale: float) -> FrameMemory:
-    maskmem = memory.maskmem_1chw
-    return replace(memory, maskmem_1chw=None if maskmem is None else _resize(maskmem, scale))
+    maskmem = memory.maskmem
+    return replace(memory, maskmem=None if maskmem is None else _resize(maskmem, scale))
 
 
 def _resize_output(output: CondOutput, scale: float) -> CondOutput:

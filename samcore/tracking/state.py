@@ -1,8 +1,9 @@
 """The tracker's state as a file: everything of the past that the future can see."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -12,9 +13,10 @@ from torch import Tensor
 
 from samcore.disk.atomic import AtomicFile, storage_error
 from samcore.errors import StateError
-from samcore.tracking.memory.sam2 import FrameMemory
+from samcore.tracking.memory.policy import Json
+from samcore.tracking.memory.store import FrameMemory
 
-FORMAT_VERSION: Literal[1] = 1
+FORMAT_VERSION: Literal[2] = 2
 _HEADER_KEY = "longtake.tracker_state"
 
 
@@ -37,10 +39,14 @@ class ObjectState:
     """What is known of one object."""
 
     obj_id: int
-    cond: tuple[FrameMemory, ...]
-    tracked: tuple[FrameMemory, ...]
+    begins: int
+    """The object's first prompted frame."""
+    memories: tuple[FrameMemory, ...]
+    """By ascending frame: what its policy holds."""
     outputs: tuple[CondOutput, ...]
     """Of the conditioning frames that lie ahead."""
+    policy: Json
+    """What the policy dumped."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,6 +54,9 @@ class TrackerState:
     """All that a tracker needs to go on at `next_frame`, on this machine or another.
 
     About 4 MB an object at 1024 px, whatever the video's length; prompts ahead add 0.8 MB each.
+
+    The file is a safetensors file. Its JSON header lists entries (object, kind, frame, names of
+    tensors, scalars); the tensor `logits` of object 3's output on frame 20 is `3.output.20.logits`.
     """
 
     model_fingerprint: str
@@ -63,6 +72,8 @@ class TrackerState:
     next_frame: int
     """The frame to track next; memories lie before it or come from prompts."""
     max_cond_frames: int
+    policy: str
+    """Name and version of the memory policy."""
     objects: tuple[ObjectState, ...]
     """By ascending `obj_id`."""
 
@@ -72,31 +83,21 @@ class TrackerState:
         Raises:
             StorageError: The file cannot be written.
         """
-        tensors: dict[str, Tensor] = {}
-        objects = []
+        entries: list[_Entry] = []
+        # Rows of a batch share their storage; in the file each tensor stands alone.
+        own: dict[str, Tensor] = {}
         for obj in self.objects:
-            name = f"{obj.obj_id}"
-            for kind, memories in (("cond", obj.cond), ("tracked", obj.tracked)):
-                for memory in memories:
-                    at = f"{name}.{kind}.{memory.frame_idx}"
-                    tensors[f"{at}.obj_ptr"] = memory.obj_ptr_1c
-                    if memory.maskmem_1chw is not None:
-                        tensors[f"{at}.maskmem"] = memory.maskmem_1chw
-            for output in obj.outputs:
-                tensors[f"{name}.output.{output.frame_idx}.logits"] = output.logits_11hw
-            objects.append(
-                _ObjectHeader(
+            for kind, frame_idx, tensors, scalars in _parts(obj):
+                entry = _Entry(
                     obj_id=obj.obj_id,
-                    cond=tuple(memory.frame_idx for memory in obj.cond),
-                    tracked=tuple(memory.frame_idx for memory in obj.tracked),
-                    outputs=tuple(
-                        _OutputHeader(
-                            frame_idx=o.frame_idx, score=o.score, predicted_iou=o.predicted_iou
-                        )
-                        for o in obj.outputs
-                    ),
+                    kind=kind,
+                    frame_idx=frame_idx,
+                    tensors=tuple(tensors),
+                    scalars=scalars,
                 )
-            )
+                entries.append(entry)
+                for name, tensor in tensors.items():
+                    own[entry.key(name)] = tensor.detach().cpu().clone()
         header = _Header(
             version=FORMAT_VERSION,
             model_fingerprint=self.model_fingerprint,
@@ -107,10 +108,13 @@ class TrackerState:
             num_frames=self.num_frames,
             next_frame=self.next_frame,
             max_cond_frames=self.max_cond_frames,
-            objects=tuple(objects),
+            policy=self.policy,
+            objects=tuple(
+                _ObjectHeader(obj_id=obj.obj_id, begins=obj.begins, policy=obj.policy)
+                for obj in self.objects
+            ),
+            entries=tuple(entries),
         )
-        # Rows of a batch share their storage; in the file each stands alone.
-        own = {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
         data = serialize(own, metadata={_HEADER_KEY: header.model_dump_json()})
         try:
             file = AtomicFile(path)
@@ -132,22 +136,16 @@ class TrackerState:
         """
         try:
             with safe_open(path, framework="pt", device="cpu") as file:
-                metadata = file.metadata() or {}
-                header = _Header.model_validate_json(metadata.get(_HEADER_KEY, ""))
+                header = _read_header(path, (file.metadata() or {}).get(_HEADER_KEY, ""))
                 # Cloned into memory of our own: mapped bytes lie at any alignment, and arithmetic
                 # libraries may choose other instructions, and so other last bits, for those.
                 tensors = {name: file.get_tensor(name).clone().to(device) for name in file.keys()}  # noqa: SIM118
-        except ValidationError as error:
-            raise StateError(
-                f"{path} is not a tracker state of format version {FORMAT_VERSION}; delete it to "
-                "track its chunk again"
-            ) from error
         except (OSError, SafetensorError) as error:
             raise StateError(f"cannot read the tracker state {path}: {error}") from error
         try:
-            objects = tuple(_read_object(obj, tensors) for obj in header.objects)
+            objects = tuple(_read_object(obj, header.entries, tensors) for obj in header.objects)
         except KeyError as error:
-            raise StateError(f"the tracker state {path} lacks the tensor {error}") from error
+            raise StateError(f"the tracker state {path} lacks {error}") from error
         return cls(
             model_fingerprint=header.model_fingerprint,
             image_size=header.image_size,
@@ -157,29 +155,53 @@ class TrackerState:
             num_frames=header.num_frames,
             next_frame=header.next_frame,
             max_cond_frames=header.max_cond_frames,
+            policy=header.policy,
             objects=objects,
         )
+
+
+_Kind = Literal["memory", "output"]
+
+
+def _parts(obj: ObjectState) -> list[tuple[_Kind, int, dict[str, Tensor], dict[str, float]]]:
+    """The entries of an object: kind, frame, tensors and scalars of each."""
+    parts: list[tuple[_Kind, int, dict[str, Tensor], dict[str, float]]] = []
+    for memory in obj.memories:
+        tensors = {"obj_ptr": memory.obj_ptr_1c}
+        if memory.maskmem is not None:
+            tensors["maskmem"] = memory.maskmem
+        scalars = {"score": memory.score.item(), "predicted_iou": memory.predicted_iou.item()}
+        parts.append(("memory", memory.frame_idx, tensors, scalars))
+    for output in obj.outputs:
+        scalars = {"score": output.score, "predicted_iou": output.predicted_iou}
+        parts.append(("output", output.frame_idx, {"logits": output.logits_11hw}, scalars))
+    return parts
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class _OutputHeader(_Strict):
+class _Entry(_Strict):
+    obj_id: int
+    kind: _Kind
     frame_idx: int
-    score: float
-    predicted_iou: float
+    tensors: tuple[str, ...]
+    scalars: dict[str, float]
+
+    def key(self, tensor: str) -> str:
+        """The name of one of its tensors in the file."""
+        return f"{self.obj_id}.{self.kind}.{self.frame_idx}.{tensor}"
 
 
 class _ObjectHeader(_Strict):
     obj_id: int
-    cond: tuple[int, ...]
-    tracked: tuple[int, ...]
-    outputs: tuple[_OutputHeader, ...]
+    begins: int
+    policy: dict[str, Any]
 
 
 class _Header(_Strict):
-    version: Literal[1]
+    version: Literal[2]
     model_fingerprint: str
     image_size: int
     dtype: str
@@ -188,31 +210,64 @@ class _Header(_Strict):
     num_frames: int | None
     next_frame: int
     max_cond_frames: int
+    policy: str
     objects: tuple[_ObjectHeader, ...]
+    entries: tuple[_Entry, ...]
 
 
-def _read_object(header: _ObjectHeader, tensors: dict[str, Tensor]) -> ObjectState:
-    def memories(kind: str, frames: tuple[int, ...]) -> tuple[FrameMemory, ...]:
-        return tuple(
-            FrameMemory(
-                frame_idx=frame_idx,
-                maskmem_1chw=tensors.get(f"{header.obj_id}.{kind}.{frame_idx}.maskmem"),
-                obj_ptr_1c=tensors[f"{header.obj_id}.{kind}.{frame_idx}.obj_ptr"],
+class _AnyVersion(BaseModel):
+    version: int
+
+
+def _read_header(path: Path, text: str) -> _Header:
+    try:
+        version = _AnyVersion.model_validate_json(text).version
+        if version != FORMAT_VERSION:
+            raise StateError(
+                f"{path} is a tracker state of format version {version}; this Longtake reads "
+                f"version {FORMAT_VERSION}: delete the file to track its chunk again"
             )
-            for frame_idx in frames
-        )
+        return _Header.model_validate_json(text)
+    except ValidationError as error:
+        raise StateError(
+            f"{path} is not a tracker state of format version {FORMAT_VERSION}; delete it to "
+            "track its chunk again"
+        ) from error
 
+
+def _read_object(
+    header: _ObjectHeader, entries: tuple[_Entry, ...], tensors: Mapping[str, Tensor]
+) -> ObjectState:
+    memories = []
+    outputs = []
+    for entry in entries:
+        if entry.obj_id != header.obj_id:
+            continue
+        parts = {name: tensors[entry.key(name)] for name in entry.tensors}
+        if entry.kind == "memory":
+            device = parts["obj_ptr"].device
+            memories.append(
+                FrameMemory(
+                    frame_idx=entry.frame_idx,
+                    maskmem=parts.get("maskmem"),
+                    obj_ptr_1c=parts["obj_ptr"],
+                    score=torch.tensor(entry.scalars["score"], device=device),
+                    predicted_iou=torch.tensor(entry.scalars["predicted_iou"], device=device),
+                )
+            )
+        else:
+            outputs.append(
+                CondOutput(
+                    frame_idx=entry.frame_idx,
+                    logits_11hw=parts["logits"],
+                    score=entry.scalars["score"],
+                    predicted_iou=entry.scalars["predicted_iou"],
+                )
+            )
     return ObjectState(
         obj_id=header.obj_id,
-        cond=memories("cond", header.cond),
-        tracked=memories("tracked", header.tracked),
-        outputs=tuple(
-            CondOutput(
-                frame_idx=o.frame_idx,
-                logits_11hw=tensors[f"{header.obj_id}.output.{o.frame_idx}.logits"],
-                score=o.score,
-                predicted_iou=o.predicted_iou,
-            )
-            for o in header.outputs
-        ),
+        begins=header.begins,
+        memories=tuple(memories),
+        outputs=tuple(outputs),
+        policy=header.policy,
     )

@@ -1,34 +1,59 @@
-"""One tracked object: its memory, and the outputs of its prompted frames ahead."""
+"""One tracked object: its memory, and the masks of its prompted frames ahead."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 
-from samcore.tracking.memory.sam2 import FrameMemory, MemoryBank, MemoryLimits
+from samcore.errors import StateError
+from samcore.tracking.memory.policy import MemoryLimits, MemoryPolicy
+from samcore.tracking.memory.store import FrameMemory, MemoryStore
 from samcore.tracking.propagation import ObjectOutput
 from samcore.tracking.state import CondOutput, ObjectState
 
 
 @dataclass(slots=True)
 class TrackedObject:
-    """An object's memory, and the outputs of its prompted frames ahead."""
+    """An object that has a prompt which was encoded.
 
-    bank: MemoryBank
+    A prompted frame's masks are computed when its prompt is encoded, which may be long before the
+    frame is reached; until then they wait in `outputs`.
+    """
+
+    policy: MemoryPolicy
+    begins: int
+    """The object's first prompted frame: before it there are no masks."""
+    store: MemoryStore = field(default_factory=MemoryStore)
     outputs: dict[int, ObjectOutput] = field(default_factory=dict)
-
-    def has_begun(self, frame_idx: int) -> bool:
-        return any(memory.frame_idx <= frame_idx for memory in self.bank.cond)
+    """Masks of the prompted frames ahead, by frame."""
 
     def is_tracked(self, frame_idx: int) -> bool:
         """Whether memory gives this frame's mask: the object has begun and has no prompt here."""
-        return self.has_begun(frame_idx) and not self.bank.is_cond(frame_idx)
+        return self.begins <= frame_idx and frame_idx not in self.outputs
+
+    def take_prompt(self, memory: FrameMemory, output: ObjectOutput) -> None:
+        """Remember a prompted frame, which may lie ahead."""
+        self.begins = min(self.begins, memory.frame_idx)
+        self.store.add(memory)
+        self.outputs[memory.frame_idx] = output
+        self.policy = self.policy.prompted(memory.frame_idx, output.seen)
+
+    def take_step(self, memory: FrameMemory, output: ObjectOutput) -> None:
+        """Remember a frame that was tracked."""
+        self.store.add(memory)
+        self.policy = self.policy.kept(memory.frame_idx, output.seen, output.chosen)
+
+    def forget(self, next_frame: int) -> None:
+        """Drop what no step at `next_frame` or later can read."""
+        self.outputs.pop(next_frame - 1, None)
+        self.policy = self.policy.forget(next_frame)
+        self.store.keep_only(self.policy.holds())
 
     def state(self, obj_id: int) -> ObjectState:
         """What is known of the object, for a file or another tracker. Tensors are not copied."""
         return ObjectState(
             obj_id=obj_id,
-            cond=self.bank.cond,
-            tracked=self.bank.tracked,
+            begins=self.begins,
+            memories=tuple(self.store),
             outputs=tuple(
                 CondOutput(
                     frame_idx=frame_idx,
@@ -38,23 +63,34 @@ class TrackedObject:
                 )
                 for frame_idx, output in sorted(self.outputs.items())
             ),
+            policy=self.policy.dump(),
         )
 
     @classmethod
     def of(
         cls,
         saved: ObjectState,
+        policy_class: type[MemoryPolicy],
         limits: MemoryLimits,
         *,
         device: torch.device,
         bank_device: torch.device,
     ) -> "TrackedObject":
-        """The object that was saved, with its memories on `bank_device`."""
-        obj = cls(MemoryBank(limits))
-        for memory in saved.cond:
-            obj.bank.add_cond(_to_device(memory, bank_device))
-        for memory in saved.tracked:
-            obj.bank.add_tracked(_to_device(memory, bank_device))
+        """The object that was saved, with its memories on `bank_device`.
+
+        Raises:
+            StateError: The policy cannot read what was saved of it.
+        """
+        try:
+            policy = policy_class.load(limits, saved.policy)
+        except (KeyError, TypeError, ValueError) as error:
+            raise StateError(
+                f"the memory policy cannot read its state of object {saved.obj_id}: {error!r}; "
+                "delete the state to track its chunk again"
+            ) from error
+        obj = cls(policy, saved.begins)
+        for memory in saved.memories:
+            obj.store.add(memory.to(bank_device))
         for output in saved.outputs:
             obj.outputs[output.frame_idx] = ObjectOutput(
                 logits_11hw=output.logits_11hw.to(device),
@@ -62,12 +98,3 @@ class TrackedObject:
                 predicted_iou=torch.tensor(output.predicted_iou, device=device),
             )
         return obj
-
-
-def _to_device(memory: FrameMemory, device: torch.device) -> FrameMemory:
-    maskmem = memory.maskmem_1chw
-    return replace(
-        memory,
-        maskmem_1chw=None if maskmem is None else maskmem.to(device),
-        obj_ptr_1c=memory.obj_ptr_1c.to(device),
-    )

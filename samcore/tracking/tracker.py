@@ -13,10 +13,11 @@ from samcore.errors import InputError, StateError
 from samcore.machine.device import default_batches
 from samcore.machine.meters import StageClock
 from samcore.masks.frame_masks import FrameMasks
-from samcore.models.sam2.adapter import ImageFeatures, Sam2Model
+from samcore.models.family import ImageFeatures, TrackingModel
 from samcore.prompts.prompt import Prompt, check_prompt
 from samcore.tracking.encoder import FrameEncoder, FrameLike
-from samcore.tracking.memory.sam2 import FrameMemory, MemoryBank, MemoryLimits
+from samcore.tracking.memory.policy import POLICIES, MemoryLimits, MemoryPolicy
+from samcore.tracking.memory.store import FrameMemory
 from samcore.tracking.postprocess import masks_at_video_size
 from samcore.tracking.propagation import ObjectOutput, encode_prompt, propagate
 from samcore.tracking.state import TrackerState
@@ -43,7 +44,7 @@ class VideoTracker:
     ```
 
     An object begins at its first prompted frame. A prompted frame's masks come from its prompts
-    alone; every other frame's from the memory (`MemoryBank`). Prompts of later frames can be
+    alone; every other frame's from the memory (`MemoryPolicy`). Prompts of later frames can be
     encoded beforehand (`encode_prompts`, the *prompt pass*): then all frames see them, as with the
     package's own predictor. Prompts that were not are encoded when their frame comes.
 
@@ -53,7 +54,7 @@ class VideoTracker:
 
     def __init__(
         self,
-        model: Sam2Model,
+        model: TrackingModel,
         *,
         height: int,
         width: int,
@@ -85,11 +86,6 @@ class VideoTracker:
             )
         settings = settings or TrackSettings()
         encode_batch, object_batch = default_batches(model.compute)
-        max_cond_frames = settings.max_cond_frames
-        if model.max_cond_frames > 0:
-            max_cond_frames = min(max_cond_frames, model.max_cond_frames)
-        # The package counts pointers up to the video's length, if that is shorter.
-        max_obj_ptrs = min(num_frames or model.max_obj_ptrs, model.max_obj_ptrs)
         self.model = model
         self.height = height
         self.width = width
@@ -101,12 +97,13 @@ class VideoTracker:
         self._object_batch = settings.object_batch or object_batch
         self._bank_device = torch.device("cpu") if bank_on_cpu else model.device
         self._clock = clock or StageClock()
-        self._limits = MemoryLimits(
-            num_maskmem=model.num_maskmem,
-            max_obj_ptrs=max_obj_ptrs,
-            max_cond_frames=max_cond_frames,
-            future_ptrs=model.future_ptrs,
+        self._limits = MemoryLimits.of(
+            model.facts, max_cond_frames=settings.max_cond_frames, num_frames=num_frames
         )
+        entry = POLICIES.get(settings.memory_policy)
+        self._policy_class: type[MemoryPolicy] = entry.load()
+        self._policy_name = f"{entry.name} {entry.version}"
+        self._new_policy = self._policy_class.new(self._limits)
         self._next_frame = start_frame
         self._objects: dict[int, TrackedObject] = {}
         self._waiting: dict[int, dict[int, Prompt]] = defaultdict(dict)
@@ -141,7 +138,7 @@ class VideoTracker:
             raise InputError(f"{where} comes too late: the next frame is {self._next_frame}")
         obj = self._objects.get(prompt.obj_id)
         if prompt.obj_id in self._waiting.get(prompt.frame_idx, {}) or (
-            obj is not None and obj.bank.is_cond(prompt.frame_idx)
+            obj is not None and prompt.frame_idx in obj.outputs
         ):
             raise InputError(f"{where} is the second one there; put all its points into one prompt")
         self._waiting[prompt.frame_idx][prompt.obj_id] = prompt
@@ -246,21 +243,22 @@ class VideoTracker:
             )
         objects = tuple(obj.state(obj_id) for obj_id, obj in sorted(self._objects.items()))
         return TrackerState(
-            model_fingerprint=self.model.fingerprint,
-            image_size=self.model.image_size,
+            model_fingerprint=self.model.facts.fingerprint,
+            image_size=self.model.facts.image_size,
             dtype=self.model.dtype_name,
             height=self.height,
             width=self.width,
             num_frames=self.num_frames,
             next_frame=self._next_frame,
             max_cond_frames=self._limits.max_cond_frames,
+            policy=self._policy_name,
             objects=objects,
         )
 
     @classmethod
     def from_state(
         cls,
-        model: Sam2Model,
+        model: TrackingModel,
         state: TrackerState,
         *,
         settings: TrackSettings | None = None,
@@ -282,10 +280,11 @@ class VideoTracker:
             clock=clock,
         )
         for name, theirs, ours in (
-            ("model", state.model_fingerprint, model.fingerprint),
-            ("image size", state.image_size, model.image_size),
+            ("model", state.model_fingerprint, model.facts.fingerprint),
+            ("image size", state.image_size, model.facts.image_size),
             ("precision", state.dtype, model.dtype_name),
             ("max_cond_frames", state.max_cond_frames, tracker._limits.max_cond_frames),
+            ("memory policy", state.policy, tracker._policy_name),
         ):
             if theirs != ours:
                 raise StateError(
@@ -295,14 +294,13 @@ class VideoTracker:
         tracker._next_frame = state.next_frame
         for saved in state.objects:
             tracker._objects[saved.obj_id] = TrackedObject.of(
-                saved, tracker._limits, device=model.device, bank_device=tracker._bank_device
+                saved,
+                tracker._policy_class,
+                tracker._limits,
+                device=model.device,
+                bank_device=tracker._bank_device,
             )
         return tracker
-
-    def _object(self, obj_id: int) -> TrackedObject:
-        if obj_id not in self._objects:
-            self._objects[obj_id] = TrackedObject(MemoryBank(self._limits))
-        return self._objects[obj_id]
 
     def _numbered(self, frames: Iterable[FrameLike | NDArray[np.uint8]]) -> Iterator[FrameLike]:
         """Frames with their numbers, checked to come without a gap."""
@@ -332,6 +330,7 @@ class VideoTracker:
                 height=self.height,
                 width=self.width,
                 bank_device=self._bank_device,
+                needs=self._new_policy.needs,
             )
             for obj_id, prompt in sorted(self._waiting.get(frame_idx, {}).items())
         }
@@ -340,9 +339,9 @@ class VideoTracker:
         """Remember a frame's prompts, which wait no more."""
         self._waiting.pop(frame_idx, None)
         for obj_id, (memory, output) in encoded.items():
-            obj = self._object(obj_id)
-            obj.bank.add_cond(memory)
-            obj.outputs[frame_idx] = output
+            if obj_id not in self._objects:
+                self._objects[obj_id] = TrackedObject(self._new_policy, begins=frame_idx)
+            self._objects[obj_id].take_prompt(memory, output)
 
     def _step(self, frame_idx: int, features: ImageFeatures | None) -> FrameMasks:
         """Masks of all objects that have begun; the frame goes into memory.
@@ -354,8 +353,8 @@ class VideoTracker:
         tracked: Mapping[int, _Encoded] = {}
         if features is not None:
             encoded = self._encode_waiting(frame_idx, features)
-            banks = {
-                obj_id: obj.bank
+            remembered = {
+                obj_id: (obj.policy, obj.store)
                 for obj_id, obj in self._objects.items()
                 if obj.is_tracked(frame_idx) and obj_id not in encoded
             }
@@ -363,7 +362,7 @@ class VideoTracker:
                 self.model,
                 features,
                 frame_idx,
-                banks,
+                remembered,
                 object_batch=self._object_batch,
                 max_ptr_age=self._limits.max_obj_ptrs - 1,
                 bank_device=self._bank_device,
@@ -377,12 +376,11 @@ class VideoTracker:
         outputs = {obj_id: output for obj_id, (_, output) in tracked.items()} | prompted
         masks = self._frame_masks(frame_idx, outputs, set(prompted))
         self._take_prompts(frame_idx, encoded)
-        for obj_id, (memory, _) in tracked.items():
-            self._objects[obj_id].bank.add_tracked(memory)
+        for obj_id, (memory, output) in tracked.items():
+            self._objects[obj_id].take_step(memory, output)
         self._next_frame = frame_idx + 1
         for obj in self._objects.values():
-            obj.outputs.pop(frame_idx, None)
-            obj.bank.forget_unreachable(self._next_frame)
+            obj.forget(self._next_frame)
         return masks
 
     def _frame_masks(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samcore.errors import InputError
-from samcore.models.sam2.adapter import Sam2Model
+from samcore.models.family import TrackingModel
 from samcore.prompts.prompt import Prompt
 from samcore.scenes import SyntheticVideo, box_of, make_video
 from samcore.tracking.tracker import VideoTracker
@@ -69,7 +69,7 @@ def scenes(name: str, seeds: Iterable[int], *, num_frames: int, size: int) -> li
 
 
 def score_kinds(
-    model: Sam2Model,
+    model: TrackingModel,
     names: Iterable[str],
     seeds: Sequence[int],
     *,
@@ -87,7 +87,7 @@ def score_kinds(
 
 
 def score_scenes(
-    model: Sam2Model, some: Sequence[SyntheticVideo], *, prompt: EvalPrompt = "box"
+    model: TrackingModel, some: Sequence[SyntheticVideo], *, prompt: EvalPrompt = "box"
 ) -> Score:
     """Prompt each object once, at the first frame that shows it well, and track to the end.
 

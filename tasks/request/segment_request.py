@@ -13,6 +13,7 @@ from pydantic import (
     model_validator,
 )
 
+from samcore.chunks.handoff import HANDOFFS, find_handoff
 from samcore.config import TrackSettings
 from samcore.errors import InputError
 from samcore.exports import FORMATS, check_formats
@@ -23,12 +24,12 @@ from tasks.settings import load_settings
 from tasks.store.locations import HttpsLocation, S3Location, parse_location
 from tasks.store.secret_query import ALLOWED_PATTERN, refuse_secret_query
 
-Handoff = Literal["memory", "mask"]
+_HandoffName = Annotated[str, Field(json_schema_extra={"enum": list(HANDOFFS.names)})]
 # The form shows them to choose from; the line on a wrong name is the registry's.
 _ModelName = Annotated[str, Field(json_schema_extra={"enum": [one.name for one in KNOWN_MODELS]})]
 
 # Likewise.
-_FormatName = Annotated[str, Field(json_schema_extra={"enum": list(FORMATS)})]
+_FormatName = Annotated[str, Field(json_schema_extra={"enum": list(FORMATS.names)})]
 
 LONGEST_NAME = ".longtake/runs/" + "0" * 32 + "/chunks/00000/state.safetensors"
 """As long as the names that a run gives to objects below its destination."""
@@ -172,7 +173,7 @@ class SegmentRequest(BaseModel):
     on_disagreement: Literal["warn", "fail"] = Field(
         default="warn", title="On disagreement", description="What to do when chunks agree less."
     )
-    handoff: Handoff = Field(
+    handoff: _HandoffName = Field(
         default="memory",
         title="Hand-off",
         description="What a chunk gets from the one before: all of the tracker's memory (exact), "
@@ -222,6 +223,11 @@ class SegmentRequest(BaseModel):
     @classmethod
     def _are_known(cls, formats: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(item.name for item in check_formats(formats))
+
+    @field_validator("handoff")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        return HANDOFFS.get(name).name
 
     @field_validator("work_dir", "checkpoint", "memory_log")
     @classmethod
@@ -300,7 +306,7 @@ class SegmentRequest(BaseModel):
         """`min_agreement`, or what suits the hand-off."""
         if self.min_agreement is not None:
             return self.min_agreement
-        return 0.99 if self.handoff == "memory" else 0.5
+        return find_handoff(self.handoff).min_agreement
 
 
 def _absolute(place: Path | S3Location | HttpsLocation) -> Path | S3Location | HttpsLocation:

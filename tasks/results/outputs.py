@@ -62,10 +62,10 @@ def add_export(
                 masklets_of(manifest, store.fetch(MASKS)),
                 name,
                 new,
-                video=open_video() if FORMATS[name].needs_video else None,
+                video=open_video() if FORMATS.get(name).needs_video else None,
                 on_progress=reporter(f"writing {name}"),
             )
-            if FORMATS[name].file_per_frame:
+            if FORMATS.get(name).file_per_frame:
                 tar = folder / f"{name}.tar"
                 with storage_errors(tar, "write"):
                     _pack(new, tar)

@@ -13,7 +13,6 @@ from samcore.config import TrackSettings
 from samcore.models.registry import ModelSpec
 from samcore.video import VideoInfo
 from tasks.disk.files import FileRecord
-from tasks.request.segment_request import Handoff
 from tasks.store.locations import S3Location, parse_location
 
 RUN_FORMAT: Literal[1] = 1
@@ -38,7 +37,7 @@ class TrackedObject(_Record):
 
 
 class Rung(_Record):
-    """How much is done at once. A step down the ladder of `tasks/tracking/oom_ladder.py` changes one."""
+    """How much is done at once. A step down the ladder of `OomLadder` changes one of these."""
 
     encode_batch: int
     """Frames that the image encoder takes at once."""
@@ -75,7 +74,8 @@ class RunRecord(_Record):
     """One past the last frame to track."""
     chunk_frames: int
     overlap: int
-    handoff: Handoff
+    handoff: str
+    """A name in `samcore.chunks.handoff.HANDOFFS`."""
 
     @property
     def key(self) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from samcore.chunks.handoff import find_handoff
 from samcore.chunks.plan import Chunk
 from samcore.machine.meters import MemoryMeter, StageClock
 from samcore.machine.out_of_memory import memory_failure
@@ -19,11 +20,11 @@ from tasks.disk.files import FileRecord, seal
 from tasks.progress.events import ChunkProgress
 from tasks.run.folder import RunFolder
 from tasks.run.partial_chunk import Checkpoint, save_checkpoint
-from tasks.run.records import ChunkRecord, PassRecord, RunRecord, RunRef
+from tasks.run.records import RunRecord, RunRef
 from tasks.tracking.given_up import GivenUp
 from tasks.tracking.memory_log import MemoryLog
 from tasks.tracking.oom_ladder import OomLadder
-from tasks.tracking.open_run import Workbench, handoff_frame, open_workbench
+from tasks.tracking.open_run import OpenRun, RunChunkStart, open_run
 from tasks.tracking.stopping import Stopped
 
 
@@ -76,14 +77,14 @@ class ChunkSession:
         self._log = log
         self._stop = stop
         chunks = record.chunks
-        has_successor = record.handoff == "memory" and index + 1 < len(chunks)
-        self._successor = chunks[index + 1] if has_successor else None
+        self._handoff = find_handoff(record.handoff)
+        hands_on = self._handoff.hands_on_state and index + 1 < len(chunks)
+        self._successor = chunks[index + 1] if hands_on else None
         begin = self._chunk.start if before is None else before.record.next_frame
         self._progress = ChunkProgress(run.video, chunks, index, begin=begin)
         self._started = time.monotonic()
-        self._first = begin
         self._next_frame = begin
-        self._bench: Workbench | None = None
+        self._run: OpenRun | None = None
         self._tracker: VideoTracker | None = None
         self._unwritten: FrameMasks | None = None
 
@@ -113,39 +114,23 @@ class ChunkSession:
                 self._save()
                 raise Stopped
         finally:
-            self._bench = self._tracker = self._unwritten = None
+            self._run = self._tracker = self._unwritten = None
 
     def _begin(self) -> None:
         """Open everything, and bring the tracker to its first frame."""
         self._unwritten = None
-        self._bench = bench = open_workbench(self._folder, self._ladder.rung, self.clock)
-        self.device = bench.compute.describe()
-        self._height, self._width = bench.video.info.height, bench.video.info.width
-        self._first, self._tracker = self._start(bench)
+        self._run = opened = open_run(self._folder, self._ladder.rung, self.clock)
+        self.device = opened.compute.describe()
+        self._height, self._width = opened.video.info.height, opened.video.info.width
+        self._tracker = self._handoff.start(RunChunkStart(opened, self._chunk))
         self.handed_on = None
         if self._before is not None:
             before = self._before
-            self._tracker = bench.saved_tracker(
+            self._tracker = opened.saved_tracker(
                 before.state_path, before.record.state, start=before.record.next_frame
             )
-            self.handed_on = self._before.record.handed_on
+            self.handed_on = before.record.handed_on
         self._next_frame = self._tracker.next_frame
-
-    def _start(self, bench: Workbench) -> tuple[int, VideoTracker]:
-        """The first frame that the chunk wants, and a tracker that is there."""
-        folder, chunk = self._folder, self._chunk
-        if self._record.handoff == "memory":
-            done: ChunkRecord | PassRecord | None = folder.prompt_pass()
-            path = folder.prompt_state_path
-            if chunk.index > 0:
-                done, path = folder.chunk(chunk.index - 1), folder.state_path(chunk.index - 1)
-            wanted = None if done is None else done.state
-            return chunk.start, bench.saved_tracker(path, wanted, start=chunk.start)
-        if chunk.index == 0:
-            prompts = [p for p in folder.prompts() if p.frame_idx < chunk.stop]
-            return chunk.start, bench.new_tracker(prompts, start=chunk.start)
-        first = handoff_frame(chunk, self._record)
-        return first, bench.new_tracker(bench.prompts_from_masks(chunk), start=first)
 
     def _go_on(self, writer: MaskWriter) -> str | None:
         """Track to the chunk's end, or until stopped; why memory did not suffice, if it did not.
@@ -202,9 +187,9 @@ class ChunkSession:
         self._tracker = None
         self._ladder.step_down(self._next_frame, reason)
         if self._ladder.rung.image_size != before.image_size:
-            self._bench = None  # with the model, for which there may be no room beside the next
-        self._bench = bench = open_workbench(self._folder, self._ladder.rung, self.clock)
-        self._tracker = bench.continued(state)
+            self._run = None  # with the model, for which there may be no room beside the next
+        self._run = opened = open_run(self._folder, self._ladder.rung, self.clock)
+        self._tracker = opened.continued(state)
 
     def _save(self) -> None:
         """Keep what there is of the chunk."""
@@ -222,19 +207,20 @@ class ChunkSession:
 
     def _outputs(self, frames: Iterator[Frame]) -> Iterator[FrameMasks]:
         """The tracker's outputs; masks that a chunk was handed do not count as prompts."""
-        record, first = self._record, self._first
+        record = self._record
+        handed = self._handoff.prompts_by_itself(self._chunk, overlap=record.overlap)
         asked = {(item.id, frame) for item in record.objects for frame in item.prompted_frames}
         for output in self._at_work.track(frames):
-            if output.frame_idx == first and record.handoff == "mask":
-                prompted = [(obj_id, first) in asked for obj_id in output.obj_ids]
+            if output.frame_idx == handed:
+                prompted = [(obj_id, handed) in asked for obj_id in output.obj_ids]
                 output = replace(output, prompted_n=np.array(prompted, dtype=np.bool_))
             yield output
 
     @property
-    def _open(self) -> Workbench:
-        if self._bench is None:
+    def _open(self) -> OpenRun:
+        if self._run is None:
             raise RuntimeError("this chunk is not open")
-        return self._bench
+        return self._run
 
     @property
     def _at_work(self) -> VideoTracker:

@@ -1,8 +1,11 @@
 """What the tracking tasks share: from a run's folder to a tracker that is ready to go."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from samcore.chunks.plan import Chunk
 from samcore.config import TrackSettings
@@ -10,9 +13,9 @@ from samcore.errors import StateError
 from samcore.machine.device import Compute, choose_compute
 from samcore.machine.meters import StageClock
 from samcore.masks.table import MaskReader
+from samcore.models.family import TrackingModel
 from samcore.models.loader import load_model
 from samcore.models.registry import resized_model
-from samcore.models.sam2.adapter import Sam2Model
 from samcore.prompts.prompt import Prompt
 from samcore.tracking.resize import resize_state
 from samcore.tracking.state import TrackerState
@@ -20,20 +23,20 @@ from samcore.tracking.tracker import VideoTracker
 from samcore.video import Frame, VideoSource
 from tasks.disk.files import FileRecord, is_intact, storage_errors
 from tasks.run.folder import RunFolder
-from tasks.run.records import Rung, RunRecord
+from tasks.run.records import ChunkRecord, PassRecord, Rung, RunRecord
 from tasks.sealed import LostWorkError
 from tasks.sources.opened import open_run_source
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Workbench:
+class OpenRun:
     """A run's folder, video and model, opened."""
 
     folder: RunFolder
     record: RunRecord
     video: VideoSource
     compute: Compute
-    model: Sam2Model
+    model: TrackingModel
     rung: Rung
     """How much is done at once."""
     clock: StageClock
@@ -103,13 +106,13 @@ class Workbench:
             StateError: The state is of another run.
         """
         asked = self.record.model
-        if state.image_size > self.model.image_size:
+        if state.image_size > self.model.facts.image_size:
             if state.model_fingerprint != resized_model(asked, state.image_size).fingerprint:
                 raise StateError("this tracker state was made with another model")
             state = resize_state(
                 state,
-                model_fingerprint=self.model.fingerprint,
-                image_size=self.model.image_size,
+                model_fingerprint=self.model.facts.fingerprint,
+                image_size=self.model.facts.image_size,
             )
         return VideoTracker.from_state(
             self.model,
@@ -119,38 +122,47 @@ class Workbench:
             clock=self.clock,
         )
 
-    def prompts_from_masks(self, chunk: Chunk) -> tuple[Prompt, ...]:
-        """Prompts for a chunk under the `mask` hand-off; the first frame is `handoff_frame`.
-
-        The objects that the chunk before has on that frame start from its masks there, unless a
-        person prompted them on that very frame; what is prompted later in the chunk is kept. An
-        object whose mask is empty there is lost until a person's next prompt: its rows go on,
-        empty, and that is what this hand-off is known for.
-
-        Raises:
-            LostWorkError: The chunk before is not there.
-        """
-        first = handoff_frame(chunk, self.record)
-        if self.folder.chunk(chunk.index - 1) is None:
-            raise LostWorkError(f"chunk {chunk.index - 1} is gone or damaged; run again")
-        asked = [p for p in self.folder.prompts() if first <= p.frame_idx < chunk.stop]
-        prompted = {p.obj_id for p in asked if p.frame_idx == first}
-        with MaskReader(self.folder.masks_path(chunk.index - 1)) as reader:
-            handed = [
-                Prompt(obj_id, first, mask_hw=mask_hw)
-                for obj_id, mask_hw in reader.masks(first).items()
-                if obj_id not in prompted
-            ]
-        return (*handed, *asked)
-
     def _frames(self, wanted: Sequence[int]) -> Iterator[Frame]:
         for frame_idx in wanted:
             yield self.video.frame(frame_idx)
 
 
-def open_workbench(
+@dataclass(frozen=True, slots=True, eq=False)
+class RunChunkStart:
+    """What an opened run has for one of its chunks: the `ChunkStart` of its hand-off."""
+
+    run: OpenRun
+    chunk: Chunk
+
+    @property
+    def overlap(self) -> int:
+        return self.run.record.overlap
+
+    def prompts(self) -> tuple[Prompt, ...]:
+        return self.run.folder.prompts()
+
+    def masks_before(self, frame_idx: int) -> Mapping[int, NDArray[np.bool_]]:
+        if self.run.folder.chunk(self.chunk.index - 1) is None:
+            raise LostWorkError(f"chunk {self.chunk.index - 1} is gone or damaged; run again")
+        with MaskReader(self.run.folder.masks_path(self.chunk.index - 1)) as reader:
+            return reader.masks(frame_idx)
+
+    def new_tracker(self, prompts: Sequence[Prompt], *, start: int) -> VideoTracker:
+        return self.run.new_tracker(prompts, start=start)
+
+    def tracker_handed_on(self) -> VideoTracker:
+        folder, index = self.run.folder, self.chunk.index
+        done: ChunkRecord | PassRecord | None = folder.prompt_pass()
+        path = folder.prompt_state_path
+        if index > 0:
+            done, path = folder.chunk(index - 1), folder.state_path(index - 1)
+        wanted = None if done is None else done.state
+        return self.run.saved_tracker(path, wanted, start=self.chunk.start)
+
+
+def open_run(
     folder: RunFolder, rung: Rung | None = None, clock: StageClock | None = None
-) -> Workbench:
+) -> OpenRun:
     """Open a run's video and load its model; quick when this process has done so before.
 
     Args:
@@ -166,13 +178,4 @@ def open_workbench(
     compute = choose_compute(record.settings.device, record.settings.dtype)
     rung = rung or record.as_asked
     model = load_model(resized_model(record.model, rung.image_size), compute)
-    return Workbench(folder, record, video, compute, model, rung, clock or StageClock())
-
-
-def handoff_frame(chunk: Chunk, record: RunRecord) -> int:
-    """The frame whose masks chunk `chunk` is prompted with under the `mask` hand-off.
-
-    Its first one, which the chunk before has tracked, too; without overlap the last frame of the
-    chunk before, which is then tracked again, and its new masks are dropped.
-    """
-    return chunk.start if record.overlap > 0 else chunk.start - 1
+    return OpenRun(folder, record, video, compute, model, rung, clock or StageClock())

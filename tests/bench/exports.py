@@ -85,7 +85,7 @@ def measure(folder: Path, name: str) -> dict[str, float]:
     labels = {i: ("car", "person", "dog")[i % 3] for i in ids}
     masklets = Masklets(folder / "masks.parquet", info, 0, info.num_frames, ids, labels)
     video = None
-    if FORMATS[name].needs_video:
+    if FORMATS.get(name).needs_video:
         video = open_video(info.source, index_path=folder / "index.parquet")
     began = time.perf_counter()
     with (
@@ -133,7 +133,7 @@ def main() -> None:
     """Print a line for each format and length."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--frames", type=int, nargs="+", default=[1000, 10_000])
-    parser.add_argument("--formats", nargs="+", default=list(FORMATS), choices=FORMATS)
+    parser.add_argument("--formats", nargs="+", default=list(FORMATS.names), choices=FORMATS.names)
     parser.add_argument("--measure", nargs=2, metavar=("FOLDER", "NAME"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
@@ -143,7 +143,7 @@ def main() -> None:
     for frames in options.frames:
         with tempfile.TemporaryDirectory(prefix="longtake-exports-") as made:
             folder = Path(made)
-            with_video = any(FORMATS[name].needs_video for name in options.formats)
+            with_video = any(FORMATS.get(name).needs_video for name in options.formats)
             masklets = make_masklets(folder, frames, with_video=with_video)
             (folder / "info.json").write_text(masklets.video.model_dump_json())
             for name in options.formats:

@@ -152,7 +152,7 @@ def test_an_export_goes_into_a_bucket(
 
 def test_unknown_formats_are_refused_before_anything_is_done(ask: Ask) -> None:
     """The line lists the formats that there are."""
-    with pytest.raises(InputError, match=f"got 'coco', known are {', '.join(FORMATS)}"):
+    with pytest.raises(InputError, match=f"got 'coco', known are {', '.join(FORMATS.names)}"):
         ask(**TINY, formats=("coco",))
     request = ask(**TINY, formats=("overlay", "mot-txt", "mot-txt"))
     assert request.formats == ("overlay", "mot-txt")

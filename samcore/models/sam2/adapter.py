@@ -8,75 +8,32 @@ The computations follow `sam2/modeling/sam2_base.py` and `sam2/sam2_video_predic
 1.1.0 (github.com/facebookresearch/sam2), as `build_sam2_video_predictor` sets them up by default.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from sam2.modeling.sam2_base import SAM2Base
+from sam2.modeling.sam2_base import NO_OBJ_SCORE, SAM2Base
 from sam2.modeling.sam2_utils import get_1d_sine_pe
 from torch import Tensor
 
 from samcore.errors import ModelError
 from samcore.machine.device import Compute, repeatable_kernels
+from samcore.models.family import (
+    AttendedMemory,
+    Candidates,
+    DecodedMasks,
+    ImageFeatures,
+    ModelFacts,
+)
 from samcore.models.sam2.network import build_network
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
 """ImageNet's statistics, which SAM 2 was trained with (`sam2/utils/transforms.py`)."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ImageFeatures:
-    """What the image encoder says of one frame."""
-
-    tokens_n1c: Tensor
-    """Top-level features, (H/16 * W/16) x 1 x C."""
-    pos_n1c: Tensor
-    """Their position encoding, the same shape."""
-    high_res_1chw: tuple[Tensor, ...]
-    """Feature maps at strides 4 and 8 for the mask decoder, each 1 x C' x H' x W'."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class DecodedMasks:
-    """What the mask decoder says of B objects on one frame."""
-
-    logits_b1hw: Tensor
-    """Low-resolution mask logits at a quarter of the model's input size, float32. Above 0 is
-    inside; -1024 everywhere where the object is absent."""
-    ious_b: Tensor
-    """Predicted IoU, float32 in [0, 1]."""
-    obj_ptr_bc: Tensor
-    """Object pointers."""
-    score_b1: Tensor
-    """Object-score logits; above 0 is present."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class AttendedMemory:
-    """What B objects with one memory layout attend to at a frame; lists run over memory slots."""
-
-    maskmem_bchw: Sequence[Tensor]
-    """Spatial memories, each B x 64 x H/16 x W/16."""
-    temporal_positions: Sequence[int]
-    """For each spatial memory: 0 for a conditioning frame, else num_maskmem minus its age."""
-    obj_ptr_bc: Sequence[Tensor]
-    """Object pointers, each B x C."""
-    ptr_ages: Sequence[Sequence[int]]
-    """For each pointer, for each object: how many frames it lies back."""
-    max_ptr_age: int
-    """The age that the pointers' temporal encoding is normalised by."""
-
-
-def finite(decoded: DecodedMasks, *others: Tensor) -> Tensor:
-    """Whether all of this are numbers: one boolean on the device, nobody waits for it."""
-    given = (decoded.logits_b1hw, decoded.ious_b, decoded.score_b1, decoded.obj_ptr_bc, *others)
-    return torch.stack([tensor.isfinite().all() for tensor in given]).all()
 
 
 def build_model(
@@ -122,19 +79,17 @@ class Sam2Model:
             )
         self._net = net
         self.compute = compute
-        self.fingerprint = fingerprint
-        """Digest of weights, configuration and input size: equal fingerprints, equal functions."""
         self.image_size = int(net.image_size)
-        """Side of the square that frames are resized to, in pixels."""
         self.feature_size = self.image_size // int(net.backbone_stride)
-        self.num_maskmem = int(net.num_maskmem)
-        """Spatial memories: one conditioning frame and the last `num_maskmem - 1` tracked ones."""
-        self.max_obj_ptrs = int(net.max_obj_ptrs_in_encoder) if net.use_obj_ptrs_in_encoder else 1
-        """Object pointers: of the last `max_obj_ptrs - 1` tracked frames."""
-        self.future_ptrs = not net.only_obj_ptrs_in_the_past_for_eval
-        """Whether pointers of conditioning frames that lie ahead are attended to."""
-        self.max_cond_frames = int(net.max_cond_frames_in_attn)
-        """Conditioning frames that the model was told to attend to; -1 for all."""
+        self.facts = ModelFacts(
+            fingerprint=fingerprint,
+            image_size=self.image_size,
+            logits_size=self.image_size // 4,
+            num_maskmem=int(net.num_maskmem),
+            max_obj_ptrs=int(net.max_obj_ptrs_in_encoder) if net.use_obj_ptrs_in_encoder else 1,
+            max_cond_frames=int(net.max_cond_frames_in_attn),
+            future_ptrs=not net.only_obj_ptrs_in_the_past_for_eval,
+        )
         stats = torch.tensor([IMAGE_MEAN, IMAGE_STD], device=compute.device)
         self._mean_1c11, self._std_1c11 = stats[:, None, :, None, None]
 
@@ -152,24 +107,6 @@ class Sam2Model:
         """Inference mode, mixed precision as chosen, and kernels whose results repeat."""
         with torch.inference_mode(), repeatable_kernels(), self.compute.autocast():
             yield
-
-    def check_numbers(self, are_finite: Sequence[Tensor], *, frame_idx: int) -> None:
-        """Make sure that what the model gave are numbers; one wait for the device.
-
-        Args:
-            are_finite: From `finite`.
-            frame_idx: The frame, for the error.
-
-        Raises:
-            ModelError: There is NaN or infinity among them.
-        """
-        if are_finite and not bool(torch.stack(list(are_finite)).all()):
-            other = "" if self.compute.dtype == torch.float32 else " with --dtype float32, or"
-            raise ModelError(
-                f"the model gives no numbers on frame {frame_idx} (NaN or infinity): its weights "
-                f"are damaged, or too large for {self.dtype_name} arithmetic; try again{other} "
-                "with another checkpoint"
-            )
 
     def preprocess(self, images_rgb_nhwc_u8: NDArray[np.uint8]) -> Tensor:
         """Resize and normalise frames for the image encoder.
@@ -262,31 +199,63 @@ class Sam2Model:
         points_bp2: Tensor | None = None,
         labels_bp: Tensor | None = None,
         prior_logits_b1hw: Tensor | None = None,
-    ) -> DecodedMasks:
-        """Run prompt encoder and mask decoder.
+    ) -> Candidates:
+        """Run prompt encoder and mask decoder; see `TrackingModel.decode`.
 
-        Args:
-            fused_bchw: Features from `without_memory` or `with_memory`.
-            features: Those of the frame, for the high-resolution maps.
-            is_cond: A conditioning frame; decides whether three masks compete.
-            points_bp2: P clicks an object, x and y in pixels of the model's input. A box is two
-                points with labels 2 and 3.
-            labels_bp: 1 on the object, 0 off it, 2 and 3 the corners of a box.
-            prior_logits_b1hw: An earlier low-resolution mask that the clicks correct.
+        Follows the first half of `SAM2Base._forward_sam_heads`; the second is `pick`.
         """
-        points = None
-        if points_bp2 is not None:
-            points = {"point_coords": points_bp2, "point_labels": labels_bp}
+        net = self._net
         num_objects = fused_bchw.shape[0]
-        out = self._net._forward_sam_heads(
-            backbone_features=fused_bchw,
-            point_inputs=points,
-            mask_inputs=prior_logits_b1hw,
-            high_res_features=self._expand_high_res(features, num_objects),
-            multimask_output=self._net._use_multimask(is_cond, points),
+        prompt = None
+        if points_bp2 is None:
+            # No click at all is one click with label -1.
+            points_bp2 = torch.zeros(num_objects, 1, 2, device=self.device)
+            labels_bp = -torch.ones(num_objects, 1, dtype=torch.int32, device=self.device)
+        else:
+            prompt = {"point_coords": points_bp2, "point_labels": labels_bp}
+        masks = prior_logits_b1hw
+        size = net.sam_prompt_encoder.mask_input_size
+        if masks is not None and masks.shape[-2:] != size:
+            masks = F.interpolate(
+                masks.float(), size=size, align_corners=False, mode="bilinear", antialias=True
+            )
+        sparse, dense = net.sam_prompt_encoder(
+            points=(points_bp2, labels_bp), boxes=None, masks=masks
         )
-        _, _, ious, logits, _, obj_ptr, score = out
-        return DecodedMasks(logits, ious.float().max(dim=1).values, obj_ptr, score)
+        logits, ious, tokens, score = net.sam_mask_decoder(
+            image_embeddings=fused_bchw,
+            image_pe=net.sam_prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=net._use_multimask(is_cond, prompt),
+            repeat_image=False,
+            high_res_features=self._expand_high_res(features, num_objects),
+        )
+        return Candidates(logits, ious.float(), tokens, score)
+
+    def pick(
+        self, candidates: Candidates, index_b: Tensor, *, present_above: float = 0.0
+    ) -> DecodedMasks:
+        """Take one candidate of each object; see `TrackingModel.pick`.
+
+        Follows the second half of `SAM2Base._forward_sam_heads`.
+        """
+        net = self._net
+        rows = torch.arange(index_b.shape[0], device=self.device)
+        logits = candidates.logits_bmhw[rows, index_b].unsqueeze(1)
+        tokens = candidates.tokens_bkc
+        token = tokens[rows, index_b] if tokens.shape[1] > 1 else tokens[:, 0]
+        obj_ptr = net.obj_ptr_proj(token)
+        if net.pred_obj_scores:
+            present_b1 = candidates.score_b1 > present_above
+            logits = torch.where(present_b1[:, None, None], logits, NO_OBJ_SCORE)
+            share = candidates.score_b1.sigmoid() if net.soft_no_obj_ptr else present_b1.float()
+            if net.fixed_no_obj_ptr:
+                obj_ptr = share * obj_ptr
+            obj_ptr = obj_ptr + (1 - share) * net.no_obj_ptr
+        return DecodedMasks(
+            logits.float(), candidates.ious_bm[rows, index_b], obj_ptr, candidates.score_b1
+        )
 
     def mask_to_output(self, features: ImageFeatures, mask_hw: NDArray[np.bool_]) -> DecodedMasks:
         """Take a given mask (any size) as the output of a conditioning frame.
@@ -300,9 +269,10 @@ class Sam2Model:
             mask = F.interpolate(mask, size=size, mode="bilinear", antialias=True)
             mask = (mask >= 0.5).float()
         if not self._net.use_mask_input_as_output_without_sam:
-            return self.decode(
+            candidates = self.decode(
                 self.without_memory(features), features, is_cond=True, prior_logits_b1hw=mask
             )
+            return self.pick(candidates, candidates.ious_bm.argmax(dim=1))
         out = self._net._use_mask_as_output(
             self._to_map(features.tokens_n1c), self._expand_high_res(features, 1), mask
         )

@@ -12,7 +12,10 @@ import torch
 from numpy.typing import NDArray
 from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
 
-from samcore.models.sam2.adapter import Sam2Model, finite
+from samcore.errors import InputError
+from samcore.models.family import TrackingModel
+from samcore.models.sam2.adapter import Sam2Model
+from samcore.tracking.numbers import check_numbers, finite
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +57,7 @@ class FoundMask:
 
 
 def generate_masks(
-    model: Sam2Model,
+    model: TrackingModel,
     image_rgb_hwc_u8: NDArray[np.uint8],
     *,
     points_per_side: int,
@@ -80,8 +83,14 @@ def generate_masks(
         frame_idx: The picture's number, for an error.
 
     Raises:
+        InputError: The model is not of the sam2 package.
         ModelError: The model gives no numbers.
     """
+    if not isinstance(model, Sam2Model):
+        raise InputError(
+            "the mask generator works with models of the sam2 package only; give prompts, or name "
+            "such a model"
+        )
     height, width = image_rgb_hwc_u8.shape[:2]
     small_hwc = _shrink(image_rgb_hwc_u8)
     pixels = small_hwc.shape[0] * small_hwc.shape[1] * _MASKS_PER_POINT
@@ -114,15 +123,16 @@ def generate_masks(
 def _click_once(model: Sam2Model, image_hwc: NDArray[np.uint8], frame_idx: int) -> None:
     """Decode a click in the middle of the picture, to see whether that gives numbers."""
     (features,) = model.encode_images(model.preprocess(image_hwc[None]))
-    middle = torch.full((1, 1, 2), model.image_size / 2, device=model.device)
-    decoded = model.decode(
+    middle = torch.full((1, 1, 2), model.facts.image_size / 2, device=model.device)
+    candidates = model.decode(
         model.without_memory(features),
         features,
         is_cond=True,
         points_bp2=middle,
         labels_bp=torch.ones((1, 1), dtype=torch.int32, device=model.device),
     )
-    model.check_numbers([finite(decoded)], frame_idx=frame_idx)
+    decoded = model.pick(candidates, candidates.ious_bm.argmax(dim=1))
+    check_numbers(model, [finite(decoded)], frame_idx=frame_idx)
 
 
 def _generator(model: Sam2Model, **options: float) -> SAM2AutomaticMaskGenerator:
@@ -133,7 +143,7 @@ def _generator(model: Sam2Model, **options: float) -> SAM2AutomaticMaskGenerator
         # The network itself, which nothing outside this package gets to see.
         generator = SAM2AutomaticMaskGenerator(model._net, **options)
     # The package has the sizes of a 1024 px input written in.
-    side = model.image_size
+    side = model.facts.image_size
     generator.predictor._bb_feat_sizes = [(side // stride, side // stride) for stride in _STRIDES]
     return generator
 

@@ -20,7 +20,7 @@ from samcore.masks.frame_masks import FrameMasks
 from samcore.masks.table import MaskReader, MaskWriter
 from samcore.video import VideoWriter, open_video
 
-FROM_MASKS = [name for name, item in FORMATS.items() if not item.needs_video]
+FROM_MASKS = [item.name for item in FORMATS if not item.needs_video]
 
 
 @pytest.mark.parametrize("name", FROM_MASKS)
@@ -43,7 +43,7 @@ def test_an_unknown_format_is_told_with_the_known_ones(case, tmp_path):
     """One line that lists them all; nothing is made."""
     with pytest.raises(InputError) as caught:
         write_export(case.masklets, "coco", tmp_path / "out")
-    assert str(caught.value) == f"unknown format: got 'coco', known are {', '.join(FORMATS)}"
+    assert str(caught.value) == f"unknown format: got 'coco', known are {', '.join(FORMATS.names)}"
     assert os.listdir(tmp_path) == []
     assert [item.name for item in check_formats(["mot-txt", "cvat-xml", "mot-txt"])] == [
         "mot-txt",
@@ -119,12 +119,12 @@ def filmed(tmp_path_factory):
     return Masklets(table, video.info, 0, 10, (1,), {1: "car"}), video
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", FORMATS.names)
 @pytest.mark.parametrize("share", [0, 0.2, 0.6, 0.999])
 def test_a_full_disk_is_one_clear_line(case, filmed, full_disk, tmp_path, name, share):
     """Wherever it fills up, in the spool file or the result, at its beginning or its last bytes,
     the line is clear and names the place, nothing is left, and an older result stays."""
-    masklets, video = filmed if FORMATS[name].needs_video else (case.masklets, None)
+    masklets, video = filmed if FORMATS.get(name).needs_video else (case.masklets, None)
     write_export(masklets, name, tmp_path / "x", video=video)
     before = {file: (tmp_path / "x" / file).read_bytes() for file in files_in(tmp_path / "x")}
     room = int(max(map(len, before.values())) * share)

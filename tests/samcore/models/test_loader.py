@@ -11,9 +11,9 @@ import torch
 
 from samcore.errors import ModelError
 from samcore.machine.device import choose_compute
-from samcore.models import loader
 from samcore.models.loader import load_model, unload_model
 from samcore.models.registry import resolve_model
+from samcore.models.sam2 import adapter
 
 CPU = choose_compute("cpu", "float32")
 
@@ -34,20 +34,20 @@ def test_equal_requests_share_one_model(tmp_path):
     model = load_model(random_tiny(tmp_path), CPU)
 
     assert load_model(random_tiny(tmp_path), choose_compute("cpu", "auto")) is model
-    assert model.fingerprint == random_tiny(tmp_path).fingerprint
-    assert model.image_size == 64
+    assert model.facts.fingerprint == random_tiny(tmp_path).fingerprint
+    assert model.facts.image_size == 64
 
 
 def test_threads_that_start_together_load_once(tmp_path, monkeypatch):
     """All get the one object, however many ask at the same time."""
     builds = []
-    real_build = loader.build_model
+    real_build = adapter.build_model
 
     def counted(*args, **kwargs):
         builds.append(args)
         return real_build(*args, **kwargs)
 
-    monkeypatch.setattr(loader, "build_model", counted)
+    monkeypatch.setattr(adapter, "build_model", counted)
     spec, models = random_tiny(tmp_path), []
     threads = [
         threading.Thread(target=lambda: models.append(load_model(spec, CPU))) for _ in range(4)
@@ -66,14 +66,14 @@ def test_the_old_model_is_gone_before_the_new_one_is_built(tmp_path, monkeypatch
     """A device need never have room for two, and nothing keeps the old weights alive."""
     old = weakref.ref(load_model(random_tiny(tmp_path), CPU))
     seen = []
-    real_build = loader.build_model
+    real_build = adapter.build_model
 
     def watching(*args, **kwargs):
         # Without this collector's help: the loader must have done all by itself.
         seen.append(old())
         return real_build(*args, **kwargs)
 
-    monkeypatch.setattr(loader, "build_model", watching)
+    monkeypatch.setattr(adapter, "build_model", watching)
     gc.disable()
     try:
         load_model(random_tiny(tmp_path, image_size=96), CPU)
@@ -108,7 +108,7 @@ def test_a_model_that_cannot_be_loaded_leaves_the_loader_usable(tmp_path):
     with pytest.raises(ModelError, match=r"broken\.pt"):
         load_model(spec, CPU)
 
-    assert load_model(random_tiny(tmp_path), CPU).image_size == 64
+    assert load_model(random_tiny(tmp_path), CPU).facts.image_size == 64
 
 
 def test_equal_seeds_give_equal_weights(tmp_path):

@@ -16,6 +16,7 @@ import pytest
 from samcore.disk.digests import file_digest
 from samcore.errors import InputError, ModelError
 from samcore.models import registry
+from samcore.models.family import model_family
 from samcore.models.registry import (
     KNOWN_MODELS,
     Embedded,
@@ -88,7 +89,7 @@ def test_the_registry_imports_no_torch():
 def test_every_known_model_has_its_configuration(model):
     """The configuration is in the installed package and allows the model's own size."""
     assert config_file(model.config).is_file()
-    registry.check_image_size(model.config, model.image_size)
+    model_family(model.family).check_image_size(model.config, model.image_size)
 
 
 @pytest.mark.parametrize(

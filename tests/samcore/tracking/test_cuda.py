@@ -22,8 +22,8 @@ def cuda_model(tiny_model) -> Sam2Model:
         TINY,
         None,
         seed=0,
-        image_size=tiny_model.image_size,
-        fingerprint=tiny_model.fingerprint,
+        image_size=tiny_model.facts.image_size,
+        fingerprint=tiny_model.facts.fingerprint,
         compute=choose_compute("cuda", "auto"),
     )
     model._net.load_state_dict(tiny_model._net.state_dict())

@@ -40,9 +40,10 @@ def _bits(tracker: VideoTracker) -> dict[str, object]:
     """All of the tracker's state, comparable bit for bit; its waiting prompts, too."""
     found: dict[str, object] = {"next": tracker.next_frame, "waiting": tracker.prompted_frames}
     for obj_id, obj in tracker._objects.items():
-        for memory in obj.bank:
-            at = (obj_id, memory.frame_idx, obj.bank.is_cond(memory.frame_idx))
-            maskmem = memory.maskmem_1chw
+        found[f"{obj_id} policy"] = obj.policy.dump()
+        for memory in obj.store:
+            at = (obj_id, memory.frame_idx)
+            maskmem = memory.maskmem
             found[f"{at} spatial"] = None if maskmem is None else maskmem.float().numpy().tobytes()
             found[f"{at} pointer"] = memory.obj_ptr_1c.numpy().tobytes()
         for frame_idx, output in obj.outputs.items():
@@ -167,7 +168,7 @@ def test_a_smaller_input_goes_on_from_the_same_memory(smallest_model, frames, tm
     spec = resolve_model("nano", cache_dir=tmp_path)
     small = load_model(resized_model(spec, 96), choose_compute("cpu", "float32"))
 
-    state = resize_state(whole.state(), model_fingerprint=small.fingerprint, image_size=96)
+    state = resize_state(whole.state(), model_fingerprint=small.facts.fingerprint, image_size=96)
     went_on = VideoTracker.from_state(small, state)
     outputs = list(went_on.track(frames[STOP : STOP + 4]))
     outputs_whole = list(whole.track(frames[STOP : STOP + 4]))

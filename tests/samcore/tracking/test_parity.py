@@ -1,5 +1,7 @@
 """Longtake's tracker beside the sam2 package's own predictor."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -86,7 +88,7 @@ def test_a_forgotten_pointer_would_be_seen(
     run_ours, tiny_model, frames, five_objects, upstream, monkeypatch
 ):
     """The tolerance is tight enough: a bank that forgets one pointer of sixteen fails parity."""
-    monkeypatch.setattr(tiny_model, "max_obj_ptrs", 15)
+    monkeypatch.setattr(tiny_model, "facts", replace(tiny_model.facts, max_obj_ptrs=15))
 
     ours = run_ours(tiny_model, frames[:24], five_objects[:1])
 

@@ -1,8 +1,13 @@
 """The tracker as a programmer uses it."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from samcore.config import TrackSettings
 from samcore.errors import InputError, StateError
@@ -124,8 +129,7 @@ def test_memory_stays_bounded_while_tracking(tracker, images):
     for output in tracker.track(images[:40]):
         if output.frame_idx in (19, 39):
             (obj,) = tracker.state().objects
-            memories = [*obj.cond, *obj.tracked]
-            kept = [t for m in memories for t in (m.maskmem_1chw, m.obj_ptr_1c) if t is not None]
+            kept = [t for m in obj.memories for t in (m.maskmem, m.obj_ptr_1c) if t is not None]
             sizes.append(sum(t.numel() for t in kept))
 
     assert sizes[0] == sizes[1]
@@ -137,7 +141,7 @@ def test_memory_is_stored_in_bfloat16(tracker, images):
     list(tracker.track(images[:2]))
 
     (obj,) = tracker.state().objects
-    assert {m.maskmem_1chw.dtype for m in (*obj.cond, *obj.tracked)} == {torch.bfloat16}
+    assert {memory.maskmem.dtype for memory in obj.memories} == {torch.bfloat16}
 
 
 def _mask(height, width):
@@ -213,11 +217,15 @@ def test_a_state_survives_its_file(tracker, frames, tmp_path):
     assert (loaded.next_frame, loaded.height, loaded.width, loaded.num_frames) == (4, 96, 128, None)
     for mine, theirs in zip(state.objects, loaded.objects, strict=True):
         assert mine.obj_id == theirs.obj_id
-        for kind in ("cond", "tracked"):
-            for a, b in zip(getattr(mine, kind), getattr(theirs, kind), strict=True):
-                assert a.frame_idx == b.frame_idx
-                assert torch.equal(a.maskmem_1chw, b.maskmem_1chw)
-                assert torch.equal(a.obj_ptr_1c, b.obj_ptr_1c)
+        assert (mine.begins, mine.policy) == (theirs.begins, theirs.policy)
+        for a, b in zip(mine.memories, theirs.memories, strict=True):
+            assert (a.frame_idx, a.score, a.predicted_iou) == (
+                b.frame_idx,
+                b.score,
+                b.predicted_iou,
+            )
+            assert torch.equal(a.maskmem, b.maskmem)
+            assert torch.equal(a.obj_ptr_1c, b.obj_ptr_1c)
         for a, b in zip(mine.outputs, theirs.outputs, strict=True):
             assert (a.frame_idx, a.score, a.predicted_iou) == (
                 b.frame_idx,
@@ -247,6 +255,31 @@ def test_a_damaged_state_is_refused(tracker, frames, tmp_path, damage):
 
     with pytest.raises(StateError, match=r"state\.safetensors"):
         TrackerState.load(path)
+
+
+def test_a_state_of_an_older_format_is_refused(tracker, frames, tmp_path):
+    """One line says which version it is of and what to do; nothing of it is used."""
+    path = tmp_path / "state.safetensors"
+    tracker.add_box(1, 0, (10, 10, 60, 70))
+    tracker.encode_prompts(frames)
+    tracker.state().save(path)
+    with safe_open(path, framework="pt") as file:
+        header = json.loads(file.metadata()["longtake.tracker_state"])
+    text = json.dumps({**header, "version": 1})
+    save_file({"a": torch.zeros(3)}, path, metadata={"longtake.tracker_state": text})
+
+    with pytest.raises(StateError, match="of format version 1; this Longtake reads version 2"):
+        TrackerState.load(path)
+
+
+def test_a_state_of_another_policy_is_refused(tracker, frames):
+    """What one policy kept is not what another one reads."""
+    tracker.add_box(1, 0, (10, 10, 60, 70))
+    tracker.encode_prompts(frames)
+    state = replace(tracker.state(), policy="recent 1")
+
+    with pytest.raises(StateError, match="another memory policy: recent 1, here it is sam2 1"):
+        VideoTracker.from_state(tracker.model, state)
 
 
 def test_a_state_of_another_model_is_refused(tracker, sam2_0_model, frames):

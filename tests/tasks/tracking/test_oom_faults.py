@@ -64,7 +64,7 @@ STAGES: dict[str, tuple[object, str, MakeError, tuple[int, int, int]]] = {
     "RLE": (samcore.masks.table, "encode_masks", MemoryError, (1, 4, 8)),
     "row group": (pq.ParquetWriter, "write_table", _arrow, (1, 1, 1)),
     "state": (TrackerState, "save", _cpu, (1, 1, 0)),
-    "model and video": (tasks.tracking.chunk_session, "open_workbench", _cuda, (1, 1, 1)),
+    "model and video": (tasks.tracking.chunk_session, "open_run", _cuda, (1, 1, 1)),
 }
 
 
@@ -274,7 +274,7 @@ def _tensors_of(error: BaseException) -> list[str]:
         for name, value in trace.tb_frame.f_locals.items():
             fields = [value, *vars(value).values()] if hasattr(value, "__dict__") else [value]
             kinds = {type(field).__name__ for field in fields}
-            if kinds & {"VideoTracker", "Workbench", "Sam2Model", "Tensor", "FrameMasks"}:
+            if kinds & {"VideoTracker", "OpenRun", "Sam2Model", "Tensor", "FrameMasks"}:
                 found.append(name)
         trace = trace.tb_next
     return found

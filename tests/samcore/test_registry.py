@@ -1,0 +1,134 @@
+"""Registries: what every room of entries has in common, and entries of other packages."""
+
+import importlib
+import subprocess
+import sys
+import textwrap
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from samcore.chunks.handoff import HANDOFFS
+from samcore.errors import InputError
+from samcore.exports import FORMATS
+from samcore.models.family import FAMILIES
+from samcore.registry import Registry
+from samcore.tracking.memory.policy import POLICIES, PolicyEntry
+
+REGISTRIES: tuple[Registry, ...] = (FAMILIES, FORMATS, HANDOFFS, POLICIES)
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("registry", REGISTRIES, ids=lambda registry: registry.kind)
+def test_every_entry_says_what_it_is_and_can_be_used(registry):
+    """Each of our entries has a name of its own, one line for people, and a home that exists."""
+    assert len(set(registry.names)) == len(registry.names) >= 1
+    for entry in registry.built_in:
+        assert entry.name == entry.name.lower().replace(" ", "-")
+        assert 5 < len(entry.about) < 90
+        assert "\n" not in entry.about
+        assert callable(entry.load())
+
+
+@pytest.mark.parametrize("registry", REGISTRIES, ids=lambda registry: registry.kind)
+def test_an_unknown_name_lists_the_known_ones(registry):
+    """The message says what was given, and all that could have been."""
+    with pytest.raises(InputError, match="got 'nonesuch', known are") as caught:
+        registry.get("nonesuch")
+    assert all(name in str(caught.value) for name in registry.names)
+
+
+def _with(monkeypatch: pytest.MonkeyPatch, *points: EntryPoint) -> Registry[PolicyEntry]:
+    monkeypatch.setattr("samcore.registry.entry_points", lambda group: list(points))
+    return Registry("memory policy", "longtake.policies", PolicyEntry, POLICIES.built_in)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("no_such_module:ENTRY", "cannot be imported"),
+        ("samcore.errors:InputError", "it is no PolicyEntry"),
+        ("tests.samcore.test_registry:SECOND_SAM2", "a second memory policy named sam2"),
+    ],
+)
+def test_another_packages_fault_leaves_ours_alone(monkeypatch, caplog, value, said):
+    """An entry point that cannot be used is left out with a warning; our entries are there."""
+    monkeypatch.setattr(
+        importlib.import_module("samcore.tracking.memory.policy"), "SECOND", SECOND_SAM2, False
+    )
+    point = EntryPoint(
+        "theirs",
+        value.replace(
+            "tests.samcore.test_registry:SECOND_SAM2", "samcore.tracking.memory.policy:SECOND"
+        ),
+        "longtake.policies",
+    )
+    registry = _with(monkeypatch, point)
+
+    assert registry.names == tuple(entry.name for entry in POLICIES.built_in)
+    assert said in caplog.text
+
+
+SECOND_SAM2 = PolicyEntry(name="sam2", about="ours is this one", home="nowhere:Nothing")
+
+
+def test_a_policy_of_another_package_tracks(tmp_path):
+    """A policy that is installed beside Longtake is found by name and used by the tracker."""
+    package = tmp_path / "toys"
+    package.mkdir()
+    (package / "toy_policies.py").write_text(
+        textwrap.dedent(
+            '''
+            from samcore.tracking.memory.policy import Holds, PolicyEntry, Read
+            from samcore.tracking.memory.sam2 import Sam2Policy
+
+            class FirstOnly(Sam2Policy):
+                """Reads the first prompted frame and nothing else."""
+
+                def read(self, frame_idx):
+                    first = self.cond[0]
+                    return Read(((first, 0),), ((first, frame_idx - first),))
+
+                def holds(self):
+                    return Holds(frozenset(self.cond), frozenset(self.cond))
+
+            ENTRY = PolicyEntry(
+                name="toy", about="the first frame only", home="toy_policies:FirstOnly"
+            )
+            '''
+        )
+    )
+    info = package / "toys-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: toys\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[longtake.policies]\ntoy = toy_policies:ENTRY\n")
+    script = textwrap.dedent(
+        """
+        from pathlib import Path
+        from samcore import TrackSettings, VideoTracker, choose_compute, load_model, resolve_model
+        from samcore.scenes import Scene, box_of
+        from samcore.tracking.memory.policy import POLICIES
+
+        scene = Scene(3, num_frames=12, height=96, width=128, num_objects=1)
+        spec = resolve_model("nano", cache_dir=Path("none"))
+        model = load_model(spec, choose_compute("cpu", "auto"))
+        settings = TrackSettings(memory_policy="toy")
+        tracker = VideoTracker(model, height=96, width=128, num_frames=12, settings=settings)
+        tracker.add_box(1, 0, box_of(scene.masks_nhw(0)[0]))
+        areas = [int(output.masks_nhw.sum()) for output in tracker.track(list(scene))]
+        state = tracker.state()
+        print(POLICIES.names[-1], state.policy, [m.frame_idx for m in state.objects[0].memories])
+        print(min(areas) > 0)
+        """
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script],
+        env={"PYTHONPATH": f"{ROOT}:{package}", "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert ended.stderr == ""
+    assert ended.stdout.splitlines() == ["toy toy 1 [0]", "True"]
