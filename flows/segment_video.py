@@ -11,11 +11,11 @@ from prefect.futures import PrefectFuture
 from prefect.states import Completed, Crashed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.failures import Failures
 from flows.server.deployment import default_request
 from flows.server.recovery import check_tries
 from samcore.chunks.handoff import find_handoff
 from samcore.errors import SegmentationError, TransientError
+from samcore.failures import Failures
 from tasks.add_output import export_result
 from tasks.check_seam import stitch_seam
 from tasks.clear_work import clear_work
@@ -35,7 +35,7 @@ from tasks.results.artifacts import post_artifacts
 from tasks.results.open import find_result
 from tasks.run.folder import RunFolder
 from tasks.run.records import ResultRef, RunRef
-from tasks.sealed import LostWorkError
+from tasks.run.sealed import LostWorkError
 from tasks.store.lease import LeaseLostError, leased
 from tasks.track_chunk import track_chunk
 from tasks.tracking.device_lock import using_device

@@ -10,7 +10,7 @@ from tasks.request.segment_request import SegmentRequest
 from tasks.retries import SOURCE_RETRIES
 from tasks.run.folder import RunFolder
 from tasks.run.records import RunRef, SeamRecord
-from tasks.sealed import LostWorkError
+from tasks.run.sealed import LostWorkError
 
 
 @task(

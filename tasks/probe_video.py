@@ -5,9 +5,9 @@ import logging
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.early_checks import check_request
 from tasks.progress.logs import run_logger
 from tasks.progress.steps import reporter
+from tasks.request.early_checks import check_request
 from tasks.request.segment_request import SegmentRequest
 from tasks.retries import SOURCE_RETRIES
 from tasks.run.mirror import open_mirror

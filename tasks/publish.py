@@ -30,7 +30,7 @@ from tasks.run.records import (
     SeamList,
     Timings,
 )
-from tasks.sealed import LostWorkError
+from tasks.run.sealed import LostWorkError
 
 
 @task(

@@ -12,7 +12,7 @@ from tasks.retries import DESTINATION_RETRIES
 from tasks.run.folder import RunFolder
 from tasks.run.mirror import open_mirror
 from tasks.run.records import RunRef
-from tasks.sealed import LostWorkError, read_sealed, write_sealed
+from tasks.run.sealed import LostWorkError, read_sealed, write_sealed
 from tasks.store.locations import parse_location
 
 

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.failures import Failures
 from flows.published import whole_result
 from samcore.errors import InputError, TransientError, VideoError
 from samcore.exports import FORMATS, ExportFormat, check_formats, write_export
 from samcore.exports.masklets import Masklets
+from samcore.failures import Failures
 from samcore.result import Result
 from samcore.video import VideoSource
 from tasks.progress.steps import reporter

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from flows.commands.console import Terminal, WarningPrinter
 from flows.server.embedded_server import EmbeddedServer
 from samcore.errors import TransientVideoError
-from tasks.early_checks import check_request
 from tasks.progress.events import listening
 from tasks.progress.steps import listening_to_steps
+from tasks.request.early_checks import check_request
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.open import find_result
 from tasks.run.records import ResultRef

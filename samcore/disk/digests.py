@@ -8,8 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
+from samcore.disk.sealed import open_record, seal_record
 from samcore.errors import ModelError
-from samcore.sealed import open_record, seal_record
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from samcore.exports import check_objects
 from samcore.prompts.prompt import Prompt
 from samcore.prompts.resolve import prompts_digest, resolve_prompts
 from samcore.video import VideoSource
-from tasks.early_checks import check_request, resolve_asked_model
+from tasks.request.early_checks import check_request, resolve_asked_model
 from tasks.request.prompt_source import GivenPrompts
 from tasks.request.segment_request import SegmentRequest, check_frames
 from tasks.results.open import open_result_store

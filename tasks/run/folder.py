@@ -11,13 +11,13 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
+from samcore.disk.sealed import open_record, seal_record
 from samcore.prompts.prompt import Prompt
-from samcore.sealed import open_record, seal_record
 from samcore.video import FrameNames, VideoInfo
 from tasks.disk.files import exclusive, is_intact, make_folder, storage_errors, write_atomic
 from tasks.run.prompts import read_prompts, write_prompts
 from tasks.run.records import ChunkRecord, PassRecord, RunRecord, RunRef, SeamRecord
-from tasks.sealed import LostWorkError, parse_sealed, read_sealed, write_sealed
+from tasks.run.sealed import LostWorkError, parse_sealed, read_sealed, write_sealed
 
 _log = logging.getLogger(__name__)
 _M = TypeVar("_M", bound=BaseModel)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from samcore.masks.rle import Rle, decode_mask, encode_masks
 from samcore.prompts.prompt import Prompt
-from tasks.sealed import read_sealed, write_sealed
+from tasks.run.sealed import read_sealed, write_sealed
 
 
 class _Record(BaseModel):

@@ -24,7 +24,7 @@ from tasks.disk.files import (
     storage_errors,
     write_json,
 )
-from tasks.sealed import read_sealed, write_sealed
+from tasks.run.sealed import read_sealed, write_sealed
 from tasks.store.object_info import ObjectInfo
 from tasks.store.part_file import Progress
 from tasks.store.web import WebFile, fetch

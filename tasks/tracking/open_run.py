@@ -24,7 +24,7 @@ from samcore.video import Frame, VideoSource
 from tasks.disk.files import FileRecord, is_intact, storage_errors
 from tasks.run.folder import RunFolder
 from tasks.run.records import ChunkRecord, PassRecord, Rung, RunRecord
-from tasks.sealed import LostWorkError
+from tasks.run.sealed import LostWorkError
 from tasks.sources.opened import open_run_source
 
 

@@ -22,7 +22,7 @@ from tasks.results.open import open_result_store
 from tasks.run.folder import RunFolder
 from tasks.run.partial_chunk import find_checkpoint, save_checkpoint
 from tasks.run.records import RunRef
-from tasks.sealed import LostWorkError
+from tasks.run.sealed import LostWorkError
 from tasks.sources.opened import open_run_source
 from tasks.track_chunk import track_chunk
 from tasks.tracking.open_run import open_workbench

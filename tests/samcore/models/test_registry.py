@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from samcore.disk.digests import file_digest
+from samcore.disk.sealed import seal_record
 from samcore.errors import InputError, ModelError
 from samcore.models import registry
 from samcore.models.family import model_family
@@ -26,7 +27,6 @@ from samcore.models.registry import (
     resolve_model,
 )
 from samcore.models.sam2.configs import config_file
-from samcore.sealed import seal_record
 
 ROOT = Path(__file__).parents[3]
 TINY = "configs/sam2.1/sam2.1_hiera_t.yaml"

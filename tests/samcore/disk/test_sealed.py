@@ -3,7 +3,7 @@
 import json
 import random
 
-from samcore.sealed import open_record, seal_record
+from samcore.disk.sealed import open_record, seal_record
 
 RECORD = {"name": "masks.parquet", "size": 12345, "seconds": 0.25, "label": "Größe", "none": None}
 

@@ -1,12 +1,12 @@
-"""Records of work in progress, bound to what they are for: see `samcore/sealed.py`."""
+"""Records of work in progress, bound to what they are for: see `samcore/disk/sealed.py`."""
 
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from samcore.disk.sealed import open_record, seal_record
 from samcore.errors import StorageError
-from samcore.sealed import open_record, seal_record
 from tasks.disk.files import write_atomic
 
 _M = TypeVar("_M", bound=BaseModel)
