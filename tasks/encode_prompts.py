@@ -13,9 +13,8 @@ from tasks.progress.logs import run_logger
 from tasks.retries import SOURCE_RETRIES
 from tasks.run.folder import RunFolder
 from tasks.run.records import PassRecord, Rung, RunRef
-from tasks.tracking.attempts import attempting
-from tasks.tracking.given_up import GivenUp
 from tasks.tracking.memory_log import describe_peak
+from tasks.tracking.oom_ladder import record_ladder
 from tasks.tracking.open_run import open_run
 
 
@@ -41,13 +40,14 @@ def encode_prompts(run: RunRef) -> int | State[int]:
         return Completed(name="Resumed", data=done.frames)
     started = time.monotonic()
     record = folder.record()
-    given_up = GivenUp(record, record.as_asked, allow_quality_loss=run.allow_quality_loss)
+    ladder = record_ladder(record, allow_quality_loss=run.allow_quality_loss)
     with (
         MemoryMeter() as meter,
-        attempting(folder.prompt_attempt_path, last_rung=len(given_up.rungs) - 1) as attempt,
+        ladder.attempting(folder.prompt_attempt_path, frame_idx=record.start),
     ):
-        ladder = given_up.ladder(attempt, first_frame=record.start)
-        frames = ladder.insist(lambda: _encode(folder, ladder.rung), frame_idx=lambda: record.start)
+        frames = ladder.run_until_it_fits(
+            lambda: _encode(folder, ladder.rung), frame_idx=lambda: record.start
+        )
         seconds = time.monotonic() - started
         memory = meter.snapshot()
         folder.finish_prompt_pass(
@@ -55,9 +55,9 @@ def encode_prompts(run: RunRef) -> int | State[int]:
                 state=seal(folder.prompt_state_path),
                 frames=frames,
                 seconds=seconds,
-                degradations=tuple(given_up.steps),
-                rung=given_up.rung(ladder),
-                quality_loss=given_up.quality_loss(ladder),
+                degradations=tuple(ladder.steps),
+                rung=ladder.degraded,
+                quality_loss=ladder.quality_loss,
                 peak_rss_bytes=memory.peak_rss_bytes,
                 peak_vram_bytes=memory.peak_vram_bytes,
             )

@@ -19,10 +19,9 @@ from tasks.run.folder import RunFolder
 from tasks.run.mirror import push_checkpoint
 from tasks.run.partial_chunk import Checkpoint, drop_checkpoint, find_checkpoint
 from tasks.run.records import ChunkRecord, ChunkRef, PassRecord, RunRecord, RunRef
-from tasks.tracking.attempts import attempting
 from tasks.tracking.chunk_session import ChunkSession
-from tasks.tracking.given_up import GivenUp
 from tasks.tracking.memory_log import MemoryLog, describe_peak
+from tasks.tracking.oom_ladder import OomLadder, record_ladder
 from tasks.tracking.stopping import Stopped, run_stoppable
 
 
@@ -70,21 +69,19 @@ def _finish(run: RunRef, folder: RunFolder, index: int, stop: threading.Event) -
         before = None
     run_record = folder.record()
     chunk = run_record.chunks[index]
-    given_up = _given_up(run, folder, run_record, index, before)
+    ladder = _ladder(run, folder, run_record, index, before)
     first = chunk.start if before is None else before.record.next_frame
     make_folder(folder.chunk_path(index))
     with (
         MemoryMeter() as meter,
         MemoryLog(None if run.memory_log is None else Path(run.memory_log), run=run.key) as log,
-        attempting(folder.attempt_path(index), last_rung=len(given_up.rungs) - 1) as attempt,
+        ladder.attempting(folder.attempt_path(index), frame_idx=first) as attempt,
     ):
-        ladder = given_up.ladder(attempt, first_frame=first)
         session = ChunkSession(
             run,
             run_record,
             index,
             before=before,
-            given_up=given_up,
             ladder=ladder,
             meter=meter,
             log=log,
@@ -105,9 +102,9 @@ def _finish(run: RunRef, folder: RunFolder, index: int, stop: threading.Event) -
             masks=masks,
             state=session.handed_on,
             attempts=max(runtime.task_run.run_count or 1, attempt.number),
-            degradations=tuple(given_up.steps),
-            rung=given_up.rung(ladder),
-            quality_loss=given_up.quality_loss(ladder),
+            degradations=tuple(ladder.steps),
+            rung=ladder.degraded,
+            quality_loss=ladder.quality_loss,
             device=session.device,
             seconds=seconds,
             frames_per_second=(chunk.stop - chunk.start) / seconds,
@@ -121,26 +118,27 @@ def _finish(run: RunRef, folder: RunFolder, index: int, stop: threading.Event) -
     return record
 
 
-def _given_up(
-    run: RunRef, folder: RunFolder, record: RunRecord, index: int, before: Checkpoint | None
-) -> GivenUp:
-    """What to begin with: as this chunk was stopped, else as the work before it ended.
+def _ladder(
+    run: RunRef, folder: RunFolder, record: RunRecord, index: int, resume_from: Checkpoint | None
+) -> OomLadder:
+    """The ladder, where this chunk was stopped, else where the work before it ended.
 
-    What did not fit there will not fit here, and a state of a smaller input of the model can only
-    be gone on with at that size.
+    Start at the rung where the previous chunk ended: memory is not freed between chunks. A state
+    of a smaller input of the model continues at that size only.
     """
-    if before is not None:
-        return GivenUp(
+    if resume_from is not None:
+        stopped = resume_from.record
+        return record_ladder(
             record,
-            before.record.rung or record.as_asked,
+            base=stopped.rung,
             allow_quality_loss=run.allow_quality_loss,
-            so_far=before.record.degradations,
-            quality_loss=before.record.quality_loss,
+            steps=stopped.degradations,
+            quality_loss=stopped.quality_loss,
         )
     done: ChunkRecord | PassRecord | None = None
     if index > 0:
         done = folder.chunk(index - 1)
     elif find_handoff(record.handoff).hands_on_state:
         done = folder.prompt_pass()
-    rung = record.as_asked if done is None or done.rung is None else done.rung
-    return GivenUp(record, rung, allow_quality_loss=run.allow_quality_loss)
+    base = None if done is None else done.rung
+    return record_ladder(record, base=base, allow_quality_loss=run.allow_quality_loss)

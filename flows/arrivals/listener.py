@@ -70,11 +70,11 @@ class Listener:
         """
         with self._signals():
             with contextlib.suppress(_Stopped):
-                self._traits = self._insist(self._queue.traits, at_once=True)
-                self._insist(self._runs.check, at_once=True)
+                self._traits = self._retry_until_available(self._queue.traits, at_once=True)
+                self._retry_until_available(self._runs.check, at_once=True)
                 self._say_hello()
                 while not self._stopping:
-                    self._handle_batch(self._insist(self._receive))
+                    self._handle_batch(self._retry_until_available(self._receive))
             _log.info("stopped; what is in the queue stays there")
 
     def _say_hello(self) -> None:
@@ -101,7 +101,7 @@ class Listener:
             except _Stopped:
                 pass  # the one at hand is given back with the others
             with contextlib.suppress(_Stopped):
-                self._insist(lambda: self._queue.delete(done))
+                self._retry_until_available(lambda: self._queue.delete(done))
             done.clear()
         # Given back only on the way out; otherwise nothing is left.
         with contextlib.suppress(SegmentationError):
@@ -113,7 +113,7 @@ class Listener:
         """Start the runs that a message asks for; False leaves it to the redrive policy."""
         try:
             for event in parse_message(message.body):
-                self._insist(lambda event=event: self._handle_event(event))  # type: ignore[misc]
+                self._retry_until_available(lambda event=event: self._handle_event(event))  # type: ignore[misc]
         except SegmentationError as error:
             limit = self._traits.max_receives
             of = "" if limit is None else f" of {limit}"
@@ -164,7 +164,7 @@ class Listener:
             )
         return True
 
-    def _insist(self, call: Callable[[], _T], *, at_once: bool = False) -> _T:
+    def _retry_until_available(self, call: Callable[[], _T], *, at_once: bool = False) -> _T:
         """Call until the servers are there, saying once that they are away.
 
         Args:

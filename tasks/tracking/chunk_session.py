@@ -21,7 +21,6 @@ from tasks.progress.events import ChunkProgress
 from tasks.run.folder import RunFolder
 from tasks.run.partial_chunk import Checkpoint, save_checkpoint
 from tasks.run.records import RunRecord, RunRef
-from tasks.tracking.given_up import GivenUp
 from tasks.tracking.memory_log import MemoryLog
 from tasks.tracking.oom_ladder import OomLadder
 from tasks.tracking.open_run import OpenRun, RunChunkStart, open_run
@@ -42,7 +41,6 @@ class ChunkSession:
         index: int,
         *,
         before: Checkpoint | None,
-        given_up: GivenUp,
         ladder: OomLadder,
         meter: MemoryMeter,
         log: MemoryLog,
@@ -55,8 +53,7 @@ class ChunkSession:
             record: What it is.
             index: The chunk's place in the plan.
             before: Where the chunk was stopped.
-            given_up: Takes note of what memory does not suffice for.
-            ladder: How much to do at once.
+            ladder: How much to do at once; takes note of what memory does not suffice for.
             meter: Running.
             log: Open.
             stop: Set by who wants the chunk to be stopped.
@@ -71,7 +68,6 @@ class ChunkSession:
         self._record = record
         self._chunk: Chunk = record.chunks[index]
         self._before = before
-        self._given_up = given_up
         self._ladder = ladder
         self._meter = meter
         self._log = log
@@ -100,7 +96,7 @@ class ChunkSession:
             Stopped: `stop` was set; what there is has been saved as a checkpoint.
             OutOfMemory: It does not fit, however little is done at once.
         """
-        self._ladder.insist(self._track, frame_idx=lambda: self._next_frame)
+        self._ladder.run_until_it_fits(self._track, frame_idx=lambda: self._next_frame)
 
     def _track(self) -> None:
         try:
@@ -199,9 +195,9 @@ class ChunkSession:
             self._chunk.index,
             self._at_work.state(),
             handed_on=self.handed_on,
-            degradations=tuple(self._given_up.steps),
-            rung=self._given_up.rung(self._ladder),
-            quality_loss=self._given_up.quality_loss(self._ladder),
+            degradations=tuple(self._ladder.steps),
+            rung=self._ladder.degraded,
+            quality_loss=self._ladder.quality_loss,
             seconds=time.monotonic() - self._started + spent,
         )
 

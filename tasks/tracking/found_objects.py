@@ -24,10 +24,9 @@ from tasks.disk.files import exclusive
 from tasks.progress.steps import reporter
 from tasks.run.prompts import read_prompts, write_prompts
 from tasks.run.records import Rung
-from tasks.tracking.attempts import attempting
 from tasks.tracking.device_lock import using_device
 from tasks.tracking.memory_log import describe_peak
-from tasks.tracking.oom_ladder import OomLadder, ladder_rungs
+from tasks.tracking.oom_ladder import OomLadder
 
 _log = logging.getLogger(__name__)
 _VERSION = 2
@@ -113,18 +112,22 @@ def _find(
         OutOfMemory: Not even one point's masks fit.
     """
     # A point is what a frame is to the tracker: how many go through the network as one batch.
-    wanted = Rung(encode_batch=MAX_POINTS_AT_ONCE, object_batch=1, image_size=model.image_size)
-    rungs = ladder_rungs(wanted, model, num_objects=1, device="cpu", allow_quality_loss=False)
-    with attempting(mark, last_rung=len(rungs) - 1) as attempt:
-        if attempt.found is not None:
-            _log.warning("looking for objects again: %s", attempt.found)
-
-        def step(rung: int, text: str) -> None:
-            attempt.mark(rung)
-            _log.warning("out of memory while looking for objects: %s", text)
-
-        ladder = OomLadder(rungs, at=attempt.rung, device=str(compute.device), on_step=step)
-        return ladder.insist(
+    wanted = Rung(
+        encode_batch=MAX_POINTS_AT_ONCE,
+        object_batch=1,
+        bank_on_cpu=True,  # there is no memory bank to be moved
+        image_size=model.image_size,
+    )
+    ladder = OomLadder(
+        wanted,
+        model,
+        num_objects=1,
+        device=str(compute.device),
+        allow_quality_loss=False,
+        doing=" while looking for objects",
+    )
+    with ladder.attempting(mark, frame_idx=frame_idx):
+        return ladder.run_until_it_fits(
             lambda: generate_masks(
                 load_model(model, compute),
                 video.frame(frame_idx).image_rgb_hwc_u8,

@@ -1,12 +1,19 @@
 """What is given up, step by step, when memory does not suffice."""
 
-from collections.abc import Callable
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from samcore.errors import InputError, OutOfMemory
 from samcore.machine.out_of_memory import free_caches, memory_failure
 from samcore.models.registry import ModelSpec, resized_model
-from tasks.run.records import Rung
+from tasks.run.records import Rung, RunRecord
+from tasks.tracking.attempts import Attempt, attempting
+
+# Not the run's own log: what is logged here shows in it, and on the terminal of a command.
+_log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 _SMALLER = (3 / 4, 1 / 2, 3 / 8, 1 / 4)
@@ -54,33 +61,92 @@ def ladder_rungs(
 
 
 class OomLadder:
-    """Where on the ladder some work is, and what it has given up on the way down."""
+    """Where on the ladder a piece of work is, and what it has given up on the way down.
+
+    The work is a chunk, the prompt pass or the search for objects. While it goes on, a mark in the
+    run's folder holds its rung, so that whoever comes after a kill begins one rung down.
+    """
 
     def __init__(
         self,
-        rungs: tuple[Rung, ...],
+        asked: Rung,
+        model: ModelSpec,
         *,
-        at: int = 0,
+        num_objects: int,
         device: str,
-        on_step: Callable[[int, str], None],
+        allow_quality_loss: bool,
+        base: Rung | None = None,
+        steps: Sequence[str] = (),
+        quality_loss: bool = False,
+        doing: str = "",
     ) -> None:
-        """Stand on a rung.
+        """Stand where the work before has ended.
 
         Args:
-            rungs: From `ladder_rungs`.
-            at: The one to begin on, its place in `rungs`.
-            device: For the error at the bottom.
-            on_step: Told of each step down: the new place, and what was given up and why.
+            asked: How much is done at once, if memory allows.
+            model: As asked; smaller inputs are parts of its own.
+            num_objects: Batches of objects larger than that are of that size.
+            device: As in a run's settings.
+            allow_quality_loss: Whether the model's input may become smaller.
+            base: What the work before ended with; None is `asked`.
+            steps: What this very piece of work gave up before it was stopped.
+            quality_loss: Whether any of that was the size of the model's input.
+            doing: What the log says of the work, such as ` while looking for objects`.
         """
-        self._rungs = rungs
-        self._at = min(at, len(rungs) - 1)
+        self._doing = doing
+        self._asked = asked
+        self._base = asked if base is None else base
         self._device = device
-        self._on_step = on_step
+        self._model = model
+        self._quality_loss = quality_loss
+        self._rungs = ladder_rungs(
+            self._base,
+            model,
+            num_objects=num_objects,
+            device=device,
+            allow_quality_loss=allow_quality_loss,
+        )
+        self._at = 0
+        self._attempt: Attempt | None = None
+        self.steps = list(steps)
+        """From which frame on, what was given up, and why."""
 
     @property
     def rung(self) -> Rung:
         """How much to do at once."""
         return self._rungs[self._at]
+
+    @property
+    def degraded(self) -> Rung | None:
+        """What the next piece of work is to begin with; None if it is all that was asked."""
+        return None if self.rung == self._asked else self.rung
+
+    @property
+    def quality_loss(self) -> bool:
+        """Whether any frame was tracked with a smaller input of the model than asked."""
+        return self._quality_loss or self.rung.image_size < self._model.image_size
+
+    @contextlib.contextmanager
+    def attempting(self, mark: Path, *, frame_idx: int) -> Iterator[Attempt]:
+        """Begin an attempt: one rung down if the one before was killed. Marks it for its length.
+
+        Args:
+            mark: The file that shows that somebody works.
+            frame_idx: Where the attempt begins, for the steps.
+
+        Raises:
+            StorageError: The folder cannot be written to.
+        """
+        with attempting(mark, last_rung=len(self._rungs) - 1) as attempt:
+            self._attempt, self._at = attempt, attempt.rung
+            if self._base != self._asked and not self.steps:
+                self.steps.append(f"frame {frame_idx}: {describe_rung(self._base)} (as before it)")
+            if attempt.found is not None:
+                less = self.rung != self._base
+                what = describe_rung(self.rung) if less else "freed caches and tried again"
+                self.steps.append(f"frame {frame_idx}: {what} ({attempt.found})")
+                _log.log(logging.WARNING if less else logging.INFO, "%s", self.steps[-1])
+            yield attempt
 
     def step_down(self, frame_idx: int, reason: str) -> None:
         """Give up the next thing, and free what can be freed.
@@ -98,9 +164,12 @@ class OomLadder:
         if self._at + 1 >= len(self._rungs):
             raise OutOfMemory(self._bottom(frame_idx, reason))
         before, self._at = self.rung, self._at + 1
-        self._on_step(self._at, f"frame {frame_idx}: {describe_step(before, self.rung)} ({reason})")
+        if self._attempt is not None:
+            self._attempt.mark(self._at)
+        self.steps.append(f"frame {frame_idx}: {describe_step(before, self.rung)} ({reason})")
+        _log.warning("out of memory%s: %s", self._doing, self.steps[-1])
 
-    def insist(self, work: Callable[[], _T], *, frame_idx: Callable[[], int]) -> _T:
+    def run_until_it_fits(self, work: Callable[[], _T], *, frame_idx: Callable[[], int]) -> _T:
         """Do `work` until it fits into memory, from its beginning each time.
 
         Args:
@@ -131,6 +200,27 @@ class OomLadder:
             f"{rung.encode_batch} frame and {most} at a time at {rung.image_size} px: free some "
             f"memory and run again{smaller} ({reason})"
         )
+
+
+def record_ladder(
+    record: RunRecord,
+    *,
+    allow_quality_loss: bool,
+    base: Rung | None = None,
+    steps: Sequence[str] = (),
+    quality_loss: bool = False,
+) -> OomLadder:
+    """The ladder of a piece of a run's work; the arguments are those of `OomLadder`."""
+    return OomLadder(
+        record.as_asked,
+        record.model,
+        num_objects=len(record.objects),
+        device=record.settings.device,
+        allow_quality_loss=allow_quality_loss,
+        base=base,
+        steps=steps,
+        quality_loss=quality_loss,
+    )
 
 
 def describe_step(before: Rung, after: Rung) -> str:

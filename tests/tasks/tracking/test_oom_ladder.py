@@ -134,10 +134,11 @@ def test_half_a_mark_is_no_mark(mark: Path) -> None:
         assert attempt.rung == 0
 
 
-def test_only_want_of_memory_leads_down() -> None:
+def test_only_want_of_memory_leads_down(tmp_path: Path) -> None:
     """Other errors go straight through the ladder, at once and unchanged."""
     rung = Rung(encode_batch=2, object_batch=1, image_size=64)
-    ladder = OomLadder((rung, rung), device="cpu", on_step=lambda *_: None)
+    model = resolve_model("nano", cache_dir=tmp_path)
+    ladder = OomLadder(rung, model, num_objects=1, device="cpu", allow_quality_loss=False)
     tries = []
 
     def work() -> None:
@@ -145,7 +146,7 @@ def test_only_want_of_memory_leads_down() -> None:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     with pytest.raises(RuntimeError, match="mat1"):
-        ladder.insist(work, frame_idx=lambda: 0)
+        ladder.run_until_it_fits(work, frame_idx=lambda: 0)
     assert len(tries) == 1
 
 
