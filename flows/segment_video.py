@@ -17,13 +17,13 @@ from samcore.chunks.handoff import find_handoff
 from samcore.errors import SegmentationError, TransientError
 from samcore.failures import Failures
 from tasks.add_output import export_result
-from tasks.check_seam import stitch_seam
+from tasks.check_seam import check_seam
 from tasks.clear_work import clear_work
 from tasks.draw_overlay import draw_overlay
 from tasks.encode_prompts import encode_prompts
 from tasks.fetch_chunks import fetch_chunks
 from tasks.find_objects import find_objects
-from tasks.plan_run import plan_chunks
+from tasks.plan_run import plan_run
 from tasks.probe_video import probe_video
 from tasks.progress.artifact import ArtifactListener, StepArtifactListener
 from tasks.progress.events import counted, listening
@@ -110,8 +110,8 @@ def _segment(request: SegmentRequest) -> ResultRef:
     probe_video(request)
     if request.automatic is not None:
         find_objects(request)
-    run = plan_chunks(request)
-    folder = RunFolder.at(run)
+    run = plan_run(request)
+    folder = RunFolder.from_ref(run)
     with folder.lock(on_wait=lambda: _log.warning("another process is at this run: waiting")):
         while True:
             try:
@@ -165,7 +165,7 @@ def _track_and_publish(
             if turn == _TURNS:
                 raise
             _log.warning("work was lost, and is done again: %s", error)
-            plan_chunks(request)  # writes down again what was asked
+            plan_run(request)  # writes down again what was asked
             turn += 1
 
 
@@ -220,7 +220,7 @@ def _track(
 def _submit_checks(run: RunRef, request: SegmentRequest, index: int) -> _Futures:
     futures: _Futures = [publish_part.submit(run, index)]
     if index > 0:
-        futures.append(stitch_seam.submit(run, request, index))
+        futures.append(check_seam.submit(run, request, index))
     return futures
 
 

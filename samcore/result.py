@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from samcore.disk.atomic import storage_error
 from samcore.errors import InputError, StorageError
-from samcore.exports.masklets import Masklets
+from samcore.exports.source import ExportSource
 from samcore.masks.rle import decode_masks
 from samcore.masks.table import MaskReader, MaskRow
 from samcore.video.info import VideoInfo
@@ -161,7 +161,7 @@ class Result:
         """What is known of the video."""
         self.objects = manifest.request.objects
         """All objects that were asked for, by ascending id."""
-        self.masklets = Masklets(
+        self.masklets = ExportSource(
             table=self.path / MASKS,
             video=manifest.video,
             start=manifest.request.start,

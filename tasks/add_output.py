@@ -30,5 +30,5 @@ def export_result(run: RunRef, name: str) -> str:
         open_result_store(run),
         name,
         key=run.key,
-        open_video=lambda: open_run_source(RunFolder.at(run)),
+        open_video=lambda: open_run_source(RunFolder.from_ref(run)),
     )

@@ -3,7 +3,7 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from samcore.chunks.seams import SeamReport, check_seam, compare_seam
+from samcore.chunks.seams import SeamReport, compare_seam, judge_seam
 from tasks.progress.events import counted
 from tasks.progress.logs import run_logger
 from tasks.request.segment_request import SegmentRequest
@@ -20,13 +20,13 @@ from tasks.run.sealed import LostWorkError
     cache_policy=NO_CACHE,  # the run's folder is the record of what is done
     persist_result=False,
 )
-def stitch_seam(run: RunRef, request: SegmentRequest, index: int) -> float:
+def check_seam(run: RunRef, request: SegmentRequest, index: int) -> float:
     """Compare chunk `index` with the one before over the frames that both tracked; the agreement.
 
     Raises:
         SeamError: They agree less than the request allows.
     """
-    report = seam_report(RunFolder.at(run), index)
+    report = seam_report(RunFolder.from_ref(run), index)
     run_logger(__name__).info(
         "chunks %d and %d: agreement %.4f%s over %s",
         index - 1,
@@ -35,7 +35,7 @@ def stitch_seam(run: RunRef, request: SegmentRequest, index: int) -> float:
         " (identical)" if report.identical else "",
         counted(report.frames, "frame"),
     )
-    check_seam(
+    judge_seam(
         report,
         min_agreement=request.least_agreement,
         on_disagreement=request.on_disagreement,
@@ -52,7 +52,7 @@ def seam_report(folder: RunFolder, index: int) -> SeamReport:
     known = folder.seam(index)
     if known is not None:
         return known.report
-    left, right = folder.chunk(index - 1), folder.chunk(index)
+    left, right = folder.finished_chunk(index - 1), folder.finished_chunk(index)
     if left is None or right is None:
         raise LostWorkError(
             f"chunks {index - 1} and {index} in {folder.path} are gone or damaged; run again"

@@ -36,6 +36,6 @@ def clear_work(run: RunRef, *, keep_folder: bool) -> None:
         return
     mirror.remove(run.key)
     if not keep_folder:
-        RunFolder.at(run).clear()
+        RunFolder.from_ref(run).clear()
         remove_stale_work(load_settings().cache_dir)
     run_logger(__name__).info("removed the work in progress of %s", run.key)

@@ -36,7 +36,7 @@ def draw_overlay(run: RunRef) -> str:
     record = manifest.request
     with store.workspace() as folder:
         write_overlay(
-            open_run_source(RunFolder.at(run)),
+            open_run_source(RunFolder.from_ref(run)),
             store.fetch(MASKS),
             folder / OVERLAY,
             labels={item.id: item.label for item in record.objects if item.label},

@@ -8,7 +8,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from samcore.machine.meters import MemoryMeter
-from tasks.disk.files import seal
+from tasks.disk.files import fsync_and_record
 from tasks.progress.logs import run_logger
 from tasks.retries import SOURCE_RETRIES
 from tasks.run.folder import RunFolder
@@ -34,7 +34,7 @@ def encode_prompts(run: RunRef) -> int | State[int]:
     Raises:
         OutOfMemory: It does not fit, however little is done at once.
     """
-    folder = RunFolder.at(run)
+    folder = RunFolder.from_ref(run)
     done = folder.prompt_pass()
     if done is not None:
         return Completed(name="Resumed", data=done.frames)
@@ -52,7 +52,7 @@ def encode_prompts(run: RunRef) -> int | State[int]:
         memory = meter.snapshot()
         folder.finish_prompt_pass(
             PassRecord(
-                state=seal(folder.prompt_state_path),
+                state=fsync_and_record(folder.prompt_state_path),
                 frames=frames,
                 seconds=seconds,
                 degradations=tuple(ladder.steps),

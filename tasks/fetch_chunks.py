@@ -26,7 +26,7 @@ def fetch_chunks(run: RunRef) -> int:
     mirror = open_mirror(run)
     if mirror is None:
         return 0
-    fetched = mirror.pull(RunFolder.at(run))
+    fetched = mirror.pull(RunFolder.from_ref(run))
     if fetched:
         run_logger(__name__).info("fetched %d chunks that are done already", len(fetched))
     return len(fetched)

@@ -20,7 +20,7 @@ from tasks.settings import load_settings
     cache_policy=NO_CACHE,  # takes no time worth saving
     persist_result=False,
 )
-def plan_chunks(request: SegmentRequest) -> RunRef:
+def plan_run(request: SegmentRequest) -> RunRef:
     """Check the request, choose what it leaves open, cut the video into chunks; where the run is.
 
     Raises:

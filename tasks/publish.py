@@ -11,7 +11,7 @@ from samcore.chunks.seams import SeamReport, owned_ranges
 from samcore.masks.table import concat_tables
 from samcore.video import NAMES_KEY
 from tasks.check_seam import seam_report
-from tasks.disk.files import FileRecord, seal, write_atomic
+from tasks.disk.files import FileRecord, fsync_and_record, write_atomic
 from tasks.publish_part import staging_dir, write_part
 from tasks.request.resolve import refuse_other
 from tasks.request.segment_request import SegmentRequest
@@ -51,7 +51,7 @@ def publish(run: RunRef, request: SegmentRequest) -> ResultRef:
         LostWorkError: A chunk is not there.
         StorageError: The destination cannot be written to.
     """
-    folder = RunFolder.at(run)
+    folder = RunFolder.from_ref(run)
     chunks = _finished_chunks(folder)
     seams = [seam_report(folder, chunk.index) for chunk in chunks[1:]]
     staged = _stage(run, folder, chunks, seams)
@@ -86,7 +86,7 @@ class _SupersededError(Exception):
 def _finished_chunks(folder: RunFolder) -> list[ChunkRecord]:
     records = []
     for chunk in folder.record().chunks:
-        record = folder.chunk(chunk.index)
+        record = folder.finished_chunk(chunk.index)
         if record is None:
             raise LostWorkError(f"chunk {chunk.index} in {folder.path} is not done; run again")
         records.append(record)
@@ -124,7 +124,7 @@ def _stage(
         files.append(staging / f"source-{record.source_mark}.json")
         said = {"source": record.source, "version": record.source_version}
         write_atomic(files[-1], (json.dumps(said, indent=2) + "\n").encode())
-    return tuple(seal(file) for file in files)
+    return tuple(fsync_and_record(file) for file in files)
 
 
 def _manifest(

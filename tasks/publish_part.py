@@ -7,7 +7,7 @@ from prefect.cache_policies import NO_CACHE
 
 from samcore.chunks.seams import owned_ranges
 from samcore.masks.table import concat_tables
-from tasks.disk.files import FileRecord, is_intact, make_folder, seal
+from tasks.disk.files import FileRecord, fsync_and_record, is_intact, make_folder
 from tasks.retries import DESTINATION_RETRIES
 from tasks.run.folder import RunFolder
 from tasks.run.mirror import open_mirror
@@ -42,7 +42,7 @@ def publish_part(run: RunRef, index: int) -> str:
         LostWorkError: The chunk is not there.
         StorageError: The destination cannot be written to.
     """
-    folder = RunFolder.at(run)
+    folder = RunFolder.from_ref(run)
     mirror = open_mirror(run)
     if mirror is not None:
         mirror.push_chunk(folder, index)
@@ -56,7 +56,7 @@ def write_part(run: RunRef, folder: RunFolder, index: int) -> Path:
         LostWorkError: The chunk is not there.
         StorageError: The destination cannot be written to.
     """
-    done = folder.chunk(index)
+    done = folder.finished_chunk(index)
     if done is None:
         raise LostWorkError(f"chunk {index} in {folder.path} is gone or damaged; run again")
     # Named for what is in it: a chunk that had to be tracked again gives another part.
@@ -68,5 +68,5 @@ def write_part(run: RunRef, folder: RunFolder, index: int) -> Path:
         start, stop = owned_ranges(folder.record().chunks)[index]
         make_folder(part.parent)
         concat_tables([(folder.masks_path(index), start, stop)], part)
-        write_sealed(record_path, seal(part), of=of)
+        write_sealed(record_path, fsync_and_record(part), of=of)
     return part

@@ -11,18 +11,18 @@ from prefect.states import Completed
 
 from samcore.chunks.handoff import find_handoff
 from samcore.machine.meters import MemoryMeter
-from tasks.disk.files import make_folder, seal
+from tasks.disk.files import fsync_and_record, make_folder
 from tasks.progress.logs import run_logger
 from tasks.results.manifest import now
 from tasks.retries import SOURCE_RETRIES
 from tasks.run.folder import RunFolder
-from tasks.run.mirror import push_checkpoint
-from tasks.run.partial_chunk import Checkpoint, drop_checkpoint, find_checkpoint
+from tasks.run.mirror import push_partial_chunk
+from tasks.run.partial_chunk import PartialChunk, drop_partial_chunk, find_partial_chunk
 from tasks.run.records import ChunkRecord, ChunkRef, PassRecord, RunRecord, RunRef
 from tasks.tracking.chunk_session import ChunkSession
 from tasks.tracking.memory_log import MemoryLog, describe_peak
 from tasks.tracking.oom_ladder import OomLadder, record_ladder
-from tasks.tracking.stopping import Stopped, run_stoppable
+from tasks.tracking.stopping import WorkStopped, run_stoppable
 
 
 @task(
@@ -39,8 +39,8 @@ def track_chunk(run: RunRef, index: int) -> ChunkRef | State[ChunkRef]:
     end, so that the overlap is tracked twice and can be compared. A chunk that is done already is
     not tracked again: its task ends as "Resumed".
     """
-    folder = RunFolder.at(run)
-    done = folder.chunk(index)
+    folder = RunFolder.from_ref(run)
+    done = folder.finished_chunk(index)
     if done is not None:
         ref = ChunkRef(index=index, frames=done.stop - done.start, resumed=True)
         return Completed(name="Resumed", data=ref)
@@ -60,11 +60,11 @@ def _finish(run: RunRef, folder: RunFolder, index: int, stop: threading.Event) -
     """Track what is left of the chunk, and write down that it is done.
 
     Raises:
-        Stopped: `stop` was set; what there is has been saved as a checkpoint.
+        WorkStopped: `stop` was set; what there is has been saved as a checkpoint.
         OutOfMemory: It does not fit, however little is done at once.
     """
     started = time.monotonic()
-    before = find_checkpoint(folder, index)
+    before = find_partial_chunk(folder, index)
     if before is not None and before.record.quality_loss and not run.allow_quality_loss:
         before = None
     run_record = folder.record()
@@ -89,10 +89,10 @@ def _finish(run: RunRef, folder: RunFolder, index: int, stop: threading.Event) -
         )
         try:
             session.track()
-        except Stopped:
-            push_checkpoint(run, index)
+        except WorkStopped:
+            push_partial_chunk(run, index)
             raise
-        masks = seal(session.masks_path)
+        masks = fsync_and_record(session.masks_path)
         memory = meter.snapshot()
         seconds = time.monotonic() - started + (0.0 if before is None else before.record.seconds)
         record = ChunkRecord(
@@ -114,12 +114,12 @@ def _finish(run: RunRef, folder: RunFolder, index: int, stop: threading.Event) -
             finished_at=now(),
         )
         folder.finish_chunk(record)
-    drop_checkpoint(folder, index)
+    drop_partial_chunk(folder, index)
     return record
 
 
 def _ladder(
-    run: RunRef, folder: RunFolder, record: RunRecord, index: int, resume_from: Checkpoint | None
+    run: RunRef, folder: RunFolder, record: RunRecord, index: int, resume_from: PartialChunk | None
 ) -> OomLadder:
     """The ladder, where this chunk was stopped, else where the work before it ended.
 
@@ -137,7 +137,7 @@ def _ladder(
         )
     done: ChunkRecord | PassRecord | None = None
     if index > 0:
-        done = folder.chunk(index - 1)
+        done = folder.finished_chunk(index - 1)
     elif find_handoff(record.handoff).hands_on_state:
         done = folder.prompt_pass()
     base = None if done is None else done.rung

@@ -41,7 +41,7 @@ def write_report(run: RunRef) -> str:
         return store.address(REPORT)
     seams = SeamList.model_validate_json(store.fetch(SEAMS).read_bytes()).seams
     memory_log = None if run.memory_log is None else Path(run.memory_log)
-    folder_of_run = RunFolder.at(run)
+    folder_of_run = RunFolder.from_ref(run)
     with store.workspace() as folder:
         page.write_report(
             report_facts(manifest, seams, prompts=folder_of_run.prompts(), memory_log=memory_log),

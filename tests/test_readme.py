@@ -13,7 +13,7 @@ import typer
 from flows.cli import app
 from samcore.config import TrackSettings
 from samcore.masks.row import SCHEMA
-from samcore.models.registry import DEFAULT_MODEL, KNOWN_MODELS, Published, resolve_model
+from samcore.models.registry import DEFAULT_MODEL, KNOWN_MODELS, RemoteWeights, resolve_model
 from samcore.prompts.file import parse_prompts
 from samcore.video import VideoWriter
 from tasks.results.manifest import MANIFEST, MASKS, OVERLAY, SEAMS
@@ -76,7 +76,7 @@ def test_the_models_are_the_ones_known():
     for known in KNOWN_MODELS:
         assert f"`{known.name}`" in README, known.name
     default = next(known for known in KNOWN_MODELS if known.name == DEFAULT_MODEL)
-    assert isinstance(default.weights, Published)
+    assert isinstance(default.weights, RemoteWeights)
     assert f"| `{DEFAULT_MODEL}` (default) | {default.weights.size / 1e6:.0f} MB |" in README
 
 

@@ -28,7 +28,7 @@ _EXTENSIONS = 3
 """Messages at work are held again this many times before their time is over."""
 
 
-class _Stopped(BaseException):
+class _ListenStopped(BaseException):
     """SIGTERM or SIGINT came while the listener waited."""
 
 
@@ -69,7 +69,7 @@ class Listener:
             SegmentationError: The queue cannot be used at all, in one line.
         """
         with self._signals():
-            with contextlib.suppress(_Stopped):
+            with contextlib.suppress(_ListenStopped):
                 self._traits = self._retry_until_available(self._queue.traits, at_once=True)
                 self._retry_until_available(self._runs.check, at_once=True)
                 self._say_hello()
@@ -98,16 +98,16 @@ class Listener:
                     if self._handle(left[0]):
                         done.append(left[0])
                     left.pop(0)
-            except _Stopped:
+            except _ListenStopped:
                 pass  # the one at hand is given back with the others
-            with contextlib.suppress(_Stopped):
+            with contextlib.suppress(_ListenStopped):
                 self._retry_until_available(lambda: self._queue.delete(done))
             done.clear()
         # Given back only on the way out; otherwise nothing is left.
         with contextlib.suppress(SegmentationError):
             self._queue.hold(left, 0)
         if self._stopping:
-            raise _Stopped
+            raise _ListenStopped
 
     def _handle(self, message: Message) -> bool:
         """Start the runs that a message asks for; False leaves it to the redrive policy."""
@@ -172,7 +172,7 @@ class Listener:
             at_once: A signal breaks it off; otherwise it is finished first.
 
         Raises:
-            _Stopped: SIGTERM or SIGINT came meanwhile.
+            _ListenStopped: SIGTERM or SIGINT came meanwhile.
         """
         wait_s = _FIRST_WAIT_S
         said: str | None = None
@@ -199,7 +199,7 @@ class Listener:
         try:
             # In this order, or a signal in between would wait for the whole block.
             if at_once and self._stopping:
-                raise _Stopped
+                raise _ListenStopped
             yield
         finally:
             self._waiting = False
@@ -220,7 +220,7 @@ class Listener:
 
 
 def _stop_now() -> NoReturn:
-    raise _Stopped
+    raise _ListenStopped
 
 
 class _Holder:

@@ -97,7 +97,7 @@ class Outcome(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Handled:
+class StartedVideo:
     """One video that was looked at."""
 
     video: S3Location
@@ -164,7 +164,7 @@ class VideoRuns:
 
     def start(
         self, video: S3Location, *, version: str | None = None, etag: str | None = None
-    ) -> Handled:
+    ) -> StartedVideo:
         """Make the run of one version of a video, unless it has one.
 
         Args:
@@ -182,25 +182,25 @@ class VideoRuns:
         """
         told = (video, version, etag)
         if told in self._known:
-            return Handled(video, Outcome.KNOWN)
+            return StartedVideo(video, Outcome.KNOWN)
         info = self._store.head(video)
         if info is None:
-            return Handled(video, Outcome.ABSENT)
+            return StartedVideo(video, Outcome.ABSENT)
         if info.size == 0:
-            return Handled(video, Outcome.EMPTY)
+            return StartedVideo(video, Outcome.EMPTY)
         # Not all servers tell the version in their events; this one is spoken of then.
         if version is None and etag in (None, info.etag):
             version, etag = info.version_id, info.etag
         parameters = self._parameters(video, version)
         if parameters is None:
             self._write_skip(video, version, etag)
-            return Handled(video, Outcome.SKIPPED)
+            return StartedVideo(video, Outcome.SKIPPED)
         key = self._key(video, version, etag)
         run = self._deployment.start(parameters, key=key, name=f"{video.name}: segment")
         if told[1:] != (None, None):
             self._remember(told)
         self._remove_skip(video)
-        return Handled(video, Outcome.STARTED if run.is_new else Outcome.KNOWN, run)
+        return StartedVideo(video, Outcome.STARTED if run.is_new else Outcome.KNOWN, run)
 
     def _key(self, video: S3Location, version: str | None, etag: str | None) -> str:
         """Names one version of a video under this deployment: the idempotency key of its run."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from flows.published import whole_result
 from samcore.errors import InputError, TransientError, VideoError
 from samcore.exports import FORMATS, ExportFormat, check_formats, write_export
-from samcore.exports.masklets import Masklets
+from samcore.exports.source import ExportSource
 from samcore.failures import Failures
 from samcore.result import Result
 from samcore.video import VideoSource
@@ -91,7 +91,7 @@ def export(
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    masklets: Masklets
+    masklets: ExportSource
     source: str
     """Where the video was."""
     version: str | None

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from samcore.models.registry import DEFAULT_MODEL, Published, list_models
+from samcore.models.registry import DEFAULT_MODEL, RemoteWeights, list_models
 from samcore.video.info import VideoInfo
 from tasks.progress.events import clock, counted
 from tasks.results.manifest import MANIFEST, MASKS, OVERLAY, REPORT
@@ -74,7 +74,7 @@ def model_lines(cache_dir: Path) -> Iterator[str]:
     for entry in list_models(cache_dir):
         model = entry.model
         here = "yes" if entry.available else "no"
-        if not entry.available and isinstance(model.weights, Published):
+        if not entry.available and isinstance(model.weights, RemoteWeights):
             here = f"{model.weights.size / 1e6:.0f} MB"
         about = model.about + (" (default)" if model.name == DEFAULT_MODEL else "")
         rows.append((model.name, here, f"{model.image_size} px", model.licence, about))

@@ -180,7 +180,7 @@ def owned_ranges(chunks: Sequence[Chunk]) -> list[tuple[int, int]]:
     return list(zip(starts, stops, strict=True))
 
 
-def check_seam(
+def judge_seam(
     report: SeamReport, *, min_agreement: float, on_disagreement: Literal["warn", "fail"]
 ) -> None:
     """Let a seam pass at `min_agreement` or above; else log a warning, or fail.

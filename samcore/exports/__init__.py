@@ -13,7 +13,7 @@ from samcore.errors import InputError
 from samcore.registry import Entry, Registry
 
 if TYPE_CHECKING:
-    from samcore.exports.masklets import Masklets
+    from samcore.exports.source import ExportSource
     from samcore.video import VideoSource
 
 Progress = Callable[[int, int], None]
@@ -129,7 +129,7 @@ def check_objects(
 
 
 def write_export(
-    masklets: "Masklets",
+    masklets: "ExportSource",
     name: str,
     folder: Path,
     *,

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import IO
 
 from samcore.exports import Progress
-from samcore.exports.masklets import Masklets
+from samcore.exports.source import ExportSource
 from samcore.masks.table import MaskRow
 
 BATCH_BYTES = 16 * 1024 * 1024
@@ -31,7 +31,7 @@ class RowsByObject:
     of the rows, uncompressed.
     """
 
-    def __init__(self, masklets: Masklets, folder: Path, on_progress: Progress) -> None:
+    def __init__(self, masklets: ExportSource, folder: Path, on_progress: Progress) -> None:
         """Nothing is read before the block is entered.
 
         Args:

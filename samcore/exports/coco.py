@@ -12,7 +12,7 @@ from typing import TextIO, TypeVar
 from samcore.exports import Progress
 from samcore.exports.by_object import RowsByObject
 from samcore.exports.flatten import damaged
-from samcore.exports.masklets import Masklets
+from samcore.exports.source import ExportSource
 from samcore.masks.rle import run_lengths
 from samcore.masks.table import MaskRow
 
@@ -22,7 +22,7 @@ VIDEO_ID = 1
 _Item = TypeVar("_Item")
 
 
-def write_coco_video(masklets: Masklets, folder: Path, on_progress: Progress) -> None:
+def write_coco_video(masklets: ExportSource, folder: Path, on_progress: Progress) -> None:
     """Write `annotations.json`: the video, and for each object a list as long as the video, with
     null where the object is absent.
 
@@ -52,7 +52,7 @@ def write_coco_video(masklets: Masklets, folder: Path, on_progress: Progress) ->
         out.write("\n]}\n")
 
 
-def write_coco_image(masklets: Masklets, folder: Path, on_progress: Progress) -> None:
+def write_coco_image(masklets: ExportSource, folder: Path, on_progress: Progress) -> None:
     """Write `annotations.json`: an image for each frame, with the frame's number as its id, and an
     annotation for each object that is in it.
 
@@ -90,7 +90,7 @@ def write_coco_image(masklets: Masklets, folder: Path, on_progress: Progress) ->
 
 
 def _write_masklet(
-    out: TextIO, masklets: Masklets, rows: RowsByObject, object_id: int, ids: dict[str, int]
+    out: TextIO, masklets: ExportSource, rows: RowsByObject, object_id: int, ids: dict[str, int]
 ) -> None:
     """One annotation; each of its lists is written while the object's rows are read anew."""
     total, present = 0.0, 0
@@ -123,7 +123,7 @@ def _write_masklet(
 
 
 def _every_frame(
-    masklets: Masklets, rows: Iterable[MaskRow], value: Callable[[MaskRow], object]
+    masklets: ExportSource, rows: Iterable[MaskRow], value: Callable[[MaskRow], object]
 ) -> Iterator[object]:
     """A value for each frame that was tracked, None where the object is absent."""
     wanted = masklets.start
@@ -159,25 +159,25 @@ def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _info(masklets: Masklets) -> dict[str, str]:
+def _info(masklets: ExportSource) -> dict[str, str]:
     return {"description": f"{masklets.sequence}, tracked by Longtake"}
 
 
-def _category_ids(masklets: Masklets) -> dict[str, int]:
+def _category_ids(masklets: ExportSource) -> dict[str, int]:
     return {name: number for number, name in enumerate(masklets.classes, 1)}
 
 
-def _categories(masklets: Masklets) -> list[dict[str, object]]:
+def _categories(masklets: ExportSource) -> list[dict[str, object]]:
     return [{"id": number, "name": name} for name, number in _category_ids(masklets).items()]
 
 
-def _file_names(masklets: Masklets) -> Iterator[str]:
+def _file_names(masklets: ExportSource) -> Iterator[str]:
     pictures = masklets.pictures()
     for frame in range(masklets.start, masklets.stop):
         yield pictures.path(frame)
 
 
-def _images(masklets: Masklets) -> Iterator[dict[str, object]]:
+def _images(masklets: ExportSource) -> Iterator[dict[str, object]]:
     frames = range(masklets.start, masklets.stop)
     for frame, name in zip(frames, _file_names(masklets), strict=True):
         yield {

@@ -15,7 +15,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from samcore.exports import Progress
 from samcore.exports.flatten import crop
-from samcore.exports.masklets import Masklets
+from samcore.exports.source import ExportSource
 from samcore.masks.row_runs import row_runs
 from samcore.masks.table import MaskRow
 from samcore.overlay import object_colour
@@ -26,7 +26,7 @@ _OBJECT_ID = (
 )
 
 
-def write_cvat_xml(masklets: Masklets, folder: Path, on_progress: Progress) -> None:
+def write_cvat_xml(masklets: ExportSource, folder: Path, on_progress: Progress) -> None:
     """Write `annotations.xml`, to be imported into a task of the whole video.
 
     Masks may overlap; those of later ids lie on top. Frame after frame, by ascending id; nothing
@@ -52,7 +52,7 @@ def write_cvat_xml(masklets: Masklets, folder: Path, on_progress: Progress) -> N
         out.write("</annotations>\n")
 
 
-def _write_head(out: TextIO, masklets: Masklets) -> None:
+def _write_head(out: TextIO, masklets: ExportSource) -> None:
     video = masklets.video
     out.write('<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n')
     out.write("  <version>1.1</version>\n  <meta>\n    <task>\n")

@@ -11,7 +11,7 @@ from PIL import Image
 from samcore.errors import InputError
 from samcore.exports import Progress
 from samcore.exports.flatten import paint
-from samcore.exports.masklets import Masklets, numbering, write_objects
+from samcore.exports.source import ExportSource, numbering, write_objects
 
 MAX_OBJECTS = 254
 """0 is the background, and 255 is left out of account by DAVIS's own tools."""
@@ -19,7 +19,7 @@ _COMPRESSION = 3
 """Of 9; more takes several times longer and saves little on masks."""
 
 
-def write_davis_png(masklets: Masklets, folder: Path, on_progress: Progress) -> None:
+def write_davis_png(masklets: ExportSource, folder: Path, on_progress: Progress) -> None:
     """Write `Annotations/Full-Resolution/<video>/00000.png` and so on, `ImageSets/2017/val.txt` and
     `objects.json`, which says what object an index is.
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from samcore.exports import Progress
 from samcore.exports.by_object import RowsByObject
 from samcore.exports.flatten import crop
-from samcore.exports.masklets import Masklets
+from samcore.exports.source import ExportSource
 from samcore.masks.row_runs import row_runs_in
 from samcore.masks.table import MaskRow
 
@@ -35,7 +35,7 @@ _CHANNELS = 4
 _INSIDE = 255
 
 
-def write_label_studio(masklets: Masklets, folder: Path, on_progress: Progress) -> None:
+def write_label_studio(masklets: ExportSource, folder: Path, on_progress: Progress) -> None:
     """Write `video.json` and `brush.json`, and the labels that they need as `.xml` files.
 
     Masks may overlap. Boxes have a keyframe on every frame that shows the object.
@@ -62,7 +62,7 @@ def write_label_studio(masklets: Masklets, folder: Path, on_progress: Progress) 
     _write_brushes(masklets, folder, on_progress, steps)
 
 
-def _write_timeline(masklets: Masklets, folder: Path, on_progress: Progress) -> None:
+def _write_timeline(masklets: ExportSource, folder: Path, on_progress: Progress) -> None:
     with (
         RowsByObject(masklets, folder, on_progress) as rows,
         (folder / "video.json").open("w", encoding="utf-8") as out,
@@ -97,7 +97,7 @@ def _write_timeline(masklets: Masklets, folder: Path, on_progress: Progress) -> 
 
 
 def _keyframes(
-    masklets: Masklets, rows: RowsByObject, object_id: int
+    masklets: ExportSource, rows: RowsByObject, object_id: int
 ) -> Iterator[dict[str, object]]:
     """The object's boxes; `enabled` is false on the last one before it is absent."""
     held: tuple[MaskRow, dict[str, object]] | None = None
@@ -111,7 +111,7 @@ def _keyframes(
         yield {**held[1], "enabled": held[0].frame == masklets.video.num_frames - 1}
 
 
-def _keyframe(masklets: Masklets, row: MaskRow) -> dict[str, object]:
+def _keyframe(masklets: ExportSource, row: MaskRow) -> dict[str, object]:
     video = masklets.video
     time_s = (row.pts - video.start_pts) * video.time_base
     return {
@@ -125,7 +125,7 @@ def _keyframe(masklets: Masklets, row: MaskRow) -> dict[str, object]:
     }
 
 
-def _write_brushes(masklets: Masklets, folder: Path, on_progress: Progress, steps: int) -> None:
+def _write_brushes(masklets: ExportSource, folder: Path, on_progress: Progress, steps: int) -> None:
     with (folder / "brush.json").open("w", encoding="utf-8") as out:
         pictures = masklets.pictures()
         out.write("[")
@@ -140,7 +140,7 @@ def _write_brushes(masklets: Masklets, folder: Path, on_progress: Progress, step
         out.write("\n]\n")
 
 
-def _brush(masklets: Masklets, row: MaskRow) -> dict[str, object]:
+def _brush(masklets: ExportSource, row: MaskRow) -> dict[str, object]:
     return {
         "id": f"object-{row.object_id}",
         "type": "brushlabels",
@@ -200,7 +200,7 @@ def _pack(words: NDArray[np.int64], widths: NDArray[np.int64]) -> NDArray[np.uin
     return np.packbits(np.append(bits, np.zeros(8 - len(bits) % 8, np.uint8)))
 
 
-def _address(masklets: Masklets) -> str:
+def _address(masklets: ExportSource) -> str:
     source = masklets.video.source
     if "://" in source:
         return source

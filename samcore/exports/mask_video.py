@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from samcore.errors import InputError
 from samcore.exports import Progress
 from samcore.exports.flatten import paint
-from samcore.exports.masklets import Masklets, numbering, write_objects
+from samcore.exports.source import ExportSource, numbering, write_objects
 from samcore.video import NUMBERS_8, NUMBERS_16, VideoWriter
 
 MAX_OBJECTS = 65535
 _MAX_IN_8_BITS = 255
 
 
-def write_mask_video(masklets: Masklets, folder: Path, on_progress: Progress) -> None:
+def write_mask_video(masklets: ExportSource, folder: Path, on_progress: Progress) -> None:
     """Write `masks.mkv`, FFV1 with one grey channel, and `objects.json`, which says what object a
     pixel's value is; 0 is none. Of a folder of pictures `frames.json` says which one a frame is.
 

@@ -15,7 +15,7 @@ import numpy as np
 from samcore.errors import InputError
 from samcore.exports import Progress
 from samcore.exports.flatten import exclusive_rles, paint
-from samcore.exports.masklets import NO_LABEL, Masklets, numbering, write_objects
+from samcore.exports.source import NO_LABEL, ExportSource, numbering, write_objects
 
 _CLASSES = {"car": 1, "pedestrian": 2, "person": 2}
 _IGNORE = 10
@@ -27,7 +27,7 @@ _PNG = (cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
 """Masks are runs of one value: half the time of OpenCV's general packing, and smaller files."""
 
 
-def write_mots_png(masklets: Masklets, folder: Path, on_progress: Progress) -> None:
+def write_mots_png(masklets: ExportSource, folder: Path, on_progress: Progress) -> None:
     """Write `instances/<video>/000001.png` and so on, or named like the pictures of a folder, 16
     bits a pixel, and `objects.json`.
 
@@ -49,7 +49,7 @@ def write_mots_png(masklets: Masklets, folder: Path, on_progress: Progress) -> N
         on_progress(frame + 1 - masklets.start, masklets.num_frames)
 
 
-def write_mots_txt(masklets: Masklets, folder: Path, on_progress: Progress) -> None:
+def write_mots_txt(masklets: ExportSource, folder: Path, on_progress: Progress) -> None:
     """Write `<video>.txt`, a line a frame and object: frame, object, class, height, width, mask;
     and `objects.json`.
 
@@ -74,7 +74,7 @@ def write_mots_txt(masklets: Masklets, folder: Path, on_progress: Progress) -> N
             on_progress(frame + 1 - masklets.start, masklets.num_frames)
 
 
-def write_mot_txt(masklets: Masklets, folder: Path, on_progress: Progress) -> None:
+def write_mot_txt(masklets: ExportSource, folder: Path, on_progress: Progress) -> None:
     """Write `<video>.txt`, a line a frame and object: frame, object, left, top, width, height,
     confidence, and three times -1 for the place in the world; and `objects.json`.
 
@@ -96,7 +96,7 @@ def write_mot_txt(masklets: Masklets, folder: Path, on_progress: Progress) -> No
             on_progress(frame + 1 - masklets.start, masklets.num_frames)
 
 
-def mots_numbers(masklets: Masklets) -> dict[int, int]:
+def mots_numbers(masklets: ExportSource) -> dict[int, int]:
     """`number_objects` of a result."""
     return number_objects(masklets.object_ids, masklets.labels)
 

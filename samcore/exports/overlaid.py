@@ -4,13 +4,13 @@ from pathlib import Path
 
 from samcore.errors import InputError
 from samcore.exports import Progress
-from samcore.exports.masklets import Masklets
+from samcore.exports.source import ExportSource
 from samcore.overlay import write_overlay
 from samcore.video import VideoSource
 
 
 def write_overlay_export(
-    masklets: Masklets, folder: Path, on_progress: Progress, *, video: VideoSource
+    masklets: ExportSource, folder: Path, on_progress: Progress, *, video: VideoSource
 ) -> None:
     """Write `overlay.mp4`: H.264 that plays in a browser, at the video's own pace, with its sound.
 

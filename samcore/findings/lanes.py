@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samcore.findings.finding import Findings
-from samcore.findings.watch import ObjectWatch, Rows
+from samcore.findings.watch import ObjectChecks, Rows
 from samcore.masks.columns import read_columns
 
 MAX_BINS = 240
@@ -120,7 +120,7 @@ def read_lanes(
             rows = Rows(**{item.name: columns[item.name][own_n] for item in fields(Rows)})
             tally = tallies.get(object_id)
             if tally is None:
-                watch = ObjectWatch(object_id, findings, rate=rate, size_hw=size_hw)
+                watch = ObjectChecks(object_id, findings, rate=rate, size_hw=size_hw)
                 drawn = len(tallies) < MAX_LANES
                 tally = tallies[object_id] = _Tally(watch, int(rows.frame[0]), bins if drawn else 0)
             tally.add(rows, (rows.frame - start) * bins // (stop - start))
@@ -146,7 +146,7 @@ def _batches(table: Path) -> Iterator[dict[str, NDArray[Any]]]:
 class _Tally:
     """Sums of one object so far."""
 
-    watch: ObjectWatch
+    watch: ObjectChecks
     first_frame: int
     bins: int
     sums: dict[str, float] = field(default_factory=lambda: dict.fromkeys(_SUMS, 0.0))

@@ -60,7 +60,7 @@ class Rows:
     area: NDArray[np.int64]
 
 
-class ObjectWatch:
+class ObjectChecks:
     """Takes one object's rows in pieces; holds the last two rows, and where stretches began."""
 
     def __init__(

@@ -25,7 +25,7 @@ _PUBLISHED = "https://dl.fbaipublicfiles.com/segment_anything_2"
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class RemoteWeights:
     """Weights that are downloaded at first use."""
 
     url: str
@@ -60,7 +60,7 @@ class KnownModel:
     name: str
     config: str
     """As its family names configurations: a name of the sam2 package's, or a file's path."""
-    weights: Published | Embedded | Seeded
+    weights: RemoteWeights | Embedded | Seeded
     about: str
     """One line for a person who chooses."""
     image_size: int = 1024
@@ -81,7 +81,7 @@ def _published(generation: str, size: str, num_bytes: int, sha256: str, about: s
     return KnownModel(
         name=f"{generation}-{size}",
         config=f"configs/{generation}/{generation}_hiera_{short}.yaml",
-        weights=Published(
+        weights=RemoteWeights(
             url=f"{_PUBLISHED}/{date}/{generation}_hiera_{size.replace('-', '_')}.pt",
             size=num_bytes,
             sha256=sha256,
@@ -251,7 +251,7 @@ def resolve_model(
     if isinstance(model.weights, Seeded):
         return _spec(model.family, model.name, model.config, size, seed=model.weights.seed)
     path = _weights_path(model.weights, cache_dir)
-    if isinstance(model.weights, Published):
+    if isinstance(model.weights, RemoteWeights):
         digest = _have_published(
             model.name, model.weights, path, download=download, on_progress=on_progress
         )
@@ -325,7 +325,7 @@ def _entry(model: KnownModel, cache_dir: Path) -> ModelEntry:
     return ModelEntry(model, path, available=here)
 
 
-def _weights_path(weights: Published | Embedded, cache_dir: Path) -> Path:
+def _weights_path(weights: RemoteWeights | Embedded, cache_dir: Path) -> Path:
     return weights.path if isinstance(weights, Embedded) else cache_dir / weights.file_name
 
 
@@ -337,7 +337,7 @@ def _image_size(family: str, config: str, default: int, asked: int | None) -> in
 
 def _have_published(
     name: str,
-    weights: Published,
+    weights: RemoteWeights,
     path: Path,
     *,
     download: bool,

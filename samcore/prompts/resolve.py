@@ -21,7 +21,7 @@ EDGE_MARGIN = 0.02
 hand's tremor are cut off at the edge. What lies farther out is a mistake, and is refused."""
 
 
-class Picture(Protocol):
+class VideoSize(Protocol):
     """What has to be known of a video."""
 
     @property
@@ -51,7 +51,7 @@ class _Draft:
 def resolve_prompts(
     spec: PromptFile,
     *,
-    video: Picture,
+    video: VideoSize,
     frame_at: Callable[[float], int],
     base_dir: Path,
     start: int,
@@ -140,7 +140,7 @@ def _frame(
     entry: PromptEntry | ManyMasks,
     where: str,
     *,
-    video: Picture,
+    video: VideoSize,
     frame_at: Callable[[float], int],
     start: int,
     stop: int,
@@ -163,7 +163,7 @@ def _frame(
     return frame
 
 
-def _add_box(draft: _Draft, entry: PromptEntry, where: str, video: Picture) -> None:
+def _add_box(draft: _Draft, entry: PromptEntry, where: str, video: VideoSize) -> None:
     if entry.box is None:
         return
     if draft.box is not None:
@@ -178,7 +178,7 @@ def _add_box(draft: _Draft, entry: PromptEntry, where: str, video: Picture) -> N
     draft.box = (x1, y1, x2, y2)
 
 
-def _add_points(draft: _Draft, entry: PromptEntry, where: str, video: Picture) -> None:
+def _add_points(draft: _Draft, entry: PromptEntry, where: str, video: VideoSize) -> None:
     for index, (x, y, label) in enumerate(entry.points):
         inside_x = _clipped(x, video.width, video.width - 1)
         inside_y = _clipped(y, video.height, video.height - 1)
@@ -212,7 +212,7 @@ _CUT_OFF = f"only what is outside by at most {EDGE_MARGIN:.0%} of the side is cu
 
 
 def _read_masks(
-    mask: str, where: str, video: Picture, base_dir: Path, allow_any_path: bool
+    mask: str, where: str, video: VideoSize, base_dir: Path, allow_any_path: bool
 ) -> MaskImage:
     name = split_index(mask)[0]
     try:

@@ -32,7 +32,7 @@ pictures they make `MAX_PICTURES`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Gathered:
+class ReportContent:
     """What there is to show."""
 
     lanes: LaneReport
@@ -48,7 +48,7 @@ class Gathered:
 
 def gather(
     facts: ReportFacts, table: Path, video: VideoSource, *, on_progress: Progress | None = None
-) -> Gathered:
+) -> ReportContent:
     """Read the masks' numbers, then the video once; hold some pictures and bins, no more.
 
     Args:
@@ -83,7 +83,7 @@ def gather(
         # Which frames begin a scene is known only after they went by.
         for frame_idx in sorted(findings.frames() - pictures.keys()):
             pictures[frame_idx] = draw(frame_idx, video.frame(frame_idx).image_rgb_hwc_u8)
-    return Gathered(
+    return ReportContent(
         lanes,
         findings,
         pictures=tuple(pictures[number] for number in sorted(pictures)),

@@ -17,7 +17,7 @@ from samcore.overlay import object_colour
 from samcore.prompts.prompt import Prompt
 from samcore.report import plots
 from samcore.report.facts import ChunkFacts, ReportFacts
-from samcore.report.gather import Gathered, Progress, gather
+from samcore.report.gather import Progress, ReportContent, gather
 from samcore.video import VideoSource
 
 MAX_ROWS = 100
@@ -31,7 +31,7 @@ def write_report(
     out: Path,
     *,
     on_progress: Progress | None = None,
-) -> Gathered:
+) -> ReportContent:
     """Make the report of a run; the file is there when all of it is, and not before.
 
     Reads the masks' numbers once and the video once. Memory and the page's size are bounded
@@ -66,7 +66,7 @@ def write_report(
     return gathered
 
 
-def render_report(facts: ReportFacts, gathered: Gathered) -> str:
+def render_report(facts: ReportFacts, gathered: ReportContent) -> str:
     """The page as text."""
     drawn = {n: json.loads(f.to_json()) for n, f in _figures(facts, gathered).items()}
     figures = json.dumps(drawn, separators=(",", ":"))
@@ -103,7 +103,7 @@ def clock(seconds: float) -> str:
     return f"{hours}:{tenths / 10:04.1f}"
 
 
-def _figures(facts: ReportFacts, gathered: Gathered) -> dict[str, Any]:
+def _figures(facts: ReportFacts, gathered: ReportContent) -> dict[str, Any]:
     figures = {}
     if gathered.lanes.objects:
         figures["lanes"] = plots.lanes_figure(facts, gathered.lanes, gathered.findings)
@@ -146,7 +146,7 @@ def _object_row(item: ObjectSummary, facts: ReportFacts) -> dict[str, Any]:
     }
 
 
-def _finding_groups(facts: ReportFacts, gathered: Gathered) -> list[dict[str, Any]]:
+def _finding_groups(facts: ReportFacts, gathered: ReportContent) -> list[dict[str, Any]]:
     groups = []
     for kind, title in KINDS.items():
         worst = gathered.findings.worst(kind)
@@ -167,7 +167,7 @@ def _name(object_id: int, facts: ReportFacts) -> str:
     return f"object {object_id}" + (f" ({label})" if label else "")
 
 
-def _finding_row(facts: ReportFacts, gathered: Gathered, item: Finding) -> dict[str, Any]:
+def _finding_row(facts: ReportFacts, gathered: ReportContent, item: Finding) -> dict[str, Any]:
     return {
         "frame": item.frame,
         "clock": clock(gathered.times_s[item.frame]),
@@ -176,7 +176,7 @@ def _finding_row(facts: ReportFacts, gathered: Gathered, item: Finding) -> dict[
     }
 
 
-def _pictures(facts: ReportFacts, gathered: Gathered) -> list[dict[str, Any]]:
+def _pictures(facts: ReportFacts, gathered: ReportContent) -> list[dict[str, Any]]:
     notes: dict[int, list[str]] = {}
     for kind in KINDS:
         for item in gathered.findings.worst(kind):

@@ -139,7 +139,7 @@ def decode_command(
     return command
 
 
-class Stopped(Exception):
+class ReadStopped(Exception):
     """The reader of a decoder was told to stop while it waited."""
 
 
@@ -214,7 +214,7 @@ class DecodeProcess:
         Raises:
             Died: The decoder ended before its input did.
             Stalled: The decoder gave nothing for too long.
-            Stopped: The event was set.
+            ReadStopped: The event was set.
         """
         since = time.monotonic()
         while not self.log.records:
@@ -234,7 +234,7 @@ class DecodeProcess:
         Raises:
             Died: The decoder ended before its input did.
             Stalled: The decoder gave nothing for too long.
-            Stopped: The event was set.
+            ReadStopped: The event was set.
         """
         filled = 0
         since = time.monotonic()
@@ -275,7 +275,7 @@ class DecodeProcess:
     def _pump(self, into: memoryview, since: float) -> tuple[int, bool]:
         """Wait for either pipe; give how many bytes went `into`, and if a frame came nearer."""
         if self._stopping is not None and self._stopping.is_set():
-            raise Stopped
+            raise ReadStopped
         if time.monotonic() - since > self._stall_s:
             self.kill()
             raise Stalled

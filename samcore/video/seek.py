@@ -14,8 +14,8 @@ from samcore.video.decoder import (
     DecodeProcess,
     Died,
     FfmpegProgram,
+    ReadStopped,
     Stalled,
-    Stopped,
     decode_command,
 )
 from samcore.video.frame import Frame
@@ -84,7 +84,7 @@ class VideoFrames:
                     for frame in self._matching(process, wanted, stop):
                         yield frame
                         wanted = frame.frame_idx + 1
-                except Stopped:
+                except ReadStopped:
                     return
                 except Died as error:
                     if point is None:

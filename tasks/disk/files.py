@@ -121,7 +121,7 @@ def move(source: Path, destination: Path) -> None:
         sync_folder(destination.parent)
 
 
-def seal(path: Path) -> FileRecord:
+def fsync_and_record(path: Path) -> FileRecord:
     """Force a finished file to the disk and give its record.
 
     Raises:

@@ -17,7 +17,7 @@ from tasks.request.segment_request import SegmentRequest, check_frames
 from tasks.results.open import open_result_store
 from tasks.run.folder import RunFolder
 from tasks.run.mirror import open_mirror
-from tasks.run.records import RunRecord, RunRef, TrackedObject
+from tasks.run.records import ObjectRecord, RunRecord, RunRef
 from tasks.settings import load_settings
 from tasks.sources.opened import find_version, open_source
 
@@ -112,7 +112,7 @@ def resolve_request(
         handoff=request.handoff,
     )
     check_other_result(request, record.key)
-    folder = RunFolder.of(request.work_path, record.key)
+    folder = RunFolder.for_key(request.work_path, record.key)
     log = request.memory_log_path
     ref = RunRef(
         folder=str(folder.path),
@@ -156,17 +156,17 @@ def _resolve_settings(settings: TrackSettings, compute: "Compute") -> TrackSetti
     )
 
 
-def _objects(labels: dict[int, str], prompts: tuple[Prompt, ...]) -> tuple[TrackedObject, ...]:
+def _objects(labels: dict[int, str], prompts: tuple[Prompt, ...]) -> tuple[ObjectRecord, ...]:
     frames: dict[int, list[int]] = {}
     for prompt in prompts:
         frames.setdefault(prompt.obj_id, []).append(prompt.frame_idx)
     return tuple(
-        TrackedObject(id=obj_id, label=labels.get(obj_id), prompted_frames=tuple(sorted(found)))
+        ObjectRecord(id=obj_id, label=labels.get(obj_id), prompted_frames=tuple(sorted(found)))
         for obj_id, found in sorted(frames.items())
     )
 
 
-def _labels(objects: tuple[TrackedObject, ...]) -> dict[int, str]:
+def _labels(objects: tuple[ObjectRecord, ...]) -> dict[int, str]:
     return {item.id: item.label for item in objects if item.label}
 
 

@@ -85,7 +85,7 @@ def _post(run: RunRef) -> None:
         for name in (REPORT, OVERLAY, MANIFEST)
         if name in {*listed, MANIFEST}
     }
-    picture = _picture(masks, RunFolder.at(run), _telling_frame(manifest))
+    picture = _picture(masks, RunFolder.from_ref(run), _telling_frame(manifest))
     create_markdown_artifact(
         markdown=result_page(manifest, picture, links=links, location=store.location),
         key=f"{key}-result",

@@ -14,10 +14,10 @@ from samcore.disk.atomic import AtomicFile
 from samcore.errors import StorageError
 from tasks.disk.files import (
     exclusive,
+    fsync_and_record,
     is_intact,
     make_folder,
     move,
-    seal,
     storage_errors,
     sync_folder,
     write_json,
@@ -88,7 +88,7 @@ class LocalResults(ResultStore):
                 manifest = manifest.model_copy(update={"files": kept})
                 write_json(self.folder / MANIFEST, manifest)
             for name, path in files.items():
-                record = seal(self._take(name, path)).model_copy(update={"name": name})
+                record = fsync_and_record(self._take(name, path)).model_copy(update={"name": name})
                 manifest = with_file(manifest, record)
             write_json(self.folder / MANIFEST, manifest)
         return manifest

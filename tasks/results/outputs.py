@@ -7,7 +7,7 @@ from pathlib import Path
 from samcore.errors import StorageError
 from samcore.exports import FORMATS, write_export
 from samcore.exports.folder import files_in
-from samcore.exports.masklets import Masklets
+from samcore.exports.source import ExportSource
 from samcore.video import VideoSource
 from tasks.disk.files import storage_errors
 from tasks.progress.steps import reporter
@@ -16,7 +16,7 @@ from tasks.results.open import ResultStore
 from tasks.run.records import EXPORTS, Manifest
 
 
-def masklets_of(manifest: Manifest, table: Path) -> Masklets:
+def masklets_of(manifest: Manifest, table: Path) -> ExportSource:
     """What writers need to know of a result.
 
     Args:
@@ -24,7 +24,7 @@ def masklets_of(manifest: Manifest, table: Path) -> Masklets:
         table: Its masks on this machine.
     """
     record = manifest.request
-    return Masklets(
+    return ExportSource(
         table=table,
         video=manifest.video,
         start=record.start,

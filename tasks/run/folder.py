@@ -60,12 +60,12 @@ class RunFolder:
         self._allow_quality_loss = allow_quality_loss
 
     @classmethod
-    def of(cls, work_dir: Path, key: str) -> "RunFolder":
+    def for_key(cls, work_dir: Path, key: str) -> "RunFolder":
         """The folder of the run with this key; it need not exist."""
         return cls(work_dir / "runs" / key)
 
     @classmethod
-    def at(cls, run: RunRef) -> "RunFolder":
+    def from_ref(cls, run: RunRef) -> "RunFolder":
         """The folder that a task is told of."""
         return cls(
             Path(run.folder),
@@ -214,7 +214,7 @@ class RunFolder:
         """What says that a chunk is done."""
         return self.chunk_path(index) / "done.json"
 
-    def chunk(self, index: int) -> ChunkRecord | None:
+    def finished_chunk(self, index: int) -> ChunkRecord | None:
         """A chunk's record, if the chunk is done and its masks are whole."""
         record = self.read_record(self.done_path(index), ChunkRecord)
         if record is None or not is_intact(self.masks_path(index), record.masks):
@@ -223,7 +223,7 @@ class RunFolder:
 
     def has_state(self, index: int) -> bool:
         """Whether chunk `index` is done and the state it left is still there and whole."""
-        record = self.chunk(index)
+        record = self.finished_chunk(index)
         return (
             record is not None
             and record.state is not None
@@ -275,7 +275,7 @@ class RunFolder:
     def seam(self, index: int) -> SeamRecord | None:
         """How chunk `index` agrees with the one before, if both are what was compared."""
         record = self.read_record(self.chunk_path(index) / "seam.json", SeamRecord)
-        left, right = self.chunk(index - 1), self.chunk(index)
+        left, right = self.finished_chunk(index - 1), self.finished_chunk(index)
         if record is None or left is None or right is None:
             return None
         compared = (record.left_masks_sha256, record.right_masks_sha256)
@@ -297,7 +297,7 @@ class RunFolder:
         """
         wanted: set[int] = set()
         for chunk in self.record().chunks:
-            if self.chunk(chunk.index) is not None:
+            if self.finished_chunk(chunk.index) is not None:
                 continue
             wanted.add(chunk.index)
             before = chunk.index - 1

@@ -25,7 +25,7 @@ from samcore.errors import (
 )
 from tasks.disk.files import FileRecord, file_record, is_intact, make_folder, move
 from tasks.run.folder import RunFolder
-from tasks.run.partial_chunk import Checkpoint, PartialRecord, checkpoint_path, find_checkpoint
+from tasks.run.partial_chunk import PartialChunk, PartialRecord, checkpoint_path, find_partial_chunk
 from tasks.run.records import ChunkRecord, RunRef
 from tasks.run.stale_work import remove_stale_uploads
 from tasks.store.locations import S3Location, parse_location
@@ -83,7 +83,7 @@ class Mirror:
         Raises:
             StorageError: The bucket cannot be written to.
         """
-        record = folder.chunk(index)
+        record = folder.finished_chunk(index)
         if record is None:
             return
         self._push(folder, folder.masks_path(index), record.masks)
@@ -95,13 +95,13 @@ class Mirror:
             # As in the folder: nothing can need it any more.
             self._store.delete(self._at(folder, folder.state_path(index - 2)))
 
-    def push_checkpoint(self, folder: RunFolder, index: int) -> None:
+    def push_partial_chunk(self, folder: RunFolder, index: int) -> None:
         """Copy a chunk that was stopped on its way to the bucket; the record comes last.
 
         Raises:
             StorageError: The bucket cannot be written to.
         """
-        found = find_checkpoint(folder, index)
+        found = find_partial_chunk(folder, index)
         if found is None:
             return
         if found.record.handed_on is not None:
@@ -125,7 +125,7 @@ class Mirror:
                 if name in there and self._pull_chunk(folder, chunk, there):
                     fetched.append(chunk.index)
             with contextlib.suppress(*_NOT_THERE):
-                self._pull_checkpoint(folder, chunk, there)
+                self._pull_partial_chunk(folder, chunk, there)
         return fetched
 
     def remove(self, key: str) -> None:
@@ -144,7 +144,7 @@ class Mirror:
 
     def _pull_chunk(self, folder: RunFolder, chunk: Chunk, there: dict[str, ObjectInfo]) -> bool:
         """Bring what lacks here of one chunk; False if nothing does, or there is nothing better."""
-        here = folder.chunk(chunk.index)
+        here = folder.finished_chunk(chunk.index)
         masks, state = folder.masks_path(chunk.index), folder.state_path(chunk.index)
         if here is not None:
             if folder.has_state(chunk.index) or here.state is None:
@@ -162,15 +162,15 @@ class Mirror:
         folder.write_record(done, record)
         return True
 
-    def _pull_checkpoint(
+    def _pull_partial_chunk(
         self, folder: RunFolder, chunk: Chunk, there: dict[str, ObjectInfo]
     ) -> None:
         """Bring where another machine stopped in a chunk, if it came further than this one."""
         index = chunk.index
-        here = find_checkpoint(folder, index)
+        here = find_partial_chunk(folder, index)
         path = checkpoint_path(folder, index)
         info = there.get(self._name(folder, path))
-        if info is None or folder.chunk(index) is not None:
+        if info is None or folder.finished_chunk(index) is not None:
             return
         record = self._read_record(folder, path, info, PartialRecord)
         if record is None or not chunk.start < record.next_frame < chunk.stop:
@@ -178,7 +178,7 @@ class Mirror:
         if here is not None and here.record.next_frame >= record.next_frame:
             return
         make_folder(folder.chunk_path(index))
-        wanted = Checkpoint.of(folder, index, record).files(folder, index)
+        wanted = PartialChunk.of(folder, index, record).files(folder, index)
         if all(self._pull_file(folder, file_path, file, there) for file_path, file in wanted):
             folder.write_record(path, record)
 
@@ -233,7 +233,7 @@ class Mirror:
         return path.relative_to(folder.path).as_posix()
 
 
-def push_checkpoint(run: RunRef, index: int) -> None:
+def push_partial_chunk(run: RunRef, index: int) -> None:
     """Copy a chunk that was stopped on its way to the bucket of the result, if that is where it
     goes: this machine may be going away.
 
@@ -242,7 +242,7 @@ def push_checkpoint(run: RunRef, index: int) -> None:
     """
     mirror = open_mirror(run)
     if mirror is not None:
-        mirror.push_checkpoint(RunFolder.at(run), index)
+        mirror.push_partial_chunk(RunFolder.from_ref(run), index)
 
 
 def open_mirror(

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from samcore.masks.table import MaskReader, MaskWriter
 from samcore.tracking.state import TrackerState
-from tasks.disk.files import FileRecord, is_intact, move, seal, storage_errors
+from tasks.disk.files import FileRecord, fsync_and_record, is_intact, move, storage_errors
 from tasks.run.folder import RunFolder
 from tasks.run.records import Rung
 
@@ -47,7 +47,7 @@ class PartialRecord(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Checkpoint:
+class PartialChunk:
     """Where a stopped chunk goes on."""
 
     record: PartialRecord
@@ -56,7 +56,7 @@ class Checkpoint:
     record_path: Path
 
     @classmethod
-    def of(cls, folder: RunFolder, index: int, record: PartialRecord) -> "Checkpoint":
+    def of(cls, folder: RunFolder, index: int, record: PartialRecord) -> "PartialChunk":
         """What `record` says of chunk `index`; its files need not be there."""
         at = folder.chunk_path(index)
         return cls(record, at / _MASKS, at / _STATE, at / _RECORD)
@@ -84,19 +84,19 @@ def checkpoint_path(folder: RunFolder, index: int) -> Path:
     return folder.chunk_path(index) / _RECORD
 
 
-def find_checkpoint(folder: RunFolder, index: int) -> Checkpoint | None:
+def find_partial_chunk(folder: RunFolder, index: int) -> PartialChunk | None:
     """Where chunk `index` was stopped, if what it left is whole."""
     record = folder.read_record(checkpoint_path(folder, index), PartialRecord)
     if record is None:
         return None
-    found = Checkpoint.of(folder, index, record)
+    found = PartialChunk.of(folder, index, record)
     if not all(is_intact(path, file) for path, file in found.files(folder, index)):
         _log.info("chunk %d begins at its first frame: what was saved of it is damaged", index)
         return None
     return found
 
 
-def save_checkpoint(
+def save_partial_chunk(
     folder: RunFolder,
     index: int,
     state: TrackerState,
@@ -120,8 +120,8 @@ def save_checkpoint(
     state.save(state_path)
     record = PartialRecord(
         next_frame=state.next_frame,
-        masks=seal(masks_path),
-        state=seal(state_path),
+        masks=fsync_and_record(masks_path),
+        state=fsync_and_record(state_path),
         handed_on=handed_on,
         degradations=degradations,
         rung=rung,
@@ -132,7 +132,7 @@ def save_checkpoint(
     _log.info("chunk %d stopped before frame %d", index, state.next_frame)
 
 
-def drop_checkpoint(folder: RunFolder, index: int) -> None:
+def drop_partial_chunk(folder: RunFolder, index: int) -> None:
     """Forget where chunk `index` was stopped: it is done, or cannot go on from there."""
     for name in (_RECORD, _STATE, _MASKS):
         path = folder.chunk_path(index) / name

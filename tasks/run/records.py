@@ -27,7 +27,7 @@ class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class TrackedObject(_Record):
+class ObjectRecord(_Record):
     """One object that is asked for."""
 
     id: int
@@ -62,7 +62,7 @@ class RunRecord(_Record):
     source_digest: str
     source_reading: str | None = None
     """`VideoInfo.reading`, for videos of which earlier versions gave other pictures or times."""
-    objects: tuple[TrackedObject, ...]
+    objects: tuple[ObjectRecord, ...]
     """By ascending id."""
     prompts_digest: str
     model: ModelSpec

@@ -16,15 +16,15 @@ from samcore.masks.frame_masks import FrameMasks
 from samcore.masks.table import MaskWriter
 from samcore.tracking.tracker import VideoTracker
 from samcore.video import Frame
-from tasks.disk.files import FileRecord, seal
+from tasks.disk.files import FileRecord, fsync_and_record
 from tasks.progress.events import ChunkProgress
 from tasks.run.folder import RunFolder
-from tasks.run.partial_chunk import Checkpoint, save_checkpoint
+from tasks.run.partial_chunk import PartialChunk, save_partial_chunk
 from tasks.run.records import RunRecord, RunRef
 from tasks.tracking.memory_log import MemoryLog
 from tasks.tracking.oom_ladder import OomLadder
 from tasks.tracking.open_run import OpenRun, RunChunkStart, open_run
-from tasks.tracking.stopping import Stopped
+from tasks.tracking.stopping import WorkStopped
 
 
 class ChunkSession:
@@ -40,7 +40,7 @@ class ChunkSession:
         record: RunRecord,
         index: int,
         *,
-        before: Checkpoint | None,
+        before: PartialChunk | None,
         ladder: OomLadder,
         meter: MemoryMeter,
         log: MemoryLog,
@@ -64,7 +64,7 @@ class ChunkSession:
         """The state for the next chunk, once its first frame is reached."""
         self.device = ""
         """For a person."""
-        self._folder = RunFolder.at(run)
+        self._folder = RunFolder.from_ref(run)
         self._record = record
         self._chunk: Chunk = record.chunks[index]
         self._before = before
@@ -93,7 +93,7 @@ class ChunkSession:
         """Write the masks, and the state for the next chunk if it wants one.
 
         Raises:
-            Stopped: `stop` was set; what there is has been saved as a checkpoint.
+            WorkStopped: `stop` was set; what there is has been saved as a checkpoint.
             OutOfMemory: It does not fit, however little is done at once.
         """
         self._ladder.run_until_it_fits(self._track, frame_idx=lambda: self._next_frame)
@@ -108,7 +108,7 @@ class ChunkSession:
                     self._step_down(reason)
             if self._at_work.next_frame < self._chunk.stop:
                 self._save()
-                raise Stopped
+                raise WorkStopped
         finally:
             self._run = self._tracker = self._unwritten = None
 
@@ -174,7 +174,7 @@ class ChunkSession:
             path = self._folder.state_path(self._chunk.index)
             with self.clock("write"):
                 tracker.state().save(path)
-                self.handed_on = seal(path)
+                self.handed_on = fsync_and_record(path)
 
     def _step_down(self, reason: str) -> None:
         """Go on from the last good frame with less at once."""
@@ -190,7 +190,7 @@ class ChunkSession:
     def _save(self) -> None:
         """Keep what there is of the chunk."""
         spent = self._before.record.seconds if self._before else 0.0
-        save_checkpoint(
+        save_partial_chunk(
             self._folder,
             self._chunk.index,
             self._at_work.state(),

@@ -142,7 +142,7 @@ class RunChunkStart:
         return self.run.folder.prompts()
 
     def masks_before(self, frame_idx: int) -> Mapping[int, NDArray[np.bool_]]:
-        if self.run.folder.chunk(self.chunk.index - 1) is None:
+        if self.run.folder.finished_chunk(self.chunk.index - 1) is None:
             raise LostWorkError(f"chunk {self.chunk.index - 1} is gone or damaged; run again")
         with MaskReader(self.run.folder.masks_path(self.chunk.index - 1)) as reader:
             return reader.masks(frame_idx)
@@ -155,7 +155,7 @@ class RunChunkStart:
         done: ChunkRecord | PassRecord | None = folder.prompt_pass()
         path = folder.prompt_state_path
         if index > 0:
-            done, path = folder.chunk(index - 1), folder.state_path(index - 1)
+            done, path = folder.finished_chunk(index - 1), folder.state_path(index - 1)
         wanted = None if done is None else done.state
         return self.run.saved_tracker(path, wanted, start=self.chunk.start)
 

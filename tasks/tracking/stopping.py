@@ -15,7 +15,7 @@ _T = TypeVar("_T")
 _POLL_S = 0.2
 
 
-class Stopped(Exception):
+class WorkStopped(Exception):
     """Raised by work that was asked to stop, once it has saved what it has.
 
     Nobody sees it but `run_stoppable`, which raises in its place what came from outside.
@@ -36,7 +36,7 @@ def run_stoppable(work: Callable[[threading.Event], _T]) -> _T:
 
     Args:
         work: Looks at `stop` now and then. Once it is set, it saves what it has and raises
-            `Stopped`, or ends as usual if there is little left to do.
+            `WorkStopped`, or ends as usual if there is little left to do.
 
     Returns:
         What the work returns.
@@ -105,7 +105,7 @@ class _Outcome(Generic[_T]):
         self.has_begun = True
         try:
             self._value.append(work(stop))
-        except Stopped:
+        except WorkStopped:
             _log.info("saved what there is; the next run goes on from there")
         except BaseException as error:
             if stop.is_set():

@@ -25,7 +25,7 @@ import psutil
 
 from samcore.exports import FORMATS, write_export
 from samcore.exports.folder import files_in
-from samcore.exports.masklets import Masklets
+from samcore.exports.source import ExportSource
 from samcore.machine.meters import MemoryMeter
 from samcore.masks.frame_masks import FrameMasks
 from samcore.masks.table import MaskWriter
@@ -49,7 +49,7 @@ def draw(frame: int) -> np.ndarray:
     return masks_nhw.view(bool)
 
 
-def make_masklets(folder: Path, frames: int, *, with_video: bool) -> Masklets:
+def make_masklets(folder: Path, frames: int, *, with_video: bool) -> ExportSource:
     """A table, and a video if it is asked for."""
     path = folder / "video.mp4"
     if with_video:
@@ -75,7 +75,7 @@ def make_masklets(folder: Path, frames: int, *, with_video: bool) -> Masklets:
             prompted = np.zeros(OBJECTS, bool)
             writer.write(FrameMasks(frame, ids, draw(frame), scores, ious, prompted), frame * 512)
     labels = {i: ("car", "person", "dog")[i % 3] for i in ids}
-    return Masklets(table, info, 0, frames, ids, labels)
+    return ExportSource(table, info, 0, frames, ids, labels)
 
 
 def measure(folder: Path, name: str) -> dict[str, float]:
@@ -83,7 +83,7 @@ def measure(folder: Path, name: str) -> dict[str, float]:
     info = VideoInfo.model_validate_json((folder / "info.json").read_text())
     ids = tuple(range(1, OBJECTS + 1))
     labels = {i: ("car", "person", "dog")[i % 3] for i in ids}
-    masklets = Masklets(folder / "masks.parquet", info, 0, info.num_frames, ids, labels)
+    masklets = ExportSource(folder / "masks.parquet", info, 0, info.num_frames, ids, labels)
     video = None
     if FORMATS.get(name).needs_video:
         video = open_video(info.source, index_path=folder / "index.parquet")

@@ -14,7 +14,7 @@ from samcore.errors import StorageError
 from samcore.models.registry import NANO_DIR
 from tasks.probe_video import probe_video
 from tasks.request.segment_request import SegmentRequest
-from tasks.sources.opened import opened as sources
+from tasks.sources import opened as sources
 
 Ask = Callable[..., SegmentRequest]
 

@@ -13,7 +13,7 @@ from flows.commands.evaluate import evaluate
 from samcore.result import Result
 from samcore.scenes import box_of
 from tasks.encode_prompts import encode_prompts
-from tasks.plan_run import plan_chunks
+from tasks.plan_run import plan_run
 from tasks.probe_video import probe_video
 from tasks.publish import publish
 from tasks.publish_part import publish_part
@@ -63,7 +63,7 @@ def published(pictures, scene, tmp_path_factory):
     """What was tracked in them."""
     out = tmp_path_factory.mktemp("published") / "out"
     request = _request(pictures, out, scene)
-    ref = plan_chunks.fn(request)
+    ref = plan_run.fn(request)
     encode_prompts.fn(ref)
     track_chunk.fn(ref, 0)
     publish_part.fn(ref, 0)

@@ -10,10 +10,10 @@ import pytest
 from samcore.config import TrackSettings
 from samcore.models.registry import resolve_model
 from samcore.video import VideoInfo
-from tasks.check_seam import stitch_seam
+from tasks.check_seam import check_seam
 from tasks.disk.files import file_record
 from tasks.encode_prompts import encode_prompts
-from tasks.plan_run import plan_chunks
+from tasks.plan_run import plan_run
 from tasks.publish import publish
 from tasks.publish_part import publish_part
 from tasks.request.segment_request import SegmentRequest
@@ -25,15 +25,15 @@ TrackChunks = Callable[[SegmentRequest], RunRef]
 
 
 def _track_chunks(request: SegmentRequest, *, only: int | None = None) -> RunRef:
-    run = plan_chunks.fn(request)
-    folder = RunFolder.at(run)
+    run = plan_run.fn(request)
+    folder = RunFolder.from_ref(run)
     if folder.record().handoff == "memory" and 0 in folder.plan_work(with_states=True):
         encode_prompts.fn(run)
     for chunk in folder.record().chunks[:only]:
         track_chunk.fn(run, chunk.index)
         publish_part.fn(run, chunk.index)
         if chunk.index:
-            stitch_seam.fn(run, request, chunk.index)
+            check_seam.fn(run, request, chunk.index)
     return run
 
 

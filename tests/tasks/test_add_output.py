@@ -14,7 +14,7 @@ from samcore import Result
 from samcore.errors import InputError, StorageError
 from samcore.exports import FORMATS, write_export
 from tasks.add_output import export_result
-from tasks.plan_run import plan_chunks
+from tasks.plan_run import plan_run
 from tasks.progress.steps import listening_to_steps
 from tasks.request.segment_request import SegmentRequest, validate_request
 from tasks.results.open import find_result, open_result_store
@@ -54,7 +54,7 @@ def tracked(clip: Path, segment: Segment, tmp_path_factory: pytest.TempPathFacto
 def run(tracked: Path, ask: Ask, tmp_path: Path) -> RunRef:
     """The run of a result of its own."""
     shutil.copytree(tracked, tmp_path / "out")
-    return plan_chunks.fn(ask(**TINY))
+    return plan_run.fn(ask(**TINY))
 
 
 def test_formats_after_one_that_fails_are_written(
@@ -66,7 +66,7 @@ def test_formats_after_one_that_fails_are_written(
     (exports / "coco-video").touch()  # in the way of the folder
     monkeypatch.setattr(flow, "export_result", export_result.fn)
     monkeypatch.setattr(flow, "post_artifacts", lambda *_: None)
-    result = find_result(run, RunFolder.at(run).record())
+    result = find_result(run, RunFolder.from_ref(run).record())
     assert result is not None
     with pytest.raises(StorageError, match="coco-video"):
         flow._complete(run, ask(**TINY, formats=("coco-video", "mot-txt")), result)
@@ -96,7 +96,7 @@ def test_exports_are_part_of_the_result(run: RunRef) -> None:
     assert export_result.fn(run, "coco-video") == f"{run.destination}/exports/coco-video"
     export_result.fn(run, "mot-txt")
 
-    found = find_result(run, RunFolder.at(run).record())
+    found = find_result(run, RunFolder.from_ref(run).record())
     assert found is not None  # all files that are listed are whole
     assert found.exports == ("coco-video", "mot-txt")
     file = Path(run.destination) / "exports" / "coco-video" / "annotations.json"
@@ -105,7 +105,7 @@ def test_exports_are_part_of_the_result(run: RunRef) -> None:
     assert file.stat().st_mtime_ns == before
 
     file.write_text("{}")
-    assert find_result(run, RunFolder.at(run).record()) is None
+    assert find_result(run, RunFolder.from_ref(run).record()) is None
 
 
 def test_a_picture_for_each_frame_is_one_file(run: RunRef, tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_an_export_goes_into_a_bucket(
     """With a result in a bucket its exports are there, too."""
     request = ask(**TINY, destination=f"s3://{bucket}/results/clip")
     segment(request)
-    run = plan_chunks.fn(request)
+    run = plan_run.fn(request)
     assert export_result.fn(run, "mots-txt") == f"s3://{bucket}/results/clip/exports/mots-txt"
     assert _manifest(run).exports == ("mots-txt",)
     text = open_result_store(run).fetch("exports/mots-txt/clip.txt").read_text()

@@ -12,7 +12,7 @@ from flows.commands.lines import video_lines
 from samcore.errors import InputError
 from samcore.masks.table import MaskReader, table_digest
 from samcore.video.decoder import find_ffmpeg
-from tasks.plan_run import plan_chunks
+from tasks.plan_run import plan_run
 from tasks.probe_video import probe_video
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.manifest import MASKS
@@ -78,18 +78,18 @@ def test_a_video_that_changes_is_tracked_and_told(
 def test_a_prompt_outside_the_largest_size_is_refused(ask: Ask, grows: Path) -> None:
     """The limit that is named is that of the largest size."""
     with pytest.raises(InputError, match="160"):
-        plan_chunks.fn(ask(source=str(grows), prompts=_box(90, 10, 400, 80)))
+        plan_run.fn(ask(source=str(grows), prompts=_box(90, 10, 400, 80)))
 
 
 def test_only_such_videos_have_another_key(ask: Ask, grows: Path) -> None:
     """A result of an earlier version, with squeezed pictures or wrong times, is not taken for this
     one; those of all other videos are."""
     probe_video.fn(ask(source=str(grows)))
-    run = plan_chunks.fn(ask(source=str(grows), prompts=_box(10, 10, 60, 40)))
+    run = plan_run.fn(ask(source=str(grows), prompts=_box(10, 10, 60, 40)))
     record = RunRecord.model_validate_json((Path(run.folder) / "request.json").read_bytes())
     before = json.loads(record.model_dump_json()) | {"source_reading": None}
 
     assert record.key == run.key
     assert RunRecord.model_validate(before).key != record.key
-    plain = plan_chunks.fn(ask())
+    plain = plan_run.fn(ask())
     assert json.loads((Path(plain.folder) / "request.json").read_bytes())["source_reading"] is None

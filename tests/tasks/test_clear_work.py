@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tasks.clear_work import clear_work
-from tasks.plan_run import plan_chunks
+from tasks.plan_run import plan_run
 from tasks.request.segment_request import SegmentRequest
 from tasks.run.folder import RunFolder
 from tasks.run.mirror import Mirror
@@ -67,7 +67,7 @@ def age(path: Path, *, days: float) -> None:
 
 def make_run(work_dir: Path, key: str, *, days: float) -> RunFolder:
     """A run's folder in which nothing was written since."""
-    folder = RunFolder.of(work_dir, key)
+    folder = RunFolder.for_key(work_dir, key)
     make(folder.masks_path(0), days=days)
     make(folder.path / "lock", days=days)
     for path in (*folder.path.rglob("*"), folder.path):
@@ -133,9 +133,9 @@ def test_a_folder_that_a_person_chose_is_left_alone(
 
 def test_a_run_that_is_asked_for_again_is_in_use(ask: Callable[..., SegmentRequest]) -> None:
     """Planning touches its folder, also where all that it would write is there already."""
-    folder = RunFolder.at(plan_chunks.fn(ask()))
+    folder = RunFolder.from_ref(plan_run.fn(ask()))
     age(folder.path, days=20)
 
-    plan_chunks.fn(ask())
+    plan_run.fn(ask())
 
     assert time.time() - folder.path.stat().st_mtime < DAY_S

@@ -11,21 +11,21 @@ import pytest
 import flows.segment_video as flow
 from samcore.masks.table import MaskWriter
 from tasks.check_seam import seam_report
-from tasks.disk.files import seal
+from tasks.disk.files import fsync_and_record
 from tasks.encode_prompts import encode_prompts
 from tasks.fetch_chunks import fetch_chunks
-from tasks.plan_run import plan_chunks
+from tasks.plan_run import plan_run
 from tasks.publish import publish
 from tasks.publish_part import publish_part, staging_dir
 from tasks.request.segment_request import SegmentRequest, validate_request
 from tasks.results.open import open_result_store
 from tasks.run.folder import RunFolder
-from tasks.run.partial_chunk import find_checkpoint, save_checkpoint
+from tasks.run.partial_chunk import find_partial_chunk, save_partial_chunk
 from tasks.run.records import RunRef
 from tasks.run.sealed import LostWorkError
 from tasks.sources.opened import open_run_source
 from tasks.track_chunk import track_chunk
-from tasks.tracking.open_run import open_workbench
+from tasks.tracking.open_run import open_run
 from tests.servers.swift import SwiftServer
 
 Ask = Callable[..., SegmentRequest]
@@ -53,7 +53,7 @@ def tracked(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the work of all three chunks, nothing published; not to be changed."""
     place = tmp_path_factory.mktemp("tracked")
     run = _run(clip, place)
-    folder = RunFolder.at(run)
+    folder = RunFolder.from_ref(run)
     encode_prompts.fn(run)
     for chunk in folder.record().chunks:
         track_chunk.fn(run, chunk.index)
@@ -74,7 +74,7 @@ def _request(clip: Path, place: Path) -> SegmentRequest:
 
 
 def _run(clip: Path, place: Path) -> RunRef:
-    return plan_chunks.fn(_request(clip, place))
+    return plan_run.fn(_request(clip, place))
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def copy(tracked: Path, clip: Path, tmp_path: Path) -> tuple[SegmentRequest, Run
     """A copy of that work of one's own."""
     shutil.copytree(tracked, tmp_path, dirs_exist_ok=True)
     run = _run(clip, tmp_path)
-    return _request(clip, tmp_path), run, RunFolder.at(run)
+    return _request(clip, tmp_path), run, RunFolder.from_ref(run)
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def test_no_flipped_bit_of_a_record_is_believed(
     seam_report(folder, 1)
     path = folder.path / name if name.startswith("prompts") else folder.chunk_path(1) / name
     read: Callable[[], object] = {
-        "done.json": lambda: folder.chunk(1),
+        "done.json": lambda: folder.finished_chunk(1),
         "prompts.done.json": folder.prompt_pass,
         "seam.json": lambda: folder.seam(1),
     }[name]
@@ -202,7 +202,7 @@ def test_a_run_goes_on_over_any_damage(
 
     for name, task in (("track_chunk", spoil), ("encode_prompts", encode_prompts.fn)):
         monkeypatch.setattr(flow, name, task)
-    for name in ("plan_chunks", "publish"):
+    for name in ("plan_run", "publish"):
         monkeypatch.setattr(flow, name, getattr(flow, name).fn)
     # What a flow's tasks tell a server is not needed here, and would start one.
     monkeypatch.setattr(flow, "ArtifactListener", lambda key: lambda progress: None)
@@ -214,8 +214,8 @@ def test_a_run_goes_on_over_any_damage(
 
 def _stop_in_chunk_0(run: RunRef) -> None:
     """Leave a checkpoint after five frames, with the state for the next chunk."""
-    folder = RunFolder.at(run)
-    bench = open_workbench(folder)
+    folder = RunFolder.from_ref(run)
+    bench = open_run(folder)
     tracker = bench.new_tracker(folder.prompts(), start=0)
     with (
         MaskWriter(folder.masks_path(0), height=96, width=128) as writer,
@@ -225,8 +225,10 @@ def _stop_in_chunk_0(run: RunRef) -> None:
             writer.write(output, output.frame_idx)
             if output.frame_idx == 3:
                 tracker.state().save(folder.state_path(0))
-    handed_on = seal(folder.state_path(0))
-    save_checkpoint(folder, 0, tracker.state(), handed_on=handed_on, degradations=(), seconds=1.0)
+    handed_on = fsync_and_record(folder.state_path(0))
+    save_partial_chunk(
+        folder, 0, tracker.state(), handed_on=handed_on, degradations=(), seconds=1.0
+    )
 
 
 @pytest.mark.parametrize(
@@ -236,14 +238,14 @@ def test_a_damaged_checkpoint_is_none(clip: Path, tmp_path: Path, name: str) -> 
     """Whatever of a checkpoint is damaged, the state that it hands on included, it is none; and it
     is none in another chunk's place."""
     run = _run(clip, tmp_path)
-    folder = RunFolder.at(run)
+    folder = RunFolder.from_ref(run)
     folder.chunk_path(0).mkdir()
     _stop_in_chunk_0(run)
-    assert find_checkpoint(folder, 0) is not None
+    assert find_partial_chunk(folder, 0) is not None
     shutil.copytree(folder.chunk_path(0), folder.chunk_path(1))
-    assert find_checkpoint(folder, 1) is None
+    assert find_partial_chunk(folder, 1) is None
     _flip(folder.chunk_path(0) / name)
-    assert find_checkpoint(folder, 0) is None
+    assert find_partial_chunk(folder, 0) is None
 
 
 def test_damage_in_the_bucket_is_made_again(
@@ -269,7 +271,7 @@ def test_damage_in_the_bucket_is_made_again(
         client.put_object(Bucket=bucket, Key=name, Body=bytes(data))
 
     request = ask(**asked, work_dir=str(tmp_path / "second"))
-    second = plan_chunks.fn(request)
+    second = plan_run.fn(request)
     assert second.key == first.key
     assert fetch_chunks.fn(second) == 0
     track_chunks(request)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows.commands.lines import result_lines
-from tasks.plan_run import plan_chunks
+from tasks.plan_run import plan_run
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.artifacts import result_page
 from tasks.results.open import find_result, open_result_store
@@ -38,7 +38,7 @@ LEAVES = {
 def published(ask: Ask, segment: Segment) -> tuple[ResultRef, RunRef]:
     """A result with findings, without a report."""
     request = ask(**LEAVES)
-    return segment(request), plan_chunks.fn(request)
+    return segment(request), plan_run.fn(request)
 
 
 def test_findings_are_in_the_manifest_without_a_report(
@@ -64,7 +64,7 @@ def test_findings_are_in_the_manifest_without_a_report(
     page = Path(write_report.fn(run)).read_text()
     assert f">{found['total']}</b><span>to look at</span>" in page
     assert "Chunks that disagree" in page
-    again = find_result(run, RunFolder.at(run).record())
+    again = find_result(run, RunFolder.from_ref(run).record())
     assert again is not None
     assert again.findings == result.findings
 

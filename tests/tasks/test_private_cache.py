@@ -8,7 +8,7 @@ import pytest
 
 from samcore.errors import StorageError
 from tasks.disk.files import file_record, make_folder
-from tasks.plan_run import plan_chunks
+from tasks.plan_run import plan_run
 from tasks.request.segment_request import SegmentRequest
 from tasks.run.folder import RunFolder
 from tasks.sources.opened import open_run_source
@@ -44,7 +44,7 @@ def test_videos_and_runs_are_the_user_s_alone(
     source = S3Location(bucket, "clip.mp4")
     ObjectStore().put_file(clip, source, sha256=file_record(clip).sha256)
     asked = {"source": source.uri, "destination": f"s3://{bucket}/out"}
-    run = RunFolder.at(plan_chunks.fn(ask(**asked)))
+    run = RunFolder.from_ref(plan_run.fn(ask(**asked)))
     assert run.path.is_relative_to(cache)
     folders = [path for path in cache.rglob("*") if path.is_dir() and path.name != "digests"]
     assert {path.name for path in folders} >= {"sources", "runs", "index", "chunks"}

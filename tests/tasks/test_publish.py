@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from samcore.errors import InputError, SeamError
-from tasks.check_seam import stitch_seam
+from tasks.check_seam import check_seam
 from tasks.draw_overlay import draw_overlay
-from tasks.plan_run import plan_chunks
+from tasks.plan_run import plan_run
 from tasks.publish import publish
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.manifest import published_key
@@ -33,7 +33,7 @@ def test_manifest_lists_what_is_there(ask: Ask, segment: Segment) -> None:
     """Every file is listed with its true size and digest, the overlay too once it is drawn."""
     request = ask(**TINY)
     result = segment(request)
-    run = plan_chunks.fn(request)
+    run = plan_run.fn(request)
     draw_overlay.fn(run)
 
     folder = Path(result.destination)
@@ -48,7 +48,7 @@ def test_manifest_lists_what_is_there(ask: Ask, segment: Segment) -> None:
     assert manifest["frames"] == 12
     assert [chunk["index"] for chunk in manifest["chunks"]] == [0, 1]
     assert len(json.loads((folder / "seams.json").read_text())["seams"]) == 1
-    found = find_result(run, RunFolder.at(run).record())
+    found = find_result(run, RunFolder.from_ref(run).record())
     assert found is not None
     assert found.has_overlay
 
@@ -59,7 +59,7 @@ def test_peaks_are_those_of_all_that_was_done(
     """The most memory of any chunk or of the prompt pass, which may need more than tracking."""
     request = ask(**TINY)
     run = track_chunks(request)
-    folder = RunFolder.at(run)
+    folder = RunFolder.from_ref(run)
     done = folder.prompt_pass()
     assert done is not None
     assert done.peak_rss_bytes is not None
@@ -79,22 +79,22 @@ def test_damaged_result_is_published_again(ask: Ask, segment: Segment) -> None:
     content = masks.read_bytes()
     masks.write_bytes(content[:-4] + b"PAR?")
 
-    run = plan_chunks.fn(request)
-    assert find_result(run, RunFolder.at(run).record()) is None
+    run = plan_run.fn(request)
+    assert find_result(run, RunFolder.from_ref(run).record()) is None
     publish.fn(run, request)
 
     assert masks.read_bytes() == content
-    assert find_result(run, RunFolder.at(run).record()) is not None
+    assert find_result(run, RunFolder.from_ref(run).record()) is not None
 
 
 def test_another_result_is_not_replaced_unasked(ask: Ask, segment: Segment) -> None:
     """Another request's result is refused with the way out, and replaced whole with `force`."""
     first = segment(ask(**TINY))
-    draw_overlay.fn(plan_chunks.fn(ask(**TINY)))
+    draw_overlay.fn(plan_run.fn(ask(**TINY)))
     other = {**TINY, "stop": 10}
 
     with pytest.raises(InputError, match=r"another request.*-o.*--force"):
-        plan_chunks.fn(ask(**other))
+        plan_run.fn(ask(**other))
     second = segment(ask(**other, force=True))
 
     assert published_key(Path(first.destination)) == second.key != first.key
@@ -112,24 +112,24 @@ def test_disagreement_fails_if_asked(
 
     strict = ask(**TINY, handoff="mask", min_agreement=1.0, on_disagreement="fail")
     with pytest.raises(SeamError, match="chunks 0 and 1 disagree"):
-        stitch_seam.fn(run, strict, 1)
+        check_seam.fn(run, strict, 1)
 
 
 def test_new_labels_need_no_tracking(ask: Ask, segment: Segment) -> None:
     """Objects can be named anew: the masks are published again from the chunks, as they were."""
     masks = Path(segment(ask(**TINY)).destination) / "masks.parquet"
     before = masks.read_bytes()
-    run = plan_chunks.fn(ask(**TINY))
-    done = RunFolder.at(run).chunk_path(0) / "done.json"
+    run = plan_run.fn(ask(**TINY))
+    done = RunFolder.from_ref(run).chunk_path(0) / "done.json"
     tracked = done.stat().st_mtime_ns
 
     named = {"objects": [{**TINY["prompts"]["objects"][0], "label": "dog"}]}
     request = ask(**{**TINY, "prompts": named})
-    run = plan_chunks.fn(request)
-    assert find_result(run, RunFolder.at(run).record()) is None
+    run = plan_run.fn(request)
+    assert find_result(run, RunFolder.from_ref(run).record()) is None
     segment(request)
 
-    found = find_result(run, RunFolder.at(run).record())
+    found = find_result(run, RunFolder.from_ref(run).record())
     assert found is not None
     assert masks.read_bytes() == before
     assert done.stat().st_mtime_ns == tracked

@@ -10,7 +10,7 @@ from tasks.clear_work import clear_work
 from tasks.disk.files import file_record
 from tasks.draw_overlay import draw_overlay
 from tasks.fetch_chunks import fetch_chunks
-from tasks.plan_run import plan_chunks
+from tasks.plan_run import plan_run
 from tasks.publish import publish
 from tasks.request.segment_request import SegmentRequest, validate_request
 from tasks.results.open import find_result, open_result_store
@@ -92,14 +92,14 @@ def test_result_is_the_local_one(bucket: str, in_bucket: Ask, segment: Segment, 
     assert manifest.request.source == request.source
     assert result.address("masks.parquet") == f"s3://{bucket}/results/clip/masks.parquet"
 
-    run = plan_chunks.fn(request)
+    run = plan_run.fn(request)
     draw_overlay.fn(run)
     clear_work.fn(run, keep_folder=False)
     files = {"manifest.json", "masks.parquet", "overlay.mp4", "seams.json"}
     mark = f"source-{manifest.request.source_mark}.json"
     assert _names(bucket, "results/clip/") == {*files, mark}
-    assert not list(RunFolder.at(run).path.rglob("*.parquet"))
-    found = find_result(run, RunFolder.at(run).record())
+    assert not list(RunFolder.from_ref(run).path.rglob("*.parquet"))
+    found = find_result(run, RunFolder.from_ref(run).record())
     assert found is not None
     assert found.has_overlay
 
@@ -121,8 +121,8 @@ def test_another_machine_goes_on(
 
     machine("second")
     faults.clear()
-    run = plan_chunks.fn(request)
-    folder = RunFolder.at(run)
+    run = plan_run.fn(request)
+    folder = RunFolder.from_ref(run)
     assert not [item for item in faults.exchanges if _reads_video(item.request.target, item.served)]
     assert folder.plan_work(with_states=True) == [0, 1, 2]
     assert fetch_chunks.fn(run) == 2
@@ -156,21 +156,21 @@ def test_what_is_damaged_in_the_bucket_is_tracked_again(
     client = swift.client()
     # The record and the masks of another chunk, whole as they are.
     for name, path in (
-        ("done.json", RunFolder.at(run).done_path(1)),
-        ("masks.parquet", RunFolder.at(run).masks_path(1)),
-        ("state.safetensors", RunFolder.at(run).state_path(1)),
+        ("done.json", RunFolder.from_ref(run).done_path(1)),
+        ("masks.parquet", RunFolder.from_ref(run).masks_path(1)),
+        ("state.safetensors", RunFolder.from_ref(run).state_path(1)),
     ):
         client.put_object(Bucket=bucket, Key=f"{prefix}/00000/{name}", Body=path.read_bytes())
-    table = RunFolder.at(run).masks_path(1).read_bytes()
+    table = RunFolder.from_ref(run).masks_path(1).read_bytes()
     client.put_object(Bucket=bucket, Key=f"{prefix}/00001/masks.parquet", Body=table[:-1] + b"?")
     client.delete_object(Bucket=bucket, Key=f"{prefix}/00002/masks.parquet")
     for name in ("00002/evil.sh", "../../evil.sh", "00002/x/../../../evil.sh", "/evil.sh"):
         client.put_object(Bucket=bucket, Key=f"{prefix}/{name}", Body=b"evil")
 
     machine("second")
-    run = plan_chunks.fn(in_bucket())
+    run = plan_run.fn(in_bucket())
     assert fetch_chunks.fn(run) == 0
-    assert RunFolder.at(run).plan_work(with_states=True) == [0, 1, 2]
+    assert RunFolder.from_ref(run).plan_work(with_states=True) == [0, 1, 2]
     assert not list(tmp_path.rglob("*evil*"))
 
 
@@ -178,7 +178,7 @@ def test_changed_source_ends_the_run(
     bucket: str, in_bucket: Ask, swift: SwiftServer, clip: Path
 ) -> None:
     """A source that is replaced after the run began is an error that says so."""
-    run = plan_chunks.fn(in_bucket())
+    run = plan_run.fn(in_bucket())
     swift.client().put_object(
         Bucket=bucket, Key="videos/my clip.mp4", Body=clip.read_bytes() + b"x"
     )
@@ -190,9 +190,9 @@ def test_what_a_person_can_put_right(in_bucket: Ask, bucket: str, segment: Segme
     """A bucket that is not there, a video that is not, and another request's result are said in one
     line before anything is tracked."""
     with pytest.raises(StorageError, match="no such bucket"):
-        plan_chunks.fn(in_bucket(destination="s3://no-such-bucket-here/out"))
+        plan_run.fn(in_bucket(destination="s3://no-such-bucket-here/out"))
     with pytest.raises(OSError, match="no video at"):
-        plan_chunks.fn(in_bucket(source=f"s3://{bucket}/none.mp4"))
+        plan_run.fn(in_bucket(source=f"s3://{bucket}/none.mp4"))
     for wrong in ("https://host/out", "ftp://host/out", "s3://b"):
         with pytest.raises(InputError):
             in_bucket(destination=wrong)
@@ -200,8 +200,8 @@ def test_what_a_person_can_put_right(in_bucket: Ask, bucket: str, segment: Segme
     tiny = {"stop": 4, "chunk_frames": 4, "overlap": 0}
     segment(in_bucket(**tiny))
     with pytest.raises(InputError, match=r"another request.*-o.*--force"):
-        plan_chunks.fn(in_bucket(**{**tiny, "stop": 3}))
-    plan_chunks.fn(in_bucket(**{**tiny, "stop": 3}, force=True))
+        plan_run.fn(in_bucket(**{**tiny, "stop": 3}))
+    plan_run.fn(in_bucket(**{**tiny, "stop": 3}, force=True))
 
 
 def test_publishing_again_sends_nothing(
@@ -211,7 +211,7 @@ def test_publishing_again_sends_nothing(
     ends the same way."""
     request = in_bucket(stop=4, chunk_frames=4, overlap=0)
     segment(request)
-    run = plan_chunks.fn(request)
+    run = plan_run.fn(request)
     faults.clear()
     again = publish.fn(run, request)
     assert again.key == run.key
@@ -221,7 +221,7 @@ def test_publishing_again_sends_nothing(
 
 def test_work_for_a_folder_is_not_mirrored(ask: Ask) -> None:
     """A run to a folder knows no bucket."""
-    run = plan_chunks.fn(ask(**THREE_CHUNKS))
+    run = plan_run.fn(ask(**THREE_CHUNKS))
     assert not run.in_bucket
     assert open_mirror(run) is None
     assert fetch_chunks.fn(run) == 0

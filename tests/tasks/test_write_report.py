@@ -14,7 +14,7 @@ from samcore.errors import StorageError
 from samcore.findings.finding import Findings
 from samcore.findings.lanes import LaneReport, ObjectSummary, read_lanes
 from samcore.report.pictures import Picture
-from tasks.plan_run import plan_chunks
+from tasks.plan_run import plan_run
 from tasks.request.segment_request import validate_request
 from tasks.results.artifacts import (
     MAX_PICTURE_BYTES,
@@ -57,7 +57,7 @@ def published(clip, segment, tmp_path_factory):
         **SMALL,
     )
     segment(request)
-    return plan_chunks.fn(request)
+    return plan_run.fn(request)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from flows.cli import run
 from samcore.masks.table import MaskReader
 from samcore.scenes import Scene
 from tasks.encode_prompts import encode_prompts
-from tasks.plan_run import plan_chunks
+from tasks.plan_run import plan_run
 from tasks.publish import publish
 from tasks.publish_part import publish_part
 from tasks.request.segment_request import validate_request
@@ -39,7 +39,7 @@ def published(clip, scene, tmp_path_factory):
         settings={"device": "cpu"},
         stop=STOP,
     )
-    ref = plan_chunks.fn(request)
+    ref = plan_run.fn(request)
     encode_prompts.fn(ref)
     track_chunk.fn(ref, 0)
     publish_part.fn(ref, 0)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from samcore.chunks.plan import Chunk, plan_chunks
-from samcore.chunks.seams import SeamReport, check_seam, compare_seam, owned_ranges
+from samcore.chunks.seams import SeamReport, compare_seam, judge_seam, owned_ranges
 from samcore.errors import SeamError, StorageError
 from samcore.masks.frame_masks import FrameMasks
 from samcore.masks.table import MaskReader, MaskWriter
@@ -143,7 +143,7 @@ def test_nothing_to_compare_is_agreement(tmp_path, start, stop, objects):
 
     assert (report.agreement, report.identical, report.objects) == (1.0, True, ())
     assert report.frames == stop - start
-    check_seam(report, min_agreement=1.0, on_disagreement="fail")
+    judge_seam(report, min_agreement=1.0, on_disagreement="fail")
 
 
 def test_rows_outside_the_overlap_do_not_count(tmp_path):
@@ -168,9 +168,9 @@ def test_a_disagreement_names_the_worst(tmp_path, caplog):
     right = {1: lambda f: square(3), 2: lambda f: square(9 + (f == 8))}
     report = compare(tmp_path, left, right)
 
-    check_seam(report, min_agreement=0.9, on_disagreement="fail")
+    judge_seam(report, min_agreement=0.9, on_disagreement="fail")
     with pytest.raises(SeamError) as caught:
-        check_seam(report, min_agreement=0.96, on_disagreement="fail")
+        judge_seam(report, min_agreement=0.96, on_disagreement="fail")
     message = str(caught.value)
     for part in ("chunks 2 and 3", "[6, 10)", "0.9500", "0.96", "object 2", "frame 8", "0.6000"):
         assert part in message
@@ -179,7 +179,7 @@ def test_a_disagreement_names_the_worst(tmp_path, caplog):
 
     assert not caplog.records
     with caplog.at_level(logging.WARNING):
-        check_seam(report, min_agreement=0.96, on_disagreement="warn")
+        judge_seam(report, min_agreement=0.96, on_disagreement="warn")
     (record,) = caplog.records
     assert "object 2 at frame 8" in record.getMessage()
 

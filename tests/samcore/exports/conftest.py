@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from samcore.exports import write_export
-from samcore.exports.masklets import Masklets
+from samcore.exports.source import ExportSource
 from samcore.masks.frame_masks import FrameMasks
 from samcore.masks.table import MaskWriter
 from samcore.video import VideoInfo
@@ -29,7 +29,7 @@ Masks = dict[int, dict[int, NDArray[np.bool_]]]
 class Case:
     """What was written, to be found again."""
 
-    masklets: Masklets
+    masklets: ExportSource
     masks: Masks
     exclusive: Masks
     """As formats have them where a pixel belongs to one object."""
@@ -122,7 +122,7 @@ def make_case(
                     ),
                     pts=pts(frame),
                 )
-    masklets = Masklets(table, info, start, stop, tuple(ids), dict(labels))
+    masklets = ExportSource(table, info, start, stop, tuple(ids), dict(labels))
     return Case(masklets, masks, exclusive, scores)
 
 
@@ -183,6 +183,6 @@ def published(case: Case, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def whole(case: Case) -> Masklets:
+def whole(case: Case) -> ExportSource:
     """Its masklets as tracked to the video's end."""
     return replace(case.masklets, stop=NUM_FRAMES)

@@ -15,7 +15,7 @@ import pytest
 from samcore.errors import InputError, StorageError
 from samcore.exports import FORMATS, by_object, check_formats, folder, write_export
 from samcore.exports.folder import files_in
-from samcore.exports.masklets import Masklets
+from samcore.exports.source import ExportSource
 from samcore.masks.frame_masks import FrameMasks
 from samcore.masks.table import MaskReader, MaskWriter
 from samcore.video import VideoWriter, open_video
@@ -116,7 +116,7 @@ def filmed(tmp_path_factory):
             mask_bhw = np.zeros((1, 48, 64), bool)
             mask_bhw[:, 10:30, frame : frame + 20] = True
             writer.write(FrameMasks(frame, (1,), mask_bhw, one, one, one > 2), pts=frame)
-    return Masklets(table, video.info, 0, 10, (1,), {1: "car"}), video
+    return ExportSource(table, video.info, 0, 10, (1,), {1: "car"}), video
 
 
 @pytest.mark.parametrize("name", FORMATS.names)
@@ -224,7 +224,7 @@ def _peak_of(work):
 
 @pytest.mark.parametrize("name", ["coco-video", "label-studio", "cvat-xml"])
 def test_memory_does_not_grow_with_the_video(tmp_path, monkeypatch, make_case, name):
-    """Masklets are told one after another without any being held: six times the frames take
+    """ExportSource are told one after another without any being held: six times the frames take
     hardly more memory."""
     monkeypatch.setattr(by_object, "BATCH_BYTES", 30_000)
     noise = np.random.default_rng(0).random((8, 33, 47)) < 0.5

@@ -22,7 +22,7 @@ from samcore.models.registry import (
     KNOWN_MODELS,
     Embedded,
     KnownModel,
-    Published,
+    RemoteWeights,
     list_models,
     resolve_model,
 )
@@ -57,7 +57,7 @@ def small_published(monkeypatch, tmp_path):
     model = KnownModel(
         name="small",
         config=TINY,
-        weights=Published(
+        weights=RemoteWeights(
             url=f"http://127.0.0.1:{http.server_port}/small.pt",
             size=len(content),
             sha256=hashlib.sha256(content).hexdigest(),
@@ -93,7 +93,7 @@ def test_every_known_model_has_its_configuration(model):
 
 
 @pytest.mark.parametrize(
-    "model", [m for m in KNOWN_MODELS if isinstance(m.weights, Published)], ids=lambda m: m.name
+    "model", [m for m in KNOWN_MODELS if isinstance(m.weights, RemoteWeights)], ids=lambda m: m.name
 )
 def test_published_names_agree(model):
     """URL, configuration and name are of one generation and one size."""
@@ -108,7 +108,7 @@ def test_published_names_agree(model):
 def test_names_are_unique():
     """A name means one model, and so does a digest."""
     assert len({m.name for m in KNOWN_MODELS}) == len(KNOWN_MODELS)
-    published = [m.weights.sha256 for m in KNOWN_MODELS if isinstance(m.weights, Published)]
+    published = [m.weights.sha256 for m in KNOWN_MODELS if isinstance(m.weights, RemoteWeights)]
     assert len(set(published)) == len(published) == 8
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from samcore.masks.table import table_digest
 from tasks.encode_prompts import encode_prompts
-from tasks.plan_run import plan_chunks
+from tasks.plan_run import plan_run
 from tasks.publish import publish
 from tasks.request.resolve import resolve_request
 from tasks.request.segment_request import SegmentRequest
@@ -28,7 +28,7 @@ def tracked(ask: Ask, track_chunks: TrackChunks) -> tuple[SegmentRequest, RunRef
     """A run whose chunks are all tracked, and nothing published."""
     request = ask(**SMALL)
     run = track_chunks(request)
-    return request, run, RunFolder.at(run)
+    return request, run, RunFolder.from_ref(run)
 
 
 def test_damage_is_tracked_again(
@@ -45,7 +45,7 @@ def test_damage_is_tracked_again(
     # The state that the last chunk began from is kept: it alone is tracked again.
     table = folder.masks_path(last)
     table.write_bytes(table.read_bytes()[:-1] + b"?")
-    assert folder.chunk(last) is None
+    assert folder.finished_chunk(last) is None
     assert folder.plan_work(with_states=True) == [last]
 
     # The first chunk needs no state, and nobody needs the one that it leaves.
@@ -66,7 +66,7 @@ def test_a_damaged_prompt_pass_is_none(ask: Ask, track_chunks: TrackChunks) -> N
     """The state after the prompts is believed only with the digest that was written for it: one
     that is flipped, cut off or gone is made again, the same to the last byte."""
     run = track_chunks(ask(**SMALL, image_size=64), only=0)
-    folder = RunFolder.at(run)
+    folder = RunFolder.from_ref(run)
     path = folder.prompt_state_path
     content = path.read_bytes()
     assert folder.prompt_pass() is not None
@@ -116,7 +116,7 @@ def test_publishing_needs_every_chunk_and_then_frees_the_states(
 
 def test_half_written_files_are_swept(ask: Ask) -> None:
     """What a killed process left half written goes, what is whole stays."""
-    folder = RunFolder.at(plan_chunks.fn(ask(**SMALL)))
+    folder = RunFolder.from_ref(plan_run.fn(ask(**SMALL)))
     half = folder.chunk_path(0) / ".masks.parquet.abc.tmp"
     half.parent.mkdir(parents=True)
     half.write_bytes(b"half")

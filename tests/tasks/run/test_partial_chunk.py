@@ -16,11 +16,11 @@ from tasks.fetch_chunks import fetch_chunks
 from tasks.progress.events import TrackProgress, listening
 from tasks.request.segment_request import SegmentRequest
 from tasks.run.folder import RunFolder
-from tasks.run.partial_chunk import find_checkpoint
+from tasks.run.partial_chunk import find_partial_chunk
 from tasks.run.records import RunRef
 from tasks.track_chunk import track_chunk
-from tasks.tracking.open_run import stopping
-from tasks.tracking.stopping import Stopped, run_stoppable
+from tasks.tracking import stopping
+from tasks.tracking.stopping import WorkStopped, run_stoppable
 
 Ask = Callable[..., SegmentRequest]
 TrackChunks = Callable[..., RunRef]
@@ -65,7 +65,7 @@ def calm(ask: Ask, track_chunks: TrackChunks, tmp_path: Path) -> Callable[..., l
 
     def track(**changes: object) -> list[str]:
         asked = {**TWO_CHUNKS, **changes, "destination": str(tmp_path / "calm")}
-        folder = RunFolder.at(track_chunks(ask(**asked)))
+        folder = RunFolder.from_ref(track_chunks(ask(**asked)))
         return [table_digest(folder.masks_path(index)) for index in (0, 1)]
 
     return track
@@ -78,22 +78,22 @@ def test_a_stopped_chunk_goes_on(
     """Stopped twice, before and after the state for the next chunk is saved, chunk 0 tracks each
     frame once, and both chunks' masks are those of a run that nobody disturbed."""
     run = track_chunks(ask(**TWO_CHUNKS, handoff=handoff), only=0)
-    folder = RunFolder.at(run)
+    folder = RunFolder.from_ref(run)
 
     assert _stop_at(4, run, 0) == list(range(5))
     assert not folder.masks_path(0).exists()
-    checkpoint = find_checkpoint(folder, 0)
+    checkpoint = find_partial_chunk(folder, 0)
     assert checkpoint is not None
     assert checkpoint.record.next_frame == 5
     assert checkpoint.record.handed_on is None
 
     assert _stop_at(21, run, 0) == list(range(5, 22))
-    checkpoint = find_checkpoint(folder, 0)
+    checkpoint = find_partial_chunk(folder, 0)
     assert checkpoint is not None
     assert (checkpoint.record.handed_on is not None) is (handoff == "memory")
 
     assert _tracked(run, 0) == [22, 23]
-    assert find_checkpoint(folder, 0) is None
+    assert find_partial_chunk(folder, 0) is None
     assert not list(folder.path.rglob("partial.*"))
     track_chunk.fn(run, 1)
     assert [table_digest(folder.masks_path(index)) for index in (0, 1)] == calm(handoff=handoff)
@@ -102,7 +102,7 @@ def test_a_stopped_chunk_goes_on(
 def test_a_damaged_checkpoint_is_none(ask: Ask, track_chunks: TrackChunks) -> None:
     """A chunk whose saved masks or state are damaged begins at its first frame."""
     run = track_chunks(ask(**TWO_CHUNKS), only=1)
-    folder = RunFolder.at(run)
+    folder = RunFolder.from_ref(run)
     calm = table_digest(folder.masks_path(0))
     folder.discard_chunk(0)
     for name in ("partial.parquet", "partial.safetensors", "partial.json"):
@@ -110,7 +110,7 @@ def test_a_damaged_checkpoint_is_none(ask: Ask, track_chunks: TrackChunks) -> No
         path = folder.chunk_path(0) / name
         data = path.read_bytes()
         path.write_bytes(data[: len(data) // 2])
-        assert find_checkpoint(folder, 0) is None
+        assert find_partial_chunk(folder, 0) is None
     assert _tracked(run, 0) == list(range(24))
     assert table_digest(folder.masks_path(0)) == calm
 
@@ -121,16 +121,16 @@ def test_a_damaged_state_for_the_next_chunk_makes_no_checkpoint(
     """Where the state that was saved for the next chunk is flipped or gone, the chunk begins at its
     first frame and saves it again: going on would hand the damage on."""
     run = track_chunks(ask(**TWO_CHUNKS), only=0)
-    folder = RunFolder.at(run)
+    folder = RunFolder.from_ref(run)
     _stop_at(21, run, 0)
     path = folder.state_path(0)
     content = path.read_bytes()
-    assert find_checkpoint(folder, 0) is not None
+    assert find_partial_chunk(folder, 0) is not None
 
     path.unlink()
-    assert find_checkpoint(folder, 0) is None
+    assert find_partial_chunk(folder, 0) is None
     path.write_bytes(bytes([*content[:-1], content[-1] ^ 1]))
-    assert find_checkpoint(folder, 0) is None
+    assert find_partial_chunk(folder, 0) is None
 
     assert _tracked(run, 0) == list(range(24))
     assert path.read_bytes() == content
@@ -142,8 +142,8 @@ def test_a_stop_at_the_last_frame_finishes_the_chunk(ask: Ask, track_chunks: Tra
     """A chunk that is all but done when it is asked to stop is done, not saved half."""
     run = track_chunks(ask(**TWO_CHUNKS), only=0)
     _stop_at(23, run, 0)
-    assert RunFolder.at(run).chunk(0) is not None
-    assert find_checkpoint(RunFolder.at(run), 0) is None
+    assert RunFolder.from_ref(run).chunk(0) is not None
+    assert find_partial_chunk(RunFolder.from_ref(run), 0) is None
 
 
 def test_a_second_signal_does_not_wait() -> None:
@@ -166,7 +166,7 @@ def _press_twice(freed: threading.Event, stop: threading.Event) -> None:
     os.kill(os.getpid(), signal.SIGINT)
     while not freed.wait(2):
         os.kill(os.getpid(), signal.SIGINT)
-    raise Stopped
+    raise WorkStopped
 
 
 def test_work_is_as_if_called() -> None:

@@ -19,7 +19,7 @@ from samcore.video import VideoSource, media, open_video
 from samcore.video.decoder import find_ffmpeg
 from tasks.disk.files import file_record
 from tasks.fetch_chunks import fetch_chunks
-from tasks.plan_run import plan_chunks
+from tasks.plan_run import plan_run
 from tasks.request.resolve import resolve_request
 from tasks.request.segment_request import SegmentRequest, validate_request
 from tasks.run.records import RunRef
@@ -131,7 +131,7 @@ def test_a_chunk_fetches_a_fraction(
 
     monkeypatch.setenv("LONGTAKE_CACHE", str(tmp_path / "second"))
     faults.clear()
-    run = plan_chunks.fn(request)
+    run = plan_run.fn(request)
     assert fetch_chunks.fn(run) == 1
     track_chunk.fn(run, 1)
 

@@ -13,9 +13,9 @@ import pytest
 from samcore.machine.meters import MemoryMeter
 from samcore.scenes import Scene, box_of
 from samcore.video import VideoWriter
-from tasks.check_seam import stitch_seam
+from tasks.check_seam import check_seam
 from tasks.encode_prompts import encode_prompts
-from tasks.plan_run import plan_chunks
+from tasks.plan_run import plan_run
 from tasks.publish_part import publish_part
 from tasks.request.segment_request import validate_request
 from tasks.run.folder import RunFolder
@@ -44,13 +44,13 @@ def _peak(video: str, box: list[float], stop: int, out: str) -> int:
         report=False,
     )
     with MemoryMeter() as meter:
-        run = plan_chunks.fn(request)
+        run = plan_run.fn(request)
         encode_prompts.fn(run)
-        for chunk in RunFolder.at(run).record().chunks:
+        for chunk in RunFolder.from_ref(run).record().chunks:
             track_chunk.fn(run, chunk.index)
             publish_part.fn(run, chunk.index)
             if chunk.index:
-                stitch_seam.fn(run, request, chunk.index)
+                check_seam.fn(run, request, chunk.index)
     return meter.snapshot().peak_rss_bytes
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from samcore.errors import InputError, StorageError
 from samcore.machine.meters import MemoryMeter, MemoryReading
-from tasks.plan_run import plan_chunks
+from tasks.plan_run import plan_run
 from tasks.request.segment_request import SegmentRequest
 from tasks.run.folder import RunFolder
 from tasks.run.records import RunRef
@@ -86,7 +86,7 @@ def test_a_chunk_tells_its_peak(
     most = meter.snapshot().peak_rss_bytes
 
     for index, start, stop in ((0, 0, 8), (1, 6, 14)):
-        done = json.loads((RunFolder.at(run).chunk_path(index) / "done.json").read_text())
+        done = json.loads((RunFolder.from_ref(run).chunk_path(index) / "done.json").read_text())
         peak = done["peak_rss_bytes"]
         seen = [int(row["rss_bytes"]) for row in _rows(path) if row["chunk"] == str(index)]
         assert 50e6 < max(seen) <= peak
@@ -143,10 +143,10 @@ def test_a_log_that_cannot_be_is_refused_at_once(
 ) -> None:
     """A folder in place of a file, or one that cannot be made, is said before any work."""
     with pytest.raises(InputError, match="name a file"):
-        plan_chunks.fn(ask(memory_log=str(tmp_path)))
+        plan_run.fn(ask(memory_log=str(tmp_path)))
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot write"):
-        plan_chunks.fn(ask(memory_log=str(tmp_path / "file" / "memory.csv")))
+        plan_run.fn(ask(memory_log=str(tmp_path / "file" / "memory.csv")))
 
 
 def test_no_log_is_no_file(tmp_path: Path) -> None:

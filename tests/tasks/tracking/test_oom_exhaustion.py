@@ -12,7 +12,7 @@ import torch
 from samcore.masks.rle import rle_iou
 from samcore.masks.table import MaskReader
 from tasks.encode_prompts import encode_prompts
-from tasks.plan_run import plan_chunks
+from tasks.plan_run import plan_run
 from tasks.request.segment_request import SegmentRequest
 from tasks.run.folder import RunFolder
 from tasks.run.records import ChunkRecord, RunRef
@@ -73,7 +73,7 @@ def run_of(
             overlap=0,
             **changes,
         )
-        run = plan_chunks.fn(request)
+        run = plan_run.fn(request)
         encode_prompts.fn(run)
         return run
 
@@ -81,13 +81,13 @@ def run_of(
 
 
 def _done(run: RunRef) -> ChunkRecord:
-    record = RunFolder.at(run).chunk(0)
+    record = RunFolder.from_ref(run).chunk(0)
     assert record is not None
     return record
 
 
 def _least_iou(left: RunRef, right: RunRef) -> float:
-    paths = [RunFolder.at(run).masks_path(0) for run in (left, right)]
+    paths = [RunFolder.from_ref(run).masks_path(0) for run in (left, right)]
     with MaskReader(paths[0]) as ours, MaskReader(paths[1]) as theirs:
         pairs = list(zip(ours.rows(), theirs.rows(), strict=True))
     return min(rle_iou(a.rle, b.rle) for a, b in pairs)

@@ -20,7 +20,7 @@ from samcore.models.sam2.adapter import Sam2Model
 from samcore.tracking.state import TrackerState
 from samcore.video.reader import FrameReader
 from tasks.encode_prompts import encode_prompts
-from tasks.plan_run import plan_chunks
+from tasks.plan_run import plan_run
 from tasks.publish import publish
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.open import find_result
@@ -95,12 +95,12 @@ def _failing(owner: object, name: str, error: MakeError, *calls: int) -> Iterato
 
 
 def _digests(run: RunRef) -> list[str]:
-    folder = RunFolder.at(run)
+    folder = RunFolder.from_ref(run)
     return [table_digest(folder.masks_path(chunk.index)) for chunk in folder.record().chunks]
 
 
 def _done(run: RunRef, index: int) -> ChunkRecord:
-    record = RunFolder.at(run).chunk(index)
+    record = RunFolder.from_ref(run).chunk(index)
     assert record is not None
     return record
 
@@ -156,7 +156,7 @@ def test_a_fault_costs_no_bit(stage: str, short: SegmentRequest, calm: list[str]
     its end: caches are freed, the frame is done again, the masks are the very ones of a run
     without it, each row once, and `done.json` says what happened."""
     owner, name, error, calls = STAGES[stage]
-    run = plan_chunks.fn(short)
+    run = plan_run.fn(short)
     encode_prompts.fn(run)
     for index, call in enumerate(calls):
         with _failing(owner, name, error, call) as failed:
@@ -173,20 +173,20 @@ def test_a_fault_costs_no_bit(stage: str, short: SegmentRequest, calm: list[str]
 
 def test_the_prompt_pass_survives_a_fault(short: SegmentRequest, calm: list[str]) -> None:
     """Memory that runs out while prompts are encoded costs no bit either."""
-    run = plan_chunks.fn(short)
+    run = plan_run.fn(short)
     with _failing(Sam2Model, "encode_memory", _cuda, 2) as failed:
         encode_prompts.fn(run)
     track_chunk.fn(run, 0)
 
     assert failed == [2]
-    done = RunFolder.at(run).prompt_pass()
+    done = RunFolder.from_ref(run).prompt_pass()
     assert done is not None
     assert len(done.degradations) == 1
     assert _digests_of(run, 0) == calm[0]
 
 
 def _digests_of(run: RunRef, index: int) -> str:
-    return table_digest(RunFolder.at(run).masks_path(index))
+    return table_digest(RunFolder.from_ref(run).masks_path(index))
 
 
 def test_each_further_fault_gives_up_more(short: SegmentRequest, tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_each_further_fault_gives_up_more(short: SegmentRequest, tmp_path: Path)
     and none of it looks like a person's error."""
     settings = {"device": "cpu", "encode_batch": 4, "object_batch": 2}
     request = short.model_validate({**short.model_dump(), "settings": settings})
-    run = plan_chunks.fn(request)
+    run = plan_run.fn(request)
     encode_prompts.fn(run)
     with _failing(Sam2Model, "with_memory", _cuda, 3, 4, 5, 6):
         track_chunk.fn(run, 0)
@@ -215,11 +215,11 @@ def test_each_further_fault_gives_up_more(short: SegmentRequest, tmp_path: Path)
     assert len(second.degradations) == 1
     assert not second.quality_loss
 
-    calm_run = plan_chunks.fn(request.model_copy(update={"destination": str(tmp_path / "calm")}))
+    calm_run = plan_run.fn(request.model_copy(update={"destination": str(tmp_path / "calm")}))
     encode_prompts.fn(calm_run)
     for index in (0, 1):
         track_chunk.fn(calm_run, index)
-        ours, theirs = (RunFolder.at(r).masks_path(index) for r in (run, calm_run))
+        ours, theirs = (RunFolder.from_ref(r).masks_path(index) for r in (run, calm_run))
         assert _least_iou(ours, theirs) > 0.99
 
 
@@ -232,7 +232,7 @@ def test_equal_rungs_give_equal_bits(short: SegmentRequest, tmp_path: Path) -> N
         request = short.model_validate(
             {**short.model_dump(), "settings": settings, "destination": str(tmp_path / name)}
         )
-        run = plan_chunks.fn(request)
+        run = plan_run.fn(request)
         encode_prompts.fn(run)
         with _failing(Sam2Model, "with_memory", _cuda, 2, 3):
             track_chunk.fn(run, 0)
@@ -245,7 +245,7 @@ def test_equal_rungs_give_equal_bits(short: SegmentRequest, tmp_path: Path) -> N
 def test_at_the_bottom_there_is_one_clear_error(short: SegmentRequest) -> None:
     """When nothing is left to give up: one line that names the frame and the way out, worth a
     retry, that keeps no tensor; nothing half done is left, and with memory back the run ends."""
-    run = plan_chunks.fn(short)
+    run = plan_run.fn(short)
     encode_prompts.fn(run)
     with (
         _failing(Sam2Model, "with_memory", _cuda, *range(3, 99)),
@@ -260,7 +260,7 @@ def test_at_the_bottom_there_is_one_clear_error(short: SegmentRequest) -> None:
     assert is_transient(caught.value)
     assert caught.value.__context__ is None
     assert not _tensors_of(caught.value)
-    assert RunFolder.at(run).chunk(0) is None
+    assert RunFolder.from_ref(run).chunk(0) is None
     assert not list(Path(run.folder).rglob("*attempt.json"))
     track_chunk.fn(run, 0)
     assert not _done(run, 0).degradations
@@ -282,7 +282,7 @@ def _tensors_of(error: BaseException) -> list[str]:
 
 def test_a_persons_error_is_not_tried_again(short: SegmentRequest) -> None:
     """An error that names memory only in a file's name goes straight up."""
-    run = plan_chunks.fn(short)
+    run = plan_run.fn(short)
     encode_prompts.fn(run)
 
     def gone() -> Exception:
@@ -333,12 +333,12 @@ def test_quality_is_lost_only_when_allowed_and_said_aloud(
     assert all(row.area > 0 for row in rows)
 
     strict = request.model_copy(update={"allow_quality_loss": False})
-    asked_again = plan_chunks.fn(strict)
+    asked_again = plan_run.fn(strict)
     assert asked_again.key == run.key
-    record = RunFolder.at(asked_again).record()
+    record = RunFolder.from_ref(asked_again).record()
     assert find_result(run, record) is not None
     assert find_result(asked_again, record) is None
-    assert RunFolder.at(asked_again).plan_work(with_states=True) == [0, 1]
+    assert RunFolder.from_ref(asked_again).plan_work(with_states=True) == [0, 1]
 
 
 def test_a_published_result_names_its_rungs(

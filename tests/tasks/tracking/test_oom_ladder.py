@@ -17,7 +17,7 @@ import tasks.tracking.attempts
 from samcore.masks.table import table_digest
 from samcore.models.registry import resolve_model
 from tasks.encode_prompts import encode_prompts
-from tasks.plan_run import plan_chunks
+from tasks.plan_run import plan_run
 from tasks.request.segment_request import SegmentRequest
 from tasks.run.folder import RunFolder
 from tasks.run.records import Rung
@@ -158,7 +158,7 @@ def test_a_chunk_killed_on_its_way_is_tracked_with_empty_caches(
     box = prompts["objects"][0]["prompts"][0]["box"]
     one = {"objects": [{"id": 1, "prompts": [{"frame": 0, "box": box}]}]}
     request = ask(prompts=one, stop=14, chunk_frames=14, overlap=0, image_size=64)
-    run = plan_chunks.fn(request)
+    run = plan_run.fn(request)
     encode_prompts.fn(run)
     code = (
         "import os, signal, sys\n"
@@ -175,20 +175,20 @@ def test_a_chunk_killed_on_its_way_is_tracked_with_empty_caches(
     )
     ended = subprocess.run([sys.executable, "-c", code, run.model_dump_json()], check=False)
     assert ended.returncode == -signal.SIGKILL
-    mark = json.loads(RunFolder.at(run).attempt_path(0).read_text())
+    mark = json.loads(RunFolder.from_ref(run).attempt_path(0).read_text())
     assert mark["host"] == platform.node()
     assert mark["pid"] != os.getpid()
 
     track_chunk.fn(run, 0)
-    done = RunFolder.at(run).chunk(0)
+    done = RunFolder.from_ref(run).chunk(0)
     assert done.attempts == 2
     (step,) = done.degradations
     assert step == (
         f"frame 0: freed caches and tried again (attempt 1, process {mark['pid']} on "
         f"{mark['host']}, did not end: it was killed)"
     )
-    calm = plan_chunks.fn(request.model_copy(update={"destination": str(tmp_path / "calm")}))
+    calm = plan_run.fn(request.model_copy(update={"destination": str(tmp_path / "calm")}))
     encode_prompts.fn(calm)
     track_chunk.fn(calm, 0)
-    digests = [table_digest(RunFolder.at(r).masks_path(0)) for r in (run, calm)]
+    digests = [table_digest(RunFolder.from_ref(r).masks_path(0)) for r in (run, calm)]
     assert digests[0] == digests[1]

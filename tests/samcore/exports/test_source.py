@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from samcore import Result
-from samcore.exports.masklets import Masklets
+from samcore.exports.source import ExportSource
 
 NUM_FRAMES = 24
 
@@ -93,7 +93,7 @@ def test_a_long_gap_is_not_held(make_case, draw_on, tmp_path):
         place = tmp_path / str(stop)
         place.mkdir()
         drawn = draw_on({0, stop - 1})
-        masklets: Masklets = make_case(place, draw=drawn, ids=(1,), start=0, stop=stop).masklets
+        masklets: ExportSource = make_case(place, draw=drawn, ids=(1,), start=0, stop=stop).masklets
         list(itertools.islice(masklets.timed_frames(), 3))
         tracemalloc.start()
         assert sum(1 for _ in masklets.timed_frames()) == stop

@@ -17,7 +17,7 @@ NO_LABEL = "object"
 
 
 @dataclass(frozen=True, slots=True)
-class Masklets:
+class ExportSource:
     """The masks of one run, and what there is to know about them."""
 
     table: Path
@@ -218,7 +218,7 @@ def numbering(object_ids: Sequence[int], limit: int) -> dict[int, int]:
     return {object_id: place + 1 for place, object_id in enumerate(sorted(object_ids))}
 
 
-def write_objects(path: Path, masklets: Masklets, numbers: Mapping[int, int]) -> None:
+def write_objects(path: Path, masklets: ExportSource, numbers: Mapping[int, int]) -> None:
     """Write down which number in the files is which object."""
     objects = [
         {
