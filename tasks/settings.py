@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from samcore.errors import InputError
 from samcore.limits import DEFAULT_LIMITS, Limits
@@ -26,6 +27,8 @@ TORCH_DEFAULTS = {
     # process (a decoder, say) tracking on a CPU becomes several times slower.
     "OMP_WAIT_POLICY": "PASSIVE",
 }
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 _SOURCE_CACHE_BYTES = 20 * 10**9
 _REST_S, _LEAST_REST_S = 300, 10
@@ -72,7 +75,7 @@ def load_settings() -> Settings:
             "unset it"
         )
     return Settings(
-        cache_dir=cache_dir(),
+        cache_dir=_checked_cache_dir(),
         runs_per_device=_whole_number("LONGTAKE_RUNS_PER_DEVICE"),
         limits=_limits(),
         source_cache_bytes=_SOURCE_CACHE_BYTES if cache_bytes is None else cache_bytes,
@@ -80,6 +83,16 @@ def load_settings() -> Settings:
         web_ca_file=_path("SSL_CERT_FILE"),
         recovery_rest_s=_REST_S if rest_s is None else rest_s,
     )
+
+
+def _checked_cache_dir() -> Path:
+    folder = cache_dir()
+    there = next((path for path in (folder, *folder.parents) if path.exists()), folder)
+    if not there.is_dir():
+        raise InputError(
+            f"the cache cannot be in {folder}: {there} is no folder; set LONGTAKE_CACHE to a folder"
+        )
+    return folder
 
 
 def cache_dir() -> Path:
@@ -135,6 +148,20 @@ def set_defaults() -> None:
     """
     for name, value in {**PREFECT_DEFAULTS, **TORCH_DEFAULTS}.items():
         os.environ.setdefault(name, value)
+    _spare_loopback()
+
+
+def _spare_loopback() -> None:
+    """Keep what talks to this very machine off the network's proxy, which would look for its own.
+
+    Everybody who heeds `HTTP_PROXY` heeds `NO_PROXY`: httpx, boto3, websockets, ffmpeg.
+    """
+    asked = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    hosts = [host.strip() for host in asked.split(",") if host.strip()]
+    if "*" not in hosts:
+        hosts += [host for host in _LOOPBACK if host not in hosts]
+    # Both: some read one, some the other, and some let the small letters win.
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(hosts)
 
 
 def has_display() -> bool:
@@ -145,8 +172,36 @@ def has_display() -> bool:
 
 
 def has_prefect_server() -> bool:
-    """Whether the environment names a Prefect server."""
-    return bool(os.environ.get("PREFECT_API_URL"))
+    """Whether the environment names a Prefect server.
+
+    To be asked before prefect is imported: some addresses that are none fail the import.
+
+    Raises:
+        InputError: What it names is no server's address.
+    """
+    address = os.environ.get("PREFECT_API_URL", "")
+    if address:
+        check_server_address(address)
+    return bool(address)
+
+
+def check_server_address(address: str) -> None:
+    """Look whether a Prefect server could have this address.
+
+    Raises:
+        InputError: It could not.
+    """
+    try:
+        parts = urlsplit(address)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address:
+        shown = address.rpartition("@")[2]  # before it may be a password
+        raise InputError(
+            f"PREFECT_API_URL must be a server's address such as http://127.0.0.1:4200/api, got "
+            f"{shown!r}; set it, or unset it to do without a server of your own"
+        )
 
 
 def quiet_prefect() -> None:
@@ -163,11 +218,25 @@ def child_environment(settings: Mapping[str, str]) -> dict[str, str]:
     return {**os.environ, **settings}
 
 
-def embedded_server_environment() -> dict[str, str]:
-    """The environment of the embedded Prefect server's process."""
+def embedded_server_environment(password: str) -> dict[str, str]:
+    """The environment of the embedded Prefect server's process.
+
+    Args:
+        password: Who does not send it is not served. Here, not on the command line: other users
+            see the command lines of all processes.
+    """
     environment = dict(os.environ)
     environment.pop("PREFECT_API_URL", None)
     environment.update(
-        PREFECT__SERVER_EPHEMERAL="1", PREFECT__SERVER_FINAL="1", PREFECT_UI_ENABLED="0"
+        PREFECT__SERVER_EPHEMERAL="1",
+        PREFECT__SERVER_FINAL="1",
+        PREFECT_UI_ENABLED="0",
+        PREFECT_SERVER_API_AUTH_STRING=password,
+        PREFECT_API_AUTH_STRING=password,  # for what the server asks of itself
+        PREFECT_SERVER_CORS_ALLOWED_ORIGINS="",  # no page of any site
+        # It only needs what this command asks of it. To register all blocks of all collections
+        # costs seconds; `prefect server start` does so.
+        PREFECT_API_BLOCKS_REGISTER_ON_START="0",
+        PREFECT_MEMOIZE_BLOCK_AUTO_REGISTRATION="0",
     )
     return environment

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import sqlite3
+import tempfile
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -161,16 +162,14 @@ def faults(
 
 
 @pytest.fixture(scope="session")
-def _prefect(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[str, str]]:
+def _prefect(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
     """A server's address, and a database with all tables and nothing in them.
 
     To make the tables takes half a minute, so they are made once for all test processes, and kept
     with pytest's cache for this version of Prefect.
     """
     migrated = request.config.cache.mkdir("prefect") / f"{prefect.__version__}.db"
-    folder = tmp_path_factory.mktemp("prefect")
+    folder = Path(tempfile.mkdtemp())  # the harness removes it, when the process ends
     database = folder / "prefect-test.db"  # as the harness calls it
     with contextlib.ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())

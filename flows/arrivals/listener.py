@@ -12,6 +12,7 @@ from typing import NoReturn, TypeVar
 
 from flows.arrivals.s3_events import ObjectEvent, parse_message
 from flows.arrivals.video_runs import Outcome, VideoFilter, VideoRuns
+from flows.commands.process import Ending
 from flows.server.deployment import NotDeployedError, ServerAwayError
 from samcore.errors import SegmentationError, TransientStorageError
 from tasks.store.locations import S3Location
@@ -63,7 +64,9 @@ class Listener:
     def run(self) -> None:
         """Listen until SIGTERM or SIGINT; for the main thread.
 
-        A message that is being handled then is finished, and the others are given back.
+        A message that is being handled then is finished, and the others are given back, unless
+        that takes longer than `Ending` gives: then all come again. So they do after a second
+        signal, which ends the process at once.
 
         Raises:
             SegmentationError: The queue cannot be used at all, in one line.
@@ -206,7 +209,10 @@ class Listener:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        def stop(_number: int, _frame: FrameType | None) -> None:
+        ending = Ending()
+
+        def stop(number: int, _frame: FrameType | None) -> None:
+            ending.tell(number)
             self._stopping = True
             if self._waiting:
                 _stop_now()

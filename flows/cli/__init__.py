@@ -38,6 +38,7 @@ app.command("eval", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command(epilog=listen.EXAMPLES)(listen.listen)
 app.command(epilog=deploy.DEPLOY_EXAMPLES)(deploy.deploy)
 app.command(epilog=deploy.SERVE_EXAMPLES)(deploy.serve)
+app.command(epilog=deploy.WORKER_EXAMPLES)(deploy.worker)
 
 
 @app.callback(invoke_without_command=True)

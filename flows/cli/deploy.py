@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from tasks.settings import has_prefect_server
+
 DEPLOY_EXAMPLES = """[bold]Examples[/bold]
 
   longtake deploy --automatic 10
@@ -13,6 +15,10 @@ DEPLOY_EXAMPLES = """[bold]Examples[/bold]
   longtake deploy --type kubernetes --prompts s3://videos/default.prompts.json
     --source s3://videos/tapes/ --destination s3://results"""
 SERVE_EXAMPLES = "[bold]Example[/bold]\n\n  longtake serve --automatic 10"
+WORKER_EXAMPLES = (
+    "[bold]Example[/bold]\n\n"
+    "  CUDA_VISIBLE_DEVICES=0 longtake worker --work-queue default --limit 1"
+)
 
 
 class WorkPoolType(str, Enum):
@@ -123,6 +129,7 @@ def deploy(
     The server is the one of PREFECT_API_URL. What the options leave out is as in
     infra/prefect.yaml, also if it was changed in Prefect's UI.
     """
+    has_prefect_server()
     # Late: this imports prefect and torch.
     from flows.server.deployments import Defaults, find_prefect_file
     from flows.server.deployments import deploy as apply
@@ -165,6 +172,7 @@ def serve(
 
     For a single machine. The Prefect server is the one of PREFECT_API_URL.
     """
+    has_prefect_server()
     # Late, for the same reason.
     from flows.server.deployments import Defaults, find_prefect_file, serve_here
     from samcore.prompts.options import parse_automatic
@@ -178,3 +186,37 @@ def serve(
         destination=destination,
     )
     serve_here(file or find_prefect_file(), defaults, limit=limit)
+
+
+def worker(
+    pool: Annotated[str, typer.Option(metavar="NAME", help="The work pool.")] = "gpu",
+    work_queue: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Of the pool's queues only this one; can be given again. Default: all.",
+            show_default=False,
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Runs at once. Default: any.", show_default=False),
+    ] = None,
+    healthcheck: Annotated[
+        bool,
+        typer.Option(
+            "--healthcheck", help="Answer at port 8080, /health, whether it reaches the server."
+        ),
+    ] = False,
+    verbose: _Verbose = False,
+) -> None:
+    """Run on this machine what a work pool is asked for, until SIGTERM or Ctrl-C.
+
+    Ends within seconds, also if the Prefect server is gone; runs at work get 30 s to save where
+    they are. A second signal ends all at once.
+    """
+    has_prefect_server()
+    # Late, for the same reason.
+    from flows.worker import work
+
+    work(pool, queues=work_queue or (), limit=limit, healthcheck=healthcheck)

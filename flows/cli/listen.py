@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from samcore.errors import InputError
+from tasks.settings import has_prefect_server
 
 EXAMPLES = (
     "[bold]Example[/bold]\n\n"
@@ -74,6 +75,7 @@ def listen(
 
     Killed, restarted, or two at once? Nothing is lost, and nothing is started twice.
     """
+    has_prefect_server()
     # Late: these import prefect.
     from flows.arrivals.listener import Listener
     from flows.arrivals.video_runs import VIDEO_SUFFIXES, VideoFilter, VideoRuns

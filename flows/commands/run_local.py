@@ -2,18 +2,20 @@
 
 import atexit
 import contextlib
+import functools
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from flows.commands.console import Terminal, WarningPrinter
-from flows.server.embedded_server import EmbeddedServer
-from samcore.errors import TransientVideoError
+from flows.commands.process import Terminated
+from flows.server.embedded_server import EmbeddedServer, ServerError
+from samcore.errors import SegmentationError, TransientVideoError
 from tasks.progress.events import listening
 from tasks.progress.steps import listening_to_steps
 from tasks.request.early_checks import check_request
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.open import find_result
-from tasks.run.records import ResultRef
+from tasks.run.records import ResultRef, RunRecord, RunRef
 from tasks.settings import (
     Settings,
     has_prefect_server,
@@ -21,6 +23,9 @@ from tasks.settings import (
 )
 
 _log = logging.getLogger(__name__)
+
+_LONG = 1000
+"""Frames of a scan, which takes long from here on; any download has as many bytes."""
 
 
 def run_local(
@@ -47,45 +52,107 @@ def run_local(
     check_request(request, cache_dir=settings.cache_dir, buckets=buckets)
     with contextlib.ExitStack() as server_stack, contextlib.ExitStack() as stack:
         server: EmbeddedServer | None = None
-        if not has_prefect_server():
+        is_named = has_prefect_server()
+        if not is_named:
             # It takes its time, while torch is imported and the video scanned.
             server = server_stack.enter_context(EmbeddedServer(settings.cache_dir / "server.lock"))
         if not verbose:
             stack.enter_context(WarningPrinter(terminal).attached())
             stack.enter_context(terminal.live())
         needs_api = request.credentials is not None
+        # What takes long waits until a server that is named is known to be there.
+        before = _check_named_server if is_named else None
         with (
             _api_of(server) if needs_api else contextlib.nullcontext(),
             listening_to_steps(terminal.step),
         ):
-            found = _check(request, terminal, settings)
+            run = _resolve(request, terminal, settings, before)
+            found = None if run is None else _published(request, *run)
         if found is not None:
             return found
         terminal.wait("starting Prefect")
         # Prefect's client has things to tell the server until the process ends, and waits a minute
         # for one that is gone. Registered before Prefect is imported, this runs after all of that.
         atexit.register(server_stack.pop_all().close)
-        return _run_flow(request, terminal, server)
+        try:
+            return _run_flow(request, terminal, server)
+        except Exception as error:
+            lost = server is not None and server.has_failed
+            if run is None or not lost or isinstance(error, SegmentationError):
+                raise
+            return _without_server(request, *run, error)
 
 
-def _check(request: SegmentRequest, terminal: Terminal, settings: Settings) -> ResultRef | None:
-    """Say what is wrong with the request; the result, if there is nothing left to do."""
+@functools.cache
+def _check_named_server() -> None:
+    """See once that the server that is named is there."""
+    # Late: this imports prefect.
+    from flows.server.deployment import check_server
+
+    check_server()
+
+
+def _without_server(
+    request: SegmentRequest, ref: RunRef, record: RunRecord, error: Exception
+) -> ResultRef:
+    """What a run came to that could not tell its server, which was ended in the middle of it."""
+    context: BaseException | None = error
+    while context is not None:
+        if isinstance(context, (KeyboardInterrupt, Terminated)):
+            raise context  # the run was stopped, and could not tell that
+        context = context.__context__
+    found = _published(request, ref, record)
+    if found is None:
+        raise ServerError(
+            "Prefect's embedded server was ended from outside, and the run with it; the same "
+            "command goes on from here"
+        ) from error
+    return found.model_copy(update={"was_there": False})
+
+
+def _resolve(
+    request: SegmentRequest,
+    terminal: Terminal,
+    settings: Settings,
+    before: Callable[[], None] | None,
+) -> tuple[RunRef, RunRecord] | None:
+    """Say what is wrong with the request; None if that cannot be told at present.
+
+    Args:
+        request: What is asked.
+        terminal: Where progress shows.
+        settings: Of the environment.
+        before: Called before what takes long.
+    """
     # Late: this imports torch, and what is wrong with the options should not take seconds to say.
     from tasks.request.resolve import resolve_request
+
+    def after_check(show: Callable[[int, int | None], None]) -> Callable[[int, int | None], None]:
+        def progress(done: int, total: int | None) -> None:
+            if before is not None and done >= _LONG:
+                before()
+            show(done, total)
+
+        return progress
 
     try:
         run = resolve_request(
             request,
             cache_dir=settings.cache_dir,
-            on_scan=terminal.scan,
-            on_download=terminal.download,
-            on_fetch=terminal.fetch,
+            on_scan=after_check(terminal.scan),
+            on_download=after_check(terminal.download),
+            on_fetch=after_check(terminal.fetch),
             on_find=lambda: terminal.wait("looking for objects"),
         )
     except TransientVideoError as error:
         _log.warning("%s; trying again", error)
         return None  # the flow checks the same, in tasks that try again
-    found = find_result(run.ref, run.record)
+    return run.ref, run.record
+
+
+def _published(request: SegmentRequest, ref: RunRef, record: RunRecord) -> ResultRef | None:
+    """The result, if it is there with all that was asked for."""
+    found = find_result(ref, record)
     if (
         found is None
         or found.has_overlay < request.wants_overlay
@@ -109,11 +176,15 @@ def _run_flow(
 def _api_of(server: EmbeddedServer | None) -> Iterator[None]:
     """Have Prefect's client talk to the embedded server, if there is one and no other is named."""
     # Late, for the same reason.
-    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
     # A server may also be named by the person's Prefect profile.
     if server is None or PREFECT_API_URL.value():
+        if PREFECT_API_URL.value():
+            _check_named_server()
         yield
         return
-    with temporary_settings({PREFECT_API_URL: server.url()}):
+    with temporary_settings(
+        {PREFECT_API_URL: server.url(), PREFECT_API_AUTH_STRING: server.password}
+    ):
         yield

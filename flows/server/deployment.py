@@ -20,10 +20,11 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFilter
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
-from prefect.settings import PREFECT_API_URL
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import AwaitingRetry
 
 from samcore.errors import InputError, SegmentationError
+from tasks.settings import check_server_address
 
 _FRESH_S = 10.0
 """Seconds for which a deployment is taken to be as it was read."""
@@ -63,7 +64,7 @@ def server_address() -> str:
     """The address of the Prefect server that is configured, without user and password.
 
     Raises:
-        InputError: None is.
+        InputError: None is, or it is no address.
     """
     address = PREFECT_API_URL.value()
     if not address:
@@ -71,7 +72,30 @@ def server_address() -> str:
             "there is no Prefect server; start one with `prefect server start` and set "
             "PREFECT_API_URL=http://127.0.0.1:4200/api"
         )
+    check_server_address(address)
     return str(httpx.URL(address).copy_with(userinfo=b"")).rstrip("/")
+
+
+def check_server() -> None:
+    """Ask the configured Prefect server for a trifle, once.
+
+    Raises:
+        InputError: No server is configured, or there is something else at its address.
+        ServerAwayError: It does not answer, or does not let us in.
+    """
+    server = server_address()
+    try:
+        with (
+            temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
+            _one_line(server),
+            get_client(sync_client=True) as client,
+        ):
+            client.read_flows(limit=1)
+    except (InputError, ValueError) as error:  # it answers, but not as Prefect's does
+        raise InputError(
+            f"no Prefect server answers at {server}; PREFECT_API_URL is an address such as "
+            "http://127.0.0.1:4200/api"
+        ) from error
 
 
 def default_request(deployment_id: str | None) -> object:
@@ -237,32 +261,41 @@ class Deployment:
     def _calls(self) -> Iterator[None]:
         """Turn what the client raises into one line of ours."""
         try:
-            yield
+            with _one_line(self.server):
+                yield
         except ObjectNotFound as error:
             raise NotDeployedError(
                 f"the Prefect server at {self.server} has no deployment {self.name!r}; make it "
                 "with `longtake deploy`, or run `longtake serve`"
             ) from error
-        except PrefectHTTPStatusError as error:
-            raise self._refusal(error.response) from error
-        except httpx.HTTPError as error:
-            raise ServerAwayError(
-                f"the Prefect server at {self.server} does not answer ({type(error).__name__})"
-            ) from error
 
-    def _refusal(self, response: httpx.Response) -> SegmentationError:
-        status = response.status_code
-        if status >= 500 or status in (408, 425, 429):
-            return ServerAwayError(
-                f"the Prefect server at {self.server} is busy or has a fault (status {status})"
-            )
-        if status in (401, 403):
-            return ServerAwayError(
-                f"the Prefect server at {self.server} does not let us in; set "
-                "PREFECT_API_AUTH_STRING"
-            )
-        said = ""
-        with contextlib.suppress(ValueError, AttributeError):
-            said = str(response.json().get("detail", ""))
-        said = " ".join(said.split())[:300] or f"status {status}"
-        return InputError(f"the Prefect server does not take this run: {said}")
+
+@contextlib.contextmanager
+def _one_line(server: str) -> Iterator[None]:
+    """Turn what Prefect's client raises into one line; what is not found is the caller's affair."""
+    try:
+        yield
+    except PrefectHTTPStatusError as error:
+        raise _refusal(server, error.response) from error
+    except httpx.HTTPError as error:
+        raise ServerAwayError(
+            f"the Prefect server at {server} does not answer ({type(error).__name__}); check "
+            "PREFECT_API_URL"
+        ) from error
+
+
+def _refusal(server: str, response: httpx.Response) -> SegmentationError:
+    status = response.status_code
+    if status >= 500 or status in (408, 425, 429):
+        return ServerAwayError(
+            f"the Prefect server at {server} is busy or has a fault (status {status})"
+        )
+    if status in (401, 403):
+        return ServerAwayError(
+            f"the Prefect server at {server} does not let us in; set PREFECT_API_AUTH_STRING"
+        )
+    said = ""
+    with contextlib.suppress(ValueError, AttributeError):
+        said = str(response.json().get("detail", ""))
+    said = " ".join(said.split())[:300] or f"status {status}"
+    return InputError(f"the Prefect server does not take this run: {said}")

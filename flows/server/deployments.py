@@ -3,30 +3,38 @@
 import contextlib
 import json
 import re
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
+from uuid import UUID
 
 import httpx
 import yaml
-from prefect import Flow, serve
+from prefect import Flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import ConcurrencyLimitConfig
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound, PrefectHTTPStatusError
+from prefect.runner import Runner
 from prefect.schedules import Cron, Interval, RRule, Schedule
-from prefect.settings import get_current_settings
+from prefect.settings import (
+    PREFECT_CLIENT_MAX_RETRIES,
+    get_current_settings,
+    temporary_settings,
+)
 from prefect.types.entrypoint import EntrypointType
 from prefect.workers.process import ProcessWorker
 
 import flows
+from flows.commands.process import run_until_told
 from flows.server.deployment import server_address
 from flows.server.notify import BLOCK, find_target, install_notification
 from flows.server.recovery import install_recovery
@@ -224,7 +232,7 @@ def deploy(
 def serve_here(file: Path, defaults: Defaults, *, limit: int = 1) -> None:
     """Make the deployments, and run in processes of this machine what they are asked for.
 
-    Ends with SIGTERM or SIGINT.
+    Ends with SIGTERM or SIGINT, as `Ending` says; for the main thread.
 
     Args:
         file: As `infra/prefect.yaml`; what it says of work pools plays no part.
@@ -244,7 +252,38 @@ def serve_here(file: Path, defaults: Defaults, *, limit: int = 1) -> None:
         install_recovery()
         # Two more, so that a sweep and a look for left runs need not wait for hours until a video
         # is tracked.
-        serve(*deployments, limit=limit + 2)
+        runner = _Runner(limit=limit + 2)
+        made = [runner.add_deployment(deployment) for deployment in deployments]
+        ids = [one for one in made if isinstance(one, UUID)]  # outside of coroutines all are
+        names = ", ".join(_full_name(spec) for spec in content["deployments"])
+        print(f"serving {names}: what is asked of {server} runs here; Ctrl-C ends it", flush=True)
+        try:
+            run_until_told(runner.start())
+        finally:
+            _pause(ids)
+
+
+class _Runner(Runner):
+    """Prefect's, with an end that does not wait for servers that are gone."""
+
+    def __init__(self, *, limit: int) -> None:
+        # Before it ends runs it would pause deployments, and try for minutes: `_pause` does it.
+        super().__init__(limit=limit, pause_on_shutdown=False)
+
+    def handle_sigterm(self, *_: object, **__: object) -> None:
+        """Take SIGTERM for Ctrl-C, which `run_until_told` hears; Prefect puts this in its place."""
+        signal.raise_signal(signal.SIGINT)
+
+
+def _pause(deployments: Sequence[UUID]) -> None:
+    """Have no runs scheduled while nobody runs them; a server that is gone does not matter."""
+    with (
+        temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
+        contextlib.suppress(httpx.HTTPError, ObjectNotFound),
+        get_client(sync_client=True) as client,
+    ):
+        for deployment in deployments:
+            client.pause_deployment(deployment)
 
 
 def _served(spec: Mapping[str, Any], limit: int) -> RunnerDeployment:

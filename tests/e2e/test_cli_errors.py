@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.cli import run
 
@@ -108,6 +109,61 @@ def test_bad_videos(command: str, name: str, content: bytes | None, tmp_path: Pa
     assert ended.stderr.count("\n") == 1
     assert name in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["junk", "file:///tmp/api", "http://", "http://[", "http://h:port/api", "http://me:secret@/"],
+)
+@pytest.mark.parametrize("args", [["track", "{clip}", "-o", "out", *BOX, *TINY], ["serve"]])
+def test_an_address_that_is_none(
+    address: str,
+    args: list[str],
+    clip: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Of a Prefect server's address that is none the line says so, without the password in it."""
+    monkeypatch.setenv("PREFECT_API_URL", address)
+
+    assert run([arg.format(clip=clip) for arg in args]) == 2
+
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "PREFECT_API_URL" in line
+    assert "secret" not in line
+
+
+def test_a_server_that_is_away(
+    clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A Prefect server that does not answer is said in one line, before a frame is tracked."""
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        assert run(["track", str(clip), "-o", str(tmp_path), *BOX, *TINY]) == 2
+
+    assert "does not answer" in capfd.readouterr().err.splitlines()[-1]
+    assert not list(tmp_path.rglob("chunks"))
+
+
+@pytest.mark.parametrize("command", [["track", "{clip}", "-o", "out", *BOX, *TINY], ["models"]])
+@pytest.mark.parametrize("place", ["file", "file/below/it"])
+def test_a_cache_that_is_a_file(
+    command: list[str],
+    place: str,
+    clip: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """A cache that cannot be a folder is said at once."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("LONGTAKE_CACHE", str(tmp_path / place))
+    monkeypatch.delenv("PREFECT_API_URL")
+
+    assert run([arg.format(clip=clip) for arg in command]) == 2
+
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "LONGTAKE_CACHE" in line
+    assert str(tmp_path / "file") in line
 
 
 def test_verbose_shows_the_traceback(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -52,7 +52,7 @@ def test_every_queue_has_a_worker() -> None:
     services = yaml.safe_load((INFRA / "docker" / "compose.yaml").read_text())["services"]
     commands = [" ".join(service.get("command", [])) for service in services.values()]
     for text in (PAGE, "\n".join(commands)):
-        assert set(re.findall(r"prefect worker start .*--work-queue (\w+)", text)) == queues
+        assert set(re.findall(r"longtake worker .*--work-queue (\w+)", text)) == queues
 
 
 def test_nothing_is_told_to_prefects_makers() -> None:

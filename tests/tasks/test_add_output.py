@@ -80,6 +80,7 @@ def test_the_command_writes_the_formats_after_one_that_fails(
     beside = tmp_path / "beside"
     for name in ("coco-video", "davis-png"):
         (beside / name).mkdir(parents=True)
+        (beside / name / "somebody's.txt").touch()
     names = ("coco-video", "davis-png", "mot-txt")
     asked = [option for name in names for option in ("--format", name)]
     capfd.readouterr()

@@ -115,14 +115,16 @@ def test_a_missing_object_agrees_with_nothing(tmp_path):
     assert report.agreement == pytest.approx(4 / 9)
 
 
-def test_a_score_that_differs_is_not_identical(tmp_path):
-    """Equal masks with other scores agree, but are not identical."""
-    objects = {1: lambda f: square(3)}
+@pytest.mark.parametrize("other", range(1, 6))
+def test_a_score_that_differs_is_not_identical(tmp_path, other):
+    """Equal masks with other scores agree, but are not identical, whichever object's differs."""
+    objects = {i: lambda f, i=i: square(2 * i) for i in range(1, 6)}
     left = write_chunk(tmp_path / "left.parquet", 0, 10, objects)
     right = tmp_path / "right.parquet"
     with MaskReader(left) as reader, MaskWriter(right, height=HEIGHT, width=WIDTH) as writer:
         for row in reader.rows(6):
-            writer.write_row(dataclasses.replace(row, object_score=row.object_score + 0.5))
+            more = 0.5 if row.object_id == other else 0.0
+            writer.write_row(dataclasses.replace(row, object_score=row.object_score + more))
 
     report = compare_seam(left, right, start=6, stop=10, left_index=0, right_index=1)
 

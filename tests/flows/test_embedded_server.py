@@ -1,0 +1,232 @@
+"""The embedded Prefect server: for the command that started it, and for nobody else."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.exceptions import PrefectHTTPStatusError
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+from websockets.asyncio.client import connect
+from websockets.exceptions import WebSocketException
+
+from flows.server.deployment import ServerAwayError, check_server
+from flows.server.embedded_server import EmbeddedServer
+from samcore.errors import InputError
+from tasks.results.manifest import MANIFEST
+from tasks.settings import set_defaults
+
+LIMIT_S = 240.0
+FOREIGN = {"Origin": "https://page.example"}
+UNGUARDED = {"/health", "/ready"}
+"""They say that there is a server, and no more."""
+
+
+@pytest.fixture(scope="module")
+def home(prefect_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder of Prefect's whose database has its tables, which commands of this file use."""
+    folder = tmp_path_factory.mktemp("home")
+    (folder / "prefect.db").write_bytes(Path(prefect_database).read_bytes())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECT_HOME", str(folder))
+        for name in ("PREFECT_API_URL", "PREFECT_API_DATABASE_CONNECTION_URL"):
+            patch.delenv(name, raising=False)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def server(home: Path) -> Iterator[EmbeddedServer]:
+    """A server that has started; the last test kills it."""
+    with EmbeddedServer(home / "server.lock") as started:
+        started.url()
+        yield started
+
+
+def _routes(client: httpx.Client, url: str) -> Iterator[tuple[str, str]]:
+    """Method and address of all that the server offers, with something for each parameter."""
+    paths = (
+        client.get(f"{url.removesuffix('/api')}/openapi.json").raise_for_status().json()["paths"]
+    )
+    for path, methods in paths.items():
+        own = path.removeprefix("/api")
+        for method in methods:
+            if not (method == "get" and own in UNGUARDED):
+                yield method.upper(), url + own.replace("{", "").replace("}", "")
+
+
+def test_strangers_get_nothing(server: EmbeddedServer) -> None:
+    """Whatever is asked for without the password, or with a wrong one, is refused; a page of
+    another origin may not even read that, nor what comes with the password."""
+    url = server.url()
+    with httpx.Client(headers=FOREIGN, timeout=LIMIT_S) as client:
+        routes = list(_routes(client, url))
+        assert len(routes) > 100
+        for method, address in routes:
+            answer = client.request(method, address)
+            assert answer.status_code == 401, (method, address)
+            assert "Access-Control-Allow-Origin" not in answer.headers
+        wrong = client.post(f"{url}/flows/filter", json={}, auth=("longtake", "guess"))
+        assert wrong.status_code == 401
+
+        asks = {**FOREIGN, "Access-Control-Request-Method": "POST"}
+        preflight = client.options(f"{url}/flows/filter", headers=asks)
+        assert "Access-Control-Allow-Origin" not in preflight.headers
+
+        user, _, password = server.password.partition(":")
+        known = client.post(f"{url}/flows/filter", json={}, auth=(user, password))
+        assert known.status_code == 200
+        assert "Access-Control-Allow-Origin" not in known.headers
+
+
+@pytest.mark.parametrize("path", ["events/in", "events/out", "logs/out"])
+def test_sockets_want_the_password(server: EmbeddedServer, path: str) -> None:
+    """A socket is a way in of its own, which no origin is held off from: it takes the password."""
+    url = f"{server.url().replace('http', 'ws')}/{path}"
+
+    async def is_let_in(token: str | None) -> bool:
+        with contextlib.suppress(WebSocketException):
+            protocols = [] if token is None else ["prefect"]
+            async with connect(url, subprotocols=protocols, proxy=None) as socket:  # type: ignore[arg-type]
+                await socket.send(json.dumps({"type": "auth", "token": token}))
+                return bool(json.loads(await socket.recv())["type"] == "auth_success")
+        return False
+
+    assert not asyncio.run(is_let_in(None))
+    assert not asyncio.run(is_let_in("guess"))
+    assert asyncio.run(is_let_in(server.password))
+
+
+def test_the_password_does_not_show(server: EmbeddedServer, home: Path) -> None:
+    """It is in no command line and in no file, and another one at the next start."""
+    secret = server.password.partition(":")[2]
+    assert len(secret) >= 32
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            assert secret not in " ".join(process.cmdline())
+    for path in home.rglob("*"):
+        assert path.is_dir() or secret.encode() not in path.read_bytes()
+
+    with EmbeddedServer(home / "server.lock") as other:
+        assert other.password != server.password
+
+
+def test_loopback_goes_through_no_proxy(
+    server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a proxy for everything, which cannot know this machine's own address, Prefect's client
+    reaches the server; what the person spares from the proxy stays spared."""
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "intern.example")
+    monkeypatch.setenv("no_proxy", "")
+
+    set_defaults()
+
+    for name in ("NO_PROXY", "no_proxy"):
+        assert os.environ[name].split(",") == ["intern.example", "localhost", "127.0.0.1", "::1"]
+    with (
+        temporary_settings(
+            {PREFECT_API_URL: server.url(), PREFECT_API_AUTH_STRING: server.password}
+        ),
+        get_client(sync_client=True) as client,
+    ):
+        assert client.read_flows(limit=1) is not None
+    set_defaults()
+    assert os.environ["NO_PROXY"].count("localhost") == 1
+
+
+def test_what_is_wrong_with_a_server(server: EmbeddedServer) -> None:
+    """One that is away, one that does not let us in and one that is no Prefect server are told
+    apart, in one line and without trying again."""
+    url = server.url()
+    for address, password, kind, says in (
+        ("http://127.0.0.1:9/api", server.password, ServerAwayError, "does not answer"),
+        (url, "guess", ServerAwayError, "PREFECT_API_AUTH_STRING"),
+        (url.removesuffix("/api"), server.password, InputError, "no Prefect server answers"),
+    ):
+        with (
+            temporary_settings({PREFECT_API_URL: address, PREFECT_API_AUTH_STRING: password}),
+            pytest.raises(kind, match=says),
+        ):
+            check_server()
+    with temporary_settings({PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: server.password}):
+        check_server()
+
+
+def test_it_ends_by_itself(home: Path) -> None:
+    """Told to stop, it ends in good order and is not killed."""
+    with EmbeddedServer(home / "server.lock") as server:
+        server.url()
+        process = server._process
+    assert process.returncode == 0
+
+
+def test_who_asks_a_killed_server_is_told(
+    server: EmbeddedServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After the server was killed its clients do not try for minutes whether it comes back."""
+    url = server.url()
+    os.kill(server._process.pid, signal.SIGKILL)
+    deadline = time.monotonic() + LIMIT_S
+    while True:
+        assert time.monotonic() < deadline
+        with contextlib.suppress(httpx.TransportError):
+            if httpx.post(f"{url}/flows/filter", json=[{}] * 1000).status_code == 410:
+                break
+    assert server.has_failed
+    assert "has ended" in caplog.text
+    with (
+        temporary_settings({PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: server.password}),
+        get_client(sync_client=True) as client,
+        pytest.raises(PrefectHTTPStatusError, match="410"),
+    ):
+        client.read_flows(limit=1)
+
+
+@pytest.mark.slow
+def test_a_run_outlives_its_server(
+    home: Path, clip: Path, prompts_file: Path, tmp_path: Path
+) -> None:
+    """The server is killed while a chunk is tracked: the run goes on to its end, the masks are
+    published, and the command says so. In a company's network, where all has a proxy."""
+    command = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "flows.cli", "track", str(clip), "-o", str(tmp_path / "out")),
+            *("--prompts", str(prompts_file), "--model", "nano", "--image-size", "64"),
+            *("--device", "cpu", "--no-report", "--chunk-frames", "10", "--overlap", "2"),
+        ],
+        env={**os.environ, "HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": "", "no_proxy": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + LIMIT_S
+    while not list(tmp_path.glob("out/.longtake/runs/*/chunks/00001/.masks*")):
+        assert command.poll() is None, command.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    (server,) = [
+        child
+        for child in psutil.Process(command.pid).children()
+        if "flows.server.embedded_server" in " ".join(child.cmdline())
+    ]
+    server.kill()
+    out, err = command.communicate(timeout=LIMIT_S)
+
+    assert command.returncode == 0, err
+    assert (tmp_path / "out" / MANIFEST).exists()
+    assert "embedded server has ended" in err
+    assert "failed" not in err
+    assert "Error" not in err
+    assert "nothing to do" not in out
+    assert "66 frames" in out
