@@ -4,9 +4,11 @@ import contextlib
 import errno
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
-from samcore.errors import StorageError
+from samcore.errors import SegmentationError, StorageError
 
 _DISK_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 _NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -64,3 +66,27 @@ class AtomicFile:
             self.file.close()  # flushes, and so fails again on a full disk
         with contextlib.suppress(OSError):
             self._temporary.unlink()
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[BinaryIO]:
+    """Write a file whole or not at all: `with atomic(path) as file: file.write(data)`.
+
+    The file is at `path`, on the disk, once the block has ended; an error in the block leaves what
+    was there before.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
+    try:
+        target = AtomicFile(path)
+        try:
+            yield target.file
+            target.commit()
+        except BaseException:
+            target.discard()
+            raise
+    except SegmentationError:
+        raise  # said already; some of these are OSErrors, too
+    except OSError as error:
+        raise storage_error(path, error, doing="write") from error

@@ -10,7 +10,7 @@ from typing import Any
 
 import jinja2
 
-from samcore.disk.atomic import AtomicFile, storage_error
+from samcore.disk.atomic import atomic
 from samcore.findings.finding import KINDS, Finding
 from samcore.findings.lanes import MAX_LANES, ObjectSummary, probability
 from samcore.overlay import object_colour
@@ -53,16 +53,8 @@ def write_report(
     """
     gathered = gather(facts, table, video, on_progress=on_progress)
     page = render_report(facts, gathered)
-    try:
-        file = AtomicFile(out)
-        try:
-            file.file.write(page.encode())
-            file.commit()
-        except BaseException:
-            file.discard()
-            raise
-    except OSError as error:
-        raise storage_error(out, error, doing="write") from error
+    with atomic(out) as file:
+        file.write(page.encode())
     return gathered
 
 

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor
 
-from samcore.disk.atomic import AtomicFile, storage_error
+from samcore.disk.atomic import atomic
 from samcore.errors import StateError
 from samcore.tracking.memory.policy import Json
 from samcore.tracking.memory.store import FrameMemory
@@ -116,16 +116,8 @@ class TrackerState:
             entries=tuple(entries),
         )
         data = serialize(own, metadata={_HEADER_KEY: header.model_dump_json()})
-        try:
-            file = AtomicFile(path)
-            try:
-                file.file.write(data)
-                file.commit()
-            except BaseException:
-                file.discard()
-                raise
-        except OSError as error:
-            raise storage_error(path, error, doing="write") from error
+        with atomic(path) as file:
+            file.write(data)
 
     @classmethod
     def load(cls, path: Path, device: torch.device | str = "cpu") -> "TrackerState":

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from samcore.disk.atomic import AtomicFile, storage_error
+from samcore.disk.atomic import atomic
 from samcore.errors import InputError, StateError
 
 CHECKPOINT_NAME = "checkpoint.pt"
@@ -91,13 +91,5 @@ def write_file(path: Path, content: bytes) -> None:
     Raises:
         StorageError: It cannot be written.
     """
-    try:
-        out = AtomicFile(path)
-        try:
-            out.file.write(content)
-            out.commit()
-        except BaseException:
-            out.discard()
-            raise
-    except OSError as error:
-        raise storage_error(path, error, doing="write") from error
+    with atomic(path) as file:
+        file.write(content)

@@ -1,11 +1,8 @@
 """The frame index: which frame number has which time stamp, and what its pixels add up to."""
 
-import contextlib
 import hashlib
 import itertools
 import logging
-import os
-import uuid
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from samcore.errors import StorageError
+from samcore.disk.atomic import atomic, storage_error
 from samcore.video.info import VideoInfo
 
 logger = logging.getLogger(__name__)
@@ -101,17 +98,12 @@ def save_index(path: Path, info: VideoInfo, index: FrameIndex, *, decoder: str) 
         }
     ).replace_schema_metadata(metadata)
     table = table.replace_schema_metadata(metadata | {_DIGEST: _digest(table)})
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, temporary, compression="zstd")
-        os.replace(temporary, path)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise StorageError(
-            f"cannot write the frame index {str(path)!r}: {error.strerror or error}"
-        ) from error
+        raise storage_error(path, error, doing="write") from error
+    with atomic(path) as file:
+        pq.write_table(table, file, compression="zstd")
 
 
 def load_index(

@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from samcore.disk.atomic import AtomicFile, storage_error
+from samcore.disk.atomic import atomic, storage_error
 from samcore.errors import SegmentationError
 from tasks.settings import cache_dir
 
@@ -95,13 +95,8 @@ def write_atomic(path: Path, data: bytes) -> None:
     """
     make_folder(path.parent)
     with storage_errors(path, "write"):
-        target = AtomicFile(path)
-        try:
-            target.file.write(data)
-            target.commit()
-        except BaseException:
-            target.discard()
-            raise
+        with atomic(path) as file:
+            file.write(data)
         sync_folder(path.parent)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from samcore.disk.atomic import AtomicFile
+from samcore.disk.atomic import atomic
 from samcore.errors import StorageError
 from tasks.disk.files import (
     exclusive,
@@ -143,12 +143,6 @@ class LocalResults(ResultStore):
 
 
 def _copy(source: Path, target: Path) -> None:
-    copy = AtomicFile(target)
-    try:
-        with source.open("rb") as file:
-            shutil.copyfileobj(file, copy.file, 1 << 20)
-        copy.commit()
-    except BaseException:
-        copy.discard()
-        raise
+    with source.open("rb") as file, atomic(target) as copy:
+        shutil.copyfileobj(file, copy, 1 << 20)
     sync_folder(target.parent)
