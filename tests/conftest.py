@@ -162,13 +162,17 @@ def faults(
 
 
 @pytest.fixture(scope="session")
-def _prefect(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
+def _prefect(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, str]]:
     """A server's address, and a database with all tables and nothing in them.
 
     To make the tables takes half a minute, so they are made once for all test processes, and kept
     with pytest's cache for this version of Prefect.
     """
-    migrated = request.config.cache.mkdir("prefect") / f"{prefect.__version__}.db"
+    cache = getattr(request.config, "cache", None)  # None with -p no:cacheprovider
+    kept = tmp_path_factory.mktemp("database") if cache is None else cache.mkdir("prefect")
+    migrated = kept / f"{prefect.__version__}.db"
     folder = Path(tempfile.mkdtemp())  # the harness removes it, when the process ends
     database = folder / "prefect-test.db"  # as the harness calls it
     with contextlib.ExitStack() as stack:
