@@ -5,6 +5,7 @@ arrive. This asks the server for the runs themselves, so that a lost event costs
 It does not matter who asked for a run: a person, the listener or the sweep.
 """
 
+import logging
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 
@@ -14,10 +15,11 @@ from flows.arrivals.video_runs import DEPLOYMENT
 from flows.server.deployment import Deployment, NotDeployedError, ServerAwayError, StartedRun
 from flows.server.recovery import BEGIN, MAX_TRIES, rest_setting
 from samcore.errors import SegmentationError
-from tasks.progress.logs import run_logger
 from tasks.store.lease import LEASE
 from tasks.store.locations import S3Location, parse_location
 from tasks.store.object_store import ObjectStore
+
+_log = logging.getLogger(__name__)
 
 SPARE = timedelta(seconds=30)
 """An automation that is awake is quicker by this than `recover`."""
@@ -74,7 +76,6 @@ def recover(
         NotDeployedError: There is no such deployment.
         ServerAwayError: The server does not answer.
     """
-    log = run_logger(__name__)
     lasts = {
         "CRASHED": rest_setting() + SPARE if crashed_for is None else crashed_for,
         "PENDING": PENDING_FOR if pending_for is None else pending_for,
@@ -93,9 +94,9 @@ def recover(
             raise
         except SegmentationError as error:
             # A run whose bucket cannot be read must not keep the others from their turn.
-            log.error("run %r: %s", run.name, error)
+            _log.error("run %r: %s", run.name, error)
             continue
-        log.warning(
+        _log.warning(
             "run %r was %s since %s: scheduled again, it goes on where it was",
             *(run.name, run.state.lower(), f"{run.since:%Y-%m-%d %H:%M:%S %Z}"),
         )

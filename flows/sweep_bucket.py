@@ -1,5 +1,6 @@
 """Flow: find the videos in a bucket that have no result yet, and start their runs."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,12 +14,13 @@ from flows.arrivals.video_runs import DEPLOYMENT, PROMPTS_SUFFIX, Outcome, Video
 from flows.recover_runs import recover
 from flows.server.deployment import Deployment, NotDeployedError, ServerAwayError
 from samcore.errors import InputError, SegmentationError, TransientStorageError
-from tasks.progress.logs import run_logger
 from tasks.results.manifest import MANIFEST, MARK
 from tasks.run.stale_work import remove_stale_uploads
 from tasks.store.locations import S3Location, parse_location
 from tasks.store.object_info import ObjectInfo
 from tasks.store.object_store import ObjectStore
+
+_log = logging.getLogger(__name__)
 
 # The form refuses what does not fit; the lines on it are below.
 _Bucket = Annotated[str, Field(json_schema_extra={"pattern": "^s3://."})]
@@ -86,7 +88,7 @@ def sweep_bucket(
         runs = VideoRuns(store, opened, results, credentials=credentials)
         result = _start(runs, found, limit).model_copy(update={"recovered": recovered})
     remove_stale_uploads(store, _folder(results))
-    run_logger(__name__).info("%s", _in_words(result))
+    _log.info("%s", _in_words(result))
     return result
 
 
@@ -175,7 +177,6 @@ def _find_results(listed: Iterable[ObjectInfo], destination: S3Location) -> dict
 
 def _start(runs: VideoRuns, found: _Found, limit: int) -> SweepResult:
     """Start runs until the limit is reached."""
-    log = run_logger(__name__)
     started = underway = failed = skipped = looked_at = 0
     done = found.done
     for video in found.todo:
@@ -188,22 +189,22 @@ def _start(runs: VideoRuns, found: _Found, limit: int) -> SweepResult:
             raise
         except SegmentationError as error:
             # One video that cannot be named or read must not keep the others from their turn.
-            log.error("%s: %s", video, error)
+            _log.error("%s: %s", video, error)
             failed += 1
             continue
         state = None if handled.run is None else handled.run.state
         if handled.outcome is Outcome.STARTED:
-            log.info("%s", handled)
+            _log.info("%s", handled)
             started += 1
         elif handled.outcome is Outcome.SKIPPED:
-            log.warning("%s; put %s%s beside it", handled, video.name, PROMPTS_SUFFIX)
+            _log.warning("%s; put %s%s beside it", handled, video.name, PROMPTS_SUFFIX)
             skipped += 1
         elif handled.outcome is Outcome.KNOWN and state in _ENDED_BADLY:
-            log.warning("%s: run it again in Prefect's UI once it can work", handled)
+            _log.warning("%s: run it again in Prefect's UI once it can work", handled)
             failed += 1
         elif handled.outcome is Outcome.KNOWN and state == "COMPLETED":
             # It was finished just now, or somebody has taken its result away.
-            log.info("%s", handled)
+            _log.info("%s", handled)
             done += 1
         elif handled.outcome is Outcome.KNOWN:
             underway += 1

@@ -1,16 +1,19 @@
 """Task: hold two neighbouring chunks against each other where they overlap."""
 
+import logging
+
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from samcore.chunks.seams import SeamReport, compare_seam, judge_seam
 from tasks.progress.events import counted
-from tasks.progress.logs import run_logger
 from tasks.request.segment_request import SegmentRequest
 from tasks.retries import SOURCE_RETRIES
 from tasks.run.folder import RunFolder
 from tasks.run.records import RunRef, SeamRecord
 from tasks.run.sealed import LostWorkError
+
+_log = logging.getLogger(__name__)
 
 
 @task(
@@ -27,7 +30,7 @@ def check_seam(run: RunRef, request: SegmentRequest, index: int) -> float:
         SeamError: They agree less than the request allows.
     """
     report = seam_report(RunFolder.from_ref(run), index)
-    run_logger(__name__).info(
+    _log.info(
         "chunks %d and %d: agreement %.4f%s over %s",
         index - 1,
         index,

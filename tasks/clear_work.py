@@ -1,15 +1,18 @@
 """Task: remove the work in progress of a run whose result is in a bucket."""
 
+import logging
+
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.progress.logs import run_logger
 from tasks.retries import DESTINATION_RETRIES
 from tasks.run.folder import RunFolder
 from tasks.run.mirror import open_mirror
 from tasks.run.records import RunRef
 from tasks.run.stale_work import remove_stale_work
 from tasks.settings import load_settings
+
+_log = logging.getLogger(__name__)
 
 
 @task(
@@ -38,4 +41,4 @@ def clear_work(run: RunRef, *, keep_folder: bool) -> None:
     if not keep_folder:
         RunFolder.from_ref(run).clear()
         remove_stale_work(load_settings().cache_dir)
-    run_logger(__name__).info("removed the work in progress of %s", run.key)
+    _log.info("removed the work in progress of %s", run.key)

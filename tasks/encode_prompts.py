@@ -1,5 +1,6 @@
 """Task: the prompt pass, over just the prompted frames."""
 
+import logging
 import time
 
 from prefect import task
@@ -9,13 +10,14 @@ from prefect.states import Completed
 
 from samcore.machine.meters import MemoryMeter
 from tasks.disk.files import fsync_and_record
-from tasks.progress.logs import run_logger
 from tasks.retries import SOURCE_RETRIES
 from tasks.run.folder import RunFolder
 from tasks.run.records import PassRecord, Rung, RunRef
 from tasks.tracking.memory_log import describe_peak
 from tasks.tracking.oom_ladder import record_ladder
 from tasks.tracking.open_run import open_run
+
+_log = logging.getLogger(__name__)
 
 
 @task(
@@ -62,7 +64,7 @@ def encode_prompts(run: RunRef) -> int | State[int]:
                 peak_vram_bytes=memory.peak_vram_bytes,
             )
         )
-    run_logger(__name__).info(
+    _log.info(
         "encoded %d prompted frames in %.1f s, %s",
         *(frames, seconds, describe_peak(memory.peak_rss_bytes, memory.peak_vram_bytes)),
     )

@@ -1,13 +1,16 @@
 """Task: bring here what another machine finished of this run."""
 
+import logging
+
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.progress.logs import run_logger
 from tasks.retries import DESTINATION_RETRIES
 from tasks.run.folder import RunFolder
 from tasks.run.mirror import open_mirror
 from tasks.run.records import RunRef
+
+_log = logging.getLogger(__name__)
 
 
 @task(
@@ -28,5 +31,5 @@ def fetch_chunks(run: RunRef) -> int:
         return 0
     fetched = mirror.pull(RunFolder.from_ref(run))
     if fetched:
-        run_logger(__name__).info("fetched %d chunks that are done already", len(fetched))
+        _log.info("fetched %d chunks that are done already", len(fetched))
     return len(fetched)

@@ -1,14 +1,17 @@
 """Task: find the objects to track, where a request leaves that to the mask generator."""
 
+import logging
+
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.progress.logs import run_logger
 from tasks.progress.steps import reporter
 from tasks.request.resolve import resolve_request
 from tasks.request.segment_request import SegmentRequest
 from tasks.retries import SOURCE_RETRIES
 from tasks.settings import load_settings
+
+_log = logging.getLogger(__name__)
 
 
 @task(
@@ -32,7 +35,7 @@ def find_objects(request: SegmentRequest) -> int:
     for prompt in run.prompts:
         mask_hw = prompt.mask_hw
         share = 0.0 if mask_hw is None else float(mask_hw.mean())
-        run_logger(__name__).info(
+        _log.info(
             "object %d on frame %d: %.1f %% of the picture",
             prompt.obj_id,
             prompt.frame_idx,

@@ -1,16 +1,19 @@
 """Task: turn the request into an exact run and lay out its folder."""
 
+import logging
+
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.progress.events import counted
-from tasks.progress.logs import run_logger
 from tasks.progress.steps import reporter
 from tasks.request.resolve import resolve_request
 from tasks.request.segment_request import SegmentRequest
 from tasks.retries import SOURCE_RETRIES
 from tasks.run.records import RunRef
 from tasks.settings import load_settings
+
+_log = logging.getLogger(__name__)
 
 
 @task(
@@ -32,7 +35,7 @@ def plan_run(request: SegmentRequest) -> RunRef:
         on_download=reporter("downloading the model", "MB", scale=1_000_000),
     )
     run.folder.create(run.record, run.video.info, run.prompts, run.video.names)
-    run_logger(__name__).info(
+    _log.info(
         "run %s: %s in %s, %s, %s on %s",
         run.record.key,
         counted(run.record.stop - run.record.start, "frame"),

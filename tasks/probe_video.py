@@ -5,7 +5,6 @@ import logging
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.progress.logs import run_logger
 from tasks.progress.steps import reporter
 from tasks.request.early_checks import check_request
 from tasks.request.segment_request import SegmentRequest
@@ -43,9 +42,7 @@ def probe_video(request: SegmentRequest) -> int:
         on_progress=reporter("scanning the video", "frames"),
         on_fetch=reporter("downloading the video", "MB", scale=1_000_000),
     ).info
-    run_logger(__name__).info(
-        "%s: %d frames, %d x %d", info.source, info.num_frames, info.width, info.height
-    )
+    _log.info("%s: %d frames, %d x %d", info.source, info.num_frames, info.width, info.height)
     for remark in info.remarks:
         _log.warning("%s: %s", info.source, remark)
     if info.damaged is not None:

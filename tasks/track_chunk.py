@@ -1,5 +1,6 @@
 """Task: track one chunk and leave the state for the next one."""
 
+import logging
 import threading
 import time
 from pathlib import Path
@@ -12,7 +13,6 @@ from prefect.states import Completed
 from samcore.chunks.handoff import find_handoff
 from samcore.machine.meters import MemoryMeter
 from tasks.disk.files import fsync_and_record, make_folder
-from tasks.progress.logs import run_logger
 from tasks.results.manifest import now
 from tasks.retries import SOURCE_RETRIES
 from tasks.run.folder import RunFolder
@@ -23,6 +23,8 @@ from tasks.tracking.chunk_session import ChunkSession
 from tasks.tracking.memory_log import MemoryLog, describe_peak
 from tasks.tracking.oom_ladder import OomLadder, record_ladder
 from tasks.tracking.stopping import WorkStopped, run_stoppable
+
+_log = logging.getLogger(__name__)
 
 
 @task(
@@ -45,7 +47,7 @@ def track_chunk(run: RunRef, index: int) -> ChunkRef | State[ChunkRef]:
         ref = ChunkRef(index=index, frames=done.stop - done.start, resumed=True)
         return Completed(name="Resumed", data=ref)
     record = run_stoppable(lambda stop: _finish(run, folder, index, stop))
-    run_logger(__name__).info(
+    _log.info(
         "chunk %d, frames [%d, %d): %.1f frames/s, %s",
         index,
         record.start,
