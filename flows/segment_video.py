@@ -16,10 +16,9 @@ from flows.server.recovery import check_tries
 from samcore.chunks.handoff import find_handoff
 from samcore.errors import SegmentationError, TransientError
 from samcore.failures import Failures
-from tasks.add_output import export_result
+from tasks.add_output import add_output
 from tasks.check_seam import check_seam
 from tasks.clear_work import clear_work
-from tasks.draw_overlay import draw_overlay
 from tasks.encode_prompts import encode_prompts
 from tasks.fetch_chunks import fetch_chunks
 from tasks.find_objects import find_objects
@@ -33,13 +32,13 @@ from tasks.publish_part import publish_part
 from tasks.request.segment_request import SegmentRequest, choose_prompts
 from tasks.results.artifacts import post_artifacts
 from tasks.results.open import find_result
+from tasks.results.outputs import OVERLAY_NAME, REPORT_NAME
 from tasks.run.folder import RunFolder
 from tasks.run.records import ResultRef, RunRef
 from tasks.run.sealed import LostWorkError
 from tasks.store.lease import LeaseLostError, leased
 from tasks.track_chunk import track_chunk
 from tasks.tracking.device_lock import using_device
-from tasks.write_report import write_report
 
 _log = logging.getLogger(__name__)
 
@@ -174,15 +173,15 @@ def _complete(run: RunRef, request: SegmentRequest, result: ResultRef) -> Result
     failures = Failures()
     if request.wants_overlay:
         with failures.collected():
-            draw_overlay(run)
+            add_output(run, OVERLAY_NAME)
             result = result.model_copy(update={"has_overlay": True})
     for name in request.export_formats:
         with failures.collected():
-            export_result(run, name)
+            add_output(run, name)
             result = result.model_copy(update={"exports": tuple(sorted({*result.exports, name}))})
     if request.report:
         with failures.collected():
-            write_report(run)
+            add_output(run, REPORT_NAME)
             result = result.model_copy(update={"has_report": True})
     with failures.collected():
         post_artifacts(run)

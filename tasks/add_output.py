@@ -1,10 +1,12 @@
-"""Task: the published masks in another format, within the result."""
+"""Task: something beside the masks, made from them, within the result."""
+
+from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.results.open import open_result_store
-from tasks.results.outputs import add_export
+from tasks.results.outputs import REPORT_NAME, Outputs
 from tasks.retries import DESTINATION_RETRIES
 from tasks.run.folder import RunFolder
 from tasks.run.records import RunRef
@@ -12,23 +14,30 @@ from tasks.sources.opened import open_run_source
 
 
 @task(
-    name="export-result",
-    task_run_name="{run.video}: export {name}",
+    name="add-output",
+    task_run_name="{run.video}: add {name}",
     **DESTINATION_RETRIES,
     cache_policy=NO_CACHE,  # the manifest says whether it is there
     persist_result=False,
 )
-def export_result(run: RunRef, name: str) -> str:
-    """Write the published masks in the format `name`, and list its files in the manifest; the
-    address of their folder.
+def add_output(run: RunRef, name: str) -> str:
+    """Make the overlay, the report or an export of the published masks, unless it is there.
+
+    Args:
+        run: Whose result it is of.
+        name: `overlay`, `report`, or the name of a format.
+
+    Returns:
+        The address of the file, or of a format's folder.
 
     Raises:
         InputError: The format cannot hold these objects.
+        VideoError: The video cannot be read.
         StorageError: The result is gone, or the destination cannot be written to.
     """
-    return add_export(
-        open_result_store(run),
-        name,
-        key=run.key,
-        open_video=lambda: open_run_source(RunFolder.from_ref(run)),
-    )
+    folder = RunFolder.from_ref(run)
+    outputs = Outputs(open_result_store(run), run.key, lambda: open_run_source(folder))
+    if name == REPORT_NAME:
+        memory_log = None if run.memory_log is None else Path(run.memory_log)
+        return outputs.add_report(folder.prompts(), memory_log=memory_log)
+    return outputs.add(name)

@@ -14,7 +14,7 @@ from samcore.video import VideoSource
 from tasks.progress.steps import reporter
 from tasks.results.manifest import MASKS
 from tasks.results.open import ResultStore, open_result_store
-from tasks.results.outputs import add_export, masklets_of
+from tasks.results.outputs import Outputs, masklets_of
 from tasks.settings import Settings
 from tasks.sources.opened import open_source
 from tasks.store.locations import parse_location
@@ -68,7 +68,7 @@ def export(
 
     def write(item: ExportFormat) -> str:
         if output is None:
-            return add_export(store, item.name, key=opened.key, open_video=open_video)
+            return Outputs(store, opened.key, open_video).add(item.name)
         write_export(
             opened.masklets,
             item.name,

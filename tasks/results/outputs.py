@@ -1,4 +1,4 @@
-"""A published result's masks in other formats, within the result or beside it."""
+"""What is made from a published result's masks: overlay, report, other formats."""
 
 import tarfile
 from collections.abc import Callable
@@ -8,12 +8,19 @@ from samcore.errors import StorageError
 from samcore.exports import FORMATS, write_export
 from samcore.exports.folder import files_in
 from samcore.exports.source import ExportSource
+from samcore.overlay import write_overlay
+from samcore.prompts.prompt import Prompt
 from samcore.video import VideoSource
 from tasks.disk.files import storage_errors
 from tasks.progress.steps import reporter
-from tasks.results.manifest import MASKS
+from tasks.results.manifest import MASKS, OVERLAY, REPORT, SEAMS
 from tasks.results.open import ResultStore
-from tasks.run.records import EXPORTS, Manifest
+from tasks.results.report_facts import report_facts
+from tasks.run.records import EXPORTS, Manifest, SeamList
+
+OVERLAY_NAME = "overlay"
+REPORT_NAME = "report"
+"""What these outputs are called; the others have the names of their formats."""
 
 
 def masklets_of(manifest: Manifest, table: Path) -> ExportSource:
@@ -34,46 +41,107 @@ def masklets_of(manifest: Manifest, table: Path) -> ExportSource:
     )
 
 
-def add_export(
-    store: ResultStore, name: str, *, key: str, open_video: Callable[[], VideoSource]
-) -> str:
-    """Write a result's masks in one format into the result, if they are not there; the address.
+class Outputs:
+    """Adds to a published result what can be made from its masks, each thing once."""
 
-    A format with a file for each frame becomes one tar file: a manifest that lists every file
-    would grow with the video.
+    def __init__(self, store: ResultStore, key: str, open_video: Callable[[], VideoSource]) -> None:
+        """Look at nothing yet.
 
-    Args:
-        store: Where the result is.
-        name: The format.
-        key: Of the run whose result it is.
-        open_video: Called for a format that needs the video.
+        Args:
+            store: Where the result is.
+            key: Of the run whose result it is.
+            open_video: Called for what shows the video's frames.
+        """
+        self._store = store
+        self._key = key
+        self._open_video = open_video
 
-    Raises:
-        InputError: The format cannot hold these objects.
-        StorageError: The result is gone, or cannot be written to.
-    """
-    manifest = store.read_manifest(key)
-    if manifest is None:
-        raise StorageError(f"the result in {store.location} is gone or damaged; run again")
-    if name not in manifest.exports:
-        with store.workspace() as folder:
-            new = folder / name
-            write_export(
-                masklets_of(manifest, store.fetch(MASKS)),
-                name,
-                new,
-                video=open_video() if FORMATS.get(name).needs_video else None,
-                on_progress=reporter(f"writing {name}"),
+    def add(self, name: str) -> str:
+        """Add the overlay or a format; its address.
+
+        A format with a file for each frame becomes one tar file: a manifest that lists every file
+        would grow with the video.
+
+        Raises:
+            InputError: The format cannot hold these objects.
+            VideoError: The video cannot be read.
+            StorageError: The result is gone, or cannot be written to.
+        """
+        if name == OVERLAY_NAME:
+            return self._add(OVERLAY, self._draw_overlay)
+        return self._add(f"{EXPORTS}/{name}", lambda *at: self._write_format(name, *at))
+
+    def add_report(self, prompts: tuple[Prompt, ...], *, memory_log: Path | None) -> str:
+        """Add the report; its address.
+
+        Args:
+            prompts: Those that the masks were tracked from.
+            memory_log: Of the run, if there is one.
+
+        Raises:
+            VideoError: The video cannot be read.
+            StorageError: The result is gone, or cannot be written to.
+        """
+
+        def write(manifest: Manifest, folder: Path) -> dict[str, Path]:
+            # Late: plotly takes half a second to import, and results without a report do without.
+            from samcore.report import page
+
+            seams = SeamList.model_validate_json(self._store.fetch(SEAMS).read_bytes()).seams
+            page.write_report(
+                report_facts(manifest, seams, prompts=prompts, memory_log=memory_log),
+                self._store.fetch(MASKS),
+                self._open_video(),
+                folder / REPORT,
+                on_progress=reporter("writing the report", "frames"),
             )
-            if FORMATS.get(name).file_per_frame:
-                tar = folder / f"{name}.tar"
-                with storage_errors(tar, "write"):
-                    _pack(new, tar)
-                paths = {tar.name: tar}
-            else:
-                paths = {file.as_posix(): new / file for file in files_in(new)}
-            store.add_files({f"{EXPORTS}/{name}/{file}": paths[file] for file in paths}, key)
-    return store.address(f"{EXPORTS}/{name}")
+            return {REPORT: folder / REPORT}
+
+        return self._add(REPORT, write)
+
+    def _add(self, place: str, write: Callable[[Manifest, Path], dict[str, Path]]) -> str:
+        """Have `write` make files in a folder and add them, unless something is at `place`."""
+        manifest = self._store.read_manifest(self._key)
+        if manifest is None:
+            raise StorageError(
+                f"the result in {self._store.location} is gone or damaged; run again"
+            )
+        listed = {file.name for file in manifest.files}
+        if place not in listed and not any(name.startswith(f"{place}/") for name in listed):
+            with self._store.workspace() as folder:
+                self._store.add_files(write(manifest, folder), self._key)
+        return self._store.address(place)
+
+    def _draw_overlay(self, manifest: Manifest, folder: Path) -> dict[str, Path]:
+        record = manifest.request
+        write_overlay(
+            self._open_video(),
+            self._store.fetch(MASKS),
+            folder / OVERLAY,
+            labels={item.id: item.label for item in record.objects if item.label},
+            start=record.start,
+            stop=record.stop,
+            on_progress=reporter("drawing the overlay", "frames"),
+        )
+        return {OVERLAY: folder / OVERLAY}
+
+    def _write_format(self, name: str, manifest: Manifest, folder: Path) -> dict[str, Path]:
+        new = folder / name
+        chosen = FORMATS.get(name)
+        write_export(
+            masklets_of(manifest, self._store.fetch(MASKS)),
+            name,
+            new,
+            video=self._open_video() if chosen.needs_video else None,
+            on_progress=reporter(f"writing {name}"),
+        )
+        paths = {file.as_posix(): new / file for file in files_in(new)}
+        if chosen.file_per_frame:
+            tar = folder / f"{name}.tar"
+            with storage_errors(tar, "write"):
+                _pack(new, tar)
+            paths = {tar.name: tar}
+        return {f"{EXPORTS}/{name}/{file}": path for file, path in paths.items()}
 
 
 def _pack(folder: Path, tar: Path) -> None:

@@ -356,15 +356,15 @@ def test_a_newer_versions_result_comes_before_the_end(
     is written: that is no failure, and the newer one's result is whole."""
     old, new = (request.model_copy(update={"report": True}) for request in versions)
     inner: list[ResultRef] = []
-    write = flow_module.write_report
+    add = flow_module.add_output
 
-    def write_late(run: RunRef) -> str:
+    def add_late(run: RunRef, name: str) -> str:
         if not inner:
             inner.append(ResultRef.model_construct())
             inner[0] = segment_video(new)
-        return write(run)
+        return add(run, name)
 
-    monkeypatch.setattr(flow_module, "write_report", write_late)
+    monkeypatch.setattr(flow_module, "add_output", add_late)
     late = segment_video(old)
 
     assert late.superseded

@@ -13,7 +13,7 @@ from flows.cli import run as longtake
 from samcore import Result
 from samcore.errors import InputError, StorageError
 from samcore.exports import FORMATS, write_export
-from tasks.add_output import export_result
+from tasks.add_output import add_output
 from tasks.plan_run import plan_run
 from tasks.progress.steps import listening_to_steps
 from tasks.request.segment_request import SegmentRequest, validate_request
@@ -64,7 +64,7 @@ def test_formats_after_one_that_fails_are_written(
     exports = Path(run.destination) / "exports"
     exports.mkdir()
     (exports / "coco-video").touch()  # in the way of the folder
-    monkeypatch.setattr(flow, "export_result", export_result.fn)
+    monkeypatch.setattr(flow, "add_output", add_output.fn)
     monkeypatch.setattr(flow, "post_artifacts", lambda *_: None)
     result = find_result(run, RunFolder.from_ref(run).record())
     assert result is not None
@@ -94,15 +94,15 @@ def test_the_command_writes_the_formats_after_one_that_fails(
 
 def test_exports_are_part_of_the_result(run: RunRef) -> None:
     """Every file is in the manifest with its digest; a second time nothing is written."""
-    assert export_result.fn(run, "coco-video") == f"{run.destination}/exports/coco-video"
-    export_result.fn(run, "mot-txt")
+    assert add_output.fn(run, "coco-video") == f"{run.destination}/exports/coco-video"
+    add_output.fn(run, "mot-txt")
 
     found = find_result(run, RunFolder.from_ref(run).record())
     assert found is not None  # all files that are listed are whole
     assert found.exports == ("coco-video", "mot-txt")
     file = Path(run.destination) / "exports" / "coco-video" / "annotations.json"
     before = file.stat().st_mtime_ns
-    export_result.fn(run, "coco-video")
+    add_output.fn(run, "coco-video")
     assert file.stat().st_mtime_ns == before
 
     file.write_text("{}")
@@ -111,7 +111,7 @@ def test_exports_are_part_of_the_result(run: RunRef) -> None:
 
 def test_a_picture_for_each_frame_is_one_file(run: RunRef, tmp_path: Path) -> None:
     """The PNGs are in one tar file with the very files that the command writes."""
-    export_result.fn(run, "davis-png")
+    add_output.fn(run, "davis-png")
 
     write_export(Result(run.destination).masklets, "davis-png", tmp_path / "plain")
     (listed,) = (f.name for f in _manifest(run).files if f.name.startswith("exports/"))
@@ -141,7 +141,7 @@ def test_an_export_goes_into_a_bucket(
     request = ask(**TINY, destination=f"s3://{bucket}/results/clip")
     segment(request)
     run = plan_run.fn(request)
-    assert export_result.fn(run, "mots-txt") == f"s3://{bucket}/results/clip/exports/mots-txt"
+    assert add_output.fn(run, "mots-txt") == f"s3://{bucket}/results/clip/exports/mots-txt"
     assert _manifest(run).exports == ("mots-txt",)
     text = open_result_store(run).fetch("exports/mots-txt/clip.txt").read_text()
     assert len(text.splitlines()) == 8
@@ -165,7 +165,7 @@ def test_progress_is_told(run: RunRef) -> None:
     """Who listens hears what is written and how far it is."""
     heard = []
     with listening_to_steps(lambda *step: heard.append(step)):
-        export_result.fn(run, "mot-txt")
+        add_output.fn(run, "mot-txt")
     assert heard[0] == ("writing mot-txt", 1, 8, "steps")
     assert heard[-1] == ("writing mot-txt", 8, 8, "steps")
 

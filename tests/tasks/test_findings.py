@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from flows.commands.lines import result_lines
+from tasks.add_output import add_output
 from tasks.plan_run import plan_run
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.artifacts import result_page
 from tasks.results.open import find_result, open_result_store
 from tasks.run.folder import RunFolder
 from tasks.run.records import FindingList, FindingRecord, ResultRef, RunRef
-from tasks.write_report import write_report
 
 Ask = Callable[..., SegmentRequest]
 Segment = Callable[[SegmentRequest], ResultRef]
@@ -61,7 +61,7 @@ def test_findings_are_in_the_manifest_without_a_report(
     assert max(found["counts"].values()) <= 3
     assert len(found["worst"]) == found["total"]
 
-    page = Path(write_report.fn(run)).read_text()
+    page = Path(add_output.fn(run, "report")).read_text()
     assert f">{found['total']}</b><span>to look at</span>" in page
     assert "Chunks that disagree" in page
     again = find_result(run, RunFolder.from_ref(run).record())

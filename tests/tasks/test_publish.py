@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from samcore.errors import InputError, SeamError
+from tasks.add_output import add_output
 from tasks.check_seam import check_seam
-from tasks.draw_overlay import draw_overlay
 from tasks.plan_run import plan_run
 from tasks.publish import publish
 from tasks.request.segment_request import SegmentRequest
@@ -34,7 +34,7 @@ def test_manifest_lists_what_is_there(ask: Ask, segment: Segment) -> None:
     request = ask(**TINY)
     result = segment(request)
     run = plan_run.fn(request)
-    draw_overlay.fn(run)
+    add_output.fn(run, "overlay")
 
     folder = Path(result.destination)
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -90,7 +90,7 @@ def test_damaged_result_is_published_again(ask: Ask, segment: Segment) -> None:
 def test_another_result_is_not_replaced_unasked(ask: Ask, segment: Segment) -> None:
     """Another request's result is refused with the way out, and replaced whole with `force`."""
     first = segment(ask(**TINY))
-    draw_overlay.fn(plan_run.fn(ask(**TINY)))
+    add_output.fn(plan_run.fn(ask(**TINY)), "overlay")
     other = {**TINY, "stop": 10}
 
     with pytest.raises(InputError, match=r"another request.*-o.*--force"):

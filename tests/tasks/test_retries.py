@@ -14,15 +14,13 @@ from samcore.errors import (
     TransientVideoError,
     VideoError,
 )
-from tasks.add_output import export_result
+from tasks.add_output import add_output
 from tasks.clear_work import clear_work
-from tasks.draw_overlay import draw_overlay
 from tasks.fetch_chunks import fetch_chunks
 from tasks.publish import publish
 from tasks.publish_part import publish_part
 from tasks.retries import is_transient, retry_transient
 from tasks.store import bucket_claim
-from tasks.write_report import write_report
 
 
 @pytest.mark.parametrize(
@@ -78,7 +76,7 @@ def test_how_often(
 
 @pytest.mark.parametrize(
     "task",
-    [publish, publish_part, draw_overlay, export_result, write_report, fetch_chunks, clear_work],
+    [publish, publish_part, add_output, fetch_chunks, clear_work],
     ids=lambda task: task.name,
 )
 def test_a_dead_publishers_claim_is_outlasted(task: Task[Any, Any]) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from samcore.errors import InputError, StateError, StorageError
+from tasks.add_output import add_output
 from tasks.clear_work import clear_work
 from tasks.disk.files import file_record
-from tasks.draw_overlay import draw_overlay
 from tasks.fetch_chunks import fetch_chunks
 from tasks.plan_run import plan_run
 from tasks.publish import publish
@@ -93,7 +93,7 @@ def test_result_is_the_local_one(bucket: str, in_bucket: Ask, segment: Segment, 
     assert result.address("masks.parquet") == f"s3://{bucket}/results/clip/masks.parquet"
 
     run = plan_run.fn(request)
-    draw_overlay.fn(run)
+    add_output.fn(run, "overlay")
     clear_work.fn(run, keep_folder=False)
     files = {"manifest.json", "masks.parquet", "overlay.mp4", "seams.json"}
     mark = f"source-{manifest.request.source_mark}.json"

@@ -11,6 +11,7 @@ from PIL import Image
 from flows.cli import run
 from samcore.masks.table import MaskReader
 from samcore.scenes import Scene
+from tasks.add_output import add_output
 from tasks.encode_prompts import encode_prompts
 from tasks.plan_run import plan_run
 from tasks.publish import publish
@@ -20,7 +21,6 @@ from tasks.results.open import open_result_store
 from tasks.store.locations import parse_location
 from tasks.store.shared_store import shared_store
 from tasks.track_chunk import track_chunk
-from tasks.write_report import write_report
 
 STOP = 12
 
@@ -44,7 +44,7 @@ def published(clip, scene, tmp_path_factory):
     track_chunk.fn(ref, 0)
     publish_part.fn(ref, 0)
     publish.fn(ref, request)
-    write_report.fn(ref)
+    add_output.fn(ref, "report")
     return out
 
 

@@ -14,6 +14,7 @@ from samcore.errors import StorageError
 from samcore.findings.finding import Findings
 from samcore.findings.lanes import LaneReport, ObjectSummary, read_lanes
 from samcore.report.pictures import Picture
+from tasks.add_output import add_output
 from tasks.plan_run import plan_run
 from tasks.request.segment_request import validate_request
 from tasks.results.artifacts import (
@@ -31,7 +32,6 @@ from tasks.run.records import FindingList, FindingRecord
 from tasks.store.locations import S3Location
 from tasks.store.object_info import console_url
 from tasks.tracking.memory_log import HEADER
-from tasks.write_report import write_report
 
 HOSTILE = "[x](javascript:alert(1)) <img src=x> | `y` z"
 SMALL = {
@@ -70,7 +70,7 @@ def run(published, tmp_path):
 def test_the_report_belongs_to_the_result(run):
     """It is listed with its digest, names what was tracked, and is not made twice; one that is
     gone makes the result not whole."""
-    address = Path(write_report.fn(run))
+    address = Path(add_output.fn(run, "report"))
 
     store = open_result_store(run)
     manifest = store.read_manifest(run.key)
@@ -82,13 +82,13 @@ def test_the_report_belongs_to_the_result(run):
     assert run.key in text
 
     before = address.stat().st_mtime_ns
-    assert write_report.fn(run) == str(address)
+    assert add_output.fn(run, "report") == str(address)
     assert address.stat().st_mtime_ns == before
     assert not list(Path(run.destination).glob(".longtake/new/*"))
 
     address.unlink()
     with pytest.raises(StorageError, match="gone or damaged; run again"):
-        write_report.fn(run)
+        add_output.fn(run, "report")
 
 
 def test_facts_are_the_manifests(run):
@@ -168,7 +168,7 @@ def test_the_page_in_the_ui_is_small_and_its_links_open(run):
     """A picture of some thousand bytes, for Prefect keeps it three times, and a link to each file
     that a person looks at; one that everyone can open is said to end."""
     store = open_result_store(run)
-    write_report.fn(run)
+    add_output.fn(run, "report")
     manifest = store.read_manifest(run.key)
     picture = Picture(7, 10, 10, b"x" * MAX_PICTURE_BYTES)
     link = store.link("report.html")
@@ -192,7 +192,7 @@ def test_links_to_a_bucket_open(run, bucket):
     """The link to a file of a result in a bucket is read without any credentials, as the page that
     it is; and a browser is told to show it."""
     local = open_result_store(run)
-    write_report.fn(run)
+    add_output.fn(run, "report")
     manifest = local.read_manifest(run.key)
     store = open_result_store(f"s3://{bucket}/a b/ö")
     files = {file.name: local.fetch(file.name) for file in manifest.files}
