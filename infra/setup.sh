@@ -111,7 +111,7 @@ export UV_PROJECT_ENVIRONMENT="$root/.venv"
 compile_start() {
     local module
     say "compiling what a start needs (a minute or two):"
-    for module in flows.cli flows.run_local flows.segment_video prefect.server.api.server; do
+    for module in flows.cli flows.commands.run_local flows.segment_video prefect.server.api.server; do
         say "  $module"
         PYTHONDONTWRITEBYTECODE='' "$root/.venv/bin/python" -c "import $module" >&2 || return 1
     done

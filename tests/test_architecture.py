@@ -1,6 +1,7 @@
 """The house keeps its order: one direction of imports, one door for each outside thing."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ MAY_NOT_IMPORT = {
 }
 
 DOORS = {
-    "sam2": ("samcore/models/", "samcore/training/model.py"),
+    "sam2": ("samcore/models/",),
     "ffmpeg": ("samcore/video/",),
     "imageio_ffmpeg": ("samcore/video/",),
     "pycocotools": ("samcore/masks/rle.py",),
@@ -34,6 +35,8 @@ DOORS = {
     "supervision": ("samcore/result.py",),
 }
 """An outside package, and where it may be imported."""
+
+_MODULE = re.compile(r"(?<![\w/.-])(samcore|tasks|flows)(\.[a-z]\w*)+(?![\w/.-]*/)")
 
 MAX_LINES = 420
 """A longer module is two modules."""
@@ -92,6 +95,36 @@ def test_doors_are_in_use() -> None:
     """The check looks where the code is: each package that is in use is imported at its door."""
     used = {package for path in FILES for package, _ in _imports(path)}
     assert {"sam2", "ffmpeg", "pycocotools", "prefect", "typer"} <= used
+
+
+def _is_there(name: str) -> bool:
+    """Whether a dotted name is a package, a module, or in one of them."""
+    parent, _, last = name.rpartition(".")
+    path = ROOT / name.replace(".", "/")
+    if path.is_dir() or path.with_suffix(".py").exists() or not parent:
+        return True
+    package = ROOT / parent.replace(".", "/") / "__init__.py"
+    if package.exists():
+        return re.search(rf"\b{last}\b", package.read_text()) is not None
+    return _is_there(parent) and not package.parent.is_dir()
+
+
+def test_modules_named_in_texts_exist() -> None:
+    """What children, scripts, settings and messages name by a dotted name is there after a move."""
+    folders = (*ROOMS, "tests", "infra")
+    texts = [
+        path
+        for folder in folders
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in {".py", ".sh", ".yaml"}
+    ]
+    named = {
+        (_name(path), found[0])
+        for path in (ROOT / "pyproject.toml", *texts)
+        for found in _MODULE.finditer(path.read_text())
+    }
+    assert ("infra/setup.sh", "flows.cli") in named
+    assert not [(path, name) for path, name in sorted(named) if not _is_there(name)]
 
 
 def test_only_settings_read_the_environment() -> None:

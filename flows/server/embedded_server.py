@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 _CHILD = (
     # Not -m: it looks in the folder that the person is in first, which may have flows of its own.
     "import sys; sys.path[:] = [p for p in sys.path if p]; from pathlib import Path; "
-    "from flows.embedded_server import serve; serve(Path(sys.argv[1]))"
+    f"from {__name__} import serve; serve(Path(sys.argv[1]))"
 )
 _HOST = "127.0.0.1"
 _START_TIMEOUT_S = 180.0

@@ -67,7 +67,7 @@ class VideoTracker:
         """Start with no objects.
 
         Args:
-            model: From `samcore.models.load_model`.
+            model: From `samcore.load_model`.
             height, width: Size of the frames in pixels.
             num_frames: Length of the whole video (not of a chunk); None for a stream.
             start_frame: The first frame to come.

@@ -120,7 +120,8 @@ def test_a_full_disk_ends_the_log_and_not_the_run(
     """When no line can be added any more, one warning says so, and work goes on."""
     code = (
         "import resource, signal, sys; from pathlib import Path\n"
-        "from samcore.meters import MemoryReading; from tasks.memory_log import MemoryLog\n"
+        "from samcore.machine.meters import MemoryReading\n"
+        "from tasks.tracking.memory_log import MemoryLog\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))\n"
         "with MemoryLog(Path(sys.argv[1]), run='a') as log:\n"
