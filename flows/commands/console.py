@@ -102,6 +102,8 @@ class Terminal:
             self._update(what, done, total, unit)
         elif self._may_print():
             of = "" if total is None else f" of {total}"
+            if total == 1 or (total is None and done == 1):
+                unit = unit.removesuffix("s")
             self.say(f"{what}: {done}{of} {unit}" if unit else what)
 
     def _update(self, what: str, done: int, total: int | None, note: str) -> None:

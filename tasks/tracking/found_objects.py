@@ -21,6 +21,7 @@ from samcore.prompts.automatic import (
 from samcore.prompts.prompt import Prompt
 from samcore.video import VideoSource
 from tasks.disk.files import exclusive
+from tasks.progress.events import counted
 from tasks.progress.steps import reporter
 from tasks.run.prompts import read_prompts, write_prompts
 from tasks.run.records import Rung
@@ -91,8 +92,8 @@ def find_objects_once(
             frame_idx,
         )
     _log.info(
-        "%d objects found among %d masks on frame %d, %s",
-        *(len(prompts), len(found), frame_idx),
+        "%s found among %s on frame %d, %s",
+        *(counted(len(prompts), "object"), counted(len(found), "mask"), frame_idx),
         describe_peak(memory.peak_rss_bytes, memory.peak_vram_bytes),
     )
     return prompts
