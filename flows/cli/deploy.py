@@ -217,6 +217,6 @@ def worker(
     """
     has_prefect_server()
     # Late, for the same reason.
-    from flows.worker import work
+    from flows.server.worker import work
 
     work(pool, queues=work_queue or (), limit=limit, healthcheck=healthcheck)

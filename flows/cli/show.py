@@ -24,7 +24,7 @@ def show(
 ) -> None:
     """Open a result's report in a browser; without a display, say where it is."""
     # Late, with pyarrow behind it.
-    from flows.published import whole_result
+    from flows.commands.published import whole_result
     from tasks.results.manifest import REPORT
     from tasks.results.open import open_result_store
 

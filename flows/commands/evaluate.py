@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from flows.published import whole_result
+from flows.commands.published import whole_result
 from samcore.errors import InputError
 from samcore.evaluation.davis import Statistics
 from samcore.evaluation.identity import can_measure_identity

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.published import whole_result
+from flows.commands.published import whole_result
 from samcore.errors import InputError, TransientError, VideoError
 from samcore.exports import FORMATS, ExportFormat, check_formats, write_export
 from samcore.exports.source import ExportSource
