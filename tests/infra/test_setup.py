@@ -218,9 +218,17 @@ def test_what_a_start_needs_is_compiled(with_packages):
     assert compiled == {"__init__", "used"}
 
 
+def test_what_a_start_needs_is_in_this_checkout():
+    """The modules that set-up compiles are those of this tree, or Prefect's."""
+    files = [ROOT.joinpath(*module.split(".")).with_suffix(".py") for module in STARTED[:-1]]
+
+    assert [path for path in files if not path.is_file()] == []
+    assert STARTED[-1].startswith("prefect.")
+
+
 def test_a_start_that_fails_is_told(with_packages):
     """What is installed but cannot be imported is an error each time, never taken for done."""
-    (with_packages.root / "flows" / "run_local.py").write_text("raise ImportError('broken')\n")
+    (with_packages.root / "flows" / "commands" / "run_local.py").write_text("raise ImportError('broken')\n")
 
     for _ in range(2):
         done = with_packages.run("infra/setup.sh")
