@@ -1,14 +1,26 @@
 #!/usr/bin/env bash
-# Makes .venv ready to run Longtake and its tests, and does nothing if it is.
+# Makes .venv ready, and does nothing if it is. `infra/setup.sh` installs what Longtake's commands
+# need, `infra/setup.sh dev` what its tests need, too; nothing of that is ever taken away again.
 #
 # Needs one of uv, python3 with pip or venv, or apt-get with root's rights. All it makes lies in this
 # checkout: uv in .uv/ (if the machine has none), everything else in .venv/.
 set -euo pipefail
 
+extra=${1:-cli}
+if [[ $extra != cli && $extra != dev ]]; then
+    printf 'set-up: wanted cli or dev, got %s\n' "$extra" >&2
+    exit 2
+fi
 root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd -P)
 stamp="$root/.venv/.longtake-setup"
-# What the environment was made from. The path, too: an environment does not survive being moved.
-wanted="$root"$'\n'"$(<"$root/pyproject.toml")"
+stamped_root='' stamped_extra=''
+if [[ -f $stamp ]]; then
+    { IFS= read -r stamped_root && IFS= read -r stamped_extra; } <"$stamp" || true
+    # What the tests need stays. (Stamps of older versions name no extra: they installed all.)
+    [[ $stamped_extra == cli ]] || extra=dev
+fi
+# What the environment is made from. The path, too: an environment does not survive being moved.
+wanted="$root"$'\n'"$extra"$'\n'"$(<"$root/pyproject.toml")"
 
 if [[ -f $stamp && "$(<"$stamp")" == "$wanted" ]]; then
     exit 0
@@ -120,14 +132,15 @@ compile_start() {
 find_uv || get_uv
 find_python
 if [[ -f $stamp ]]; then
-    if [[ "$(head -n 1 "$stamp")" != "$root" ]]; then
+    if [[ $stamped_root != "$root" ]]; then
         say "this checkout was moved; making .venv anew"
         "$uv" venv --quiet --clear "$root/.venv" >&2
     fi
-    rm -f "$stamp"
+    # Until the end: what it was to have, and no more, so that the next try begins again.
+    printf '%s\n%s\n' "$root" "$extra" >"$stamp"
 fi
 say "installing Longtake and what it needs into .venv (the first time: some minutes, about 6 GB)"
-"$uv" sync --extra dev >&2 ||
+"$uv" sync --extra "$extra" >&2 ||
     die "the installation failed; see above, check network and disk space, and run this again"
 if [[ -d flows ]]; then
     compile_start || die "it is installed, but does not start; see above, and run this again"

@@ -1,11 +1,15 @@
 """The set-up scripts, run for real on a project without dependencies, and without network."""
 
+import ast
+import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
 import zipfile
 from dataclasses import dataclass
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -20,6 +24,7 @@ name = "small"
 version = "0"
 requires-python = ">=3.10"
 [project.optional-dependencies]
+cli = []
 dev = []
 [tool.uv]
 package = false
@@ -100,9 +105,9 @@ def with_uv(checkout, uv):
     return checkout
 
 
-def set_up(checkout: Checkout) -> None:
+def set_up(checkout: Checkout, *extra: str) -> None:
     """Set up, and put a program in the place of Longtake's."""
-    done = checkout.run("infra/setup.sh")
+    done = checkout.run("infra/setup.sh", *extra)
     assert done.returncode == 0, done.stderr
     program = checkout.root / ".venv" / "bin" / "longtake"
     program.write_text(LONGTAKE)
@@ -183,25 +188,103 @@ STARTED = (
 )
 
 
+def make_wheel(root: Path, name: str) -> str:
+    """A package of three modules that can be installed without network; its source for uv."""
+    wheel = root / f"{name}-0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for module in ("__init__", "used", "unused"):
+            archive.writestr(f"{name}/{module}.py", "")
+        info = f"Metadata-Version: 2.1\nName: {name}\nVersion: 0\n"
+        archive.writestr(f"{name}-0.dist-info/METADATA", info)
+        archive.writestr(f"{name}-0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr(f"{name}-0.dist-info/RECORD", "")
+    return f'{name} = {{ path = "{wheel.name}" }}\n'
+
+
 @pytest.fixture
 def with_packages(with_uv):
     """The same, with modules of its own that a start imports, and a package to install."""
-    wheel = with_uv.root / "other-0-py3-none-any.whl"
-    with zipfile.ZipFile(wheel, "w") as archive:
-        for name in ("__init__", "used", "unused"):
-            archive.writestr(f"other/{name}.py", "")
-        info = "Metadata-Version: 2.1\nName: other\nVersion: 0\n"
-        archive.writestr("other-0.dist-info/METADATA", info)
-        archive.writestr("other-0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
-        archive.writestr("other-0.dist-info/RECORD", "")
     for module in STARTED:
         path = with_uv.root.joinpath(*module.split(".")).with_suffix(".py")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("import other.used\n")
     text = PYPROJECT.replace("[project.opt", 'dependencies = ["other"]\n[project.opt')
-    text += f'[tool.uv.sources]\nother = {{ path = "{wheel.name}" }}\n'
+    text += "[tool.uv.sources]\n" + make_wheel(with_uv.root, "other")
     (with_uv.root / "pyproject.toml").write_text(text)
     return with_uv
+
+
+@pytest.fixture
+def with_extras(with_uv):
+    """The same, with a package for commands and one for tests."""
+    text = PYPROJECT.replace("cli = []", 'cli = ["forcli"]')
+    text = text.replace("dev = []", 'dev = ["small[cli]", "fordev"]') + "[tool.uv.sources]\n"
+    text += make_wheel(with_uv.root, "forcli") + make_wheel(with_uv.root, "fordev")
+    (with_uv.root / "pyproject.toml").write_text(text)
+    return with_uv
+
+
+def installed(checkout: Checkout) -> set[str]:
+    """Which of the packages of `with_extras` are in the environment."""
+    return {path.name for path in checkout.root.glob(".venv/lib/python*/site-packages/for*")}
+
+
+def test_commands_install_what_running_needs(with_extras):
+    """`infra/longtake` leaves out what only the tests need."""
+    with_extras.run("infra/longtake", "demo")
+
+    assert installed(with_extras) & {"forcli", "fordev"} == {"forcli"}
+
+
+def test_tests_add_the_rest_and_commands_leave_it(with_extras):
+    """`infra/test` adds what tests need; no later command takes it away, neither with nothing to
+    do, nor after an update, nor after an update that failed."""
+    both = {"forcli", "fordev"}
+    set_up(with_extras)
+    with_extras.run("infra/test")
+    assert installed(with_extras) & both == both
+
+    done = with_extras.run("infra/setup.sh")
+    assert (done.stderr, installed(with_extras) & both) == ("", both)
+
+    pyproject = with_extras.root / "pyproject.toml"
+    good = pyproject.read_text()
+    pyproject.write_text(good.replace("[project.opt", 'dependencies = ["no-such"]\n[project.opt'))
+    assert with_extras.run("infra/setup.sh").returncode == 1
+    pyproject.write_text(good.replace('version = "0"', 'version = "1"'))
+    assert "done" in with_extras.run("infra/setup.sh").stderr
+    assert installed(with_extras) & both == both
+
+
+def test_set_up_knows_two_extents(with_uv):
+    """Anything but cli and dev is refused in one line."""
+    done = with_uv.run("infra/setup.sh", "all")
+
+    assert (done.returncode, done.stderr) == (2, "set-up: wanted cli or dev, got all\n")
+
+
+def test_the_package_imports_nothing_that_only_tests_need():
+    """What the three packages import is none of the extra `dev`."""
+    text = (ROOT / "pyproject.toml").read_text()
+    dev = text.partition("\ndev = [")[2].partition("\n]")[0]
+    only_tests = set(re.findall(r'^ *"([a-z][a-z-]*)', dev, re.MULTILINE)) - {"longtake"}
+    assert {"pytest", "moto", "mypy"} <= only_tests
+    run_time = text.partition("\ndependencies = [")[2].partition("\n]")[0]
+    assert only_tests.isdisjoint(re.findall(r'^ *"([a-z][a-z0-9-]*)', run_time, re.MULTILINE))
+
+    imported = set()
+    for package in ("samcore", "tasks", "flows"):
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Import):
+                    imported |= {alias.name.partition(".")[0] for alias in node.names}
+                elif isinstance(node, ast.ImportFrom) and node.module:
+                    imported.add(node.module.partition(".")[0])
+    owners = packages_distributions()
+    assert "prefect" in imported
+    assert only_tests.isdisjoint(
+        owner.lower() for name in imported for owner in owners.get(name, [])
+    )
 
 
 def test_what_a_start_needs_is_compiled(with_packages):
@@ -213,22 +296,21 @@ def test_what_a_start_needs_is_compiled(with_packages):
     assert [line for line in done.stderr.splitlines() if line.startswith("set-up:   ")] == [
         f"set-up:   {module}" for module in STARTED
     ]
-    (installed,) = (with_packages.root / ".venv").glob("lib/python*/site-packages/other")
-    compiled = {path.name.partition(".")[0] for path in installed.rglob("*.pyc")}
+    (package,) = (with_packages.root / ".venv").glob("lib/python*/site-packages/other")
+    compiled = {path.name.partition(".")[0] for path in package.rglob("*.pyc")}
     assert compiled == {"__init__", "used"}
 
 
 def test_what_a_start_needs_is_in_this_checkout():
     """The modules that set-up compiles are those of this tree, or Prefect's."""
-    files = [ROOT.joinpath(*module.split(".")).with_suffix(".py") for module in STARTED[:-1]]
-
-    assert [path for path in files if not path.is_file()] == []
-    assert STARTED[-1].startswith("prefect.")
+    assert [module for module in STARTED if importlib.util.find_spec(module) is None] == []
 
 
 def test_a_start_that_fails_is_told(with_packages):
     """What is installed but cannot be imported is an error each time, never taken for done."""
-    (with_packages.root / "flows" / "commands" / "run_local.py").write_text("raise ImportError('broken')\n")
+    (with_packages.root / "flows" / "commands" / "run_local.py").write_text(
+        "raise ImportError('broken')\n"
+    )
 
     for _ in range(2):
         done = with_packages.run("infra/setup.sh")
@@ -320,7 +402,7 @@ def test_an_old_uv_is_not_used(checkout):
 
 def test_the_checks_stop_at_the_first_that_fails(with_uv):
     """`infra/test` runs ruff, mypy and pytest in the project's folder; CI runs just that."""
-    set_up(with_uv)
+    set_up(with_uv, "dev")
     binaries = with_uv.root / ".venv" / "bin"
     for name in ("ruff", "mypy", "python"):
         (binaries / name).unlink(missing_ok=True)
