@@ -1,4 +1,4 @@
-"""The README says what the code does, and no more."""
+"""The README and the pages that it links to say what the code does, and no more."""
 
 import json
 import re
@@ -20,6 +20,14 @@ from tasks.results.manifest import MANIFEST, MASKS, OVERLAY, SEAMS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+PAGES = {
+    name: (ROOT / name).read_text()
+    for name in ("README.md", "infra/README.md", "tests/README.md", "tests/bench/README.md")
+}
+REFERENCE = PAGES["infra/README.md"].partition("## All commands and options")[2]
+REFERENCE = REFERENCE.partition("\n## Limits")[0]
+"""The part of the operators' page that lists options and models."""
+OPTION = r"(?<![\w-])--[a-z][a-z-]*"
 
 
 def code_blocks(language: str) -> list[str]:
@@ -41,15 +49,50 @@ def commands() -> dict[str, list[str]]:
     }
 
 
-def test_every_command_and_option_is_there():
-    """What the command line takes is named, and what is named it takes."""
-    known = {option for options in commands().values() for option in options}
-    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", README))
+def test_a_newcomer_can_read_it():
+    """The README is short; what is long has pages of its own."""
+    assert len(README.split()) <= 1500
 
-    assert known <= named
-    assert named <= known
-    for name in commands():
-        assert f"`longtake {name}" in README
+
+def rows(text: str, first: str) -> list[str]:
+    """The rows of tables whose first cell begins so."""
+    return re.findall(rf"^\| {re.escape(first)}.*$", text, flags=re.MULTILINE)
+
+
+def test_every_command_has_a_row_with_its_options():
+    """The operators' page lists each command once, with all of its options and no others; those
+    of `track` have a table of their own."""
+    of_track = REFERENCE.partition("| option of `track` | |")[2].partition("\n\n")[0]
+    for name, options in commands().items():
+        (row,) = rows(REFERENCE, f"`longtake {name}")
+        page = of_track if name == "track" else row
+
+        assert set(re.findall(OPTION, page)) == set(options), f"infra/README.md, longtake {name}"
+
+
+def test_every_option_is_explained():
+    """Each option has a text in `--help`, and is on one of the pages; what they name exists."""
+    group = typer.main.get_command(app)
+    silent = [
+        f"longtake {name} {option}"
+        for name, command in group.commands.items()
+        for parameter in command.params
+        for option in parameter.opts
+        if option.startswith("--") and option != "--help" and not (parameter.help or "").strip()
+    ]
+    known = {option for options in commands().values() for option in options}
+    on_pages = {"README.md": README, "infra/README.md, All commands and options": REFERENCE}
+    named = {page: set(re.findall(OPTION, text)) - {"--help"} for page, text in on_pages.items()}
+
+    assert silent == []
+    assert known - set.union(*named.values()) == set(), f"explain it in one of {list(named)}"
+    assert [(page, options - known) for page, options in named.items() if options - known] == []
+
+
+def test_every_command_is_in_the_readme():
+    """What the command line can do shows on the first page."""
+    assert [name for name in commands() if f"`longtake {name}" not in README] == ["demo"]
+    assert "infra/longtake demo" in README
 
 
 def test_the_two_commands_are_there_and_can_be_run():
@@ -62,22 +105,39 @@ def test_the_two_commands_are_there_and_can_be_run():
     assert "infra/test" in (ROOT / ".ci" / "run").read_text()
 
 
-def test_paths_exist():
-    """Every file and folder of the repository that is named is there."""
-    named = re.findall(r"`((?:samcore|tasks|flows|infra|tests)/[\w./-]*)`", README)
-    named += re.findall(r"\]\(([\w./-]+)\)", README)
+@pytest.mark.parametrize("page", PAGES)
+def test_paths_exist(page):
+    """Every file and folder of the repository that a page names is there."""
+    text = PAGES[page]
+    named = re.findall(r"`((?:samcore|tasks|flows|infra|tests)/[\w./-]*)`", text)
+    missing = [path for path in named if not (ROOT / path).exists()]
+    linked = re.findall(r"\]\(([\w./-]+)(?:#[\w-]+)?\)", text)
+    missing += [link for link in linked if not (ROOT / page).parent.joinpath(link).exists()]
 
-    assert named
-    assert [path for path in named if not (ROOT / path).exists()] == []
+    assert named or linked
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_into_pages_meet_a_heading(page):
+    """A link to a part of a page finds that part."""
+    for link, anchor in re.findall(r"\]\(([\w./-]*)#([\w-]+)\)", PAGES[page]):
+        target = ROOT.joinpath(page).parent / link if link else ROOT / page
+        headings = re.findall(r"^#+ (.*)$", target.read_text(), flags=re.MULTILINE)
+        anchors = {re.sub(r"[^\w -]", "", text).lower().replace(" ", "-") for text in headings}
+        assert anchor in anchors, f"{page}: {link}#{anchor}"
 
 
 def test_the_models_are_the_ones_known():
-    """Each name is listed with the size of its download, the default is marked."""
+    """Each name is listed, those with a row of their own with the size of the download; the
+    default is marked, also in the README."""
     for known in KNOWN_MODELS:
-        assert f"`{known.name}`" in README, known.name
-    default = next(known for known in KNOWN_MODELS if known.name == DEFAULT_MODEL)
-    assert isinstance(default.weights, RemoteWeights)
-    assert f"| `{DEFAULT_MODEL}` (default) | {default.weights.size / 1e6:.0f} MB |" in README
+        assert f"`{known.name}`" in REFERENCE, known.name
+        for row in (*rows(README, f"`{known.name}`"), *rows(REFERENCE, f"`{known.name}`")):
+            if isinstance(known.weights, RemoteWeights) and "`, `" not in row:
+                assert f"| {known.weights.size / 1e6:.0f} MB |" in row
+    for page in (README, REFERENCE):
+        assert rows(page, f"`{DEFAULT_MODEL}` (default) |")
 
 
 def test_the_columns_are_the_tables():
