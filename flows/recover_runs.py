@@ -42,8 +42,8 @@ def recover_runs(deployment: str = DEPLOYMENT) -> int:
     """Schedule the runs of a deployment again that dead processes have left; returns how many.
 
     A run that crashed is scheduled again, and so is one that was taken by a worker and never begun,
-    or is said to be running though nobody is at it. It goes on from its last finished chunk. One
-    that failed, or was cancelled, is left alone.
+    or is said to be running though no process works at it. It continues after its last finished
+    chunk. One that failed, or was cancelled, is left alone.
 
     Args:
         deployment: Whose runs are looked at, as FLOW/DEPLOYMENT.

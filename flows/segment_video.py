@@ -78,7 +78,7 @@ def segment_video(request: SegmentRequest) -> ResultRef:
     except TransientError as error:
         if not runtime.deployment.id:
             raise
-        # Nobody has to put anything right: what schedules crashed runs again does so with this one.
+        # No person has to act: what schedules crashed runs again does so with this one, too.
         _log.error("%s", error)
         return cast(ResultRef, Crashed(message=f"will be tried again: {error}"))
 

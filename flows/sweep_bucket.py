@@ -43,7 +43,7 @@ class SweepResult(BaseModel):
     failed: int
     """Without a result, and their run has ended without one."""
     skipped: int
-    """Nobody says what to track in them."""
+    """No prompts or defaults say what to track in them."""
     done: int
     """With a result."""
     left: int

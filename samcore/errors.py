@@ -26,7 +26,7 @@ class TransientVideoError(TransientError, VideoError):
 
 
 class ModelError(SegmentationError, LookupError):
-    """A model name that nobody knows, or a checkpoint that cannot be had."""
+    """A model name that is not known, or a checkpoint that cannot be had."""
 
 
 class StateError(SegmentationError, ValueError):

@@ -89,7 +89,7 @@ class Outcome(Enum):
     KNOWN = "known"
     """This version of it had its run already."""
     SKIPPED = "skipped"
-    """Nobody said what to track; the place of its result says so."""
+    """No prompts or defaults say what to track; `skipped.json` in its place says so."""
     ABSENT = "absent"
     """It is not in its bucket: not any more, or not yet."""
     EMPTY = "empty"
@@ -209,7 +209,7 @@ class VideoRuns:
         return f"{self._deployment.name}: {video.uri} {which}"
 
     def _parameters(self, video: S3Location, version: str | None) -> dict[str, Any] | None:
-        """What the run is called with; None if nobody says what to track."""
+        """What the run is called with; None if nothing says what to track."""
         given = self._deployment.parameters().get("request")
         request: dict[str, Any] = dict(given) if isinstance(given, dict) else {}
         request |= {
@@ -256,7 +256,10 @@ class VideoRuns:
             self._store.delete(place)
 
     def _remember(self, told: _Told) -> None:
-        """Spare the servers what a queue repeats; forgetting costs some calls, no more."""
+        """Remember an event, so that the queue's repetitions cost no calls to the servers.
+
+        Only the last events are remembered; an older one that comes again costs those calls.
+        """
         self._known[told] = None
         while len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)

@@ -56,7 +56,7 @@ class DeployError(SegmentationError, RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What runs do that nobody says more about. All of it can be seen in Prefect's UI."""
+    """What runs do by default. All of it can be seen in Prefect's UI."""
 
     prompts: str | None = None
     """Path or `s3://` address of a prompts file for videos that have none beside them."""

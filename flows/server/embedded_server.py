@@ -66,7 +66,7 @@ class EmbeddedServer:
         check_writable(lock_path.parent)
         self.password = f"longtake:{secrets.token_urlsafe(32)}"
         """Clients send it as HTTP's user and password."""
-        # A file, not a pipe: nobody reads it while the server runs.
+        # A file, not a pipe: no thread reads it while the server runs.
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  # closed by stop
         self._process = subprocess.Popen(
             [sys.executable, "-c", _CHILD, str(lock_path)],

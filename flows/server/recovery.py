@@ -2,7 +2,7 @@
 
 A worker that is alive reports a flow process that died; one that died itself reports nothing, and
 its runs would stay Running for ever, or Pending if they had not begun. So: a run whose heartbeats
-stop is a crashed one, so is one that a worker took and nobody began, and a crashed one is scheduled
+stop is a crashed one, so is one that a worker took and never began, and a crashed one is scheduled
 again, under the same id, and goes on from its run folder.
 
 A server can lose events: SQLite is locked when many write, and what a server heard before it was
@@ -121,7 +121,7 @@ def _automations(
     return (
         AutomationCore(
             name="longtake: a run without heartbeats has crashed",
-            description="Its worker died with it, so that nobody else says so.",
+            description="Its worker died with it and cannot report the crash.",
             trigger=EventTrigger(
                 match={"prefect.resource.id": "prefect.flow-run.*"},
                 match_related=of_these,

@@ -231,7 +231,7 @@ def resolve_model(
 
     Raises:
         InputError: The options do not go together, or the image size does not fit.
-        ModelError: Nobody knows the name or configuration, or the checkpoint cannot be had.
+        ModelError: The name or configuration is not known, or the checkpoint cannot be had.
         StorageError: The checkpoint cannot be written to the cache.
     """
     if config is not None and checkpoint is None:

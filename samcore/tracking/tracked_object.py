@@ -13,10 +13,10 @@ from samcore.tracking.state import CondOutput, ObjectState
 
 @dataclass(slots=True)
 class TrackedObject:
-    """An object that has a prompt which was encoded.
+    """One object: its memory, and the masks of those prompted frames that lie ahead.
 
-    A prompted frame's masks are computed when its prompt is encoded, which may be long before the
-    frame is reached; until then they wait in `outputs`.
+    The tracker computes a prompted frame's masks when it encodes the prompt. That may be long
+    before tracking reaches the frame; until then the masks wait in `outputs`.
     """
 
     policy: MemoryPolicy

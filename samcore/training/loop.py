@@ -57,7 +57,7 @@ class Start:
     """Weights that a new run begins with in place of those of the phases before."""
 
     weights: Path
-    """Safetensors, as a run leaves them. A log beside them is gone on with."""
+    """Safetensors, as a run leaves them. A log beside them is continued."""
     phase: str
     """The first phase to train; the optimiser begins afresh."""
 

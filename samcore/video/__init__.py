@@ -1,4 +1,21 @@
-"""Videos: what they hold, exact frames from anywhere in them, and files to show results in."""
+"""Videos: what they hold, exact frames from anywhere in them, and files to show results in.
+
+file, folder or address
+  | VideoFile      where the bytes lie; gives a Media to each decoder
+  v
+Media              what one ffmpeg process reads, and how
+  | open_video     decodes all of it once, or finds the index of an earlier time
+  v
+VideoSource        VideoInfo (size, rate, frames) and the index (time stamp, checksum a frame)
+  | read(start)    seeks to the keyframe before, and checks each frame against the index
+  v
+FrameReader        an iterator, which decodes ahead by a few frames
+  v
+Frame              pixels, frame_idx, pts
+  | VideoWriter    encodes pictures for people and programs
+  v
+mp4, mkv
+"""
 
 from samcore.video.digest import source_digest
 from samcore.video.encode import BROWSER, NUMBERS_8, NUMBERS_16, Codec, Sound, has_sound

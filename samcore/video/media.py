@@ -89,7 +89,7 @@ def _limits(scheme: str) -> dict[str, object]:
 
 
 class VideoFile(Protocol):
-    """One video file, wherever it lies."""
+    """Interface that every place of a video file implements: this machine, a bucket, the web."""
 
     @property
     def name(self) -> str:

@@ -68,7 +68,7 @@ class _Channel:
             return None
 
     def stop(self) -> None:
-        """Want no more: wakes the giver and lets go of the frames."""
+        """Stop the reader and release its frames. Consumers call this at their end or on an error."""
         with self._changed:
             self.stopping.set()
             self._frames.clear()

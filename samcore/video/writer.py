@@ -227,7 +227,7 @@ class VideoWriter:
         self._process.kill()
         self._process.wait()
         if self._process.stdin is not None:
-            with contextlib.suppress(OSError):  # bytes that nobody takes any more
+            with contextlib.suppress(OSError):  # the encoder reads no more bytes
                 self._process.stdin.close()
         self._listener.join()
         if self._process.stderr is not None:

@@ -23,7 +23,7 @@ from tasks.store.object_store import ObjectStore
 
 _MAX_MANIFEST_BYTES = 256 << 20
 _LARGE_BYTES = 8 << 20
-"""A larger file is sent in several parts at once by itself; smaller ones go side by side."""
+"""A larger file is sent alone, in parallel parts; smaller files are sent in parallel."""
 _WORKERS = 8
 _LOOKED_AT = 64
 """Up to so many files are looked at one by one; of more (a picture a frame), those in folders are
@@ -53,9 +53,20 @@ class _Stored:
 class BucketResults(ResultStore):
     """A prefix in a bucket.
 
-    A bucket has no renaming and no locks, so: publishers of different runs keep apart by a claim,
-    the manifest is put only where none is, and afterwards everything is looked at again. Whoever
-    finds another one's bytes among his own takes his manifest back, and tries again.
+    A bucket can neither rename nor lock, so a process publishes in this order:
+
+        time   run A                                  what a reader sees
+        |      take the claim                         the old result
+        |      is my result there, and whole?         (then nothing is left to do)
+        |      delete the old manifest                no result
+        |      upload the files                       no result
+        |      put the manifest if there is none      A's result
+        |      look at every file once more           A's result
+        v      give the claim up                      A's result
+
+    The claim keeps publishers of different runs apart, but it can expire while its holder is
+    paused. Then run B may overwrite a file of A. A's last look finds B's bytes: A deletes its own
+    manifest and tries again.
     """
 
     def __init__(self, prefix: S3Location, store: ObjectStore, *, local: Path) -> None:
@@ -212,10 +223,10 @@ class BucketResults(ResultStore):
                 send(item)
 
     def _put_manifest(self, manifest: Manifest) -> None:
-        """Publish, where no manifest is; and make sure that nobody else was at it.
+        """Put the manifest where none is, and make sure that no other run published meanwhile.
 
         Raises:
-            TransientStorageError: Somebody was; nothing is published, or what he published.
+            TransientStorageError: Another run did. Its result is published, or none.
         """
         data = _bytes_of(manifest)
         busy = TransientStorageError(

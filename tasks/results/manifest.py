@@ -41,7 +41,7 @@ def read_manifest(destination: Path, key: str) -> Manifest | None:
 def published_key(destination: Path) -> str | None:
     """The key of the result that lies there, whole or not; None if none does.
 
-    A manifest that this version cannot read has the key "" and is nobody's to replace unasked.
+    A manifest that this version cannot read has the key ""; no run replaces it unasked.
     """
     try:
         return manifest_key((destination / MANIFEST).read_bytes())

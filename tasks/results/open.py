@@ -23,7 +23,7 @@ from tasks.sources.opened import is_replaced
 from tasks.store.locations import HttpsLocation, S3Location, parse_location
 
 _COPIES_LAST_S = 7 * 86_400.0
-"""Seconds after which a copy that nobody opens goes."""
+"""Seconds after which a copy that was not opened is removed."""
 
 __all__ = ["ResultStore", "find_result", "is_superseded", "open_result_store"]
 
@@ -66,7 +66,7 @@ def open_result_store(
 
 
 def _sweep(copies: Path, *, used: Path) -> None:
-    """Remove this machine's copies of results that nobody has opened for long."""
+    """Remove this machine's copies of results that were not opened for long."""
     with contextlib.suppress(OSError):
         if used.is_dir():
             os.utime(used)
@@ -76,8 +76,10 @@ def _sweep(copies: Path, *, used: Path) -> None:
 
 
 def find_result(run: RunRef, record: RunRecord) -> ResultRef | None:
-    """The result of this run, if it is at the destination, whole, and names objects as asked; or
-    the one that it must not replace.
+    """Find the result that makes this run needless.
+
+    That is the run's own result, if it is whole and names the objects as asked; or the result of a
+    newer version of the same video, which this run must not replace. Else None.
 
     Raises:
         StorageError: The destination cannot be read.
@@ -96,10 +98,10 @@ def find_result(run: RunRef, record: RunRecord) -> ResultRef | None:
 
 
 def is_superseded(run: RunRef, record: RunRecord, there: Manifest) -> bool:
-    """Whether a result is of the same video, and the run of a version of it that was replaced.
+    """Whether the run's video was replaced by a newer version, and the result is of the same video.
 
-    Only the present version's result takes the place of another one's: so the last version's is
-    the one that stays, in whatever order the runs end.
+    Only a run of the present version may replace a result. So the result of the last version
+    stays, in whatever order the runs end.
 
     Args:
         run: Which one.

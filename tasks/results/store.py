@@ -35,7 +35,7 @@ class ResultStore(ABC):
     def published_key(self) -> str | None:
         """The key of the result that lies there, whole or not; None if none does.
 
-        A manifest that this version cannot read has the key "" and is nobody's to replace unasked.
+        A manifest that this version cannot read has the key ""; no run replaces it unasked.
 
         Raises:
             StorageError: The destination cannot be read.

@@ -1,4 +1,4 @@
-"""A run on the disk: what is done, what can be gone on from."""
+"""A run on the disk: what is done, and where a new process continues."""
 
 import contextlib
 import logging
@@ -35,10 +35,21 @@ class RunFolder:
         chunks/00007/masks.parquet      the chunk's masks
         chunks/00007/state.safetensors  the state at the first frame of chunk 8
         chunks/00007/seam.json          its agreement with chunk 6
-        chunks/00007/attempt.json       there while somebody works on the chunk, see attempts.py
-        chunks/00007/partial.*          where the chunk was stopped on the way, see checkpoint.py
+        chunks/00007/attempt.json       there while a process works on the chunk, see attempts.py
+        chunks/00007/partial.*          where the chunk was stopped on the way, see partial_chunk.py
         chunks/00007/done.json          written last
         lock                            held by the process that works on the run
+
+    The life of a chunk; every arrow can be the last thing that happens before a kill:
+
+        nothing --> attempt.json --> masks, state --> done.json --> (published, folder deleted)
+                        |    ^
+            SIGTERM     |    |   the next process continues after the last frame of partial.*
+                        v    |
+                     partial.*
+
+    A process that finds attempt.json knows that the one before was killed, perhaps for want of
+    memory, and then starts one rung lower. A finished or stopped chunk has no attempt.json.
 
     A file is believed only if a record with its digest was written after it, and a record only if
     it is whole and of this very place in this very run: see sealed.py.

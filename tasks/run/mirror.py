@@ -1,4 +1,4 @@
-"""Work in progress in the bucket of the destination, for another machine to go on with.
+"""Work in progress in the bucket of the destination, for another machine to continue.
 
     DEST/.longtake/index/<name>.parquet                    the index of a video's frames
     DEST/.longtake/runs/<key>/chunks/00007/masks.parquet   as in the run's folder
@@ -138,7 +138,7 @@ class Mirror:
         there = self._list(key)
         for name in sorted(there, key=lambda name: not name.endswith("done.json")):
             self._store.delete(there[name].location)
-        # Nobody else is at this run; but at others, and at the result.
+        # No other process works at this run; but others may at other runs, and at the result.
         remove_stale_uploads(self._store, self._folder(key), at_once=True)
         remove_stale_uploads(self._store, self._prefix)
 

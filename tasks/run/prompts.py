@@ -1,4 +1,4 @@
-"""Prompts as a run keeps them: a run goes on although the files that they came from are gone."""
+"""Prompts as a run keeps them: a run continues although the files that they came from are gone."""
 
 from collections.abc import Sequence
 from pathlib import Path

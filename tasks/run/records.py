@@ -16,7 +16,7 @@ from tasks.disk.files import FileRecord
 from tasks.store.locations import S3Location, parse_location
 
 RUN_FORMAT: Literal[1] = 1
-"""Part of every run's key: raised when older work can no longer be gone on with."""
+"""Part of every run's key: raised when older work can no longer be continued."""
 
 
 EXPORTS = "exports"

@@ -1,4 +1,4 @@
-"""Work in progress that nobody came back for: on the disk of a worker, and in a bucket."""
+"""Removes abandoned work in progress from the disk of a worker and from a bucket."""
 
 import contextlib
 import fcntl
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 _STALE_UPLOAD_S = 86_400.0
 """No upload of one file takes a day."""
 _STALE_S = 14 * 86_400.0
-"""A run that nobody asked for during so long went on elsewhere, or failed for good."""
+"""A run whose work was untouched for so long continued elsewhere, or failed for good."""
 
 
 def remove_stale_work(work_dir: Path) -> None:
@@ -56,7 +56,7 @@ def remove_stale_uploads(
     Args:
         store: Where the bucket is.
         prefix: Where to look.
-        at_once: Nobody is uploading there. Else, uploads of the last day are spared.
+        at_once: No process is uploading there. Else, uploads of the last day are spared.
     """
     try:
         store.abort_stale_uploads(prefix, older_than_s=-_STALE_S if at_once else _STALE_UPLOAD_S)
@@ -88,11 +88,11 @@ def _remove_run(folder: Path, before: float) -> None:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[bool]:
-    """Whether nobody else holds the lock file within the block; it is not waited for."""
+    """Whether no other process holds the lock file within the block. Does not wait for it."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
-        yield True  # nobody ever came so far
+        yield True  # no process ever came so far
         return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

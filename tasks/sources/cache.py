@@ -82,7 +82,7 @@ class DownloadCache:
                                 downloads again what is damaged
         3f9a....lock            held exclusively to download or to remove, shared to read
 
-    The kernel frees the locks of a killed process. What a killed download left is gone on with by
+    The kernel frees the locks of a killed process. What a killed download left is used again by
     the next one, or removed like any other entry when room is needed: those that were not used for
     longest go first, and never one that is in use.
     """

@@ -17,7 +17,7 @@ from tasks.store.locations import S3Location
 from tasks.store.object_store import ObjectStore
 
 _EXPIRES_S = 1200.0
-"""A claim that was not renewed for so long is nobody's. S3 lets clocks differ by 900 s."""
+"""A claim that was not renewed for so long is free. S3 lets clocks differ by 900 s."""
 _RENEW_S = 60.0
 _MAX_BYTES = 4096
 
@@ -34,7 +34,7 @@ def claimed(store: ObjectStore, prefix: S3Location, key: str) -> Iterator[Callab
         key: The run's.
 
     Yields:
-        To be called while the work goes on; from any thread.
+        Call it now and then during the work, from any thread.
 
     Raises:
         TransientStorageError: Another run holds it.
@@ -45,7 +45,7 @@ def claimed(store: ObjectStore, prefix: S3Location, key: str) -> Iterator[Callab
     try:
         yield claim.renew
     finally:
-        # A claim that stays is in nobody's way for long.
+        # A claim that stays expires.
         with contextlib.suppress(StorageError):
             claim.give_up()
 

@@ -4,6 +4,15 @@ Within a machine the kernel's lock on the run's folder does this. Machines share
 the holder writes beats there, and whoever waits takes over when they end. No two clocks are
 compared: the one who waits measures by its own. Two machines that both believe to hold the lease,
 as after one was paused, disturb nothing: they write equal bytes, and publishing has its own claim.
+
+Who holds what, and when:
+
+    for the whole run        lock in runs/<key>      kernel   one process of a machine
+                             lease.json in a bucket  beats    one machine
+      while a model tracks     locks/<device>.lock   kernel   one run on a GPU
+      while files are sent     claim in a bucket     renewed  one publisher at a destination
+
+The kernel frees its locks when their holder ends, however it ends. A lease and a claim expire.
 """
 
 import contextlib
@@ -50,7 +59,7 @@ _MAX_BYTES = 4096
 
 
 class LeaseLostError(StorageError):
-    """Another machine goes on with the run, since nothing was heard of this one."""
+    """Another machine has taken over the run, since this one sent no beat for too long."""
 
 
 class _Beat(BaseModel):
@@ -96,7 +105,7 @@ def leased(run: RunRef, *, on_wait: Callable[[str], None]) -> Iterator[Callable[
 
     Yields:
         To be called between two pieces of work; raises `LeaseLostError` if this machine was silent
-        for so long that another one goes on: then it is its turn to wait.
+        for so long that another one took over: then this one has to wait.
 
     Raises:
         StorageError: The bucket cannot be written to.

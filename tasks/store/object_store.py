@@ -247,7 +247,7 @@ class ObjectStore:
         """Upload a file unless the bucket has these bytes; again after a crash costs one HEAD.
 
         Args:
-            path: A file that nobody writes to any more.
+            path: A file that no process writes to any more.
             location: Where to; replaced if other bytes are there.
             sha256: Hex digest of its content. It goes into the object's metadata, and nothing is
                 stored unless the bytes that were sent have it.
@@ -259,7 +259,7 @@ class ObjectStore:
         Raises:
             StorageError: The file is not what `sha256` says, or cannot be read; no such bucket, no
                 permission.
-            StorageConflictError: Another writer replaced it at once.
+            StorageConflictError: Another writer replaced it at the same time.
             TransientStorageError: The server did not take it, or did not say so; what is there is
                 whole, the old object or the new one.
         """

@@ -1,4 +1,4 @@
-"""A download that can be gone on with: beside its file until it is whole and checked."""
+"""A download that can be resumed: it lies beside its file until it is whole and checked."""
 
 import contextlib
 import fcntl
@@ -40,7 +40,7 @@ class PartFile:
     """What has come of a file so far, under a name of its own beside the final one.
 
     The name holds a digest of the version that is being fetched: bytes of another version are never
-    gone on with. Only one process at a time has it open; a killed one's bytes are used again. Only
+    resumed. Only one process at a time has it open; a killed one's bytes are used again. Only
     the user may read it: the video may be a private one.
     """
 
@@ -66,7 +66,7 @@ class PartFile:
                 hashlib knows. None checks nothing.
 
         Raises:
-            StorageError: No permission, disk full. What has come stays, to be gone on with.
+            StorageError: No permission, disk full. What has come stays, to be resumed.
         """
         make_folder(path.parent)
         tag = hashlib.sha256(version.encode(errors="replace")).hexdigest()[:16]
@@ -110,7 +110,7 @@ class PartFile:
 
         Raises:
             DamagedObjectError: They are not the bytes that the checksum was made of; they are
-                thrown away, as nobody knows which of them is wrong.
+                thrown away, as there is no telling which of them is wrong.
             StorageError: Disk full, no permission.
         """
         wanted = (self._checksum or "").partition(":")[2]

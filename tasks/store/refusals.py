@@ -117,7 +117,7 @@ def explain_refusal(
         what: What was tried on what, such as `cannot read s3://bucket/key`.
         code: The S3 error code, or the status as text where the answer had no body.
         status: The HTTP status.
-        message: The server's own words; shown only for codes that nobody foresaw.
+        message: The server's own words; shown only for codes that are not known.
         region: Where the bucket lies, if the server said so.
     """
     code = _SAME.get(code, code)

@@ -1,4 +1,4 @@
-"""Files on web servers: looked at, and downloaded so that a broken download goes on."""
+"""Files on web servers: reads their sizes, and resumes broken downloads."""
 
 import contextlib
 import logging
@@ -90,7 +90,7 @@ def fetch(file: WebFile, path: Path, *, limit: int, on_progress: Progress | None
         raise _too_large(file, limit)
     version = f"{file.location.url} {file.size} {file.validator}"
     with PartFile.open(path, version=version, checksum=file.checksum) as part:
-        # Without a strong validator nobody knows whether the rest belongs to what is there.
+        # Without a strong validator there is no telling whether the rest belongs to what is there.
         if part.size and not is_strong(file.validator):
             part.restart()
         done = file.size is not None and part.size == file.size

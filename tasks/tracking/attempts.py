@@ -1,8 +1,9 @@
-"""A mark in the run's folder that shows when an attempt did not end, but was ended.
+"""`attempt.json`: shows that the process before was killed while it worked.
 
-It is there while somebody works. Who finds it, with the run's lock held, knows that the process
-before was killed, and that want of memory may be why: the kernel's out-of-memory killer and
-container runtimes send SIGKILL (exit code 137), which nobody can catch.
+A process writes this file when it begins to work, and deletes it at the end. A process that holds
+the run's lock and still finds the file knows that the one before was killed. Want of memory may be
+why: the kernel's out-of-memory killer and container runtimes send SIGKILL (exit code 137), which no
+program can catch.
 """
 
 import contextlib

@@ -152,7 +152,7 @@ class ChunkSession:
         return None
 
     def _settle(self, writer: MaskWriter) -> None:
-        """Do what the frame tracked last still wants done: once, however often this is called."""
+        """Write the rows of the frame that was tracked last, unless they are written already."""
         output = self._unwritten
         if output is not None and output.frame_idx >= self._chunk.start:
             with self.clock("write"):

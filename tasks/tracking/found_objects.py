@@ -1,4 +1,4 @@
-"""Objects that the mask generator found, kept so that a run that goes on has the same ones."""
+"""Objects that the mask generator found, kept so that a resumed run has the same ones."""
 
 import hashlib
 import json

@@ -38,7 +38,7 @@ class OpenRun:
     compute: Compute
     model: TrackingModel
     rung: Rung
-    """How much is done at once."""
+    """The batch sizes and the place of memory, as a rung of the ladder has them."""
     clock: StageClock
     """Where the time of all its trackers goes."""
 

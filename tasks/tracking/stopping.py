@@ -18,7 +18,7 @@ _POLL_S = 0.2
 class WorkStopped(Exception):
     """Raised by work that was asked to stop, once it has saved what it has.
 
-    Nobody sees it but `run_stoppable`, which raises in its place what came from outside.
+    Only `run_stoppable` catches it, and raises in its place what came from outside.
     """
 
 
@@ -109,7 +109,7 @@ class _Outcome(Generic[_T]):
             _log.info("saved what there is; the next run goes on from there")
         except BaseException as error:
             if stop.is_set():
-                # Nobody else hears of it: what is raised is why the work was to stop.
+                # The log alone tells of it: what is raised is why the work was to stop.
                 _log.warning("could not save what there is: %s", error)
             else:
                 self._error = error

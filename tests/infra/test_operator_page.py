@@ -60,7 +60,8 @@ def test_nothing_is_told_to_prefects_makers() -> None:
     telemetry off; the image has that in its environment."""
     off = {"server": "PREFECT_SERVER_ANALYTICS_ENABLED=false", "worker": "DO_NOT_TRACK=1"}
     started = [
-        (one.group(1), one.start()) for one in re.finditer(r"prefect (server|worker) s", PAGE)
+        (one.group(1), one.start())
+        for one in re.finditer(r"(?:prefect|infra/longtake) (server|worker) (?=start|--)", PAGE)
     ]
     assert {part for part, _ in started} == set(off)
     for part, at in started:
