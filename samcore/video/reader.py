@@ -68,7 +68,7 @@ class _Channel:
             return None
 
     def stop(self) -> None:
-        """Stop the reader and release its frames. Consumers call this at their end or on an error."""
+        """Stop the reader and release its frames. Consumers call this at the end or on errors."""
         with self._changed:
             self.stopping.set()
             self._frames.clear()
