@@ -298,7 +298,8 @@ def _served(spec: Mapping[str, Any], limit: int) -> RunnerDeployment:
     return RunnerDeployment.from_flow(
         _flow(spec),
         name=str(spec["name"]),
-        schedules=[_schedule(one) for one in spec.get("schedules") or []],
+        # None, not an empty list, where there are none: Prefect 3.9 warns of those.
+        schedules=[_schedule(one) for one in spec.get("schedules") or []] or None,
         concurrency_limit=own,
         parameters=dict(spec.get("parameters") or {}),
         description=spec.get("description"),
