@@ -6,7 +6,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.results.open import open_result_store
-from tasks.results.outputs import REPORT_NAME, Outputs
+from tasks.results.outputs import OVERLAY_NAME, REPORT_NAME, Outputs
 from tasks.retries import DESTINATION_RETRIES
 from tasks.run.folder import RunFolder
 from tasks.run.records import RunRef
@@ -40,4 +40,6 @@ def add_output(run: RunRef, name: str) -> str:
     if name == REPORT_NAME:
         memory_log = None if run.memory_log is None else Path(run.memory_log)
         return outputs.add_report(folder.prompts(), memory_log=memory_log)
-    return outputs.add(name)
+    if name == OVERLAY_NAME:
+        return outputs.add_overlay()
+    return outputs.add_export(name)

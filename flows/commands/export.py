@@ -68,7 +68,7 @@ def export(
 
     def write(item: ExportFormat) -> str:
         if output is None:
-            return Outputs(store, opened.key, open_video).add(item.name)
+            return Outputs(store, opened.key, open_video).add_export(item.name)
         write_export(
             opened.masklets,
             item.name,

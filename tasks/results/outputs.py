@@ -56,8 +56,17 @@ class Outputs:
         self._key = key
         self._open_video = open_video
 
-    def add(self, name: str) -> str:
-        """Add the overlay or a format; its address.
+    def add_overlay(self) -> str:
+        """Add the video with the masks drawn in; its address.
+
+        Raises:
+            VideoError: The video cannot be read.
+            StorageError: The result is gone, or cannot be written to.
+        """
+        return self._add(OVERLAY, self._draw_overlay)
+
+    def add_export(self, name: str) -> str:
+        """Add the masks in one format; the address of its folder.
 
         A format with a file for each frame becomes one tar file: a manifest that lists every file
         would grow with the video.
@@ -67,8 +76,6 @@ class Outputs:
             VideoError: The video cannot be read.
             StorageError: The result is gone, or cannot be written to.
         """
-        if name == OVERLAY_NAME:
-            return self._add(OVERLAY, self._draw_overlay)
         return self._add(f"{EXPORTS}/{name}", lambda *at: self._write_format(name, *at))
 
     def add_report(self, prompts: tuple[Prompt, ...], *, memory_log: Path | None) -> str:

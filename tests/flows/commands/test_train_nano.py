@@ -94,7 +94,9 @@ def test_the_weights_that_it_makes_can_be_tracked_with(
     )
     model = load_model(spec, choose_compute("cpu", "float32"))
 
-    assert model.fingerprint != resolve_model("nano", cache_dir=tmp_path / "cache").fingerprint
+    assert (
+        model.facts.fingerprint != resolve_model("nano", cache_dir=tmp_path / "cache").fingerprint
+    )
 
 
 def test_a_wrong_recipe_ends_the_command_with_one_line(
