@@ -2,7 +2,6 @@
 
 import itertools
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from samcore.errors import InputError, StateError
-from samcore.models.sam2 import network as sam2_network
+from samcore.models.registry import NANO_DIR
+from samcore.models.sam2.network import build_network
 from samcore.scenes import SCENE_KINDS, Scene, box_of
 from samcore.training import Start, train
 from samcore.training.clips import TEST_SEEDS, VALIDATION_SEEDS, _draw_times, make_batch
@@ -20,8 +20,6 @@ from samcore.training.loop import learning_rate
 from samcore.training.network import new_network
 from samcore.training.prompting import add_correction, draw_prompts
 from samcore.training.unroll import UnrollPlan, run_clips
-
-NANO = Path(sam2_network.__file__).parent / "nano"
 
 SMALL_RUN = """
 seed: 3
@@ -59,7 +57,7 @@ phases:
 def small_run(tmp_path):
     """A configuration of four quick steps that use every part of the recipe."""
     path = tmp_path / "run.yaml"
-    path.write_text(SMALL_RUN.format(model=NANO / "config.yaml"))
+    path.write_text(SMALL_RUN.format(model=NANO_DIR / "config.yaml"))
     return path
 
 
@@ -79,7 +77,7 @@ def test_some_steps_on_one_clip_reduce_its_loss(kind, one_thread):
     frames = [scene.frame(i) for i in (0, 3, 6)]
     images = torch.from_numpy(np.stack([f.image_rgb_hwc_u8 for f in frames]))[None]
     masks = torch.from_numpy(np.stack([f.masks_nhw for f in frames], axis=1))
-    net = new_network(NANO / "config.yaml", seed=0, image_size=64)
+    net = new_network(NANO_DIR / "config.yaml", seed=0, image_size=64)
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3)
     plan = UnrollPlan(kind, None, given_memory=1.0, given_presence=1.0, balance=0.7)
     totals = []
@@ -123,9 +121,7 @@ def test_a_finished_run_leaves_everything_that_the_model_card_needs(small_run, t
     assert json.loads((out / "curve.json").read_text())[-1]["scores"]["easy 1"]["j"] >= 0
     assert (out / "curve.png").read_bytes().startswith(b"\x89PNG")
     assert result.weights.stat().st_size <= 8_000_000
-    net = sam2_network.build_network(
-        str(NANO / "config.yaml"), result.weights, seed=None, image_size=128
-    )
+    net = build_network(str(NANO_DIR / "config.yaml"), result.weights, seed=None, image_size=128)
     assert all(torch.isfinite(weight).all() for weight in net.state_dict().values())
 
 
@@ -248,9 +244,9 @@ def test_the_longest_clips_fit_into_their_scenes(small_run, sparse, frames, max_
 
 def test_the_shipped_recipe_is_valid_and_keeps_off_the_scenes_that_judge_it():
     """`training.yaml` loads, and no scene is both trained on and judged by."""
-    config = load_config(NANO / "training.yaml")
+    config = load_config(NANO_DIR / "training.yaml")
 
-    assert config.model_config_file == NANO / "config.yaml"
+    assert config.model_config_file == NANO_DIR / "config.yaml"
     assert config.phases[0].frames == 1
     wide = [phase for phase in config.phases if "photos" in phase.mix]
     assert wide
@@ -381,7 +377,7 @@ def test_region_iou_and_inner_points():
 
 def test_an_untrained_network_feels_a_click_where_it_is():
     """Before any training, moving a click changes the decoder's picture most around the click."""
-    net = new_network(NANO / "config.yaml", seed=1, image_size=128)
+    net = new_network(NANO_DIR / "config.yaml", seed=1, image_size=128)
     decoder, prompts = net.sam_mask_decoder, net.sam_prompt_encoder
     tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])[None]
     pictures = []
