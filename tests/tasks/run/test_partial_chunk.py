@@ -142,7 +142,7 @@ def test_a_stop_at_the_last_frame_finishes_the_chunk(ask: Ask, track_chunks: Tra
     """A chunk that is all but done when it is asked to stop is done, not saved half."""
     run = track_chunks(ask(**TWO_CHUNKS), only=0)
     _stop_at(23, run, 0)
-    assert RunFolder.from_ref(run).chunk(0) is not None
+    assert RunFolder.from_ref(run).finished_chunk(0) is not None
     assert find_partial_chunk(RunFolder.from_ref(run), 0) is None
 
 

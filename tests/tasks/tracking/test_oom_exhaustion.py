@@ -81,7 +81,7 @@ def run_of(
 
 
 def _done(run: RunRef) -> ChunkRecord:
-    record = RunFolder.from_ref(run).chunk(0)
+    record = RunFolder.from_ref(run).finished_chunk(0)
     assert record is not None
     return record
 

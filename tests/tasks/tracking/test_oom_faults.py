@@ -100,7 +100,7 @@ def _digests(run: RunRef) -> list[str]:
 
 
 def _done(run: RunRef, index: int) -> ChunkRecord:
-    record = RunFolder.from_ref(run).chunk(index)
+    record = RunFolder.from_ref(run).finished_chunk(index)
     assert record is not None
     return record
 
@@ -260,7 +260,7 @@ def test_at_the_bottom_there_is_one_clear_error(short: SegmentRequest) -> None:
     assert is_transient(caught.value)
     assert caught.value.__context__ is None
     assert not _tensors_of(caught.value)
-    assert RunFolder.from_ref(run).chunk(0) is None
+    assert RunFolder.from_ref(run).finished_chunk(0) is None
     assert not list(Path(run.folder).rglob("*attempt.json"))
     track_chunk.fn(run, 0)
     assert not _done(run, 0).degradations

@@ -180,7 +180,7 @@ def test_a_chunk_killed_on_its_way_is_tracked_with_empty_caches(
     assert mark["pid"] != os.getpid()
 
     track_chunk.fn(run, 0)
-    done = RunFolder.from_ref(run).chunk(0)
+    done = RunFolder.from_ref(run).finished_chunk(0)
     assert done.attempts == 2
     (step,) = done.degradations
     assert step == (
