@@ -17,6 +17,7 @@ from tasks.probe_video import probe_video
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.manifest import MASKS
 from tasks.results.report_facts import report_facts
+from tasks.run.folder import RunFolder
 from tasks.run.records import Manifest, ResultRef, RunRecord
 
 Ask = Callable[..., SegmentRequest]
@@ -86,10 +87,10 @@ def test_only_such_videos_have_another_key(ask: Ask, grows: Path) -> None:
     one; those of all other videos are."""
     probe_video.fn(ask(source=str(grows)))
     run = plan_run.fn(ask(source=str(grows), prompts=_box(10, 10, 60, 40)))
-    record = RunRecord.model_validate_json((Path(run.folder) / "request.json").read_bytes())
+    record = RunFolder.from_ref(run).record()
     before = json.loads(record.model_dump_json()) | {"source_reading": None}
 
     assert record.key == run.key
     assert RunRecord.model_validate(before).key != record.key
     plain = plan_run.fn(ask())
-    assert json.loads((Path(plain.folder) / "request.json").read_bytes())["source_reading"] is None
+    assert RunFolder.from_ref(plain).record().source_reading is None

@@ -1,6 +1,7 @@
 """The end of a pipe is not the end of a video: how ffmpeg ended decides."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -75,13 +76,20 @@ def test_a_killed_scan_makes_no_index(long_video, tmp_path, number):
 def test_a_killed_reading_of_a_chunk_may_be_tried_again(long_video, number):
     """A chunk's ffmpeg that is killed is told from a file that decodes otherwise each time; the
     next reading gives the same frames. ffmpeg 9 still hands over what it has decoded on SIGTERM,
-    which of a short chunk is all."""
+    which may be all."""
     source = open_video(long_video)
     with source.read(0, NUM_FRAMES, prefetch=1) as reader:
         first = next(reader)
         _ffmpeg().send_signal(number)
-        with pytest.raises(TransientVideoError, match=r"at frame \d+; run again"):
-            list(reader)
+        said = ""
+        try:
+            num_frames = 1 + sum(1 for _ in reader)
+        except TransientVideoError as error:
+            said = str(error)
+    # All frames or an error: never a short reading.
+    assert re.search(r"at frame \d+; run again", said) or (
+        number == signal.SIGTERM and num_frames == NUM_FRAMES
+    )
 
     with source.read(0, 60) as reader:
         again = list(reader)
