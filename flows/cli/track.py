@@ -58,7 +58,7 @@ def track(
     source: Annotated[
         str,
         typer.Argument(
-            help="Video file (mp4, mov, mkv, webm, avi), a folder of JPEG or PNG frames, or a "
+            help="Video file (mp4, mov, mkv, webm, avi, ts), a folder of JPEG or PNG frames, or a "
             "video's s3:// or https:// address.",
             show_default=False,
         ),

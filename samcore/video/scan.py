@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 # Four bytes a frame reach us, for one reason: should we be killed, ffmpeg fails to write and ends.
 # Without the scale, ffmpeg may convert to grey already before showinfo, when it turns the picture.
 _ALMOST_NOTHING = r"crop=min(2\,iw):min(2\,ih):0:0:exact=1,scale,format=gray"
-_WANTED = "wanted a video file (mp4, mov, mkv, webm, avi) or a folder of JPEG or PNG images"
+_WANTED = "wanted a video file (mp4, mov, mkv, webm, avi, ts) or a folder of JPEG or PNG images"
 
 
 @dataclass(frozen=True, slots=True)

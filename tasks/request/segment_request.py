@@ -60,7 +60,7 @@ class SegmentRequest(BaseModel):
         min_length=1,
         title="Video",
         json_schema_extra={"pattern": ALLOWED_PATTERN},
-        description="Video file (mp4, mov, mkv, webm, avi) as a path, s3://bucket/key or "
+        description="Video file (mp4, mov, mkv, webm, avi, ts) as a path, s3://bucket/key or "
         "https:// address; or the path of a folder of JPEG or PNG frames.",
     )
     prompts: Prompts = Field(
