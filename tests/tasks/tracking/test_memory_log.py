@@ -86,7 +86,8 @@ def test_a_chunk_tells_its_peak(
     most = meter.snapshot().peak_rss_bytes
 
     for index, start, stop in ((0, 0, 8), (1, 6, 14)):
-        done = json.loads((RunFolder.from_ref(run).chunk_path(index) / "done.json").read_text())
+        path_of_record = RunFolder.from_ref(run).chunk_path(index) / "done.json"
+        done = json.loads(path_of_record.read_text())["record"]
         peak = done["peak_rss_bytes"]
         seen = [int(row["rss_bytes"]) for row in _rows(path) if row["chunk"] == str(index)]
         assert 50e6 < max(seen) <= peak

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import tasks.tracking.attempts
+from samcore.disk.sealed import seal_record
 from samcore.masks.table import table_digest
 from samcore.models.registry import resolve_model
 from tasks.encode_prompts import encode_prompts
@@ -119,7 +120,8 @@ def test_a_kill_that_may_be_for_memory_leads_further_down(mark: Path, change: di
     """Where it cannot be ruled out that memory was the reason, each kill leads one rung down, as
     far as there are rungs."""
     _killed_attempt(mark, rung=3)
-    mark.write_text(json.dumps({**json.loads(mark.read_text()), **change}))
+    sealed = json.loads(mark.read_text())
+    mark.write_bytes(seal_record({**sealed["record"], **change}, of=sealed["of"]))
     for last, wanted in ((9, 4), (3, 3)):
         content = mark.read_text()
         with attempting(mark, last_rung=last) as attempt:
@@ -175,7 +177,7 @@ def test_a_chunk_killed_on_its_way_is_tracked_with_empty_caches(
     )
     ended = subprocess.run([sys.executable, "-c", code, run.model_dump_json()], check=False)
     assert ended.returncode == -signal.SIGKILL
-    mark = json.loads(RunFolder.from_ref(run).attempt_path(0).read_text())
+    mark = json.loads(RunFolder.from_ref(run).attempt_path(0).read_text())["record"]
     assert mark["host"] == platform.node()
     assert mark["pid"] != os.getpid()
 
