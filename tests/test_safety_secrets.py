@@ -87,7 +87,13 @@ def test_nothing_secret_is_left(
     faults.clear()
     texts = [("stdout", command.out.encode()), ("stderr", command.err.encode()), *everything()]
     assert sum(b"clip.mp4" in text for _, text in texts) >= 2  # the search finds what is there
-    assert _leaks(texts, (SECRET_KEY.encode(), *SIGNED)) == []
+    # The page of a result has links to it that are signed on purpose, and says so; there is none to
+    # the source.
+    pages = [item for item in texts if "prefect" in Path(item[0]).name]
+    others = [item for item in texts if item not in pages]
+    assert len(pages) >= 1
+    assert _leaks(others, (SECRET_KEY.encode(), *SIGNED)) == []
+    assert _leaks(pages, (SECRET_KEY.encode(), b"clip.mp4?X-Amz", b"clip.mp4?AWSAccess")) == []
 
 
 def _is_signed(request: Request) -> bool:
