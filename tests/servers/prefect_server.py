@@ -133,7 +133,10 @@ class Worker(_Process):
         """The processes of the runs that it has started."""
         with contextlib.suppress(psutil.NoSuchProcess):
             children = psutil.Process(self.process.pid).children(recursive=True)
-            return [child for child in children if _is_engine(child)]
+            engines = [child for child in children if _is_engine(child)]
+            # A run that starts another program looks like two for a moment, until that is there.
+            known = {engine.pid for engine in engines}
+            return [engine for engine in engines if engine.ppid() not in known]
         return []
 
     def stop(self) -> None:
