@@ -12,7 +12,6 @@ from typing import NoReturn, TypeVar
 
 from flows.arrivals.s3_events import ObjectEvent, parse_message
 from flows.arrivals.video_runs import Outcome, VideoFilter, VideoRuns
-from flows.commands.process import Ending
 from flows.server.deployment import NotDeployedError, ServerAwayError
 from samcore.errors import SegmentationError, TransientStorageError
 from tasks.store.locations import S3Location
@@ -42,7 +41,13 @@ class Listener:
     """
 
     def __init__(
-        self, queue: MessageQueue, runs: VideoRuns, videos: VideoFilter, *, wait_s: int = 5
+        self,
+        queue: MessageQueue,
+        runs: VideoRuns,
+        videos: VideoFilter,
+        *,
+        wait_s: int = 5,
+        on_signal: Callable[[int], None] | None = None,
     ) -> None:
         """Nothing is called yet.
 
@@ -51,11 +56,14 @@ class Listener:
             runs: Starts the runs.
             videos: Which objects count.
             wait_s: Seconds that a call waits for messages, 1 to 20; a stop may take as long.
+            on_signal: Is told the number of each signal that stops the listener. The command
+                passes `Ending.tell`, which ends the whole process after some seconds.
         """
         self._queue = queue
         self._runs = runs
         self._videos = videos
         self._wait_s = wait_s
+        self._on_signal = on_signal
         self._traits = QueueTraits(visibility_s=30, max_receives=None)
         self._stopping = False
         self._waiting = False
@@ -64,9 +72,8 @@ class Listener:
     def run(self) -> None:
         """Listen until SIGTERM or SIGINT; for the main thread.
 
-        A message that is being handled then is finished, and the others are given back, unless
-        that takes longer than `Ending` gives: then all come again. So they do after a second
-        signal, which ends the process at once.
+        A message that is being handled then is finished, and the others are given back. Where the
+        process ends before that, all come again.
 
         Raises:
             SegmentationError: The queue cannot be used at all, in one line.
@@ -209,10 +216,9 @@ class Listener:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        ending = Ending()
-
         def stop(number: int, _frame: FrameType | None) -> None:
-            ending.tell(number)
+            if self._on_signal is not None:
+                self._on_signal(number)
             self._stopping = True
             if self._waiting:
                 _stop_now()

@@ -79,6 +79,7 @@ def listen(
     # Late: these import prefect.
     from flows.arrivals.listener import Listener
     from flows.arrivals.video_runs import VIDEO_SUFFIXES, VideoFilter, VideoRuns
+    from flows.commands.process import Ending
     from flows.server.deployment import Deployment
     from tasks.store.locations import S3Location, parse_location
     from tasks.store.object_store import ObjectStore
@@ -95,6 +96,7 @@ def listen(
             MessageQueue(queue, credentials=credentials),
             VideoRuns(store, opened, place, credentials=credentials),
             VideoFilter(place, prefix=prefix, suffixes=tuple(suffix or VIDEO_SUFFIXES)),
+            on_signal=Ending().tell,
         )
         _log_to_terminal(verbose)
         listener.run()
