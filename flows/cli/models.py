@@ -61,10 +61,10 @@ def train_nano(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
     verbose: Verbose = False,
 ) -> None:
-    """Train the embedded model `nano` from nothing, or go on where DIR stands.
+    r"""Train the embedded model `nano` from nothing, or go on where DIR stands.
 
     Scenes are made as training goes; nothing is downloaded. Those of photographs need
-    `pip install 'longtake[train]'`. It takes many hours on one core.
+    `pip install 'longtake\[train]'`. It takes many hours on one core.
 
     Stopped or killed? The same command goes on from the last checkpoint.
     """

@@ -113,3 +113,11 @@ def test_a_wrong_recipe_ends_the_command_with_one_line(
     assert told.count("\n") == 1
     assert "model_config_file" in told
     assert not (tmp_path / "run").exists()
+
+
+def test_help_of_training_names_the_extra_to_install(capsys: pytest.CaptureFixture[str]) -> None:
+    """The brackets of the extra are text, not markup that vanishes from the page."""
+    assert run(["train-nano", "--help"]) == 0
+
+    text = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert "pip install 'longtake[train]'" in text
