@@ -414,7 +414,8 @@ def test_the_checks_stop_at_the_first_that_fails(with_uv):
         "ruff check",
         "ruff format --check",
         "mypy",
-        "python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder -k chunks",
+        "python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder "
+        "--max-worker-restart 0 -k chunks",
     ]
 
     (binaries / "mypy").write_text("#!/bin/sh\nexit 3\n")
