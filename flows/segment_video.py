@@ -33,7 +33,7 @@ from tasks.request.segment_request import SegmentRequest, choose_prompts
 from tasks.results.artifacts import post_artifacts
 from tasks.results.open import find_result
 from tasks.results.outputs import OVERLAY_NAME, REPORT_NAME
-from tasks.run.folder import RunFolder
+from tasks.run.folder import RunFolder, lock_result
 from tasks.run.records import ResultRef, RunRef
 from tasks.run.sealed import LostWorkError
 from tasks.store.lease import LeaseLostError, leased
@@ -111,13 +111,17 @@ def _segment(request: SegmentRequest) -> ResultRef:
         find_objects(request)
     run = plan_run(request)
     folder = RunFolder.from_ref(run)
-    with folder.lock(on_wait=lambda: _log.warning("another process is at this run: waiting")):
+    with folder.lock(on_wait=_say_another), lock_result(run, on_wait=_say_another):
         while True:
             try:
                 with leased(run, on_wait=_say_who) as held:
                     return _work(run, request, folder, held)
             except LeaseLostError as error:
                 _log.warning("%s", error)
+
+
+def _say_another() -> None:
+    _log.warning("another process is at this run: waiting")
 
 
 def _say_who(machine: str) -> None:

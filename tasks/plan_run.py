@@ -37,7 +37,7 @@ def plan_run(request: SegmentRequest) -> RunRef:
     run.folder.create(run.record, run.video.info, run.prompts, run.video.names)
     _log.info(
         "run %s: %s in %s, %s, %s on %s",
-        run.record.key,
+        run.record.work_key,
         counted(run.record.stop - run.record.start, "frame"),
         counted(len(run.record.chunks), "chunk"),
         counted(len(run.record.objects), "object"),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from samcore.chunks.plan import plan_chunks
 from samcore.config import TrackSettings
 from samcore.errors import InputError
 from samcore.exports import check_objects
@@ -107,18 +108,17 @@ def resolve_request(
         settings=_resolve_settings(request.settings, compute),
         start=start,
         stop=stop,
-        chunk_frames=request.chunk_frames,
-        overlap=request.overlap,
+        chunks=plan_chunks(start, stop, chunk_frames=request.chunk_frames, overlap=request.overlap),
         handoff=request.handoff,
     )
-    check_other_result(request, record.key)
-    folder = RunFolder.for_key(request.work_path, record.key)
+    check_other_result(request, record.result_key)
+    folder = RunFolder.for_key(request.work_path, record.work_key)
     log = request.memory_log_path
     ref = RunRef(
         folder=str(folder.path),
         destination=str(request.destination_place),
         credentials=request.credentials,
-        key=record.key,
+        key=record.result_key,
         video=request.video_name,
         allow_quality_loss=request.allow_quality_loss,
         memory_log=None if log is None else str(log),

@@ -120,7 +120,7 @@ def test_stretching_makes_another_run(scene, tmp_path, caplog):
         for on in (False, True)
     ]
 
-    assert runs[0].record.key != runs[1].record.key
+    assert runs[0].record.result_key != runs[1].record.result_key
     assert runs[0].record.prompts_digest == runs[1].record.prompts_digest
     dark, bright = (run.video.frame(0).image_rgb_hwc_u8 for run in runs)
     assert dark.max() < 16

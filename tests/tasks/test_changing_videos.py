@@ -90,7 +90,7 @@ def test_only_such_videos_have_another_key(ask: Ask, grows: Path) -> None:
     record = RunFolder.from_ref(run).record()
     before = json.loads(record.model_dump_json()) | {"source_reading": None}
 
-    assert record.key == run.key
-    assert RunRecord.model_validate(before).key != record.key
+    assert record.result_key == run.key
+    assert RunRecord.model_validate(before).result_key != record.result_key
     plain = plan_run.fn(ask())
     assert RunFolder.from_ref(plain).record().source_reading is None

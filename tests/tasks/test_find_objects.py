@@ -33,7 +33,7 @@ FEW = {"points_per_side": 10}
 
 def _resolve(request: SegmentRequest) -> tuple[str, list[np.ndarray]]:
     run = resolve_request(request, cache_dir=load_settings().cache_dir)
-    return run.record.key, [p.mask_hw for p in run.prompts if p.mask_hw is not None]
+    return run.record.result_key, [p.mask_hw for p in run.prompts if p.mask_hw is not None]
 
 
 def test_what_is_found_is_tracked(
