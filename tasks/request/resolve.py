@@ -108,7 +108,8 @@ def resolve_request(
             work_dir=request.work_path,
         )
         _tell_of_objects(prompts)
-    objects = _objects({} if given is None else given.spec.labels, prompts)
+    source_of_objects = "prompt" if request.automatic is None else "automatic"
+    objects = _objects({} if given is None else given.spec.labels, prompts, source_of_objects)
     check_objects(request.formats, [item.id for item in objects], _labels(objects))
     record = RunRecord(
         source=str(source),  # without the query of a web address, which may hold a secret
@@ -200,12 +201,19 @@ def _resolve_settings(settings: TrackSettings, compute: "Compute") -> TrackSetti
     )
 
 
-def _objects(labels: dict[int, str], prompts: tuple[Prompt, ...]) -> tuple[ObjectRecord, ...]:
+def _objects(
+    labels: dict[int, str], prompts: tuple[Prompt, ...], source: str
+) -> tuple[ObjectRecord, ...]:
     frames: dict[int, list[int]] = {}
     for prompt in prompts:
         frames.setdefault(prompt.obj_id, []).append(prompt.frame_idx)
     return tuple(
-        ObjectRecord(id=obj_id, label=labels.get(obj_id), prompted_frames=tuple(sorted(found)))
+        ObjectRecord(
+            id=obj_id,
+            label=labels.get(obj_id),
+            prompted_frames=tuple(sorted(found)),
+            source=source,
+        )
         for obj_id, found in sorted(frames.items())
     )
 

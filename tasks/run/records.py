@@ -11,6 +11,7 @@ from samcore.chunks.handoff import find_handoff
 from samcore.chunks.plan import Chunk, plan_chunks
 from samcore.chunks.seams import SeamReport
 from samcore.config import TrackSettings
+from samcore.masks.ledger import ResultObject
 from samcore.models.registry import ModelSpec
 from samcore.video import VideoInfo
 from tasks.disk.files import FileRecord
@@ -36,6 +37,12 @@ class ObjectRecord(_Record):
     label: str | None
     prompted_frames: tuple[int, ...]
     """Ascending."""
+    source: str = "prompt"
+    """Where it comes from: `prompt`, or `automatic` if it was found."""
+
+    def entry(self) -> ResultObject:
+        """Its entry in the ledger of objects, before anything was tracked."""
+        return ResultObject(id=self.id, label=self.label, source=self.source)
 
 
 class Rung(_Record):
@@ -259,6 +266,8 @@ class Manifest(_Record):
     video: VideoInfo
     frames: int
     """Frames tracked."""
+    objects: int | None = None
+    """Objects in `objects.json`; None in results of versions that did not publish that."""
     files: tuple[FileRecord, ...]
     """Everything published beside this manifest."""
     seam_agreement: float | None
@@ -287,6 +296,11 @@ class Manifest(_Record):
                 plan = plan_chunks(start, stop, chunk_frames=length, overlap=overlap)
                 return {**rest, "chunks": plan}
         return record
+
+    @property
+    def num_objects(self) -> int:
+        """How many objects were tracked."""
+        return len(self.request.objects) if self.objects is None else self.objects
 
     @property
     def exports(self) -> tuple[str, ...]:

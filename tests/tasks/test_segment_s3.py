@@ -95,7 +95,7 @@ def test_result_is_the_local_one(bucket: str, in_bucket: Ask, segment: Segment, 
     run = plan_run.fn(request)
     add_output.fn(run, "overlay")
     clear_work.fn(run, keep_folder=False)
-    files = {"manifest.json", "masks.parquet", "overlay.mp4", "seams.json"}
+    files = {"manifest.json", "masks.parquet", "objects.json", "overlay.mp4", "seams.json"}
     mark = f"source-{manifest.request.source_mark}.json"
     assert _names(bucket, "results/clip/") == {*files, mark}
     assert not list(RunFolder.from_ref(run).path.rglob("*.parquet"))

@@ -63,7 +63,7 @@ def test_files_are_added_and_replaced(ask: Ask, segment: Segment, tmp_path: Path
     assert elsewhere.exists()
     assert store.read_manifest(result.key) == manifest
     assert {file.name for file in manifest.files} == {
-        *("masks.parquet", "seams.json", "notes.txt", "exports/x/made.json")
+        *("masks.parquet", "objects.json", "seams.json", "notes.txt", "exports/x/made.json")
     }
     assert store.fetch("notes.txt").read_text() == "two"
     assert store.fetch("exports/x/made.json").parent == Path(store.location) / "exports/x"
