@@ -15,6 +15,7 @@ from tasks.request.resolve import resolve_request
 from tasks.request.segment_request import SegmentRequest
 from tasks.run.folder import RunFolder
 from tasks.run.records import RunRecord, RunRef
+from tasks.run.sealed import LostWorkError
 from tasks.settings import load_settings
 from tasks.track_chunk import track_chunk
 
@@ -161,6 +162,32 @@ def test_plan_is_part_of_the_work(
     after = resolve_request(ask(**{**asked, **change}), cache_dir=cache).record
     assert after.work_key != before.work_key
     assert (after.result_key == before.result_key) is is_exact
+
+
+def test_prompts_of_a_run_are_a_prompts_file(ask: Ask, tmp_path: Path) -> None:
+    """The run's own prompts, masks and labels included, ask for the same result elsewhere; changed
+    by a byte they are not the run's any more."""
+    cache = load_settings().cache_dir
+    mask = {"size": [96, 128], "counts": [2000, 300, 9988]}
+    entries = [{"frame": 0, "mask": mask}, {"time": 0.5, "points": [[30, 20.25, 1], [1, 2, 0]]}]
+    named = {"id": 4, "label": "dog", "prompts": entries}
+    run = plan_run.fn(ask(**SMALL, prompts={"objects": [named]}))
+    folder = RunFolder.from_ref(run)
+    path = folder.path / "prompts.json"
+    copy = tmp_path / "again.json"
+    copy.write_bytes(path.read_bytes())
+
+    again = resolve_request(ask(**SMALL, prompts=str(copy)), cache_dir=cache).record
+
+    assert again.work_key == run.work_key
+    assert again.objects == folder.record().objects
+    assert folder.prompts()[0].mask_hw is not None
+    path.write_text(path.read_text().replace("20.25", "20.5"))
+    with pytest.raises(LostWorkError, match=r"prompts\.json is gone or damaged"):
+        folder.prompts()
+    path.write_text("{")
+    with pytest.raises(LostWorkError):
+        folder.prompts()
 
 
 def test_record_keeps_its_plan(ask: Ask) -> None:
