@@ -22,7 +22,7 @@ from tasks.check_seam import check_seam
 from tasks.clear_work import clear_work
 from tasks.encode_prompts import encode_prompts
 from tasks.fetch_chunks import fetch_chunks
-from tasks.plan_run import plan_run
+from tasks.plan_run import log_planned, plan_run
 from tasks.progress.artifact import ArtifactListener, StepArtifactListener
 from tasks.progress.events import counted, listening
 from tasks.progress.steps import listening_to_steps
@@ -117,8 +117,7 @@ def _with_one_choice(request: SegmentRequest) -> SegmentRequest:
 
 
 def _segment(request: SegmentRequest) -> ResultRef:
-    planned = _planned.get()
-    run = planned[1] if planned is not None and planned[0] == request else plan_run(request)
+    run = _plan(request)
     folder = RunFolder.from_ref(run)
     with folder.lock(on_wait=_say_another), lock_result(run, on_wait=_say_another):
         while True:
@@ -127,6 +126,15 @@ def _segment(request: SegmentRequest) -> ResultRef:
                     return _work(run, request, folder, held)
             except LeaseLostError as error:
                 _log.warning("%s", error)
+
+
+def _plan(request: SegmentRequest) -> RunRef:
+    """The run that a command has planned for this request, else one that is planned now."""
+    asked, run = _planned.get() or (None, None)
+    if run is None or asked != request:
+        return plan_run(request)
+    log_planned(run)
+    return run
 
 
 def _say_another() -> None:

@@ -1,13 +1,20 @@
 """Task: turn a request into an exact run and lay out its folder."""
 
+import logging
+
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from samcore.video import VideoInfo
+from tasks.progress.events import counted
 from tasks.request.resolve import resolve_request
 from tasks.request.segment_request import SegmentRequest
 from tasks.retries import SOURCE_RETRIES
+from tasks.run.folder import RunFolder
 from tasks.run.records import RunRef
 from tasks.settings import load_settings
+
+_log = logging.getLogger(__name__)
 
 
 @task(
@@ -26,4 +33,58 @@ def plan_run(request: SegmentRequest) -> RunRef:
     Raises:
         SegmentationError: The request cannot be carried out.
     """
-    return resolve_request(request, cache_dir=load_settings().cache_dir).lay_out()
+    run = resolve_request(
+        request,
+        cache_dir=load_settings().cache_dir,
+        on_probe=lambda video: _log_video(video, stretch=request.settings.stretch),
+    ).lay_out()
+    _log_plan(RunFolder.from_ref(run))
+    return run
+
+
+def log_planned(run: RunRef) -> None:
+    """Write to the run's log what `plan_run` writes, of a run that was planned before."""
+    folder = RunFolder.from_ref(run)
+    _log_video(folder.video(), stretch=folder.record().settings.stretch)
+    _log_plan(folder)
+
+
+def _log_video(info: VideoInfo, *, stretch: bool) -> None:
+    _log.info("%s: %d frames, %d x %d", info.source, info.num_frames, info.width, info.height)
+    for remark in info.remarks:
+        _log.warning("%s: %s", info.source, remark)
+    if info.damaged is not None:
+        _log.warning(
+            "%s is damaged, found %d frames: %s", info.source, info.num_frames, info.damaged
+        )
+    if info.left_out is not None:
+        _log.warning(
+            "%s: its %d %s files are the frames; left out: %s",
+            *(info.source, info.num_frames, info.codec.upper(), info.left_out),
+        )
+    if info.is_nearly_black and not stretch:
+        _log.warning(
+            "%s: only %s of 16 bits are in use, so the pictures are nearly black: --stretch uses "
+            "those",
+            *(info.source, info.used_bits),
+        )
+
+
+def _log_plan(folder: RunFolder) -> None:
+    record = folder.record()
+    if any(item.source == "automatic" for item in record.objects):
+        for prompt in folder.prompts():
+            share = 0.0 if prompt.mask_hw is None else float(prompt.mask_hw.mean())
+            _log.info(
+                "object %d on frame %d: %.1f %% of the picture",
+                *(prompt.obj_id, prompt.frame_idx, 100 * share),
+            )
+    _log.info(
+        "run %s: %s in %s, %s, %s on %s",
+        record.work_key,
+        counted(record.stop - record.start, "frame"),
+        counted(len(record.chunks), "chunk"),
+        counted(len(record.objects), "object"),
+        record.model.name,
+        record.settings.device,
+    )

@@ -1,6 +1,6 @@
 """From what a person asks to one exact run; everything that can be wrong with it is said here."""
 
-import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,6 @@ from samcore.exports import check_objects
 from samcore.prompts.prompt import Prompt
 from samcore.prompts.resolve import prompts_digest, resolve_prompts
 from samcore.video import VideoInfo, VideoSource
-from tasks.progress.events import counted
 from tasks.progress.steps import reporter
 from tasks.request.early_checks import CheckedRequest, check_request, resolve_asked_model
 from tasks.request.prompt_source import GivenPrompts
@@ -26,8 +25,6 @@ from tasks.sources.opened import find_version, open_source
 
 if TYPE_CHECKING:
     from samcore.machine.device import Compute
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,20 +44,15 @@ class ResolvedRun:
             StorageError: The folder cannot be written to.
         """
         self.folder.create(self.record, self.video.info, self.prompts, self.video.names)
-        _log.info(
-            "run %s: %s in %s, %s, %s on %s",
-            self.record.work_key,
-            counted(self.record.stop - self.record.start, "frame"),
-            counted(len(self.record.chunks), "chunk"),
-            counted(len(self.record.objects), "object"),
-            self.record.model.name,
-            self.record.settings.device,
-        )
         return self.ref
 
 
 def resolve_request(
-    request: SegmentRequest, *, cache_dir: Path, checked: CheckedRequest | None = None
+    request: SegmentRequest,
+    *,
+    cache_dir: Path,
+    checked: CheckedRequest | None = None,
+    on_probe: Callable[[VideoInfo], None] | None = None,
 ) -> ResolvedRun:
     """Check a request against the video, the model and the machine, cheap checks first: probe the
     video, find objects where that is asked, and cut it into chunks.
@@ -69,6 +61,7 @@ def resolve_request(
         request: What is asked.
         cache_dir: Folder for downloaded checkpoints.
         checked: What `check_request` has read, if it has been asked already, buckets included.
+        on_probe: Told of the video before anything is held against it.
 
     Raises:
         SegmentationError: Anything that the person can put right, in one line.
@@ -90,7 +83,8 @@ def resolve_request(
         on_fetch=reporter("downloading the video", "MB", scale=1_000_000),
         stretch=request.settings.stretch,
     )
-    _tell_of_video(video.info, stretch=request.settings.stretch)
+    if on_probe is not None:
+        on_probe(video.info)
     start, stop = check_frames(request, video.info.num_frames)
     prompts = () if given is None else _hold_against(given, request, video, (start, stop))
     if model is None:
@@ -107,7 +101,6 @@ def resolve_request(
             frames=(start, stop),
             work_dir=request.work_path,
         )
-        _tell_of_objects(prompts)
     source_of_objects = "prompt" if request.automatic is None else "automatic"
     objects = _objects({} if given is None else given.spec.labels, prompts, source_of_objects)
     check_objects(request.formats, [item.id for item in objects], _labels(objects))
@@ -139,36 +132,6 @@ def resolve_request(
         memory_log=None if log is None else str(log),
     )
     return ResolvedRun(record=record, video=video, prompts=prompts, folder=folder, ref=ref)
-
-
-def _tell_of_video(info: VideoInfo, *, stretch: bool) -> None:
-    _log.info("%s: %d frames, %d x %d", info.source, info.num_frames, info.width, info.height)
-    for remark in info.remarks:
-        _log.warning("%s: %s", info.source, remark)
-    if info.damaged is not None:
-        _log.warning(
-            "%s is damaged, found %d frames: %s", info.source, info.num_frames, info.damaged
-        )
-    if info.left_out is not None:
-        _log.warning(
-            "%s: its %d %s files are the frames; left out: %s",
-            *(info.source, info.num_frames, info.codec.upper(), info.left_out),
-        )
-    if info.is_nearly_black and not stretch:
-        _log.warning(
-            "%s: only %s of 16 bits are in use, so the pictures are nearly black: --stretch uses "
-            "those",
-            *(info.source, info.used_bits),
-        )
-
-
-def _tell_of_objects(prompts: tuple[Prompt, ...]) -> None:
-    for prompt in prompts:
-        share = 0.0 if prompt.mask_hw is None else float(prompt.mask_hw.mean())
-        _log.info(
-            "object %d on frame %d: %.1f %% of the picture",
-            *(prompt.obj_id, prompt.frame_idx, 100 * share),
-        )
 
 
 def _hold_against(
