@@ -291,10 +291,16 @@ class Manifest(_Record):
     def _with_its_plan(cls, record: Any) -> Any:
         """Read results of run records of format 1, too: two numbers gave their plan."""
         match record:
-            case {"format": 1, "chunk_frames": int(length), "overlap": int(overlap), **rest}:
-                start, stop = int(rest["start"]), int(rest["stop"])
+            case {
+                "format": 1,
+                "start": int(start),
+                "stop": int(stop),
+                "chunk_frames": int(length),
+                "overlap": int(overlap),
+                **rest,
+            }:
                 plan = plan_chunks(start, stop, chunk_frames=length, overlap=overlap)
-                return {**rest, "chunks": plan}
+                return {**rest, "start": start, "stop": stop, "chunks": plan}
         return record
 
     @property
