@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from samcore.disk.atomic import storage_error
 from samcore.errors import InputError, StorageError
 from samcore.exports.source import ExportSource
+from samcore.masks.ledger import OBJECTS, ResultObject, make_ledger, read_ledger
 from samcore.masks.rle import decode_masks
 from samcore.masks.table import MaskReader, MaskRow
 from samcore.video.info import VideoInfo
@@ -32,15 +33,6 @@ class _File(_Part):
     name: str
     size: int
     sha256: str
-
-
-class ResultObject(_Part):
-    """One object that was tracked."""
-
-    id: int
-    """The caller's number."""
-    label: str | None
-    """The caller's name for it, if there is one."""
 
 
 class _Settings(_Part):
@@ -159,8 +151,8 @@ class Result:
         """Whether the video was stretched when it was tracked, see `TrackSettings.stretch`."""
         self.video = manifest.video
         """What is known of the video."""
-        self.objects = manifest.request.objects
-        """All objects that were asked for, by ascending id."""
+        self.objects = self._read_objects(manifest.request.objects)
+        """All objects, by ascending id: those that were asked for, and those found since."""
         self.masklets = ExportSource(
             table=self.path / MASKS,
             video=manifest.video,
@@ -215,6 +207,13 @@ class Result:
             rows = list(reader.rows(frame_idx, frame_idx + 1))
         pts = rows[0].pts if rows else self.masklets.pts(frame_idx)
         return self._frame(frame_idx, rows, pts)
+
+    def _read_objects(self, asked: tuple[ResultObject, ...]) -> tuple[ResultObject, ...]:
+        """The published ledger; one made now, in results of versions that published none."""
+        if not any(file.name == OBJECTS for file in self._files):
+            return make_ledger(self.path / MASKS, asked).objects
+        self._check_file(OBJECTS)
+        return read_ledger(self.path / OBJECTS).objects
 
     def _check_file(self, name: str) -> None:
         path = self.path / name

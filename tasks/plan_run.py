@@ -1,15 +1,16 @@
-"""Task: turn the request into an exact run and lay out its folder."""
+"""Task: turn a request into an exact run and lay out its folder."""
 
 import logging
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from samcore.video import VideoInfo
 from tasks.progress.events import counted
-from tasks.progress.steps import reporter
 from tasks.request.resolve import resolve_request
 from tasks.request.segment_request import SegmentRequest
 from tasks.retries import SOURCE_RETRIES
+from tasks.run.folder import RunFolder
 from tasks.run.records import RunRef
 from tasks.settings import load_settings
 
@@ -20,11 +21,14 @@ _log = logging.getLogger(__name__)
     name="plan-chunks",
     task_run_name="{request.video_name}: plan",
     **SOURCE_RETRIES,
-    cache_policy=NO_CACHE,  # takes no time worth saving
+    cache_policy=NO_CACHE,  # what takes long is kept: the frames' index, the objects that are found
     persist_result=False,
 )
 def plan_run(request: SegmentRequest) -> RunRef:
-    """Check the request, choose what it leaves open, cut the video into chunks; where the run is.
+    """Probe the video, find objects if that is asked, choose what the request leaves open, and cut
+    the video into chunks; where the run is.
+
+    What can be seen to be wrong with the request before the video is scanned is said before it.
 
     Raises:
         SegmentationError: The request cannot be carried out.
@@ -32,16 +36,55 @@ def plan_run(request: SegmentRequest) -> RunRef:
     run = resolve_request(
         request,
         cache_dir=load_settings().cache_dir,
-        on_download=reporter("downloading the model", "MB", scale=1_000_000),
-    )
-    run.folder.create(run.record, run.video.info, run.prompts, run.video.names)
+        on_probe=lambda video: _log_video(video, stretch=request.settings.stretch),
+    ).lay_out()
+    _log_plan(RunFolder.from_ref(run))
+    return run
+
+
+def log_planned(run: RunRef) -> None:
+    """Write to the run's log what `plan_run` writes, of a run that was planned before."""
+    folder = RunFolder.from_ref(run)
+    _log_video(folder.video(), stretch=folder.record().settings.stretch)
+    _log_plan(folder)
+
+
+def _log_video(info: VideoInfo, *, stretch: bool) -> None:
+    _log.info("%s: %d frames, %d x %d", info.source, info.num_frames, info.width, info.height)
+    for remark in info.remarks:
+        _log.warning("%s: %s", info.source, remark)
+    if info.damaged is not None:
+        _log.warning(
+            "%s is damaged, found %d frames: %s", info.source, info.num_frames, info.damaged
+        )
+    if info.left_out is not None:
+        _log.warning(
+            "%s: its %d %s files are the frames; left out: %s",
+            *(info.source, info.num_frames, info.codec.upper(), info.left_out),
+        )
+    if info.is_nearly_black and not stretch:
+        _log.warning(
+            "%s: only %s of 16 bits are in use, so the pictures are nearly black: --stretch uses "
+            "those",
+            *(info.source, info.used_bits),
+        )
+
+
+def _log_plan(folder: RunFolder) -> None:
+    record = folder.record()
+    if any(item.source == "automatic" for item in record.objects):
+        for prompt in folder.prompts():
+            share = 0.0 if prompt.mask_hw is None else float(prompt.mask_hw.mean())
+            _log.info(
+                "object %d on frame %d: %.1f %% of the picture",
+                *(prompt.obj_id, prompt.frame_idx, 100 * share),
+            )
     _log.info(
         "run %s: %s in %s, %s, %s on %s",
-        run.record.key,
-        counted(run.record.stop - run.record.start, "frame"),
-        counted(len(run.record.chunks), "chunk"),
-        counted(len(run.record.objects), "object"),
-        run.record.model.name,
-        run.record.settings.device,
+        record.work_key,
+        counted(record.stop - record.start, "frame"),
+        counted(len(record.chunks), "chunk"),
+        counted(len(record.objects), "object"),
+        record.model.name,
+        record.settings.device,
     )
-    return run.ref

@@ -8,6 +8,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from samcore.chunks.seams import SeamReport, owned_ranges
+from samcore.masks.ledger import OBJECTS, make_ledger, read_ledger
 from samcore.masks.table import concat_tables
 from samcore.video import NAMES_KEY
 from tasks.check_seam import seam_report
@@ -119,7 +120,9 @@ def _stage(
     concat_tables(parts, staging / MASKS, metadata)
     content = SeamList(seams=tuple(seams)).model_dump_json(indent=2) + "\n"
     write_atomic(staging / SEAMS, content.encode())
-    files = [staging / MASKS, staging / SEAMS]
+    ledger = make_ledger(staging / MASKS, [item.entry() for item in record.objects])
+    write_atomic(staging / OBJECTS, (ledger.model_dump_json(indent=2) + "\n").encode())
+    files = [staging / MASKS, staging / OBJECTS, staging / SEAMS]
     if record.source_mark is not None and run.in_bucket:
         files.append(staging / f"source-{record.source_mark}.json")
         said = {"source": record.source, "version": record.source_version}
@@ -146,6 +149,7 @@ def _manifest(
         request=record,
         video=folder.video(),
         frames=record.stop - record.start,
+        objects=len(read_ledger(staging_dir(run) / OBJECTS).objects),
         files=files,
         seam_agreement=min((seam.agreement for seam in compared), default=None),
         seams_identical=all(seam.identical for seam in compared) if compared else None,

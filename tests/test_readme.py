@@ -12,6 +12,7 @@ import typer
 
 from flows.cli import app
 from samcore.config import TrackSettings
+from samcore.masks.ledger import OBJECTS
 from samcore.masks.row import SCHEMA
 from samcore.models.registry import DEFAULT_MODEL, KNOWN_MODELS, RemoteWeights, resolve_model
 from samcore.prompts.file import parse_prompts
@@ -150,7 +151,7 @@ def test_the_columns_are_the_tables():
 
 def test_the_published_files_are_named():
     """Each file of a result is in the table."""
-    for name in (MANIFEST, MASKS, OVERLAY, SEAMS):
+    for name in (MANIFEST, MASKS, OBJECTS, OVERLAY, SEAMS):
         assert f"| `{name}` |" in README
 
 

@@ -78,7 +78,7 @@ def evaluate(
                     reader,
                     known,
                     sequence=sequence or name or Path(manifest.request.source).stem,
-                    object_ids=[item.id for item in manifest.request.objects],
+                    object_ids=[item.id for item in store.objects(manifest)],
                     span=(manifest.request.start, manifest.request.stop),
                     match=match,
                     all_frames=all_frames,

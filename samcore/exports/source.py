@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path, PurePath
 
 from samcore.errors import StorageError
+from samcore.masks.columns import object_ids
 from samcore.masks.table import MaskReader, MaskRow
 from samcore.text import file_name
 from samcore.video.info import VideoInfo
@@ -28,10 +29,19 @@ class ExportSource:
     """First frame that was tracked."""
     stop: int
     """One past the last frame that was tracked."""
-    object_ids: tuple[int, ...]
-    """All objects that were asked for, ascending; also one that was never seen."""
+    object_ids: tuple[int, ...] = ()
+    """All objects, ascending: those of the table, and those given, which may never be seen."""
     labels: Mapping[int, str] = field(default_factory=dict)
     """Names of those that have one."""
+
+    def __post_init__(self) -> None:
+        """Add the objects that the table has besides.
+
+        Raises:
+            StorageError: The table is damaged.
+        """
+        found = {*self.object_ids, *object_ids(self.table)}
+        object.__setattr__(self, "object_ids", tuple(sorted(found)))
 
     @property
     def num_frames(self) -> int:
@@ -77,7 +87,7 @@ class ExportSource:
         """Every frame that was tracked, with its rows by ascending object id; holds a row group.
 
         Raises:
-            StorageError: The table is damaged, or has other frames or objects than it should.
+            StorageError: The table is damaged, or has other frames than it should.
         """
         for frame, _, rows in self.timed_frames():
             yield frame, rows
@@ -90,7 +100,7 @@ class ExportSource:
         than the one before it, as long as the video's own frames are.
 
         Raises:
-            StorageError: The table is damaged, or has other frames or objects than it should.
+            StorageError: The table is damaged, or has other frames than it should.
         """
         before = self._first
         wanted = self.start
@@ -128,7 +138,6 @@ class ExportSource:
 
     def _known_frames(self) -> Iterator[tuple[int, list[MaskRow]]]:
         """The frames that have rows."""
-        known = set(self.object_ids)
         wanted = self.start
         with MaskReader(self.table) as reader:
             if (reader.height, reader.width) != (self.video.height, self.video.width):
@@ -136,9 +145,7 @@ class ExportSource:
                     f"cannot read {self.table}: its masks are not of the video's size; track again"
                 )
             for frame, rows in reader.frames_iter():
-                if not wanted <= frame < self.stop or not known.issuperset(
-                    row.object_id for row in rows
-                ):
+                if not wanted <= frame < self.stop:
                     raise StorageError(
                         f"cannot read {self.table}: frame {frame} has not what its manifest says; "
                         "track again"

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
@@ -35,3 +36,13 @@ def read_columns(path: Path, names: Sequence[str]) -> Iterator[dict[str, NDArray
                 yield {name: table.column(name).to_numpy() for name in names}
     except (OSError, KeyError, pa.ArrowException) as error:
         raise StorageError(f"cannot read {path}: missing, damaged or not a mask table") from error
+
+
+def object_ids(path: Path) -> tuple[int, ...]:
+    """The objects that have rows in a table, ascending.
+
+    Raises:
+        StorageError: The file is missing, damaged or not a mask table.
+    """
+    columns = read_columns(path, ["object_id"])
+    return tuple(sorted({int(n) for part in columns for n in np.unique(part["object_id"])}))

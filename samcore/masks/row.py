@@ -74,7 +74,7 @@ class MaskRow:
     @property
     def confidence(self) -> float:
         """The object score as a probability that the object is in the frame, in [0, 1]."""
-        return 1 / (1 + math.exp(-max(min(self.object_score, 700.0), -700.0)))
+        return confidence(self.object_score)
 
     @property
     def rle(self) -> Rle:
@@ -112,6 +112,11 @@ class MaskRow:
         *values, num_bytes = _PACKED.unpack_from(data, offset)
         start = offset + _PACKED.size
         return cls(*(*values, data[start : start + num_bytes])), start + num_bytes
+
+
+def confidence(score: float) -> float:
+    """An object score as a probability."""
+    return 1 / (1 + math.exp(-max(min(score, 700.0), -700.0)))
 
 
 class FrameRows(Mapping[int, NDArray[np.bool_]]):

@@ -7,7 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from samcore.errors import InputError
@@ -40,6 +48,10 @@ _WANTED = {
     "mask": f"the name of a PNG file, at most {MAX_NAME_CHARS} characters",
     "masks": "a list of {frame, mask}, each mask a PNG file with an index for each object",
 }
+_RLE_FORM = (
+    'a COCO RLE, {"size": [height, width], "counts": "..."}, whose counts are a text or a list of '
+    "run lengths"
+)
 _SHOWN_CHARS = 60
 _NOT_ONE_LINE = "a control character or line break"
 
@@ -66,6 +78,39 @@ class _OnOneFrame(BaseModel):
         return self
 
 
+class MaskRle(BaseModel):
+    """A mask as COCO's run lengths: down the columns, background first."""
+
+    model_config = _STRICT
+
+    size: Annotated[
+        tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]], Field(strict=False)
+    ]
+    """Rows and columns of the mask, which are the video's."""
+    counts: str | Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(strict=False)]
+    """Compressed as COCO does it, or the run lengths themselves."""
+
+    def as_coco(self) -> dict[str, Any]:
+        """What COCO's own tools take."""
+        counts = self.counts if isinstance(self.counts, str) else list(self.counts)
+        return {"size": list(self.size), "counts": counts}
+
+
+def _file_or_rle(value: object) -> str | MaskRle | None:
+    if value is None or isinstance(value, MaskRle):
+        return value
+    if isinstance(value, Mapping):
+        try:
+            return MaskRle.model_validate(value)
+        except ValidationError as error:
+            raise ValueError(f"wanted {_RLE_FORM}, got {shown(value)}") from error
+    if isinstance(value, str) and 0 < len(value) <= MAX_NAME_CHARS and keeps_one_line(value):
+        return value
+    raise ValueError(
+        f"wanted {_WANTED['mask']}, or a COCO RLE {{size, counts}}, got {shown(value)}"
+    )
+
+
 class PromptEntry(_OnOneFrame):
     """What is said about an object on one frame: a box, points, a mask, or a mask with points."""
 
@@ -73,14 +118,10 @@ class PromptEntry(_OnOneFrame):
     """x1, y1, x2, y2 in pixels of the video as displayed."""
     points: Annotated[tuple[_Point, ...], Field(strict=False)] = ()
     """Clicks x, y, label in pixels of the video as displayed; label 1 is on the object, 0 off."""
-    mask: str | None = Field(None, min_length=1, max_length=MAX_NAME_CHARS)
+    mask: Annotated[str | MaskRle | None, BeforeValidator(_file_or_rle)] = None
     """A PNG file of the video's size; what is not black is the object. Where the PNG has an index
-    for each object, that of this object's id, or of another one by `FILE#INDEX`."""
-
-    @field_validator("mask")
-    @classmethod
-    def _is_one_line(cls, mask: str | None) -> str | None:
-        return _one_line(mask)
+    for each object, that of this object's id, or of another one by `FILE#INDEX`. Or the mask
+    itself, as run lengths."""
 
     @model_validator(mode="after")
     def _is_one_thing_to_do(self) -> "PromptEntry":
@@ -172,7 +213,7 @@ class PromptFile(BaseModel):
         """The names of all mask files, each once, ascending; without indices."""
         entries = (entry for item in self.objects for entry in item.prompts)
         given = (*(entry.mask for entry in entries), *(many.mask for many in self.masks))
-        return tuple(sorted({split_index(mask)[0] for mask in given if mask is not None}))
+        return tuple(sorted({split_index(mask)[0] for mask in given if isinstance(mask, str)}))
 
 
 def parse_prompts(
@@ -212,17 +253,21 @@ def check_limits(spec: PromptFile, limits: Limits) -> None:
             limits.check_points(len(entry.points), name=f"object {item.id}, prompts[{index}]")
 
 
-def error_line(error: ValidationError, raw: object) -> str:
+def error_line(error: ValidationError, raw: object, *, within: tuple[int | str, ...] = ()) -> str:
     """The first thing that is wrong with prompts, in one line.
 
     Args:
         error: From one of this module's models.
         raw: What was validated, to name the object by its id.
+        within: The place that the reader knows already.
     """
     # An unknown key first: a misspelt name says more than that the right one is missing. The rest
     # is not counted, as pydantic reports a list with a bad item also as one that is too short.
     details = error.errors(include_url=False)
-    return _describe(min(details, key=lambda one: one["type"] != "extra_forbidden"), raw)
+    detail = min(details, key=lambda one: one["type"] != "extra_forbidden")
+    if within and detail["loc"][: len(within)] == within:
+        detail["loc"] = detail["loc"][len(within) :]
+    return _describe(detail, raw)
 
 
 def shown(value: object) -> str:

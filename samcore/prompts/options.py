@@ -2,19 +2,20 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
 from samcore.errors import InputError
+from samcore.limits import DEFAULT_LIMITS
 from samcore.prompts.automatic import AutomaticPrompts
 from samcore.prompts.file import (
     ManyMasks,
+    ObjectPrompts,
     PromptEntry,
     PromptFile,
+    check_limits,
     error_line,
-    parse_prompts,
     shown,
 )
 
@@ -35,17 +36,7 @@ _FORMS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class PromptOption:
-    """One option of the command line."""
-
-    obj_id: int
-    """The object that it speaks of."""
-    entry: PromptEntry
-    """What it says."""
-
-
-def parse_box_option(text: str) -> PromptOption:
+def parse_box_option(text: str) -> ObjectPrompts:
     """Read `ID:FRAME:x1,y1,x2,y2`; FRAME may be a time such as `12.5s`.
 
     Raises:
@@ -55,7 +46,7 @@ def parse_box_option(text: str) -> PromptOption:
     return _option("box", text, obj_id, {**when, "box": _numbers("box", text, what, {4})})
 
 
-def parse_point_option(text: str) -> PromptOption:
+def parse_point_option(text: str) -> ObjectPrompts:
     """Read `ID:FRAME:x,y[,LABEL]`; LABEL is 1 (on the object, as without it) or 0 (off it).
 
     Raises:
@@ -69,7 +60,7 @@ def parse_point_option(text: str) -> PromptOption:
     return _option("point", text, obj_id, {**when, "points": [[x, y, int(label)]]})
 
 
-def parse_mask_option(text: str) -> PromptOption:
+def parse_mask_option(text: str) -> ObjectPrompts:
     """Read `ID:FRAME:FILE[#INDEX]`; the file's name may hold colons.
 
     Raises:
@@ -135,9 +126,9 @@ def parse_automatic(text: str | None, more: Iterable[str] | None = None) -> Auto
 
 
 def merge_options(
-    boxes: Iterable[PromptOption],
-    points: Iterable[PromptOption],
-    masks: Iterable[PromptOption],
+    boxes: Iterable[ObjectPrompts],
+    points: Iterable[ObjectPrompts],
+    masks: Iterable[ObjectPrompts],
     many_masks: Iterable[ManyMasks] = (),
 ) -> PromptFile:
     """Gather options by object, in the order of boxes, points, masks.
@@ -145,14 +136,16 @@ def merge_options(
     Raises:
         InputError: There are none, or too many objects.
     """
-    entries: dict[int, list[dict[str, Any]]] = {}
+    entries: dict[int, tuple[PromptEntry, ...]] = {}
     for option in (*boxes, *points, *masks):
-        entries.setdefault(option.obj_id, []).append(option.entry.model_dump(exclude_defaults=True))
-    files = [item.model_dump(exclude_defaults=True) for item in many_masks]
+        entries[option.id] = entries.get(option.id, ()) + option.prompts
+    files = tuple(many_masks)
     if not entries and not files:
         raise InputError("no prompts: give at least one box, point or mask, or a prompts file")
-    objects = [{"id": obj_id, "prompts": found} for obj_id, found in entries.items()]
-    return parse_prompts({"objects": objects, **({"masks": files} if files else {})})
+    objects = (ObjectPrompts(id=obj_id, prompts=found) for obj_id, found in entries.items())
+    spec = PromptFile(objects=tuple(objects), masks=files)
+    check_limits(spec, DEFAULT_LIMITS)
+    return spec
 
 
 def _split(kind: str, text: str) -> tuple[int, dict[str, float], str]:
@@ -191,16 +184,11 @@ def _numbers(kind: str, text: str, what: str, counts: set[int]) -> list[float]:
     return numbers
 
 
-def _option(kind: str, text: str, obj_id: int, raw: dict[str, Any]) -> PromptOption:
+def _option(kind: str, text: str, obj_id: int, raw: dict[str, Any]) -> ObjectPrompts:
     try:
-        entry = PromptEntry.model_validate(raw)
-        # The limits of an id are the file's.
-        parse_prompts({"objects": [{"id": obj_id, "prompts": [raw]}]})
+        return ObjectPrompts.model_validate({"id": obj_id, "prompts": [raw]})
     except ValidationError as error:
-        _refuse(kind, text, error_line(error, raw))
-    except InputError as error:
-        _refuse(kind, text, str(error))
-    return PromptOption(obj_id, entry)
+        _refuse(kind, text, error_line(error, raw, within=("prompts", 0)))
 
 
 def _refuse(kind: str, text: str, why: str = "") -> NoReturn:

@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 from samcore.errors import InputError
 from samcore.limits import DEFAULT_LIMITS, Limits
 from samcore.masks.image import MaskImage, read_mask_image
-from samcore.prompts.file import ManyMasks, PromptEntry, PromptFile, shown, split_index
+from samcore.masks.rle import decode_mask, rle_from_coco
+from samcore.prompts.file import (
+    ManyMasks,
+    MaskRle,
+    PromptEntry,
+    PromptFile,
+    shown,
+    split_index,
+)
 from samcore.prompts.prompt import Prompt
 
 EDGE_MARGIN = 0.02
@@ -90,7 +98,9 @@ def resolve_prompts(
             _add_box(draft, entry, where, video)
             _add_points(draft, entry, where, video)
             limits.check_points(len(draft.points), name=draft.where)
-            if entry.mask is not None:
+            if isinstance(entry.mask, MaskRle):
+                _add_rle(draft, entry.mask, where, video)
+            elif entry.mask is not None:
                 image = _read_masks(entry.mask, where, video, base_dir, allow_any_path)
                 _add_mask(draft, image, item.id, where, index=split_index(entry.mask)[1])
             _check_one_of_both(draft, where)
@@ -237,6 +247,27 @@ def _add_mask(
         draft.mask_hw = image.of_object(obj_id) if index is None else image.at(index)
     except InputError as error:
         raise InputError(f"{where}, mask: {error}") from error
+
+
+def _add_rle(draft: _Draft, mask: MaskRle, where: str, video: VideoSize) -> None:
+    if draft.mask_hw is not None:
+        raise InputError(f"{where}, mask: this object has a mask on this frame already")
+    height, width = mask.size
+    if (height, width) != (video.height, video.width):
+        raise InputError(
+            f"{where}, mask: size: wanted the video's {[video.height, video.width]}, rows and "
+            f"columns, got {[height, width]}"
+        )
+    try:
+        # Before pycocotools, which takes any numbers for runs.
+        if not isinstance(mask.counts, str) and sum(mask.counts) != height * width:
+            raise ValueError(f"its runs cover {sum(mask.counts)} pixels of {height} x {width}")
+        mask_hw = decode_mask(rle_from_coco(mask.as_coco(), height=height, width=width))
+    except ValueError as error:
+        raise InputError(f"{where}, mask: counts are no COCO run lengths: {error}") from error
+    if not mask_hw.any():
+        raise InputError(f"{where}, mask: it is empty: wanted at least one pixel of the object")
+    draft.mask_hw = mask_hw
 
 
 def _ids_in(image: MaskImage, where: str) -> tuple[int, ...]:

@@ -64,7 +64,7 @@ class ReportFacts:
     width: int
     """Columns of the picture."""
     labels: Mapping[int, str | None]
-    """The objects that were asked for, by id, with what they are called."""
+    """What objects are called, by id; the masks may have others besides."""
     chunks: tuple[ChunkFacts, ...]
     """In order."""
     seams: tuple[SeamReport, ...]

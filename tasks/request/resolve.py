@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from samcore.chunks.plan import plan_chunks
 from samcore.config import TrackSettings
 from samcore.errors import InputError
 from samcore.exports import check_objects
 from samcore.prompts.prompt import Prompt
 from samcore.prompts.resolve import prompts_digest, resolve_prompts
-from samcore.video import VideoSource
-from tasks.request.early_checks import check_request, resolve_asked_model
+from samcore.video import VideoInfo, VideoSource
+from tasks.progress.steps import reporter
+from tasks.request.early_checks import CheckedRequest, check_request, resolve_asked_model
 from tasks.request.prompt_source import GivenPrompts
 from tasks.request.segment_request import SegmentRequest, check_frames
 from tasks.results.open import open_result_store
@@ -24,8 +26,6 @@ from tasks.sources.opened import find_version, open_source
 if TYPE_CHECKING:
     from samcore.machine.device import Compute
 
-Progress = Callable[[int, int | None], None]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ResolvedRun:
@@ -37,30 +37,36 @@ class ResolvedRun:
     folder: RunFolder
     ref: RunRef
 
+    def lay_out(self) -> RunRef:
+        """Write down in the run's folder what is asked; where the run is.
+
+        Raises:
+            StorageError: The folder cannot be written to.
+        """
+        self.folder.create(self.record, self.video.info, self.prompts, self.video.names)
+        return self.ref
+
 
 def resolve_request(
     request: SegmentRequest,
     *,
     cache_dir: Path,
-    on_scan: Progress | None = None,
-    on_download: Progress | None = None,
-    on_fetch: Progress | None = None,
-    on_find: Callable[[], None] | None = None,
+    checked: CheckedRequest | None = None,
+    on_probe: Callable[[VideoInfo], None] | None = None,
 ) -> ResolvedRun:
-    """Check a request against the video, the model and the machine, cheap checks first.
+    """Check a request against the video, the model and the machine, cheap checks first: probe the
+    video, find objects where that is asked, and cut it into chunks.
 
     Args:
         request: What is asked.
         cache_dir: Folder for downloaded checkpoints.
-        on_scan: Called while the video is scanned: frames so far, and how many there may be.
-        on_download: Called while a checkpoint is downloaded: bytes so far, and how many there are.
-        on_fetch: The same while a video in a bucket or on the web is.
-        on_find: Called before objects are looked for.
+        checked: What `check_request` has read, if it has been asked already, buckets included.
+        on_probe: Told of the video before anything is held against it.
 
     Raises:
         SegmentationError: Anything that the person can put right, in one line.
     """
-    checked = check_request(request, cache_dir=cache_dir)
+    checked = checked or check_request(request, cache_dir=cache_dir)
     given, model, source = checked.prompts, checked.model, request.source_place
     # Here, not above: it imports torch, and what is wrong so far should not take seconds to say.
     from samcore.machine.device import choose_compute
@@ -73,13 +79,16 @@ def resolve_request(
         credentials=request.credentials,
         version=version,
         mirror=open_mirror(request.destination_place, request.credentials),
-        on_progress=on_scan,
-        on_fetch=on_fetch,
+        on_progress=reporter("scanning the video", "frames"),
+        on_fetch=reporter("downloading the video", "MB", scale=1_000_000),
         stretch=request.settings.stretch,
     )
+    if on_probe is not None:
+        on_probe(video.info)
     start, stop = check_frames(request, video.info.num_frames)
     prompts = () if given is None else _hold_against(given, request, video, (start, stop))
     if model is None:
+        on_download = reporter("downloading the model", "MB", scale=1_000_000)
         model = resolve_asked_model(request, cache_dir, on_download)
     if request.automatic is not None:
         from tasks.tracking.found_objects import find_objects_once  # late, like all of torch
@@ -91,9 +100,9 @@ def resolve_request(
             compute=compute,
             frames=(start, stop),
             work_dir=request.work_path,
-            on_find=on_find,
         )
-    objects = _objects({} if given is None else given.spec.labels, prompts)
+    source_of_objects = "prompt" if request.automatic is None else "automatic"
+    objects = _objects({} if given is None else given.spec.labels, prompts, source_of_objects)
     check_objects(request.formats, [item.id for item in objects], _labels(objects))
     record = RunRecord(
         source=str(source),  # without the query of a web address, which may hold a secret
@@ -107,18 +116,17 @@ def resolve_request(
         settings=_resolve_settings(request.settings, compute),
         start=start,
         stop=stop,
-        chunk_frames=request.chunk_frames,
-        overlap=request.overlap,
+        chunks=plan_chunks(start, stop, chunk_frames=request.chunk_frames, overlap=request.overlap),
         handoff=request.handoff,
     )
-    check_other_result(request, record.key)
-    folder = RunFolder.for_key(request.work_path, record.key)
+    check_other_result(request, record.result_key)
+    folder = RunFolder.for_key(request.work_path, record.work_key)
     log = request.memory_log_path
     ref = RunRef(
         folder=str(folder.path),
         destination=str(request.destination_place),
         credentials=request.credentials,
-        key=record.key,
+        key=record.result_key,
         video=request.video_name,
         allow_quality_loss=request.allow_quality_loss,
         memory_log=None if log is None else str(log),
@@ -156,12 +164,19 @@ def _resolve_settings(settings: TrackSettings, compute: "Compute") -> TrackSetti
     )
 
 
-def _objects(labels: dict[int, str], prompts: tuple[Prompt, ...]) -> tuple[ObjectRecord, ...]:
+def _objects(
+    labels: dict[int, str], prompts: tuple[Prompt, ...], source: str
+) -> tuple[ObjectRecord, ...]:
     frames: dict[int, list[int]] = {}
     for prompt in prompts:
         frames.setdefault(prompt.obj_id, []).append(prompt.frame_idx)
     return tuple(
-        ObjectRecord(id=obj_id, label=labels.get(obj_id), prompted_frames=tuple(sorted(found)))
+        ObjectRecord(
+            id=obj_id,
+            label=labels.get(obj_id),
+            prompted_frames=tuple(sorted(found)),
+            source=source,
+        )
         for obj_id, found in sorted(frames.items())
     )
 

@@ -4,7 +4,7 @@ Numbers and one small picture; never a mask, and no more for a long video than f
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
@@ -12,6 +12,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from samcore.chunks.seams import SeamReport
 from samcore.findings.finding import Findings
 from samcore.findings.lanes import LaneReport, probability, read_lanes
+from samcore.masks.ledger import ResultObject
 from samcore.masks.table import MaskReader
 from samcore.report.pictures import Picture, draw_picture
 from tasks.progress.artifact import artifact_key
@@ -66,7 +67,7 @@ def _post(run: RunRef) -> None:
     key = artifact_key(run.key)
     num_objects = len(lanes.objects)
     create_table_artifact(
-        table=object_rows(lanes, manifest),
+        table=object_rows(lanes, manifest, store.objects(manifest)),
         key=f"{key}-objects",
         description=f"{counted(num_objects, 'object')} of {run.video}"
         + (f", the first {MAX_ROWS}" if num_objects > MAX_ROWS else ""),
@@ -93,9 +94,12 @@ def _post(run: RunRef) -> None:
     )
 
 
-def object_rows(lanes: LaneReport, manifest: Manifest) -> list[dict[str, object]]:
-    """One row an object."""
-    labels = {item.id: item.label or "" for item in manifest.request.objects}
+def object_rows(
+    lanes: LaneReport, manifest: Manifest, objects: Sequence[ResultObject] | None = None
+) -> list[dict[str, object]]:
+    """One row an object; `objects` have their labels, else those that were asked for do."""
+    named = manifest.request.objects if objects is None else objects
+    labels = {item.id: item.label or "" for item in named}
     picture = manifest.video.height * manifest.video.width
     return [
         {
@@ -131,7 +135,7 @@ def result_page(
     manifest: Manifest, picture: Picture | None, *, links: Mapping[str, Link], location: str
 ) -> str:
     """Markdown: what came out, where it is, and how it looks."""
-    objects = counted(len(manifest.request.objects), "object")
+    objects = counted(manifest.num_objects, "object")
     frames = counted(manifest.frames, "frame")
     lines = [f"**{objects} on {frames}**, published in `{location}`"]
     if manifest.seam_agreement is not None:

@@ -68,7 +68,7 @@ def result_ref(run: RunRef, manifest: Manifest, *, was_there: bool) -> ResultRef
         credentials=run.credentials,
         key=manifest.key,
         frames=manifest.frames,
-        objects=len(manifest.request.objects),
+        objects=manifest.num_objects,
         seam_agreement=manifest.seam_agreement,
         seams_identical=manifest.seams_identical,
         findings=manifest.findings,

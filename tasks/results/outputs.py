@@ -23,21 +23,24 @@ REPORT_NAME = "report"
 """What these outputs are called; the others have the names of their formats."""
 
 
-def masklets_of(manifest: Manifest, table: Path) -> ExportSource:
+def masklets_of(store: ResultStore, manifest: Manifest) -> ExportSource:
     """What writers need to know of a result.
 
     Args:
-        manifest: Of the result.
-        table: Its masks on this machine.
+        store: Where the result is.
+        manifest: Its manifest.
+
+    Raises:
+        StorageError: The result is gone or damaged.
     """
-    record = manifest.request
+    objects = store.objects(manifest)
     return ExportSource(
-        table=table,
+        table=store.fetch(MASKS),
         video=manifest.video,
-        start=record.start,
-        stop=record.stop,
-        object_ids=tuple(item.id for item in record.objects),
-        labels={item.id: item.label for item in record.objects if item.label},
+        start=manifest.request.start,
+        stop=manifest.request.stop,
+        object_ids=tuple(item.id for item in objects),
+        labels={item.id: item.label for item in objects if item.label},
     )
 
 
@@ -96,7 +99,13 @@ class Outputs:
 
             seams = SeamList.model_validate_json(self._store.fetch(SEAMS).read_bytes()).seams
             page.write_report(
-                report_facts(manifest, seams, prompts=prompts, memory_log=memory_log),
+                report_facts(
+                    manifest,
+                    seams,
+                    objects=self._store.objects(manifest),
+                    prompts=prompts,
+                    memory_log=memory_log,
+                ),
                 self._store.fetch(MASKS),
                 self._open_video(),
                 folder / REPORT,
@@ -120,12 +129,12 @@ class Outputs:
         return self._store.address(place)
 
     def _draw_overlay(self, manifest: Manifest, folder: Path) -> dict[str, Path]:
-        record = manifest.request
+        record, objects = manifest.request, self._store.objects(manifest)
         write_overlay(
             self._open_video(),
             self._store.fetch(MASKS),
             folder / OVERLAY,
-            labels={item.id: item.label for item in record.objects if item.label},
+            labels={item.id: item.label for item in objects if item.label},
             start=record.start,
             stop=record.stop,
             on_progress=reporter("drawing the overlay", "frames"),
@@ -136,7 +145,7 @@ class Outputs:
         new = folder / name
         chosen = FORMATS.get(name)
         write_export(
-            masklets_of(manifest, self._store.fetch(MASKS)),
+            masklets_of(self._store, manifest),
             name,
             new,
             video=self._open_video() if chosen.needs_video else None,

@@ -8,6 +8,7 @@ from pathlib import Path
 from samcore.chunks.seams import SeamReport
 from samcore.findings.checks import check_result
 from samcore.findings.finding import KINDS
+from samcore.masks.ledger import ResultObject
 from samcore.prompts.prompt import Prompt
 from samcore.report.facts import ChunkFacts, MemorySample, ReportFacts
 from tasks.run.records import ChunkRecord, FindingList, FindingRecord, Manifest
@@ -24,6 +25,7 @@ def report_facts(
     manifest: Manifest,
     seams: tuple[SeamReport, ...],
     *,
+    objects: tuple[ResultObject, ...] | None = None,
     prompts: tuple[Prompt, ...] = (),
     memory_log: Path | None = None,
 ) -> ReportFacts:
@@ -32,10 +34,12 @@ def report_facts(
     Args:
         manifest: Of the published result.
         seams: Its seams, in order.
+        objects: What was tracked, with labels; None is what was asked for.
         prompts: What it was asked for.
         memory_log: The run's log of memory use, if it wrote one.
     """
     record, video = manifest.request, manifest.video
+    named = record.objects if objects is None else objects
     samples: tuple[MemorySample, ...] = ()
     if memory_log is not None:
         samples = read_samples(memory_log, manifest.key, start=record.start, stop=record.stop)
@@ -46,7 +50,7 @@ def report_facts(
         rate=float(video.avg_rate),
         height=video.height,
         width=video.width,
-        labels={item.id: item.label for item in record.objects},
+        labels={item.id: item.label for item in named},
         chunks=tuple(_chunk_facts(chunk) for chunk in manifest.chunks),
         seams=seams,
         prompts=prompts,
@@ -141,6 +145,8 @@ def _chunk_facts(chunk: ChunkRecord) -> ChunkFacts:
 
 def _about(manifest: Manifest) -> Iterator[tuple[str, str]]:
     record, video = manifest.request, manifest.video
+    plan = record.chunks
+    shared = record.overlap(1) if len(plan) > 1 else 0
     yield "video", f"{record.source}, {video.codec}, {video.num_frames} frames"
     if video.left_out is not None:
         yield "left out", video.left_out
@@ -150,7 +156,7 @@ def _about(manifest: Manifest) -> Iterator[tuple[str, str]]:
     yield "device", ", ".join(devices)
     yield (
         "chunks",
-        f"{len(manifest.chunks)}, of {record.chunk_frames} frames with {record.overlap} shared, "
+        f"{len(plan)}, of {plan[0].stop - plan[0].start} frames with {shared} shared, "
         f"hand-off by {record.handoff}",
     )
     yield "run", manifest.key

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from samcore.errors import StorageError
+from samcore.masks.ledger import OBJECTS, ResultObject, make_ledger, read_ledger
 from tasks.disk.files import FileRecord
 from tasks.run.records import Manifest
 
@@ -125,6 +126,18 @@ class ResultStore(ABC):
         Raises:
             StorageError: There are no credentials to make one with.
         """
+
+    def objects(self, manifest: Manifest) -> tuple[ResultObject, ...]:
+        """All objects of a result, by ascending id: its ledger; of versions that published none,
+        one made from its masks.
+
+        Raises:
+            StorageError: The result is gone or damaged.
+        """
+        if any(file.name == OBJECTS for file in manifest.files):
+            return read_ledger(self.fetch(OBJECTS)).objects
+        asked = [item.entry() for item in manifest.request.objects]
+        return make_ledger(self.fetch("masks.parquet"), asked).objects
 
     def record_of(self, name: str) -> FileRecord:
         """What the manifest says of a file.

@@ -9,27 +9,31 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from samcore.disk.sealed import open_record, seal_record
+from samcore.errors import InputError
+from samcore.prompts.file import PromptFile
+from samcore.prompts.kept import from_file, to_file
 from samcore.prompts.prompt import Prompt
+from samcore.prompts.resolve import prompts_digest
 from samcore.video import FrameNames, VideoInfo
 from tasks.disk.files import exclusive, is_intact, make_folder, storage_errors, write_atomic
-from tasks.run.prompts import read_prompts, write_prompts
 from tasks.run.records import ChunkRecord, PassRecord, RunRecord, RunRef, SeamRecord
 from tasks.run.sealed import LostWorkError, parse_sealed, read_sealed, write_sealed
+from tasks.store.locations import parse_location
 
 _log = logging.getLogger(__name__)
 _M = TypeVar("_M", bound=BaseModel)
 
 
 class RunFolder:
-    """One run's folder, `runs/<key>`.
+    """One run's folder, `runs/<work key>`.
 
         request.json                    what was asked
         video.json                      what was probed
         names.json                      what the pictures of a folder are called
-        prompts.json                    the prompts, masks included
+        prompts.json                    the prompts, masks included: a prompts file
         prompts.safetensors             the tracker's state after the prompt pass
         prompts.done.json               written after it
         chunks/00007/masks.parquet      the chunk's masks
@@ -52,7 +56,8 @@ class RunFolder:
     memory, and then starts one rung lower. A finished or stopped chunk has no attempt.json.
 
     A file is believed only if a record with its digest was written after it, and a record only if
-    it is whole and of this very place in this very run: see sealed.py.
+    it is whole and of this very place in this very run: see sealed.py. The prompts' digest is in
+    request.json.
     """
 
     def __init__(
@@ -61,7 +66,7 @@ class RunFolder:
         """A run's folder; it need not exist.
 
         Args:
-            path: `runs/<key>`.
+            path: `runs/<work key>`.
             allow_quality_loss: Whether chunks that were tracked with a smaller input of the model
                 count as done.
             credentials: As in `RunRef`.
@@ -71,9 +76,9 @@ class RunFolder:
         self._allow_quality_loss = allow_quality_loss
 
     @classmethod
-    def for_key(cls, work_dir: Path, key: str) -> "RunFolder":
+    def for_key(cls, work_dir: Path, work_key: str) -> "RunFolder":
         """The folder of the run with this key; it need not exist."""
-        return cls(work_dir / "runs" / key)
+        return cls(work_dir / "runs" / work_key)
 
     @classmethod
     def from_ref(cls, run: RunRef) -> "RunFolder":
@@ -113,8 +118,9 @@ class RunFolder:
         for name, content in (("request.json", record), ("video.json", video)):
             if self.read_record(self.path / name, type(content)) != content:
                 self.write_record(self.path / name, content)
-        path = self.path / "prompts.json"
-        write_prompts(path, prompts, of=self._name_of(path))
+        labels = {item.id: item.label for item in record.objects if item.label}
+        spec = to_file(prompts, labels).model_dump_json(exclude_defaults=True)
+        write_atomic(self.path / "prompts.json", (spec + "\n").encode())
         if names is not None:
             path = self.path / "names.json"
             write_atomic(path, seal_record(names.to_text(), of=self._name_of(path)))
@@ -126,10 +132,13 @@ class RunFolder:
             LostWorkError: It is not there or damaged.
         """
         path = self.path / "prompts.json"
-        found = read_prompts(path, of=self._name_of(path))
-        if found is None:
+        try:
+            prompts = from_file(PromptFile.model_validate_json(path.read_bytes()))
+        except (OSError, InputError, ValidationError) as error:
+            raise _lost(path) from error
+        if prompts_digest(prompts) != self.record().prompts_digest:
             raise _lost(path)
-        return found
+        return prompts
 
     def read_record(self, path: Path, kind: type[_M]) -> _M | None:
         """A record in this folder; None if it is not there, not whole, or not of this place."""
@@ -148,7 +157,7 @@ class RunFolder:
         write_sealed(path, record, of=self._name_of(path))
 
     def lock(self, *, on_wait: Callable[[], None] | None = None) -> AbstractContextManager[None]:
-        """Keep other processes from working on this run; wait while one does."""
+        """Keep other processes from this work; wait while one does it."""
         return exclusive(self.path / "lock", on_wait=on_wait)
 
     def record(self) -> RunRecord:
@@ -330,6 +339,17 @@ class RunFolder:
         if found is None:
             raise _lost(path)
         return found
+
+
+def lock_result(
+    run: RunRef, *, on_wait: Callable[[], None] | None = None
+) -> AbstractContextManager[None]:
+    """Keep other processes from the same result in a folder, whatever their plan of chunks is;
+    wait while one is at it. A result in a bucket has a lease for that, see lease.py."""
+    place = parse_location(run.destination)
+    if not isinstance(place, Path):
+        return contextlib.nullcontext()
+    return exclusive(place / ".longtake" / "locks" / run.key, on_wait=on_wait)
 
 
 def _lost(path: Path) -> LostWorkError:

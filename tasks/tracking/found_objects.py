@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 from samcore.machine.device import Compute
@@ -18,13 +17,15 @@ from samcore.prompts.automatic import (
     name_frames,
     nothing_found,
 )
+from samcore.prompts.file import PromptFile
+from samcore.prompts.kept import from_file, to_file
 from samcore.prompts.prompt import Prompt
 from samcore.video import VideoSource
 from tasks.disk.files import exclusive
 from tasks.progress.events import counted
 from tasks.progress.steps import reporter
-from tasks.run.prompts import read_prompts, write_prompts
 from tasks.run.records import Rung
+from tasks.run.sealed import read_sealed, write_sealed
 from tasks.tracking.device_lock import using_device
 from tasks.tracking.memory_log import describe_peak
 from tasks.tracking.oom_ladder import OomLadder
@@ -42,7 +43,6 @@ def find_objects_once(
     compute: Compute,
     frames: tuple[int, int],
     work_dir: Path,
-    on_find: Callable[[], None] | None = None,
 ) -> tuple[Prompt, ...]:
     """Give mask prompts for what is on the first frame, of those that are looked at, that shows
     anything; what was found before is read, not found again.
@@ -54,7 +54,6 @@ def find_objects_once(
         compute: Its device and arithmetic.
         frames: The frames [start, stop) that are tracked.
         work_dir: Where what is found is kept.
-        on_find: Called before the search, which takes its time.
 
     Raises:
         InputError: The frame is not tracked, or there is nothing on any.
@@ -67,13 +66,11 @@ def find_objects_once(
     path = _record_path(work_dir, options, video, model, compute, looked_at)
     # One process looks, others read what it found.
     with exclusive(path.with_suffix(".lock")):
-        known = read_prompts(path, of=path.name)
+        known = read_sealed(path, PromptFile, of=path.name)
         if known is not None:
-            return known
+            return from_file(known)
         if path.exists():
             _log.info("what was found cannot be read: looking again")
-        if on_find is not None:
-            on_find()
         with using_device(str(compute.device)), MemoryMeter() as meter:
             mark = path.with_suffix(".attempt.json")
             for frame_idx in looked_at:
@@ -84,7 +81,7 @@ def find_objects_once(
             else:
                 raise nothing_found(options, looked_at)
             memory = meter.snapshot()
-        write_prompts(path, prompts, of=path.name)
+        write_sealed(path, to_file(prompts), of=path.name)
     if frame_idx != looked_at[0]:
         _log.warning(
             "no objects found on %s: the objects are those of frame %d",

@@ -154,7 +154,8 @@ def test_bad_network_changes_nothing(
     mark = video.mark  # as a sweep sees it
     assert {key.partition("/index/")[0] for key in left} == {
         "out/.longtake",
-        *(f"out/{name}" for name in ("manifest.json", "masks.parquet", "seams.json")),
+        "out/manifest.json",
+        *(f"out/{name}" for name in ("masks.parquet", "objects.json", "seams.json")),
         f"out/source-{mark}.json",
     }
     states = _task_states("clip.mp4: segment")

@@ -4,6 +4,7 @@ import json
 import shutil
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,15 @@ from flows.cli import run as longtake
 from samcore import Result
 from samcore.errors import InputError, StorageError
 from samcore.exports import FORMATS, write_export
+from samcore.findings.finding import Findings
+from samcore.findings.lanes import read_lanes
+from samcore.masks.ledger import ResultObject, make_ledger
+from samcore.masks.table import MaskReader, MaskWriter
 from tasks.add_output import add_output
 from tasks.plan_run import plan_run
 from tasks.progress.steps import listening_to_steps
 from tasks.request.segment_request import SegmentRequest, validate_request
+from tasks.results.artifacts import object_rows
 from tasks.results.open import find_result, open_result_store
 from tasks.run.folder import RunFolder
 from tasks.run.records import ResultRef, RunRef
@@ -55,6 +61,64 @@ def run(tracked: Path, ask: Ask, tmp_path: Path) -> RunRef:
     """The run of a result of its own."""
     shutil.copytree(tracked, tmp_path / "out")
     return plan_run.fn(ask(**TINY))
+
+
+def test_objects_that_no_request_named_are_everywhere(run: RunRef) -> None:
+    """An object that appears in the masks later on is listed with its label, and in every format,
+    the report and the artifacts, though the run's record knows nothing of it."""
+    store = open_result_store(run)
+    announced = (ResultObject(id=1, label="dog"), ResultObject(id=9, label="cat", source="found"))
+    with store.workspace() as folder, MaskReader(store.fetch("masks.parquet")) as reader:
+        table = folder / "masks.parquet"
+        with MaskWriter(table, height=reader.height, width=reader.width) as writer:
+            for row in reader.rows():
+                writer.write_row(row)
+                if row.frame >= 4:
+                    writer.write_row(replace(row, object_id=9))
+        ledger = folder / "objects.json"
+        ledger.write_text(make_ledger(table, announced).model_dump_json())
+        manifest = store.add_files({"masks.parquet": table, "objects.json": ledger}, run.key)
+    assert [item.id for item in manifest.request.objects] == [1]
+
+    for name in ("report", *FORMATS.names):
+        add_output.fn(run, name)
+
+    result = Result(run.destination)
+    result.check()
+    assert [(item.id, item.label, item.source) for item in result.objects] == [
+        (1, "dog", None),
+        (9, "cat", "found"),
+    ]
+    assert (result.objects[1].first_frame, result.objects[1].last_frame) == (4, 7)
+    assert result.frame(5).labels == ("dog", "cat")
+    folder = Path(run.destination)
+    coco = json.loads((folder / "exports/coco-video/annotations.json").read_text())
+    assert {item["name"] for item in coco["categories"]} == {"cat", "dog"}
+    assert "cat" in (folder / "report.html").read_text()
+    size_hw = (result.video.height, result.video.width)
+    lanes = read_lanes(
+        store.fetch("masks.parquet"), Findings(1), start=0, stop=8, rate=24.0, size_hw=size_hw
+    )
+    rows = object_rows(lanes, manifest, store.objects(manifest))
+    assert [(row["object"], row["label"]) for row in rows] == [(1, "dog"), (9, "cat")]
+
+
+def test_result_without_a_ledger_opens(run: RunRef) -> None:
+    """A result of a version that published no ledger has one made from its masks."""
+    manifest_path = Path(run.destination) / "manifest.json"
+    content = json.loads(manifest_path.read_text())
+    with_ledger = Result(run.destination).objects
+    assert content.pop("objects") == 1
+    content["files"] = [file for file in content["files"] if file["name"] != "objects.json"]
+    manifest_path.write_text(json.dumps(content))
+
+    (item,) = Result(run.destination).objects
+
+    assert item == with_ledger[0].model_copy(update={"source": None})
+    found = find_result(run, RunFolder.from_ref(run).record())
+    assert found is not None
+    assert found.objects == 1
+    assert add_output.fn(run, "mot-txt")
 
 
 def test_formats_after_one_that_fails_are_written(

@@ -81,6 +81,7 @@ def test_a_video_may_have_any_name(
         ".longtake",
         "manifest.json",
         "masks.parquet",
+        "objects.json",
         "seams.json",
     }
 

@@ -92,12 +92,26 @@ def test_damaged_masks_leave_nothing(case, tmp_path, name):
     assert os.listdir(tmp_path / "out") == ["old"]
 
 
-def test_a_table_of_other_objects_is_refused(case, tmp_path):
+def test_a_table_of_other_frames_is_refused(case, tmp_path):
     """A table that does not fit its manifest is not exported in part."""
-    masklets = dataclasses.replace(case.masklets, object_ids=(1, 7))
+    masklets = dataclasses.replace(case.masklets, start=3)
     with pytest.raises(StorageError, match="frame 2 has not what its manifest says"):
         write_export(masklets, "coco-image", tmp_path / "out")
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", [item.name for item in FORMATS if not item.needs_video])
+def test_objects_that_nobody_announced_are_written(case, tmp_path, name):
+    """A table may have objects that no request named: every format writes them like the others."""
+    announced = dataclasses.replace(case.masklets, object_ids=(1, 40))
+    assert announced.object_ids == (1, 7, 12, 40)
+
+    written = case.write(name, tmp_path)
+    write_export(announced, name, tmp_path / "announced")
+
+    assert [*files_in(tmp_path / "announced")] == [*files_in(written)]
+    for file in files_in(written):
+        assert (tmp_path / "announced" / file).read_bytes() == (written / file).read_bytes()
 
 
 @pytest.fixture(scope="module")

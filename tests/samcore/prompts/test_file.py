@@ -12,7 +12,9 @@ from PIL import Image
 
 from samcore.errors import InputError
 from samcore.limits import Limits
+from samcore.masks.rle import encode_masks, run_lengths
 from samcore.prompts.file import PromptFile, parse_prompts
+from samcore.prompts.kept import from_file, to_file
 from samcore.prompts.options import (
     merge_options,
     parse_box_option,
@@ -439,6 +441,78 @@ def numbered(mode="P", *, ids=(1, 2), void=255):
     if mode == "P":
         image.putpalette([level for i in range(256) for level in (i, 255 - i if i else 0, i // 2)])
     return image
+
+
+def rle(counts, size=(48, 64), **more):
+    """A prompt by run lengths."""
+    return {"frame": 20, "mask": {"size": list(size), "counts": counts, **more}}
+
+
+def test_a_mask_may_be_run_lengths(tmp_path):
+    """Compressed as COCO does it, or as numbers, the mask is the PNG's, points beside it, too; and
+    no file is wanted."""
+    Image.fromarray(disc() * 255).save(tmp_path / "disc.png")
+    (packed,) = encode_masks(disc()[None] == 1)
+    runs = run_lengths(packed).tolist()
+    points = {"points": [[30, 20, 1]]}
+    wanted = resolve(one_object({"frame": 20, "mask": "disc.png", **points}), tmp_path)
+
+    for counts in (packed.counts.decode(), runs):
+        spec = parse_prompts(json.dumps(one_object({**rle(counts), **points})))
+        assert spec.mask_files == ()
+        got = resolve(spec, tmp_path)
+        np.testing.assert_array_equal(got[0].mask_hw, disc() == 1)
+        assert prompts_digest(got) == prompts_digest(wanted)
+        again = parse_prompts(spec.model_dump_json(exclude_defaults=True))
+        assert prompts_digest(resolve(again, tmp_path)) == prompts_digest(wanted)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        pytest.param(rle([0, 3072], size=(64, 48)), ["size", "[48, 64]", "[64, 48]"], id="size"),
+        pytest.param(rle([3072]), ["empty"], id="empty"),
+        pytest.param(rle([3000, 2]), ["run lengths", "3002"], id="too few pixels"),
+        pytest.param(rle([2**62, 2**62]), ["run lengths"], id="huge runs"),
+        pytest.param(rle([]), ["run lengths"], id="no runs"),
+        pytest.param(rle(""), ["run lengths"], id="no text"),
+        pytest.param(rle("abc def"), ["run lengths"], id="any text"),
+        pytest.param(rle("\u00e9\u20ac"), ["run lengths"], id="no ASCII"),
+        pytest.param(rle([-3, 3075]), ["prompts[0].mask", "COCO RLE", "counts"], id="below 0"),
+        pytest.param(rle([1.5, 2]), ["prompts[0].mask", "COCO RLE"], id="half a pixel"),
+        pytest.param(rle(7), ["prompts[0].mask", "COCO RLE"], id="a number"),
+        pytest.param(rle([3072], size=(48,)), ["prompts[0].mask", "COCO RLE"], id="one side"),
+        pytest.param(rle([3072], size=(0, 64)), ["prompts[0].mask", "COCO RLE"], id="no rows"),
+        pytest.param(rle([3072], area=3), ["prompts[0].mask", "COCO RLE"], id="unknown key"),
+        pytest.param({"frame": 20, "mask": {}}, ["prompts[0].mask", "COCO RLE"], id="nothing"),
+        pytest.param({"frame": 20, "mask": 5}, ["prompts[0].mask", "PNG", "RLE"], id="no mask"),
+        pytest.param({**rle([0, 3072]), "box": [1, 2, 3, 4]}, ["box and mask"], id="a box, too"),
+    ],
+)
+def test_run_lengths_that_are_no_mask_are_one_clear_line(prompt, words, tmp_path):
+    """Of another size, damaged, empty or something else: the line names the object and what is
+    wrong."""
+    refused(lambda: resolve(one_object(prompt), tmp_path), "object 3", *words)
+
+
+def test_kept_prompts_are_a_prompts_file(tmp_path):
+    """What a tracker is told comes back to the last bit, and held against the video it is the
+    same, labels included."""
+    mask_hw = disc() == 1
+    prompts = (
+        Prompt(1, 4, (0.1, 2.0, 63.7, 48.0), ((1 / 3, 40.0), (2.0, 3.0)), (1, 0)),
+        Prompt(1, 9, mask_hw=mask_hw, points_xy_px=((30.0, 20.0),), point_labels=(1,)),
+        Prompt(7, 0, mask_hw=np.ones_like(mask_hw)),
+    )
+
+    spec = parse_prompts(to_file(prompts, {7: "sky"}).model_dump_json(exclude_defaults=True))
+
+    assert spec.labels == {7: "sky"}
+    for back in (from_file(spec), resolve(spec, tmp_path)):
+        assert [(p.obj_id, p.frame_idx) for p in back] == [(1, 4), (1, 9), (7, 0)]
+        assert prompts_digest(back) == prompts_digest(prompts)
+    with pytest.raises(InputError, match="another way"):
+        from_file(parse_prompts(one_object({"frame": 1, "mask": "a.png"})))
 
 
 @pytest.mark.parametrize("mode", ["P", "L", "I;16"])
