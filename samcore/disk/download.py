@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from filelock import FileLock
 
+from samcore.disk.locks import locked
 from samcore.errors import ModelError, StorageError
 
 logger = logging.getLogger(__name__)
@@ -90,18 +90,20 @@ def download_file(
     target = _Target(url, path, size, sha256)
     with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(target.lock)
-        # A lock of the operating system: it goes with the process that holds it.
-        lock.acquire()
     try:
-        if not path.is_file():
-            _fetch(target, on_progress, attempts=attempts, backoff_s=backoff_s, timeout_s=timeout_s)
+        with locked(target.lock):
+            if not path.is_file():
+                _fetch(
+                    target,
+                    on_progress,
+                    attempts=attempts,
+                    backoff_s=backoff_s,
+                    timeout_s=timeout_s,
+                )
     except _Refused as error:
         raise ModelError(
             f"cannot download {url}: {error}; get the file by other means and put it at {path}"
         ) from error
-    finally:
-        lock.release()
 
 
 def _fetch(

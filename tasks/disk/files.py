@@ -1,7 +1,6 @@
 """Files that are whole or absent, and what they weigh."""
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import uuid
@@ -12,6 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from samcore.disk.atomic import atomic, storage_error
+from samcore.disk.locks import locked
 from samcore.errors import SegmentationError
 from tasks.settings import cache_dir
 
@@ -170,27 +170,15 @@ def check_writable(folder: Path) -> None:
 
 @contextlib.contextmanager
 def exclusive(path: Path, *, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
-    """Hold the lock file `path`; wait while another process holds it.
-
-    The kernel frees the lock when its holder ends in whatever way, SIGKILL included.
+    """Hold the lock file `path`, and make its folder if need be; wait while another one holds it.
 
     Args:
-        path: Made if need be; it stays, since to remove it would open a race.
+        path: As in `samcore.disk.locks.open_locked`.
         on_wait: Called once, before waiting.
 
     Raises:
         StorageError: The lock file cannot be made.
     """
     make_folder(path.parent)
-    with storage_errors(path, "write"):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if on_wait is not None:
-                on_wait()
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with locked(path, on_wait=on_wait):
         yield
-    finally:
-        os.close(descriptor)

@@ -1,16 +1,14 @@
 """Removes abandoned work in progress from the disk of a worker and from a bucket."""
 
 import contextlib
-import fcntl
 import logging
-import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from samcore.disk.locks import locked_if_free
 from samcore.errors import StorageError
 from tasks.store.locations import S3Location
 
@@ -77,27 +75,12 @@ def _last_write(folder: Path) -> float:
 
 
 def _remove_run(folder: Path, before: float) -> None:
-    with _locked(folder / "lock") as is_ours:
+    lock = folder / "lock"
+    # Where no process ever came so far as to make it, to make it would be a sign of use.
+    with locked_if_free(lock) if lock.exists() else contextlib.nullcontext(True) as is_ours:
         # Looked at again: whoever asks for a run touches it, and only then waits for its lock.
         if is_ours and _last_write(folder) < before:
             gone = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
             folder.rename(gone)  # at once, for others: a run that begins now makes its own
             shutil.rmtree(gone)
             _log.info("removed %s: nobody came back for it", folder)
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[bool]:
-    """Whether no other process holds the lock file within the block. Does not wait for it."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        yield True  # no process ever came so far
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield True
-    except BlockingIOError:
-        yield False
-    finally:
-        os.close(descriptor)

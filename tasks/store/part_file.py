@@ -1,7 +1,6 @@
 """A download that can be resumed: it lies beside its file until it is whole and checked."""
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import zlib
@@ -9,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
+from samcore.disk.locks import open_locked
 from samcore.errors import DamagedObjectError
 from tasks.disk.files import make_folder, storage_errors, sync_folder
 
@@ -71,8 +71,8 @@ class PartFile:
         make_folder(path.parent)
         tag = hashlib.sha256(version.encode(errors="replace")).hexdigest()[:16]
         part = path.with_name(f"{_stem(path)}.{tag}.part")
-        with storage_errors(path, "write"):
-            descriptor = _open_locked(part)
+        descriptor = open_locked(part, mode=0o600)
+        os.fchmod(descriptor, 0o600)  # also what an older version began
         file = cls(path, descriptor, part, checksum)
         with file._file:
             with storage_errors(path, "read"):
@@ -141,22 +141,6 @@ def has_checksum(data: bytes, checksum: str | None) -> bool:
     digest = _new_digest(checksum)
     digest.update(data)
     return digest.hexdigest() == checksum.partition(":")[2]
-
-
-def _open_locked(part: Path) -> int:
-    """A descriptor with the lock, of the file that bears this name now."""
-    while True:
-        descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            os.fchmod(descriptor, 0o600)  # also what an older version began
-            with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(descriptor), os.stat(part)):
-                    return descriptor
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)  # its last holder finished, and moved it to the final name
 
 
 def _new_digest(checksum: str | None) -> _Digest:
