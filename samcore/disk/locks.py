@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from samcore.disk.atomic import storage_error
+from samcore.disk.atomic import storage_errors
 
 _POLL_S = 0.05
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -59,10 +59,8 @@ def try_open_locked(path: Path, *, shared: bool = False, mode: int = 0o666) -> i
     Raises:
         StorageError: The file cannot be made.
     """
-    try:
+    with storage_errors(path, "write"):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
-    except OSError as error:
-        raise storage_error(path, error, doing="write") from error
     try:
         if _try_lock(descriptor, shared=shared) and _has_name(descriptor, path):
             return descriptor

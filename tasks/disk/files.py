@@ -6,13 +6,12 @@ import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from samcore.disk.atomic import atomic, storage_error
+from samcore.disk.atomic import atomic, sync_folder
+from samcore.disk.atomic import storage_errors as storage_errors  # for whoever writes files
 from samcore.disk.locks import locked
-from samcore.errors import SegmentationError
 from tasks.settings import cache_dir
 
 
@@ -27,21 +26,6 @@ class FileRecord(BaseModel):
     """Bytes."""
     sha256: str
     """Hex digest of the content."""
-
-
-@contextlib.contextmanager
-def storage_errors(path: Path, doing: Literal["read", "write"]) -> Iterator[None]:
-    """Turn what the operating system says about `path` into one clear line.
-
-    Raises:
-        StorageError: In place of any OSError that is not already one of ours.
-    """
-    try:
-        yield
-    except SegmentationError:
-        raise
-    except OSError as error:
-        raise storage_error(path, error, doing=doing) from error
 
 
 def make_folder(folder: Path) -> None:
@@ -76,15 +60,6 @@ def _make_private(folder: Path, *, close: bool) -> None:
         if close and folder.stat().st_mode & 0o077:
             with contextlib.suppress(PermissionError):  # another user's, who shares the cache
                 folder.chmod(0o700)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` outlive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def write_atomic(path: Path, data: bytes) -> None:

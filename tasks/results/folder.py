@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from samcore.disk.atomic import atomic
+from samcore.disk.atomic import atomic, sync_folder
 from samcore.errors import StorageError
 from tasks.disk.files import (
     exclusive,
@@ -19,7 +19,6 @@ from tasks.disk.files import (
     make_folder,
     move,
     storage_errors,
-    sync_folder,
     write_json,
 )
 from tasks.results.manifest import MANIFEST, published_key, read_manifest, with_file

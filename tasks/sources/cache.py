@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from samcore.disk.fetch import Progress
 from samcore.disk.locks import locked, locked_if_free, open_locked
 from tasks.disk.files import (
     FileRecord,
@@ -26,7 +27,6 @@ from tasks.disk.files import (
 )
 from tasks.run.sealed import read_sealed, write_sealed
 from tasks.store.object_info import ObjectInfo
-from tasks.store.part_file import Progress
 from tasks.store.web import WebFile, fetch
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from botocore import exceptions as aws
 from botocore.config import Config
 from urllib3.exceptions import HTTPError as WireError
 
+from samcore.disk.fetch import Answer, Progress, fetch, has_checksum
 from samcore.errors import (
     DamagedObjectError,
     InputError,
@@ -21,13 +22,12 @@ from samcore.errors import (
     StorageError,
     TransientStorageError,
 )
-from tasks.disk.files import storage_errors
+from tasks.disk.files import make_folder, storage_errors
 from tasks.settings import aws_region
 from tasks.store.credentials import load_credentials
-from tasks.store.download import fetch_rest
+from tasks.store.download import open_object
 from tasks.store.locations import S3Location
 from tasks.store.object_info import ObjectInfo, console_url, object_info
-from tasks.store.part_file import PartFile, Progress, has_checksum
 from tasks.store.refusals import explain_failure, explain_refusal
 from tasks.store.upload import abort_stale, headers_of, md5_of, put_if, upload
 
@@ -35,10 +35,6 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _BLOCK = 1 << 20
-_WORTH_GOING_ON = 8 << 20
-"""Bytes. A connection that breaks later than this is opened again for the rest, in the same call:
-that is not a retry, since nothing is done twice. One that breaks earlier is the caller's to
-retry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,20 +216,25 @@ class ObjectStore:
             StorageError: Disk full, no permission.
         """
         info = expected or self.head(location)
+        what = f"cannot read {location.uri}"
         if info is None:
-            raise MissingObjectError(f"cannot read {location.uri}: there is no such object")
-        with PartFile.open(path, version=info.identity, checksum=info.checksum) as part:
-            if part.size > info.size:
-                part.restart()
-            while part.size < info.size:
-                begun = part.size
-                try:
-                    with self._calls(f"cannot read {location.uri}"):
-                        fetch_rest(self._s3, info, part, on_progress)
-                except TransientStorageError:
-                    if part.size - begun < _WORTH_GOING_ON:
-                        raise
-            part.commit(location.uri)
+            raise MissingObjectError(f"{what}: there is no such object")
+
+        @contextlib.contextmanager
+        def opener(offset: int, _validator: str | None) -> Iterator[Answer]:
+            with self._calls(what), open_object(self._s3, info, offset) as answer:
+                yield answer
+
+        make_folder(path.parent)
+        fetch(
+            opener,
+            path,
+            what=what,
+            source=info.identity,
+            size=info.size,
+            checksum=info.checksum,
+            on_progress=on_progress,
+        )
         return info
 
     def put_file(

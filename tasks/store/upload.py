@@ -10,10 +10,10 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from samcore.disk.fetch import Progress
 from samcore.errors import StorageError
 from tasks.disk.files import storage_errors
 from tasks.store.locations import S3Location
-from tasks.store.part_file import Progress
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
