@@ -357,12 +357,13 @@ class ObjectStore:
         """The object's page in AWS's console; None for a store that is not AWS's."""
         return console_url(location, self.endpoint, self._s3.meta.partition)
 
-    def abort_stale_uploads(self, prefix: S3Location, *, older_than_s: float) -> int:
+    def abort_stale_uploads(self, prefix: S3Location, *, older_than_s: float | None) -> int:
         """Remove what killed uploads left below a prefix: stores keep it, and charge for it.
 
         Args:
             prefix: Where to look.
             older_than_s: Spare uploads that began within this many seconds: they may be alive.
+                None spares none.
 
         Returns:
             How many were removed.
