@@ -51,7 +51,7 @@ def open_result_store(
         return LocalResults(destination.expanduser().absolute())
     # Late: boto3 takes its time to import, and results in a folder do without it.
     from tasks.results.bucket import BucketResults
-    from tasks.store.shared_store import shared_store
+    from tasks.store.object_store import shared_store
 
     prefix = S3Location(destination.bucket, destination.key.rstrip("/"))
     if local is None:

@@ -30,8 +30,7 @@ from tasks.run.partial_chunk import PartialChunk, PartialRecord, checkpoint_path
 from tasks.run.records import ChunkRecord, RunRef
 from tasks.store.locations import S3Location, parse_location
 from tasks.store.object_info import ObjectInfo
-from tasks.store.object_store import ObjectStore
-from tasks.store.shared_store import shared_store
+from tasks.store.object_store import ObjectStore, shared_store
 
 _log = logging.getLogger(__name__)
 _M = TypeVar("_M", bound=BaseModel)

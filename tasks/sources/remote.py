@@ -15,8 +15,7 @@ from tasks.settings import load_settings
 from tasks.sources.cache import CachedFile, DownloadCache, cached_object, cached_url
 from tasks.store.locations import HttpsLocation, S3Location
 from tasks.store.object_info import ObjectInfo
-from tasks.store.object_store import ObjectStore
-from tasks.store.shared_store import shared_store
+from tasks.store.object_store import ObjectStore, shared_store
 from tasks.store.web import WebFile, is_strong, look_at
 
 _log = logging.getLogger(__name__)

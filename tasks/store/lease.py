@@ -45,9 +45,9 @@ from tasks.disk.files import make_folder
 from tasks.run.folder import RunFolder
 from tasks.run.records import RunRef
 from tasks.settings import load_settings
+from tasks.store.aws import ClientOptions
 from tasks.store.locations import S3Location, parse_location
-from tasks.store.object_store import ClientOptions, ObjectStore
-from tasks.store.shared_store import shared_store
+from tasks.store.object_store import ObjectStore, shared_store
 
 _log = logging.getLogger(__name__)
 

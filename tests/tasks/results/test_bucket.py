@@ -10,7 +10,7 @@ import pytest
 from samcore.errors import InputError, StorageConflictError, StorageError, TransientStorageError
 from tasks.results.bucket import BucketResults
 from tasks.store.locations import S3Location
-from tasks.store.shared_store import shared_store
+from tasks.store.object_store import shared_store
 from tests.servers.faults import FaultProxy, Request
 from tests.servers.swift import SwiftServer
 from tests.tasks.conftest import FILES, Made
