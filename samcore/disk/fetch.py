@@ -251,7 +251,7 @@ class _Part:
         try:
             note = json.loads(self._note.read_text())
             self.validator = note["validator"]
-            is_same = note["source"] == self._source
+            is_same = note["source"] == self._source and isinstance(self.validator, str | None)
         except (OSError, ValueError, KeyError, TypeError):
             is_same = False
         if not is_same or not self.is_resumable:
@@ -274,7 +274,7 @@ def _transfer(
     on_progress: Progress | None,
 ) -> None:
     """One connection: append what is still to come."""
-    if part.size and not part.is_resumable:
+    if part.size and (not part.is_resumable or (size is not None and part.size > size)):
         part.restart(None)
     with opener(part.size, part.validator) as answer:
         total = size if answer.total is None else answer.total
