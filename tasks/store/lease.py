@@ -33,7 +33,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from samcore.disk.locks import lock_identity, locked_if_free
+from samcore.disk.locks import lock_identity, locked
 from samcore.errors import (
     MissingObjectError,
     SegmentationError,
@@ -144,8 +144,8 @@ def claimed(store: ObjectStore, prefix: S3Location, key: str) -> Iterator[Callab
 
     It only keeps them from disturbing each other. That nothing wrong is published is made sure of
     by looking at everything after the manifest is there. A claim of the same run is taken over at
-    once: its process is dead, or writes the same bytes. Another run's is waited for by asking
-    again later, as tasks at a destination do.
+    once: its process is dead, or writes the same bytes. Another process of this machine is waited
+    for. Another machine is not: ask again later, as tasks at a destination do.
 
     Args:
         store: Where the bucket is.
@@ -156,7 +156,7 @@ def claimed(store: ObjectStore, prefix: S3Location, key: str) -> Iterator[Callab
         Call it now and then during the work, from any thread; it raises if the claim is lost.
 
     Raises:
-        TransientStorageError: Another run holds it.
+        TransientStorageError: Another run on another machine holds it.
         StorageError: The bucket cannot be written to.
     """
     busy = TransientStorageError(
@@ -165,10 +165,10 @@ def claimed(store: ObjectStore, prefix: S3Location, key: str) -> Iterator[Callab
     locks = load_settings().cache_dir / "locks"
     make_folder(locks)
     lock = locks / f"{hashlib.sha256(prefix.uri.encode()).hexdigest()[:16]}.lock"
-    with locked_if_free(lock) as is_free:
+    with locked(lock, on_wait=lambda: _log.info("another process publishes to %s", prefix)):
         location = prefix.join(".longtake/publishing.json")
         lease = _Lease(lambda: store, location, lock=lock, lost=busy, run=key)
-        if not is_free or not lease.take():
+        if not lease.take():
             raise busy
         with lease.held():
             yield lease.check

@@ -284,6 +284,7 @@ def claim(bucket: str) -> Callable[[str], contextlib.AbstractContextManager[Call
 def test_a_claim_is_free_when_its_publisher_dies(
     claim: Callable[[str], contextlib.AbstractContextManager[Callable[[], None]]],
     bucket: str,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Another run is told that one is at it, until that one's beats have ended for long. No clock
@@ -312,8 +313,9 @@ def test_a_claim_is_free_when_its_publisher_dies(
     assert store.head(place) is None
 
     store.put_bytes(place, json.dumps(beat).encode())
-    with claim("a"):
+    with claim("a"), monkeypatch.context() as context:
         own = json.loads(store.get_bytes(place, limit=4096))
+        context.setenv("LONGTAKE_CACHE", str(tmp_path))  # as on another machine
         assert is_busy()
     store.put_bytes(place, json.dumps(own).encode())  # as if killed before it gave the claim up
     assert not is_busy()
@@ -338,3 +340,30 @@ def test_a_claim_that_was_lost_is_told(
 
         _wait_until(is_told)
     assert b"gpu-7" in ObjectStore().get_bytes(place, limit=4096)
+
+
+def test_publishers_of_one_machine_wait_for_each_other(
+    claim: Callable[[str], contextlib.AbstractContextManager[Callable[[], None]]],
+) -> None:
+    """One after the other is in the block, whichever run each is of; none is refused."""
+    inside, most, entered = 0, 0, 0
+    lock = threading.Lock()
+
+    def work(key: str) -> None:
+        nonlocal inside, most, entered
+        with claim(key) as check:
+            with lock:
+                inside += 1
+                entered += 1
+                most = max(most, inside)
+            time.sleep(0.1)
+            check()
+            with lock:
+                inside -= 1
+
+    threads = [threading.Thread(target=work, args=(key,)) for key in "aab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert (most, entered) == (1, 3)
