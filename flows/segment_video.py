@@ -20,6 +20,7 @@ from samcore.failures import Failures
 from tasks.add_output import add_output
 from tasks.check_seam import check_seam
 from tasks.clear_work import clear_work
+from tasks.disk.janitor import remove_half_written
 from tasks.encode_prompts import encode_prompts
 from tasks.fetch_chunks import fetch_chunks
 from tasks.plan_run import log_planned, plan_run
@@ -149,7 +150,7 @@ def _work(
     run: RunRef, request: SegmentRequest, folder: RunFolder, held: Callable[[], None]
 ) -> ResultRef:
     """Do what is not done yet. Only with the lock and the lease held."""
-    folder.sweep()
+    remove_half_written(folder.path)
     result = find_result(run, folder.record())
     if result is None:
         result = _track_and_publish(run, request, folder, held)

@@ -5,11 +5,11 @@ import logging
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from tasks.disk.janitor import remove_stale_work
 from tasks.retries import DESTINATION_RETRIES
 from tasks.run.folder import RunFolder
 from tasks.run.mirror import open_mirror
 from tasks.run.records import RunRef
-from tasks.run.stale_work import remove_stale_work
 from tasks.settings import load_settings
 
 _log = logging.getLogger(__name__)

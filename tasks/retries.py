@@ -66,7 +66,7 @@ SOURCE_RETRIES = Retries(
 )
 """For tasks that read the video and compute; calls to a store try again by themselves."""
 
-_DELAYS_S = [1.0, 5.0, 20.0, *[60.0] * 28]
+_DELAYS_S = [1.0, 5.0, 20.0, *[60.0] * 10]
 
 DESTINATION_RETRIES = Retries(
     retries=len(_DELAYS_S),
@@ -74,8 +74,9 @@ DESTINATION_RETRIES = Retries(
     retry_jitter_factor=0.25,
     retry_condition_fn=retry_transient,
 )
-"""For tasks that write to the destination: at least 21 minutes.
+"""For tasks that write to the destination: at least seven minutes, for which an outage may last.
 
-That is longer than the claim of a killed publisher lasts, see `bucket_claim.py`. No single wait is
-much longer than a minute: one in a thread holds up the end of a run that is told to stop.
+The lease of a publisher that was killed on another machine is over by then, see `store/lease.py`.
+No single wait is much longer than a minute: one in a thread holds up the end of a run that is told
+to stop.
 """

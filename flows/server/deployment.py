@@ -87,7 +87,7 @@ def check_server() -> None:
     try:
         with (
             temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
-            _one_line(server),
+            server_errors(server),
             get_client(sync_client=True) as client,
         ):
             client.read_flows(limit=1)
@@ -261,7 +261,7 @@ class Deployment:
     def _calls(self) -> Iterator[None]:
         """Turn what the client raises into one line of ours."""
         try:
-            with _one_line(self.server):
+            with server_errors(self.server):
                 yield
         except ObjectNotFound as error:
             raise NotDeployedError(
@@ -271,12 +271,21 @@ class Deployment:
 
 
 @contextlib.contextmanager
-def _one_line(server: str) -> Iterator[None]:
-    """Turn what Prefect's client raises into one line; what is not found is the caller's affair."""
+def server_errors(server: str, *, asked: str = "run") -> Iterator[None]:
+    """Turn what Prefect's client raises into one line; what is not found is the caller's affair.
+
+    Args:
+        server: Its address.
+        asked: What it is asked to take.
+
+    Raises:
+        ServerAwayError: It does not answer, or does not let us in.
+        InputError: It does not take what it is asked to.
+    """
     try:
         yield
     except PrefectHTTPStatusError as error:
-        raise _refusal(server, error.response) from error
+        raise _refusal(server, asked, error.response) from error
     except httpx.HTTPError as error:
         raise ServerAwayError(
             f"the Prefect server at {server} does not answer ({type(error).__name__}); check "
@@ -284,7 +293,7 @@ def _one_line(server: str) -> Iterator[None]:
         ) from error
 
 
-def _refusal(server: str, response: httpx.Response) -> SegmentationError:
+def _refusal(server: str, asked: str, response: httpx.Response) -> SegmentationError:
     status = response.status_code
     if status >= 500 or status in (408, 425, 429):
         return ServerAwayError(
@@ -298,4 +307,4 @@ def _refusal(server: str, response: httpx.Response) -> SegmentationError:
     with contextlib.suppress(ValueError, AttributeError):
         said = str(response.json().get("detail", ""))
     said = " ".join(said.split())[:300] or f"status {status}"
-    return InputError(f"the Prefect server does not take this run: {said}")
+    return InputError(f"the Prefect server does not take this {asked}: {said}")

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib import import_module
@@ -22,7 +22,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import ConcurrencyLimitConfig
 from prefect.deployments.runner import RunnerDeployment
-from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound, PrefectHTTPStatusError
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.runner import Runner
 from prefect.schedules import Cron, Interval, RRule, Schedule
 from prefect.settings import (
@@ -35,7 +35,7 @@ from prefect.workers.process import ProcessWorker
 
 import flows
 from flows.commands.process import run_until_told
-from flows.server.deployment import server_address
+from flows.server.deployment import server_address, server_errors
 from flows.server.notify import BLOCK, find_target, install_notification
 from flows.server.recovery import install_recovery
 from samcore.errors import InputError, SegmentationError
@@ -180,14 +180,15 @@ def deploy(
 
     Raises:
         InputError: No server is configured; the file is wrong; the pool is of another type; there
-            is no such block.
-        DeployError: The server does not answer, or does not take it.
+            is no such block; the server does not take it.
+        ServerAwayError: The server does not answer.
+        DeployError: `prefect deploy` fails.
     """
     server = server_address()
     content = with_defaults(read_prefect_file(file), defaults, pool=pool)
     told = None
     if notify is not None:
-        with _calls(server), get_client(sync_client=True) as client:
+        with server_errors(server, asked="deployment"), get_client(sync_client=True) as client:
             told = find_target(client, notify)
     made = _make_pool(server, pool, pool_type, file)
     settings = get_current_settings().to_environment_variables(exclude_unset=True)
@@ -214,7 +215,7 @@ def deploy(
     if done.returncode != 0:
         raise DeployError(f"prefect deploy failed: {_reason(done.stdout + done.stderr)}")
     flow_names = [_flow(spec).name for spec in content["deployments"]]
-    with _calls(server), get_client(sync_client=True) as client:
+    with server_errors(server, asked="deployment"), get_client(sync_client=True) as client:
         install_recovery()
         if told is not None:
             install_notification(client, told, flow_names)
@@ -240,14 +241,14 @@ def serve_here(file: Path, defaults: Defaults, *, limit: int = 1) -> None:
         limit: Videos that are tracked at once.
 
     Raises:
-        InputError: No server is configured, or the file is wrong.
-        DeployError: The server does not answer, or does not take it.
+        InputError: No server is configured, the file is wrong, or the server does not take it.
+        ServerAwayError: The server does not answer.
     """
     server = server_address()
     if limit < 1:
         raise InputError(f"--limit must be at least 1, got {limit}")
     content = with_defaults(read_prefect_file(file), defaults)
-    with _calls(server):
+    with server_errors(server, asked="deployment"):
         deployments = [_served(spec, limit) for spec in content["deployments"]]
         install_recovery()
         # Two more, so that a sweep and a look for left runs need not wait for hours until a video
@@ -348,7 +349,7 @@ def _full_name(spec: Mapping[str, Any]) -> str:
 
 def _make_pool(server: str, name: str, kind: PoolType | None, file: Path) -> list[str]:
     """Make the work pool unless it is there; what there is to say of it."""
-    with _calls(server), get_client(sync_client=True) as client:
+    with server_errors(server, asked="deployment"), get_client(sync_client=True) as client:
         try:
             found = client.read_work_pool(name)
         except ObjectNotFound:
@@ -376,28 +377,6 @@ def _job_template(kind: PoolType, file: Path) -> dict[str, Any]:
             template: dict[str, Any] = json.loads(path.read_text())
             return template
     raise InputError(f"there is no {_JOB_TEMPLATES[0]} beside {file}")
-
-
-@contextlib.contextmanager
-def _calls(server: str) -> Iterator[None]:
-    """Turn what Prefect's client raises into one line of ours."""
-    try:
-        yield
-    except PrefectHTTPStatusError as error:
-        status = error.response.status_code
-        if status in (401, 403):
-            raise DeployError(
-                f"the Prefect server at {server} does not let us in; set PREFECT_API_AUTH_STRING"
-            ) from error
-        said = " ".join(error.response.text.split())[:300]
-        raise DeployError(
-            f"the Prefect server at {server} refused (status {status}): {said}"
-        ) from error
-    except httpx.HTTPError as error:
-        raise DeployError(
-            f"the Prefect server at {server} does not answer ({type(error).__name__}); check "
-            "PREFECT_API_URL"
-        ) from error
 
 
 def _reason(text: str) -> str:

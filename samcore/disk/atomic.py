@@ -6,7 +6,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from samcore.errors import SegmentationError, StorageError
 
@@ -37,6 +37,30 @@ def storage_error(path: Path, error: BaseException, *, doing: str) -> StorageErr
         said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         why = " ".join(said.split())
     return StorageError(f"cannot {doing} {path}: {why}")
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path, doing: Literal["read", "write"]) -> Iterator[None]:
+    """Turn what the operating system says about `path` into one clear line.
+
+    Raises:
+        StorageError: In place of any OSError that is not already one of ours.
+    """
+    try:
+        yield
+    except SegmentationError:
+        raise
+    except OSError as error:
+        raise storage_error(path, error, doing=doing) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` outlive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class AtomicFile:
@@ -78,7 +102,7 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
     Raises:
         StorageError: The file cannot be written.
     """
-    try:
+    with storage_errors(path, "write"):
         target = AtomicFile(path)
         try:
             yield target.file
@@ -86,7 +110,3 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
         except BaseException:
             target.discard()
             raise
-    except SegmentationError:
-        raise  # said already; some of these are OSErrors, too
-    except OSError as error:
-        raise storage_error(path, error, doing="write") from error

@@ -1,59 +1,42 @@
-"""Fetch a large file over HTTP: resumed after a cut, checked, and whole or not there at all."""
+"""Files on web servers: the opener for `fetch`, and whole downloads of what is published."""
 
-import hashlib
-import json
+import contextlib
 import logging
-import os
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
-from filelock import FileLock
 
-from samcore.errors import ModelError, StorageError
+from samcore.disk.atomic import storage_errors
+from samcore.disk.fetch import Answer, Progress, fetch
+from samcore.errors import (
+    DamagedObjectError,
+    InputError,
+    MissingObjectError,
+    ModelError,
+    SegmentationError,
+    StorageError,
+    TransientStorageError,
+)
 
-logger = logging.getLogger(__name__)
-
-_BLOCK = 1 << 20
-_RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
-
-Progress = Callable[[int, int | None], None]
-"""Called with the bytes that are here and the total, if known."""
-
-
-class _Interrupted(Exception):
-    """The transfer broke off; trying again may help."""
-
-
-class _Refused(Exception):
-    """The server cannot give the file; trying again will not help."""
+_TIMEOUT = httpx.Timeout(60.0, connect=10.0)
+_MAX_REDIRECTS = 5
 
 
-@dataclass(frozen=True, slots=True)
-class _Target:
-    """One file to fetch, and where its unfinished bytes wait."""
+class _WithoutQueries(logging.Filter):
+    """Keeps signatures out of the log: httpx tells every address that it asks."""
 
-    url: str
-    path: Path
-    size: int | None
-    sha256: str | None
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                arg.copy_with(query=None) if isinstance(arg, httpx.URL) else arg
+                for arg in record.args
+            )
+        return True
 
-    @property
-    def part(self) -> Path:
-        return self.path.with_name(f"{self.path.name}.part")
 
-    @property
-    def note(self) -> Path:
-        """Says which version of which URL the unfinished bytes belong to."""
-        return self.path.with_name(f"{self.path.name}.part.json")
-
-    @property
-    def lock(self) -> Path:
-        return self.path.with_name(f".{self.path.name}.lock")
+logging.getLogger("httpx").addFilter(_WithoutQueries())
 
 
 def download_file(
@@ -65,13 +48,8 @@ def download_file(
     on_progress: Progress | None = None,
     attempts: int = 5,
     backoff_s: float = 1.0,
-    timeout_s: float = 30.0,
 ) -> None:
-    """Have the file at `path`; return at once if it is there.
-
-    What a broken transfer left is kept beside it and carried on from, also by another process and
-    another day, if the server vouches that its file is still the same. Two processes that want one
-    file wait for each other. `path` appears whole and checked, never half.
+    """Have the published file at `path`; return at once if it is there. See `fetch`.
 
     Args:
         url: Where the file is, http or https.
@@ -81,232 +59,142 @@ def download_file(
         on_progress: Called as bytes arrive.
         attempts: Tries in a row that bring nothing new before giving up.
         backoff_s: Wait before the second try; doubled for each next one.
-        timeout_s: Silence after which a connection counts as broken.
 
     Raises:
         ModelError: The file cannot be had, or the server gives another one.
         StorageError: It cannot be written.
     """
-    target = _Target(url, path, size, sha256)
-    with _writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(target.lock)
-        # A lock of the operating system: it goes with the process that holds it.
-        lock.acquire()
-    try:
-        if not path.is_file():
-            _fetch(target, on_progress, attempts=attempts, backoff_s=backoff_s, timeout_s=timeout_s)
-    except _Refused as error:
-        raise ModelError(
-            f"cannot download {url}: {error}; get the file by other means and put it at {path}"
-        ) from error
-    finally:
-        lock.release()
+    what = f"cannot download {url}"
 
-
-def _fetch(
-    target: _Target,
-    on_progress: Progress | None,
-    *,
-    attempts: int,
-    backoff_s: float,
-    timeout_s: float,
-) -> None:
-    failures, most, restarted = 0, _part_size(target), False
-    with httpx.Client(follow_redirects=True, timeout=httpx.Timeout(timeout_s)) as client:
-        while True:
-            try:
-                resumed = _transfer(client, target, on_progress)
-                if _check(target, may_restart=resumed and not restarted):
-                    break
-                restarted = True
-            except _Interrupted as error:
-                # A transfer that gets further each time may break as often as it likes.
-                failures = 0 if _part_size(target) > most else failures + 1
-                most = max(most, _part_size(target))
-                if failures >= attempts:
-                    raise _Refused(f"{error} ({attempts} attempts)") from error
-                logger.info("download broke off, trying again: %s", error)
-                time.sleep(backoff_s * 2 ** max(0, failures - 1))
-    with _writing(target.path):
-        target.note.unlink(missing_ok=True)
-        os.replace(target.part, target.path)
-
-
-def _transfer(client: httpx.Client, target: _Target, on_progress: Progress | None) -> bool:
-    """One try; True if it carried on from earlier bytes.
-
-    Raises:
-        _Interrupted: It broke off.
-        _Refused: The server does not give the file.
-    """
-    offset, validator = _resumable(target)
-    headers = {"Accept-Encoding": "identity"}
-    if offset:
-        headers["Range"] = f"bytes={offset}-"
-        if validator is not None:
-            headers["If-Range"] = validator
-    try:
-        with client.stream("GET", target.url, headers=headers) as response:
-            if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and offset:
-                _expect_complete(response, target, offset)
-                return True
-            offset, total = _accept(response, target, offset)
-            _receive(response, target, offset, total, on_progress)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        told = str(error) or type(error).__name__
-        if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
-            raise _Refused(told) from error
-        raise _Interrupted(told) from error
-    return offset > 0
-
-
-def _resumable(target: _Target) -> tuple[int, str | None]:
-    """How many bytes to carry on from, and what proves that they are the same file's."""
-    try:
-        note = json.loads(target.note.read_text())
-        validator = note["validator"]
-        same = note["url"] == target.url
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0, None
-    # Without a validator only the final digest can tell whether old and new bytes belong together.
-    if not same or (validator is None and target.sha256 is None):
-        return 0, None
-    return _part_size(target), validator
-
-
-def _expect_complete(response: httpx.Response, target: _Target, offset: int) -> None:
-    """The server has no bytes past `offset`: then those that are here must be all."""
-    if offset != (target.size or _range_total(response)):
-        _drop(target)
-        raise _Interrupted("the server's file is shorter than what is here")
-
-
-def _accept(response: httpx.Response, target: _Target, offset: int) -> tuple[int, int | None]:
-    """Where the response's bytes begin in the file, and the file's size if known."""
-    status = response.status_code
-    if status in _RETRIED_STATUS:
-        raise _Interrupted(f"the server says {status} {response.reason_phrase}")
-    if status not in (httpx.codes.OK, httpx.codes.PARTIAL_CONTENT):
-        raise _Refused(f"the server says {status} {response.reason_phrase}")
-    begin = 0
-    if status == httpx.codes.PARTIAL_CONTENT:
-        begin = _range_begin(response)
-        if begin != offset:
-            _drop(target)
-            raise _Interrupted(f"asked for bytes from {offset}, got them from {begin}")
-        total = _range_total(response)
-    else:
-        length = response.headers.get("Content-Length", "")
-        total = int(length) if length.isdigit() else None
-    if target.size is not None and total not in (None, target.size):
-        raise _Refused(f"the server's file has {total} bytes, wanted {target.size}")
-    return begin, total or target.size
-
-
-def _receive(
-    response: httpx.Response,
-    target: _Target,
-    offset: int,
-    total: int | None,
-    on_progress: Progress | None,
-) -> None:
-    with _writing(target.path):
-        if offset == 0:
-            _drop(target)
-            validator = _validator(response)
-            target.note.write_text(json.dumps({"url": target.url, "validator": validator}))
-        file = target.part.open("ab")
-    done = offset
-    try:
-        if on_progress is not None:
-            on_progress(done, total)
-        # As it comes: of a block that must fill up first, a broken connection would lose all.
-        for block in response.iter_raw():
-            if total is not None and done + len(block) > total:
-                raise _Refused(f"the server sends more than the {total} bytes that it announced")
-            with _writing(target.path):
-                file.write(block)
-            done += len(block)
+    @contextlib.contextmanager
+    def opener(offset: int, validator: str | None) -> Iterator[Answer]:
+        with open_url(url, what=what, offset=offset, validator=validator) as response:
+            answer = answer_of(response)
             if on_progress is not None:
-                on_progress(done, total)
-        with _writing(target.path):
-            file.flush()
-            os.fsync(file.fileno())
-    finally:
-        with _writing(target.path):
-            file.close()
-    if total is not None and done != total:
-        raise _Interrupted(f"got {done} of {total} bytes")
+                on_progress(answer.begin, size if answer.total is None else answer.total)
+            yield answer
+
+    with storage_errors(path, "write"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        fetch(
+            opener,
+            path,
+            what=what,
+            source=url,
+            size=size,
+            checksum=None if sha256 is None else f"sha256:{sha256}",
+            on_progress=on_progress,
+            only_if_absent=True,
+            mode=0o666,
+            attempts=attempts,
+            backoff_s=backoff_s,
+            worth=1,
+        )
+    except SegmentationError as error:
+        if isinstance(error.__cause__, OSError):
+            raise  # this machine's disk
+        why = str(error)
+        if isinstance(error, DamagedObjectError):
+            why = f"{what}: the server's file does not have the SHA-256 {sha256}"
+        elif isinstance(error, TransientStorageError):
+            why += f" ({attempts} attempts)"
+        raise ModelError(f"{why}; get the file by other means and put it at {path}") from error
 
 
-def _check(target: _Target, *, may_restart: bool) -> bool:
-    """Whether the bytes are the wanted file's; False to fetch it again from its start.
+@contextlib.contextmanager
+def open_url(
+    url: str, *, what: str, offset: int = 0, last: int | None = None, validator: str | None = None
+) -> Iterator[httpx.Response]:
+    """The answer to GET, after redirects, its body unread; of https to https only.
+
+    Args:
+        url: Which address.
+        what: Begins each error, which never has the address's query.
+        offset: Bytes to leave out, if the server knows ranges.
+        last: The last byte that is wanted; None is all.
+        validator: Send all of it unless it still is the content that this names.
 
     Raises:
-        _Refused: They are another file's.
+        MissingObjectError: There is no such file.
+        TransientStorageError: No connection, or the server is busy.
+        StorageError: The server refuses.
+        InputError: It is no address.
     """
-    size = _part_size(target)
-    digest = None
-    if target.sha256 is not None and (target.size is None or size == target.size):
-        with _writing(target.path), target.part.open("rb") as file:
-            running = hashlib.sha256()
-            while block := file.read(_BLOCK):
-                running.update(block)
-        digest = running.hexdigest()
-    if target.size in (None, size) and digest == target.sha256:
-        return True
-    _drop(target)
-    if may_restart:
-        # Perhaps the old bytes were of another version: the whole file anew decides.
-        logger.info("the resumed download of %s is damaged; starting anew", target.url)
-        return False
-    if digest is None:
-        raise _Refused(f"the server's file has {size} bytes, wanted {target.size}")
-    raise _Refused(
-        f"the server's file has SHA-256 {digest}, wanted {target.sha256}: it is damaged or another"
-    )
-
-
-def _part_size(target: _Target) -> int:
+    headers = {"Accept-Encoding": "identity"}
+    if offset or last is not None:
+        headers["Range"] = f"bytes={offset}-{'' if last is None else last}"
+    if offset and validator is not None:
+        headers["If-Range"] = validator
+    only_https = url.lower().startswith("https:")
     try:
-        return target.part.stat().st_size
-    except OSError:
-        return 0
-
-
-def _drop(target: _Target) -> None:
-    with _writing(target.path):
-        target.part.unlink(missing_ok=True)
-        target.note.unlink(missing_ok=True)
-
-
-def _validator(response: httpx.Response) -> str | None:
-    """What the server vouches for a version of the file by; weak ETags vouch for no bytes."""
-    etag: str | None = response.headers.get("ETag")
-    if etag is not None and not etag.startswith("W/"):
-        return etag
-    modified: str | None = response.headers.get("Last-Modified")
-    return modified
-
-
-def _range_begin(response: httpx.Response) -> int:
-    begin = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
-    return int(begin) if begin.isdigit() else -1
-
-
-def _range_total(response: httpx.Response) -> int | None:
-    total = response.headers.get("Content-Range", "").rpartition("/")[2]
-    return int(total) if total.isdigit() else None
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[Any]:
-    """Turn the file system's refusals into one clear line."""
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(
-            f"cannot write {path}: {error.strerror or error}; make room or permission there, or "
-            "choose another cache folder"
+        with contextlib.ExitStack() as held:
+            client = held.enter_context(httpx.Client(timeout=_TIMEOUT))
+            for _ in range(_MAX_REDIRECTS + 1):
+                response = held.enter_context(client.stream("GET", url, headers=headers))
+                if response.next_request is None:
+                    break
+                # Not to http, where anyone can read along, and the server inside be another one.
+                url = str(response.next_request.url)
+                if only_https and response.next_request.url.scheme != "https":
+                    raise StorageError(f"{what}: it leads on to an address that is not https")
+            else:
+                raise StorageError(f"{what}: it leads on and on; give the file's own address")
+            _check(what, response, offset)
+            yield response
+    except httpx.UnsupportedProtocol as error:
+        raise InputError(f"{what}: not an address that can be asked") from error
+    except httpx.TransportError as error:
+        if "CERTIFICATE" in str(error).upper():
+            raise StorageError(f"{what}: the server's certificate is not trusted") from error
+        raise TransientStorageError(
+            f"{what}: the connection failed ({type(error).__name__})"
         ) from error
+    except (httpx.InvalidURL, httpx.HTTPError) as error:
+        raise InputError(f"{what}: not an address that can be asked") from error
+
+
+def answer_of(response: httpx.Response) -> Answer:
+    """What a web server sends, for `fetch`."""
+    span = response.headers.get("Content-Range", "")
+    begin = 0
+    if response.status_code != httpx.codes.OK:
+        match = re.match(r"bytes (\d+)-", span)
+        begin = int(match[1]) if match else -1
+    blocks = response.iter_raw()
+    total = total_of(response)
+    if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+        begin, blocks = total or 0, iter(())
+    etag = response.headers.get("ETag")
+    validator = etag if is_strong(etag) else response.headers.get("Last-Modified")
+    # As it comes: of a block that must fill up first, a broken connection would lose all.
+    return Answer(validator, total, begin, blocks)
+
+
+def total_of(response: httpx.Response) -> int | None:
+    """Bytes of the whole file; None if the server does not say."""
+    if response.status_code == httpx.codes.OK:
+        length = response.headers.get("Content-Length", "")
+    else:
+        length = response.headers.get("Content-Range", "").rpartition("/")[2]
+    return int(length) if length.isdigit() else None
+
+
+def is_strong(validator: str | None) -> bool:
+    """Whether equal validators mean equal bytes: an ETag that is not a weak one."""
+    return validator is not None and validator.startswith('"')
+
+
+def _check(what: str, response: httpx.Response, offset: int) -> None:
+    status = response.status_code
+    if status in (200, 206) or (status == 416 and offset):
+        return  # 416: there is nothing after what has come, so that is all, or too much
+    if status in (404, 410):
+        raise MissingObjectError(f"{what}: there is no such file ({status})")
+    if status in (401, 403):
+        raise StorageError(
+            f"{what}: the server refuses it (status {status}); a signed address may have expired"
+        )
+    if status in (408, 425, 429) or status >= 500:
+        raise TransientStorageError(f"{what}: the server is busy or has a fault ({status})")
+    raise StorageError(f"{what}: the server refuses it (status {status})")

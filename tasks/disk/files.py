@@ -1,18 +1,17 @@
 """Files that are whole or absent, and what they weigh."""
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from samcore.disk.atomic import atomic, storage_error
-from samcore.errors import SegmentationError
+from samcore.disk.atomic import atomic, sync_folder
+from samcore.disk.atomic import storage_errors as storage_errors  # for whoever writes files
+from samcore.disk.locks import locked
 from tasks.settings import cache_dir
 
 
@@ -27,21 +26,6 @@ class FileRecord(BaseModel):
     """Bytes."""
     sha256: str
     """Hex digest of the content."""
-
-
-@contextlib.contextmanager
-def storage_errors(path: Path, doing: Literal["read", "write"]) -> Iterator[None]:
-    """Turn what the operating system says about `path` into one clear line.
-
-    Raises:
-        StorageError: In place of any OSError that is not already one of ours.
-    """
-    try:
-        yield
-    except SegmentationError:
-        raise
-    except OSError as error:
-        raise storage_error(path, error, doing=doing) from error
 
 
 def make_folder(folder: Path) -> None:
@@ -76,15 +60,6 @@ def _make_private(folder: Path, *, close: bool) -> None:
         if close and folder.stat().st_mode & 0o077:
             with contextlib.suppress(PermissionError):  # another user's, who shares the cache
                 folder.chmod(0o700)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` outlive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -170,27 +145,15 @@ def check_writable(folder: Path) -> None:
 
 @contextlib.contextmanager
 def exclusive(path: Path, *, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
-    """Hold the lock file `path`; wait while another process holds it.
-
-    The kernel frees the lock when its holder ends in whatever way, SIGKILL included.
+    """Hold the lock file `path`, and make its folder if need be; wait while another one holds it.
 
     Args:
-        path: Made if need be; it stays, since to remove it would open a race.
+        path: As in `samcore.disk.locks.open_locked`.
         on_wait: Called once, before waiting.
 
     Raises:
         StorageError: The lock file cannot be made.
     """
     make_folder(path.parent)
-    with storage_errors(path, "write"):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if on_wait is not None:
-                on_wait()
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with locked(path, on_wait=on_wait):
         yield
-    finally:
-        os.close(descriptor)

@@ -125,7 +125,7 @@ def _check_bucket(prefix: S3Location, credentials: str | None) -> None:
         InputError: No such credentials.
         StorageError: No such bucket, or no permission to write to it or to delete again.
     """
-    from tasks.store.shared_store import shared_store  # late, like all of boto3
+    from tasks.store.object_store import shared_store  # late, like all of boto3
 
     store = shared_store(credentials)
     probe = prefix.join(f".longtake/writable-{uuid.uuid4().hex[:8]}")

@@ -21,8 +21,13 @@ from samcore.models.registry import KNOWN_MODELS
 from samcore.prompts.automatic import AutomaticPrompts
 from tasks.request.prompt_form import Prompts, name_tabs
 from tasks.settings import load_settings
-from tasks.store.locations import HttpsLocation, S3Location, parse_location
-from tasks.store.secret_query import ALLOWED_PATTERN, refuse_secret_query
+from tasks.store.locations import (
+    ALLOWED_PATTERN,
+    HttpsLocation,
+    S3Location,
+    parse_location,
+    refuse_secret_query,
+)
 
 _HandoffName = Annotated[str, Field(json_schema_extra={"enum": list(HANDOFFS.names)})]
 # The form shows them to choose from; the line on a wrong name is the registry's.

@@ -17,7 +17,7 @@ from tasks.disk.files import FileRecord, file_record, is_intact, make_folder, mo
 from tasks.results.manifest import MANIFEST, manifest_key, with_file
 from tasks.results.store import Link, ResultStore, check_name, is_plain_name
 from tasks.run.records import Manifest
-from tasks.store.bucket_claim import claimed
+from tasks.store.lease import claimed
 from tasks.store.locations import S3Location
 from tasks.store.object_store import ObjectStore
 

@@ -3,14 +3,13 @@
 import contextlib
 import errno
 import shutil
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from samcore.disk.atomic import atomic
+from samcore.disk.atomic import atomic, sync_folder
 from samcore.errors import StorageError
 from tasks.disk.files import (
     exclusive,
@@ -19,16 +18,14 @@ from tasks.disk.files import (
     make_folder,
     move,
     storage_errors,
-    sync_folder,
     write_json,
 )
+from tasks.disk.janitor import remove_abandoned_exports
 from tasks.results.manifest import MANIFEST, published_key, read_manifest, with_file
 from tasks.results.store import Link, ResultStore, check_name, is_plain_name
 from tasks.run.records import Manifest
 
 _OWN = ".longtake"
-_ABANDONED_S = 7 * 86_400.0
-"""No export takes a week; one that is at work must not lose its folder."""
 
 
 class LocalResults(ResultStore):
@@ -54,7 +51,7 @@ class LocalResults(ResultStore):
 
     @contextlib.contextmanager
     def workspace(self) -> Iterator[Path]:
-        self._sweep()
+        remove_abandoned_exports(self.folder / _OWN / "new")
         folder = self.folder / _OWN / "new" / uuid.uuid4().hex[:12]
         make_folder(folder)
         try:
@@ -101,13 +98,6 @@ class LocalResults(ResultStore):
 
     def _lock(self) -> contextlib.AbstractContextManager[None]:
         return exclusive(self.folder / _OWN / "lock")
-
-    def _sweep(self) -> None:
-        """Remove what killed processes left to be taken."""
-        with contextlib.suppress(OSError):
-            for folder in (self.folder / _OWN / "new").iterdir():
-                if time.time() - folder.stat().st_mtime > _ABANDONED_S:
-                    shutil.rmtree(folder, ignore_errors=True)
 
     def _unpublish(self, keep: set[str]) -> None:
         """Make what lies there no result any more: its manifest goes first."""

@@ -9,11 +9,10 @@ with store.workspace() as folder:
 import contextlib
 import hashlib
 import os
-import shutil
-import time
 from pathlib import Path
 
 from samcore.errors import InputError
+from tasks.disk.janitor import remove_stale_copies
 from tasks.results.folder import LocalResults
 from tasks.results.manifest import result_ref
 from tasks.results.store import ResultStore
@@ -21,9 +20,6 @@ from tasks.run.records import Manifest, ResultRef, RunRecord, RunRef
 from tasks.settings import load_settings
 from tasks.sources.opened import is_replaced
 from tasks.store.locations import HttpsLocation, S3Location, parse_location
-
-_COPIES_LAST_S = 7 * 86_400.0
-"""Seconds after which a copy that was not opened is removed."""
 
 __all__ = ["ResultStore", "find_result", "is_superseded", "open_result_store"]
 
@@ -55,24 +51,16 @@ def open_result_store(
         return LocalResults(destination.expanduser().absolute())
     # Late: boto3 takes its time to import, and results in a folder do without it.
     from tasks.results.bucket import BucketResults
-    from tasks.store.shared_store import shared_store
+    from tasks.store.object_store import shared_store
 
     prefix = S3Location(destination.bucket, destination.key.rstrip("/"))
     if local is None:
         copies = load_settings().cache_dir / "results"
         local = copies / hashlib.sha256(prefix.uri.encode()).hexdigest()[:16]
-        _sweep(copies, used=local)
+        with contextlib.suppress(OSError):
+            os.utime(local)
+        remove_stale_copies(copies)
     return BucketResults(prefix, shared_store(credentials), local=local)
-
-
-def _sweep(copies: Path, *, used: Path) -> None:
-    """Remove this machine's copies of results that were not opened for long."""
-    with contextlib.suppress(OSError):
-        if used.is_dir():
-            os.utime(used)
-        for folder in copies.iterdir():
-            if time.time() - folder.stat().st_mtime > _COPIES_LAST_S:
-                shutil.rmtree(folder, ignore_errors=True)
 
 
 def find_result(run: RunRef, record: RunRecord) -> ResultRef | None:

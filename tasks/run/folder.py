@@ -114,7 +114,7 @@ class RunFolder:
         """
         make_folder(self.path / "chunks")
         with contextlib.suppress(OSError):
-            os.utime(self.path)  # in use, though all may be there already: see stale_work.py
+            os.utime(self.path)  # in use, though all may be there already: see janitor.py
         for name, content in (("request.json", record), ("video.json", video)):
             if self.read_record(self.path / name, type(content)) != content:
                 self.write_record(self.path / name, content)
@@ -285,12 +285,6 @@ class RunFolder:
                     shutil.rmtree(entry)
                 elif entry.name != "lock" and entry.suffix != ".json":
                     entry.unlink()
-
-    def sweep(self) -> None:
-        """Remove what killed processes left half written. Only with the lock held."""
-        for pattern in (".*.tmp", "chunks/*/.*.tmp"):
-            for partial in self.path.glob(pattern):
-                _remove(partial)
 
     def seam(self, index: int) -> SeamRecord | None:
         """How chunk `index` agrees with the one before, if both are what was compared."""

@@ -24,14 +24,13 @@ from samcore.errors import (
     StorageConflictError,
 )
 from tasks.disk.files import FileRecord, file_record, is_intact, make_folder, move
+from tasks.disk.janitor import remove_stale_uploads
 from tasks.run.folder import RunFolder
 from tasks.run.partial_chunk import PartialChunk, PartialRecord, checkpoint_path, find_partial_chunk
 from tasks.run.records import ChunkRecord, RunRef
-from tasks.run.stale_work import remove_stale_uploads
 from tasks.store.locations import S3Location, parse_location
 from tasks.store.object_info import ObjectInfo
-from tasks.store.object_store import ObjectStore
-from tasks.store.shared_store import shared_store
+from tasks.store.object_store import ObjectStore, shared_store
 
 _log = logging.getLogger(__name__)
 _M = TypeVar("_M", bound=BaseModel)

@@ -1,7 +1,6 @@
 """Sources that were downloaded: one copy a machine, within a bound of bytes."""
 
 import contextlib
-import fcntl
 import hashlib
 import logging
 import os
@@ -15,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from samcore.disk.fetch import Progress
+from samcore.disk.locks import locked, locked_if_free, open_locked
 from tasks.disk.files import (
     FileRecord,
     exclusive,
@@ -26,7 +27,6 @@ from tasks.disk.files import (
 )
 from tasks.run.sealed import read_sealed, write_sealed
 from tasks.store.object_info import ObjectInfo
-from tasks.store.part_file import Progress
 from tasks.store.web import WebFile, fetch
 
 if TYPE_CHECKING:
@@ -131,21 +131,19 @@ class DownloadCache:
         key = hashlib.sha256(identity.encode(errors="replace")).hexdigest()[:32]
         path = self._folder / key / _file_name(name)
         entry = _Entry(label=label, size=size)
-        found = self._share(key, path, on_wait)
-        while found is None:
-            filled = self._fill(key, path, entry, download, on_wait)
-            if isinstance(filled, DoesNotFit):
-                yield filled
+        while (lock := self._share(key, path, on_wait)) is None:
+            room = self._fill(key, path, entry, download, on_wait)
+            if room is not None:
+                yield DoesNotFit(size, room)
                 return
-            found = filled if filled is not None else self._share(key, path, on_wait)
         try:
             yield CachedFile(path)
         finally:
-            os.close(found)
+            os.close(lock)
 
     def _share(self, key: str, path: Path, on_wait: Callable[[], None] | None) -> int | None:
         """A descriptor with the shared lock, if the content is there; waits for a download."""
-        lock = _lock(self._lock_path(key), fcntl.LOCK_SH, on_wait)
+        lock = open_locked(self._lock_path(key), shared=True, on_wait=on_wait)
         if self._is_whole(key, path):
             with contextlib.suppress(OSError):
                 os.utime(path.parent)
@@ -161,33 +159,25 @@ class DownloadCache:
         entry: _Entry,
         download: Download,
         on_wait: Callable[[], None] | None,
-    ) -> int | DoesNotFit | None:
-        """Download, unless another process did or there is no room.
+    ) -> int | None:
+        """Download, unless another process was faster; then `_share` may have the content.
 
         Returns:
-            As `_share`, and None also if another process was faster.
+            As `_reserve`: not None if there is no room.
         """
-        lock = _lock(self._lock_path(key), fcntl.LOCK_EX, on_wait)
-        try:
-            if not self._is_whole(key, path):
-                with storage_errors(path, "write"):
-                    path.unlink(missing_ok=True)
-                room = self._reserve(key, entry)
-                if room is not None:
-                    self._lock_path(key).unlink(missing_ok=True)
-                    return DoesNotFit(entry.size, room)
-                download(path)
-                write_sealed(path.with_name(_CONTENT), file_record(path), of=_name_of(key, path))
-                _known_whole.add(_identity(path, path.stat()))
-                # Not without a gap, in which another process may remove it: hence the look.
-                fcntl.flock(lock, fcntl.LOCK_SH)
-                if path.exists() and _has_name(lock, self._lock_path(key)):
-                    kept, lock = lock, -1
-                    return kept
+        with locked(self._lock_path(key), on_wait=on_wait):
+            if self._is_whole(key, path):
+                return None
+            with storage_errors(path, "write"):
+                path.unlink(missing_ok=True)
+            room = self._reserve(key, entry)
+            if room is not None:
+                self._lock_path(key).unlink(missing_ok=True)
+                return room
+            download(path)
+            write_sealed(path.with_name(_CONTENT), file_record(path), of=_name_of(key, path))
+            _known_whole.add(_identity(path, path.stat()))
             return None
-        finally:
-            if lock >= 0:
-                os.close(lock)
 
     def _reserve(self, key: str, entry: _Entry) -> int | None:
         """Make room for an entry and count it from now on.
@@ -234,17 +224,12 @@ class DownloadCache:
 
     def _remove_unused(self, key: str) -> bool:
         """Remove an entry unless a process has its lock."""
-        try:
-            lock = _lock(self._lock_path(key), fcntl.LOCK_EX | fcntl.LOCK_NB, None)
-        except BlockingIOError:
-            return False
-        try:
-            self._remove(key)
-            # Whoever waits for this very file finds that it has no name any more, and begins anew.
-            self._lock_path(key).unlink(missing_ok=True)
-            return True
-        finally:
-            os.close(lock)
+        with locked_if_free(self._lock_path(key)) as is_unused:
+            if is_unused:
+                self._remove(key)
+                # Whoever waits for this very file finds that it has no name any more.
+                self._lock_path(key).unlink(missing_ok=True)
+            return is_unused
 
     def _is_whole(self, key: str, path: Path) -> bool:
         """Whether the content is there and what was downloaded. Only with a lock held."""
@@ -332,40 +317,6 @@ def cached_url(
         label=file.location.uri,
         on_wait=on_wait,
     )
-
-
-def _lock(path: Path, operation: int, on_wait: Callable[[], None] | None) -> int:
-    """A descriptor with the lock, of the file that bears this name now.
-
-    Raises:
-        BlockingIOError: `operation` has LOCK_NB, and another one holds the lock.
-    """
-    while True:
-        with storage_errors(path, "write"):
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            try:
-                fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if operation & fcntl.LOCK_NB:
-                    raise
-                if on_wait is not None:
-                    on_wait()
-                fcntl.flock(descriptor, operation)
-            if _has_name(descriptor, path):
-                return descriptor
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)
-
-
-def _has_name(descriptor: int, path: Path) -> bool:
-    """Whether an open file still bears the name by which it was opened."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(path))
-    except FileNotFoundError:
-        return False
 
 
 def _bytes_of(folder: Path) -> int:

@@ -8,15 +8,14 @@ from pathlib import Path
 
 import certifi
 
+from samcore.disk.fetch import Progress
 from samcore.errors import InputError, VideoError
 from samcore.video import Media, VideoFile, file_media, web_media
 from tasks.settings import load_settings
 from tasks.sources.cache import CachedFile, DownloadCache, cached_object, cached_url
 from tasks.store.locations import HttpsLocation, S3Location
 from tasks.store.object_info import ObjectInfo
-from tasks.store.object_store import ObjectStore
-from tasks.store.part_file import Progress
-from tasks.store.shared_store import shared_store
+from tasks.store.object_store import ObjectStore, shared_store
 from tasks.store.web import WebFile, is_strong, look_at
 
 _log = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from samcore.errors import InputError
 
@@ -11,6 +11,24 @@ _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _MAX_KEY_BYTES = 1024
+_SECRET_PREFIXES = ("", "x-amz-", "x-goog-")
+_SECRET_NAMES = (
+    *("signature", "credential", "security-token", "sig", "token", "access_token", "auth"),
+    *("authorization", "apikey", "api_key", "api-key", "key", "password", "secret"),
+)
+_SECRETS = frozenset(prefix + name for prefix in _SECRET_PREFIXES for name in _SECRET_NAMES)
+
+
+def _any_case(text: str) -> str:
+    """A pattern for it; the browser's expressions have no switch for a part of one."""
+    return "".join(f"[{c}{c.upper()}]" if c.isalpha() else c for c in text)
+
+
+_PREFIX, _NAME = (
+    "|".join(map(_any_case, sorted(words))) for words in (_SECRET_PREFIXES, _SECRET_NAMES)
+)
+ALLOWED_PATTERN = f"^(?!{_any_case('http')}[sS]?://([^/?]*@|[^?]*[?](.*&)?({_PREFIX})({_NAME})=))"
+"""For the form's schema: Prefect's server refuses such an address before it stores it."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -124,6 +142,25 @@ def parse_location(text: str) -> Path | S3Location | HttpsLocation:
     if scheme == "s3":
         raise InputError("an object is given as s3://bucket/key")
     raise InputError(f"{scheme}: is not known; give a path, s3://bucket/key or https://host/file")
+
+
+def refuse_secret_query(address: str) -> None:
+    """Refuse a web address whose query signs or authorises it, as presigned ones do.
+
+    Raises:
+        InputError: One line that does not repeat the secret.
+    """
+    parts = urlsplit(address)
+    if parts.scheme.lower() not in ("http", "https"):
+        return
+    names = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
+    found = next((name for name in names if name.lower() in _SECRETS), None)
+    if found is not None:
+        raise InputError(
+            f"wanted an address without a secret, got one at {parts.hostname} with {found!r} in "
+            "it, which would be kept with the run; give s3://bucket/key and the name of a "
+            "credentials block, or download it first"
+        )
 
 
 def _has_surrogates(text: str) -> bool:

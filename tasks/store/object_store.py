@@ -1,18 +1,15 @@
-"""The door to S3: clients by the standard AWS settings, and objects that are whole or absent."""
+"""The door to S3: objects that are whole or absent."""
 
 import contextlib
 import hashlib
+import threading
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import boto3
-from botocore import exceptions as aws
-from botocore.config import Config
-from urllib3.exceptions import HTTPError as WireError
-
+from samcore.disk.fetch import Answer, Progress, fetch, has_checksum
 from samcore.errors import (
     DamagedObjectError,
     InputError,
@@ -21,13 +18,19 @@ from samcore.errors import (
     StorageError,
     TransientStorageError,
 )
-from tasks.disk.files import storage_errors
-from tasks.settings import aws_region
-from tasks.store.credentials import load_credentials
-from tasks.store.download import fetch_rest
+from tasks.disk.files import make_folder, storage_errors
+from tasks.settings import aws_settings_digest
+from tasks.store.aws import (
+    NO_ANSWER,
+    ClientError,
+    ClientOptions,
+    aws_client,
+    one_line,
+    status_of,
+)
+from tasks.store.download import open_object
 from tasks.store.locations import S3Location
 from tasks.store.object_info import ObjectInfo, console_url, object_info
-from tasks.store.part_file import PartFile, Progress, has_checksum
 from tasks.store.refusals import explain_failure, explain_refusal
 from tasks.store.upload import abort_stale, headers_of, md5_of, put_if, upload
 
@@ -35,70 +38,6 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _BLOCK = 1 << 20
-_WORTH_GOING_ON = 8 << 20
-"""Bytes. A connection that breaks later than this is opened again for the rest, in the same call:
-that is not a retry, since nothing is done twice. One that breaks earlier is the caller's to
-retry."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClientOptions:
-    """How patient a client is."""
-
-    retry_mode: Literal["standard", "adaptive"] = "adaptive"
-    """`adaptive` also slows down where the server asks for it."""
-    attempts: int = 8
-    """Tries of one call, the first one included."""
-    connect_timeout_s: float = 10.0
-    """Seconds until a connection stands."""
-    read_timeout_s: float = 60.0
-    """Seconds without a byte until a connection counts as broken."""
-
-
-def aws_client(
-    service: Literal["s3", "sqs"],
-    *,
-    credentials: str | None = None,
-    options: ClientOptions | None = None,
-) -> Any:
-    """A boto3 client by the standard AWS settings, or by a credentials block of Prefect.
-
-    Args:
-        service: `s3` or `sqs`.
-        credentials: Name of an `AwsCredentials` block; None takes the environment, with
-            AWS_ENDPOINT_URL, and the AWS configuration files.
-        options: How patient it is.
-
-    Raises:
-        InputError: No such block, or settings that no client can be made of.
-    """
-    options = options or ClientOptions()
-    config = Config(
-        retries={"mode": options.retry_mode, "total_max_attempts": options.attempts},
-        connect_timeout=options.connect_timeout_s,
-        read_timeout=options.read_timeout_s,
-        tcp_keepalive=True,
-        # Presigned URLs by the older signature are refused by newer regions and servers.
-        signature_version="s3v4" if service == "s3" else None,
-    )
-    try:
-        if credentials is None:
-            return boto3.session.Session(region_name=aws_region()).client(service, config=config)
-        return _block_client(service, credentials, config)
-    except aws.NoRegionError as error:
-        raise InputError("no AWS region is set; set AWS_REGION or AWS_DEFAULT_REGION") from error
-    except (aws.BotoCoreError, ValueError) as error:
-        raise InputError(f"the AWS settings cannot be used: {_one_line(error)}") from error
-
-
-def _block_client(service: Literal["s3", "sqs"], name: str, config: Config) -> Any:
-    block = load_credentials(name)
-    parameters = block.aws_client_parameters.get_params_override()
-    if region := block.region_name or aws_region():
-        parameters["region_name"] = region
-    theirs = parameters.pop("config", None)
-    parameters["config"] = config.merge(theirs) if theirs is not None else config
-    return block.get_boto3_session().client(service, **parameters)
 
 
 class ObjectStore:
@@ -138,8 +77,8 @@ class ObjectStore:
             with self._calls(f"cannot look at {location.uri}"):
                 try:
                     answer = self._s3.head_object(**wanted, ChecksumMode="ENABLED")
-                except aws.ClientError as error:
-                    if _status(error) in (404, 412) or _status(error) >= 500:
+                except ClientError as error:
+                    if status_of(error) in (404, 412) or status_of(error) >= 500:
                         raise
                     # An answer to HEAD has no body and so no reason; one to GET has.
                     found = self._s3.get_object(**wanted, ChecksumMode="ENABLED")
@@ -220,20 +159,25 @@ class ObjectStore:
             StorageError: Disk full, no permission.
         """
         info = expected or self.head(location)
+        what = f"cannot read {location.uri}"
         if info is None:
-            raise MissingObjectError(f"cannot read {location.uri}: there is no such object")
-        with PartFile.open(path, version=info.identity, checksum=info.checksum) as part:
-            if part.size > info.size:
-                part.restart()
-            while part.size < info.size:
-                begun = part.size
-                try:
-                    with self._calls(f"cannot read {location.uri}"):
-                        fetch_rest(self._s3, info, part, on_progress)
-                except TransientStorageError:
-                    if part.size - begun < _WORTH_GOING_ON:
-                        raise
-            part.commit(location.uri)
+            raise MissingObjectError(f"{what}: there is no such object")
+
+        @contextlib.contextmanager
+        def opener(offset: int, _validator: str | None) -> Iterator[Answer]:
+            with self._calls(what), open_object(self._s3, info, offset) as answer:
+                yield answer
+
+        make_folder(path.parent)
+        fetch(
+            opener,
+            path,
+            what=what,
+            source=info.identity,
+            size=info.size,
+            checksum=info.checksum,
+            on_progress=on_progress,
+        )
         return info
 
     def put_file(
@@ -356,12 +300,13 @@ class ObjectStore:
         """The object's page in AWS's console; None for a store that is not AWS's."""
         return console_url(location, self.endpoint, self._s3.meta.partition)
 
-    def abort_stale_uploads(self, prefix: S3Location, *, older_than_s: float) -> int:
+    def abort_stale_uploads(self, prefix: S3Location, *, older_than_s: float | None) -> int:
         """Remove what killed uploads left below a prefix: stores keep it, and charge for it.
 
         Args:
             prefix: Where to look.
             older_than_s: Spare uploads that began within this many seconds: they may be alive.
+                None spares none.
 
         Returns:
             How many were removed.
@@ -379,13 +324,13 @@ class ObjectStore:
             return
         try:
             self._s3.head_bucket(Bucket=bucket)
-        except aws.ClientError as error:
-            if _status(error) == 404:
+        except ClientError as error:
+            if status_of(error) == 404:
                 raise explain_refusal(
                     f"cannot use s3://{bucket}", code="NoSuchBucket", status=404, message=""
                 ) from None
             return  # whoever may read objects need not be allowed to look at the bucket
-        except aws.BotoCoreError:
+        except NO_ANSWER:
             return
         self._buckets.add(bucket)
 
@@ -394,25 +339,45 @@ class ObjectStore:
         """Turn what boto3 raises into one line of ours, without signatures or secrets."""
         try:
             yield
-        except aws.ClientError as error:
+        except ClientError as error:
             said = error.response.get("Error", {})
             headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
             raise explain_refusal(
                 what,
                 code=str(said.get("Code", "")),
-                status=_status(error),
+                status=status_of(error),
                 message=str(said.get("Message", "")),
                 region=headers.get("x-amz-bucket-region") or str(said.get("Region", "")) or None,
             ) from error
-        # botocore lets through what urllib3 raises where the body of a refusal breaks off.
-        except (aws.BotoCoreError, WireError) as error:
+        except NO_ANSWER as error:
             kinds = {kind.__name__ for kind in type(error).__mro__}
-            raise explain_failure(what, self.endpoint, kinds, _one_line(error)) from error
+            raise explain_failure(what, self.endpoint, kinds, one_line(error)) from error
 
 
-def _status(error: aws.ClientError) -> int:
-    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+_SHARED_LASTS_S = 600.0
+"""A client takes a good part of a second to make; but credentials in a block get changed."""
+_shared_lock = threading.Lock()
+_shared: dict[object, tuple[float, ObjectStore]] = {}
+"""By what they were made of; with the time when that was."""
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+def shared_store(credentials: str | None, *, options: ClientOptions | None = None) -> ObjectStore:
+    """The store by these credentials; threads may use it at the same time.
+
+    Args:
+        credentials: Name of an AwsCredentials block; None is the standard AWS settings.
+        options: How patient it is.
+
+    Raises:
+        InputError: No such block, or settings that no client can be made of.
+    """
+    identity = (credentials, options, aws_settings_digest())
+    with _shared_lock:
+        now = time.monotonic()
+        for old in [
+            key for key, (made_at, _) in _shared.items() if now - made_at > _SHARED_LASTS_S
+        ]:
+            del _shared[old]
+        if identity not in _shared:
+            _shared[identity] = now, ObjectStore(credentials, options=options)
+        return _shared[identity][1]

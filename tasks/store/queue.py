@@ -4,10 +4,10 @@ import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from samcore.errors import InputError, StorageError, TransientStorageError
-from tasks.store.object_store import ClientOptions, aws_client
+from tasks.store.aws import NO_ANSWER, ClientError, ClientOptions, aws_client, status_of
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -165,12 +165,9 @@ class MessageQueue:
         what = f"cannot {doing} the queue {self.url}"
         try:
             yield
-        except self._sqs.exceptions.ClientError as error:
+        except ClientError as error:
             raise _explain(what, error) from error
-        except Exception as error:
-            # boto3's other errors have one root, and only tasks/store/object_store.py imports it.
-            if "BotoCoreError" not in {kind.__name__ for kind in type(error).__mro__}:
-                raise
+        except NO_ANSWER as error:
             if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
                 raise StorageError(
                     f"{what}: there are no credentials; set AWS_ACCESS_KEY_ID and "
@@ -179,10 +176,10 @@ class MessageQueue:
             raise TransientStorageError(f"{what}: no answer ({type(error).__name__})") from error
 
 
-def _explain(what: str, error: Any) -> StorageError:
+def _explain(what: str, error: ClientError) -> StorageError:
     said = error.response.get("Error", {})
     code = _SAME.get(str(said.get("Code", "")), str(said.get("Code", "")))
-    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    status = status_of(error)
     if code in _MISSING or said.get("QueryErrorCode") in _MISSING:
         return StorageError(f"{what}: there is no such queue; check its URL and AWS_ENDPOINT_URL")
     if code in _REFUSED:

@@ -10,10 +10,10 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from samcore.disk.fetch import Progress
 from samcore.errors import StorageError
 from tasks.disk.files import storage_errors
 from tasks.store.locations import S3Location
-from tasks.store.part_file import Progress
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -151,16 +151,19 @@ def _in_parallel(
             raise
 
 
-def abort_stale(s3: "S3Client", prefix: S3Location, older_than_s: float) -> int:
+def abort_stale(s3: "S3Client", prefix: S3Location, older_than_s: float | None) -> int:
     """Abort uploads below `prefix` that began longer ago than that; returns how many."""
-    latest = datetime.now(timezone.utc) - timedelta(seconds=older_than_s)
+    # Some that seem to have begun later than now are among all of them: clocks differ.
+    spared = datetime.max.replace(tzinfo=timezone.utc)
+    if older_than_s is not None:
+        spared = datetime.now(timezone.utc) - timedelta(seconds=older_than_s)
     count = 0
     pages = s3.get_paginator("list_multipart_uploads").paginate(
         Bucket=prefix.bucket, Prefix=prefix.key
     )
     for page in pages:
         for entry in page.get("Uploads", []):
-            if entry["Initiated"] > latest or _is_an_object(s3, prefix.bucket, entry):
+            if entry["Initiated"] > spared or _is_an_object(s3, prefix.bucket, entry):
                 continue
             # Another sweep may be faster.
             with contextlib.suppress(s3.exceptions.NoSuchUpload):

@@ -1,7 +1,6 @@
 """One run at a time on a GPU: a place on the device that a dead process cannot hold."""
 
 import contextlib
-import fcntl
 import logging
 import os
 import platform
@@ -12,8 +11,9 @@ from pathlib import Path
 
 import torch
 
+from samcore.disk.locks import try_open_locked
 from samcore.models.loader import unload_model
-from tasks.disk.files import make_folder, storage_errors
+from tasks.disk.files import make_folder
 from tasks.settings import load_settings
 
 _log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def _take(paths: list[Path], device: str) -> int:
     told = False
     while True:
         for path in paths:
-            descriptor = _try_lock(path)
+            descriptor = try_open_locked(path)
             if descriptor is not None:
                 if told:
                     _log.info("%s is free: going on", device)
@@ -71,21 +71,6 @@ def _take(paths: list[Path], device: str) -> int:
             _log.warning("another run uses %s: waiting", device)
             told = True
         time.sleep(_POLL_S)
-
-
-def _try_lock(path: Path) -> int | None:
-    with storage_errors(path, "write"):
-        # The file stays when it is unlocked, since to remove it would open a race.
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
 
 
 def _identity(device: torch.device) -> str:

@@ -19,7 +19,7 @@ from tasks.publish_part import publish_part
 from tasks.request.segment_request import validate_request
 from tasks.results.open import open_result_store
 from tasks.store.locations import parse_location
-from tasks.store.shared_store import shared_store
+from tasks.store.object_store import shared_store
 from tasks.track_chunk import track_chunk
 
 STOP = 12

@@ -192,7 +192,7 @@ def test_a_part_that_was_complete_is_not_fetched_again(server, tmp_path):
     server.script = [Behaviour(cut_after=len(CONTENT) - 1), Behaviour(status=503)]
     with pytest.raises(ModelError):
         fetch(server, tmp_path / "m.pt", attempts=1)
-    (tmp_path / "m.pt.part").write_bytes(CONTENT)
+    (tmp_path / ".m.pt.part").write_bytes(CONTENT)
     server.script, server.bytes_sent = [Behaviour()], 0
 
     fetch(server, tmp_path / "m.pt")

@@ -10,7 +10,7 @@ import pytest
 from samcore.errors import InputError, StorageConflictError, StorageError, TransientStorageError
 from tasks.results.bucket import BucketResults
 from tasks.store.locations import S3Location
-from tasks.store.shared_store import shared_store
+from tasks.store.object_store import shared_store
 from tests.servers.faults import FaultProxy, Request
 from tests.servers.swift import SwiftServer
 from tests.tasks.conftest import FILES, Made
@@ -97,6 +97,8 @@ def test_publishers_that_interleave(
     results: Callable[..., BucketResults],
     make_result: Callable[..., Made],
     faults: FaultProxy,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     force: bool,
 ) -> None:
     """Another run's publishing between any two requests of this one's: what lies there at the end
@@ -118,7 +120,10 @@ def test_publishers_that_interleave(
 
         def intrude(request: Request) -> None:
             if request.number == moment:
-                succeeded.append(publish(results(prefix=prefix), other))
+                # Another machine: the two share no lock.
+                with monkeypatch.context() as context:
+                    context.setenv("LONGTAKE_CACHE", str(tmp_path / "another machine"))
+                    succeeded.append(publish(results(prefix=prefix), other))
 
         faults.set_rule(intrude)
         succeeded.append(publish(results(faults.endpoint, prefix=prefix), this))
@@ -240,7 +245,9 @@ def test_claim_of_a_dead_run_does_not_stop_its_next_try(
     """What a killed publisher left: the same run goes on at once, another one says what is on."""
     this, other = make_result(1), make_result(2)
     store = results()
-    claim = json.dumps({"key": this.manifest.key, "by": "somebody", "at": 0}).encode()
+    claim = json.dumps(
+        {"machine": "gpu-7", "holder": "b", "run": this.manifest.key, "number": 0}
+    ).encode()
     store._store.put_bytes(store.prefix.join(".longtake/publishing.json"), claim)
 
     with pytest.raises(TransientStorageError, match="another run is being published"):

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from samcore.chunks.plan import Chunk
 from samcore.masks.table import table_digest
+from tasks.disk.janitor import remove_half_written
 from tasks.encode_prompts import encode_prompts
 from tasks.plan_run import plan_run
 from tasks.publish import publish
@@ -124,7 +125,7 @@ def test_half_written_files_are_swept(ask: Ask) -> None:
     half.parent.mkdir(parents=True)
     half.write_bytes(b"half")
 
-    folder.sweep()
+    remove_half_written(folder.path)
 
     assert not half.exists()
     assert folder.record().stop == 32

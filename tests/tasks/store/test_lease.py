@@ -8,16 +8,20 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from samcore.errors import TransientStorageError
+from tasks.run.folder import RunFolder
 from tasks.run.records import RunRef
 from tasks.store import lease as run_lease
-from tasks.store.lease import LeaseLostError, leased
+from tasks.store.lease import LeaseLostError, claimed, lease_key, leased
 from tasks.store.locations import S3Location
 from tasks.store.object_store import ObjectStore
 from tests.servers.faults import UNAVAILABLE, FaultProxy
 
+ROOT = Path(__file__).parents[3]
 KEY = "0" * 32
 LIMIT_S = 60.0
 
@@ -48,7 +52,7 @@ def elsewhere(place: S3Location) -> Callable[..., None]:
     store = ObjectStore()
 
     def put(**changes: object) -> None:
-        beat = {"machine": "gpu-7/boot", "pid": 1, "process_began": 1.0, "holder": "b", "number": 0}
+        beat = {"machine": "gpu-7", "lock": "boot/1/2", "holder": "b", "number": 0}
         beat |= changes
         store.put_bytes(place, json.dumps(beat).encode())
 
@@ -124,17 +128,61 @@ def test_another_machine_is_waited_for(
     assert expected - beat_every <= clock.monotonic() <= expected + beat_every
 
 
-def test_a_dead_process_of_this_machine_is_not_waited_for(run: RunRef, place: S3Location) -> None:
-    """Nor is one with the number of a process that began later."""
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    machine = run_lease._machine()
-    for pid, began in ((dead.pid, 1.0), (1, 1.0)):
-        beat = {"machine": machine, "pid": pid, "process_began": began}
-        beat |= {"holder": "b", "number": 0}
-        ObjectStore().put_bytes(place, json.dumps(beat).encode())
+_DIE = """
+import os, sys
+from samcore.errors import TransientStorageError
+from tasks.run.folder import RunFolder
+from tasks.run.records import RunRef
+from tasks.store.lease import leased
+run = RunRef.model_validate_json(sys.argv[1])
+with RunFolder.from_ref(run).lock(), leased(run, on_wait=print):
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_dead_process_of_this_machine_is_not_waited_for(
+    run: RunRef, place: S3Location, elsewhere: Callable[..., None], tmp_path: Path
+) -> None:
+    """Who has the lock that the holder had knows that it is dead; any other lock proves nothing."""
+    run = run.model_copy(update={"folder": str(tmp_path / "runs" / KEY)})
+    ended = subprocess.run([sys.executable, "-c", _DIE, run.model_dump_json()], cwd=ROOT)
+    assert ended.returncode == -9
+    beat = json.loads(ObjectStore().get_bytes(place, limit=4096))
+    with RunFolder.from_ref(run).lock():
         with leased(run, on_wait=_not_told):
             pass
+        for lock in (beat["lock"] + "0", "another-boot/" + beat["lock"].partition("/")[2], None):
+            elsewhere(lock=lock)
+            with pytest.raises(_ToldError), leased(run, on_wait=_raise):
+                pass
+
+
+class _ToldError(Exception):
+    """It waits."""
+
+
+def _raise(name: str) -> None:
+    raise _ToldError(name)
+
+
+def test_chunks_are_leased_each_for_itself(run: RunRef, bucket: str) -> None:
+    """Two machines may work at two chunks of a run at once, and not at the same one; the lease of
+    the whole run is another one."""
+    with leased(run, chunk=0, on_wait=_not_told) as first:
+        with leased(run, chunk=1, on_wait=_not_told) as second, leased(run, on_wait=_not_told):
+            found = ObjectStore().list(S3Location(bucket, "out/.longtake"))
+            assert [info.location.key.removeprefix("out/") for info in found] == [
+                lease_key(KEY, 0),
+                lease_key(KEY, 1),
+                lease_key(KEY),
+            ]
+            with pytest.raises(_ToldError), leased(run, chunk=1, on_wait=_raise):
+                pass
+            first()
+            second()
+        with leased(run, chunk=1, on_wait=_not_told):
+            pass
+    assert not list(ObjectStore().list(S3Location(bucket, "out/.longtake")))
 
 
 def test_nonsense_is_nobodys(run: RunRef, place: S3Location) -> None:
@@ -225,3 +273,97 @@ def test_a_folder_needs_none(run: RunRef, tmp_path: object) -> None:
     """There the lock on the run's folder does."""
     with leased(run.model_copy(update={"destination": str(tmp_path)}), on_wait=_not_told) as check:
         check()
+
+
+@pytest.fixture
+def claim(bucket: str) -> Callable[[str], contextlib.AbstractContextManager[Callable[[], None]]]:
+    """Claim the destination for the run with a key."""
+    return lambda key: claimed(ObjectStore(), S3Location(bucket, "out"), key)
+
+
+def test_a_claim_is_free_when_its_publisher_dies(
+    claim: Callable[[str], contextlib.AbstractContextManager[Callable[[], None]]],
+    bucket: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another run is told that one is at it, until that one's beats have ended for long. No clock
+    but that of who asks counts. What died on this machine is not waited for, nor is the same run.
+    """
+    clock = _Clock(lambda _: None)
+    monkeypatch.setattr(run_lease, "time", clock)
+    store, place = ObjectStore(), S3Location(bucket, "out/.longtake/publishing.json")
+    beat = {"machine": "gpu-7", "lock": "boot/1/2", "holder": "b", "run": "a", "number": 0}
+
+    def is_busy() -> bool:
+        try:
+            with claim("b") as check:
+                check()
+        except TransientStorageError as error:
+            return "another run is being published" in str(error)
+        return False
+
+    for number in range(2):
+        store.put_bytes(place, json.dumps(beat | {"number": number}).encode())
+        assert is_busy()
+        clock.sleep(0.9 * run_lease.EXPIRES_S)
+        assert is_busy()
+    clock.sleep(0.2 * run_lease.EXPIRES_S)
+    assert not is_busy()
+    assert store.head(place) is None
+
+    store.put_bytes(place, json.dumps(beat).encode())
+    with claim("a"), monkeypatch.context() as context:
+        own = json.loads(store.get_bytes(place, limit=4096))
+        context.setenv("LONGTAKE_CACHE", str(tmp_path))  # as on another machine
+        assert is_busy()
+    store.put_bytes(place, json.dumps(own).encode())  # as if killed before it gave the claim up
+    assert not is_busy()
+
+
+def test_a_claim_that_was_lost_is_told(
+    claim: Callable[[str], contextlib.AbstractContextManager[Callable[[], None]]],
+    bucket: str,
+) -> None:
+    """A publisher that another one has taken for dead is told so, and may try again."""
+    place = S3Location(bucket, "out/.longtake/publishing.json")
+    with claim("a") as check:
+        beat = {"machine": "gpu-7", "holder": "b", "run": "b", "number": 0}
+        numbers = itertools.count()
+
+        def is_told() -> bool:
+            ObjectStore().put_bytes(place, json.dumps(beat | {"number": next(numbers)}).encode())
+            with contextlib.suppress(TransientStorageError):
+                check()
+                return False
+            return True
+
+        _wait_until(is_told)
+    assert b"gpu-7" in ObjectStore().get_bytes(place, limit=4096)
+
+
+def test_publishers_of_one_machine_wait_for_each_other(
+    claim: Callable[[str], contextlib.AbstractContextManager[Callable[[], None]]],
+) -> None:
+    """One after the other is in the block, whichever run each is of; none is refused."""
+    inside, most, entered = 0, 0, 0
+    lock = threading.Lock()
+
+    def work(key: str) -> None:
+        nonlocal inside, most, entered
+        with claim(key) as check:
+            with lock:
+                inside += 1
+                entered += 1
+                most = max(most, inside)
+            time.sleep(0.1)
+            check()
+            with lock:
+                inside -= 1
+
+    threads = [threading.Thread(target=work, args=(key,)) for key in "aab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert (most, entered) == (1, 3)
