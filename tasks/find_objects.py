@@ -1,4 +1,4 @@
-"""Task: find the objects to track, where a request leaves that to the mask generator."""
+"""Task: find the objects to track, where a request leaves that to a detector."""
 
 import logging
 
