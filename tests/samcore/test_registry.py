@@ -13,11 +13,12 @@ from samcore.chunks.handoff import HANDOFFS
 from samcore.detectors.detector import DETECTORS
 from samcore.errors import InputError
 from samcore.exports import FORMATS
+from samcore.findings.check import CHECKS
 from samcore.models.family import FAMILIES
 from samcore.registry import Registry
 from samcore.tracking.memory.policy import POLICIES, PolicyEntry
 
-REGISTRIES: tuple[Registry, ...] = (DETECTORS, FAMILIES, FORMATS, HANDOFFS, POLICIES)
+REGISTRIES: tuple[Registry, ...] = (CHECKS, DETECTORS, FAMILIES, FORMATS, HANDOFFS, POLICIES)
 ROOT = Path(__file__).parents[2]
 
 
@@ -201,3 +202,66 @@ def test_a_detector_of_another_package_finds_what_is_tracked(tmp_path):
         """,
     )
     assert lines == ["('masks', 'toy') 12 [True, True]"]
+
+
+def test_a_check_of_another_package_is_listed(tmp_path):
+    """A check that is installed beside Longtake looks at each object's rows. Its findings are
+    counted with the others, and shown on the report's page under its own heading."""
+    package = _install(
+        tmp_path / "toys",
+        "longtake.checks",
+        "toy_checks",
+        '''
+        from samcore.findings.check import CheckEntry
+        from samcore.findings.finding import Finding
+
+        class Sighted:
+            """Tells where an object is first seen."""
+
+            def __init__(self, watched, tell):
+                self.watched, self.tell, self.seen = watched, tell, False
+
+            def add(self, rows):
+                if not self.seen and rows.area.any():
+                    self.seen, frame = True, int(rows.frame[rows.area > 0][0])
+                    self.tell(Finding("toy", frame, self.watched.object_id, 1.0, "land in sight"))
+
+            def end(self, stop):
+                pass
+
+        ENTRY = CheckEntry(
+            name="toy",
+            about="objects that are seen",
+            home="toy_checks:Sighted",
+            heading="Sightings",
+            sees="rows",
+        )
+        ''',
+    )
+    lines = _run(
+        package,
+        """
+        from pathlib import Path
+        from samcore.findings.checks import check_result
+        from samcore.report.facts import ReportFacts
+        from samcore.report.gather import gather
+        from samcore.report.page import render_report
+        from samcore.scenes import Scene
+        from samcore.video import VideoWriter, open_video
+        from tests.samcore.report.conftest import HEIGHT, RATE, WIDTH, chunk, write_table
+
+        table = write_table(Path("masks.parquet"), frames=range(10))
+        with VideoWriter(Path("v.mp4"), width=WIDTH, height=HEIGHT, rate=RATE) as writer:
+            for frame in Scene(3, num_frames=10, height=HEIGHT, width=WIDTH, num_objects=1):
+                writer.write(frame.image_rgb_hwc_u8)
+        facts = ReportFacts(
+            title="v.mp4", start=0, stop=10, rate=RATE, height=HEIGHT, width=WIDTH, labels={},
+            chunks=(chunk(0, 0, 10),), seams=(), memory=(), about=(),
+        )
+        _, findings = check_result(facts, table, limit=2)
+        print(findings.total, [(item.object_id, item.text) for item in findings.worst("toy")])
+        page = render_report(facts, gather(facts, table, open_video(Path("v.mp4"))))
+        print("Sightings" in page, 'data-kind="toy"' in page, "land in sight" in page)
+        """,
+    )
+    assert lines == ["3 [(1, 'land in sight'), (2, 'land in sight')]", "True True True"]
