@@ -4,6 +4,7 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any, cast
 
 from prefect import State, flow, runtime
@@ -21,9 +22,7 @@ from tasks.check_seam import check_seam
 from tasks.clear_work import clear_work
 from tasks.encode_prompts import encode_prompts
 from tasks.fetch_chunks import fetch_chunks
-from tasks.find_objects import find_objects
 from tasks.plan_run import plan_run
-from tasks.probe_video import probe_video
 from tasks.progress.artifact import ArtifactListener, StepArtifactListener
 from tasks.progress.events import counted, listening
 from tasks.progress.steps import listening_to_steps
@@ -33,7 +32,7 @@ from tasks.request.segment_request import SegmentRequest, choose_prompts
 from tasks.results.artifacts import post_artifacts
 from tasks.results.open import find_result
 from tasks.results.outputs import OVERLAY_NAME, REPORT_NAME
-from tasks.run.folder import RunFolder
+from tasks.run.folder import RunFolder, lock_result
 from tasks.run.records import ResultRef, RunRef
 from tasks.run.sealed import LostWorkError
 from tasks.store.lease import LeaseLostError, leased
@@ -46,6 +45,9 @@ WITH_FINDINGS = "CompletedWithFindings"
 """Name of the state of a run whose result somebody should look at; its type is COMPLETED."""
 _MAX_FINDINGS = 3
 """Findings that a state's message tells of."""
+
+_planned: ContextVar[tuple[SegmentRequest, RunRef] | None] = ContextVar("planned", default=None)
+"""The run that a command has planned before it called the flow, which then need not."""
 
 _Futures = list[PrefectFuture[Any]]
 _TURNS = 3
@@ -83,6 +85,15 @@ def segment_video(request: SegmentRequest) -> ResultRef:
         return cast(ResultRef, Crashed(message=f"will be tried again: {error}"))
 
 
+def segment_planned(request: SegmentRequest, run: RunRef | None) -> ResultRef:
+    """Call the flow for a request that this process has planned; for None the flow does that."""
+    token = _planned.set(None if run is None else (request, run))
+    try:
+        return segment_video(request)
+    finally:
+        _planned.reset(token)
+
+
 def end_state(result: ResultRef) -> State[ResultRef]:
     """The state that a run ends in: its name tells a result with findings from one without."""
     findings = result.findings
@@ -106,18 +117,20 @@ def _with_one_choice(request: SegmentRequest) -> SegmentRequest:
 
 
 def _segment(request: SegmentRequest) -> ResultRef:
-    probe_video(request)
-    if request.automatic is not None:
-        find_objects(request)
-    run = plan_run(request)
+    planned = _planned.get()
+    run = planned[1] if planned is not None and planned[0] == request else plan_run(request)
     folder = RunFolder.from_ref(run)
-    with folder.lock(on_wait=lambda: _log.warning("another process is at this run: waiting")):
+    with folder.lock(on_wait=_say_another), lock_result(run, on_wait=_say_another):
         while True:
             try:
                 with leased(run, on_wait=_say_who) as held:
                     return _work(run, request, folder, held)
             except LeaseLostError as error:
                 _log.warning("%s", error)
+
+
+def _say_another() -> None:
+    _log.warning("another process is at this run: waiting")
 
 
 def _say_who(machine: str) -> None:

@@ -37,8 +37,8 @@ def clear_work(run: RunRef, *, keep_folder: bool) -> None:
     mirror = open_mirror(run)
     if mirror is None:
         return
-    mirror.remove(run.key)
+    mirror.remove(run.work_key)
     if not keep_folder:
         RunFolder.from_ref(run).clear()
         remove_stale_work(load_settings().cache_dir)
-    _log.info("removed the work in progress of %s", run.key)
+    _log.info("removed the work in progress of %s", run.work_key)

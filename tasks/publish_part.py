@@ -20,7 +20,7 @@ def staging_dir(run: RunRef) -> Path:
     """Where the result is put together: at the destination, or before it goes to a bucket."""
     place = parse_location(run.destination)
     if isinstance(place, Path):
-        return place / ".longtake" / "parts" / run.key
+        return place / ".longtake" / "parts" / run.work_key
     return Path(run.folder) / "published" / "parts"
 
 
@@ -62,7 +62,7 @@ def write_part(run: RunRef, folder: RunFolder, index: int) -> Path:
     # Named for what is in it: a chunk that had to be tracked again gives another part.
     part = staging_dir(run) / f"{index:05d}-{done.masks.sha256[:16]}.parquet"
     record_path = part.with_suffix(".json")
-    of = f"{run.key}/{record_path.name}"
+    of = f"{run.work_key}/{record_path.name}"
     record = read_sealed(record_path, FileRecord, of=of)
     if record is None or not is_intact(part, record):
         start, stop = owned_ranges(folder.record().chunks)[index]

@@ -4,28 +4,32 @@ import atexit
 import contextlib
 import functools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from flows.commands.console import Terminal, WarningPrinter
 from flows.commands.process import Terminated
 from flows.server.embedded_server import EmbeddedServer, ServerError
 from samcore.errors import SegmentationError, TransientVideoError
 from tasks.progress.events import listening
-from tasks.progress.steps import listening_to_steps
-from tasks.request.early_checks import check_request
+from tasks.progress.steps import Listener, listening_to_steps
+from tasks.request.early_checks import CheckedRequest, check_request
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.open import find_result
-from tasks.run.records import ResultRef, RunRecord, RunRef
+from tasks.run.records import ResultRef, RunRef
 from tasks.settings import (
     Settings,
     has_prefect_server,
     quiet_prefect,
 )
 
+if TYPE_CHECKING:
+    from tasks.request.resolve import ResolvedRun
+
 _log = logging.getLogger(__name__)
 
 _LONG = 1000
-"""Frames of a scan, which takes long from here on; any download has as many bytes."""
+"""Frames of a scan, which takes long from here on, as any download does."""
 
 
 def run_local(
@@ -49,7 +53,7 @@ def run_local(
         quiet_prefect()
     # Credentials in a block are known only once its server is there.
     buckets = request.credentials is None or has_prefect_server()
-    check_request(request, cache_dir=settings.cache_dir, buckets=buckets)
+    checked = check_request(request, cache_dir=settings.cache_dir, buckets=buckets)
     with contextlib.ExitStack() as server_stack, contextlib.ExitStack() as stack:
         server: EmbeddedServer | None = None
         is_named = has_prefect_server()
@@ -61,26 +65,27 @@ def run_local(
             stack.enter_context(terminal.live())
         needs_api = request.credentials is not None
         # What takes long waits until a server that is named is known to be there.
-        before = _check_named_server if is_named else None
+        step = _after_check(terminal.step) if is_named else terminal.step
         with (
             _api_of(server) if needs_api else contextlib.nullcontext(),
-            listening_to_steps(terminal.step),
+            listening_to_steps(step),
         ):
-            run = _resolve(request, terminal, settings, before)
-            found = None if run is None else _published(request, *run)
-        if found is not None:
-            return found
+            run = _resolve(request, settings, checked if buckets else None)
+            found = None if run is None else _published(request, run)
+            if found is not None:
+                return found
+            ref = None if run is None else run.lay_out()
         terminal.wait("starting Prefect")
         # Prefect's client has things to tell the server until the process ends, and waits a minute
         # for one that is gone. Registered before Prefect is imported, this runs after all of that.
         atexit.register(server_stack.pop_all().close)
         try:
-            return _run_flow(request, terminal, server)
+            return _run_flow(request, ref, terminal, server)
         except Exception as error:
             lost = server is not None and server.has_failed
             if run is None or not lost or isinstance(error, SegmentationError):
                 raise
-            return _without_server(request, *run, error)
+            return _without_server(request, run, error)
 
 
 @functools.cache
@@ -92,16 +97,14 @@ def _check_named_server() -> None:
     check_server()
 
 
-def _without_server(
-    request: SegmentRequest, ref: RunRef, record: RunRecord, error: Exception
-) -> ResultRef:
+def _without_server(request: SegmentRequest, run: "ResolvedRun", error: Exception) -> ResultRef:
     """What a run came to that could not tell its server, which was ended in the middle of it."""
     context: BaseException | None = error
     while context is not None:
         if isinstance(context, (KeyboardInterrupt, Terminated)):
             raise context  # the run was stopped, and could not tell that
         context = context.__context__
-    found = _published(request, ref, record)
+    found = _published(request, run)
     if found is None:
         raise ServerError(
             "Prefect's embedded server was ended from outside, and the run with it; the same "
@@ -110,49 +113,34 @@ def _without_server(
     return found.model_copy(update={"was_there": False})
 
 
-def _resolve(
-    request: SegmentRequest,
-    terminal: Terminal,
-    settings: Settings,
-    before: Callable[[], None] | None,
-) -> tuple[RunRef, RunRecord] | None:
-    """Say what is wrong with the request; None if that cannot be told at present.
+def _after_check(show: Listener) -> Listener:
+    """Show steps, but see that the named server is there before one that takes long."""
 
-    Args:
-        request: What is asked.
-        terminal: Where progress shows.
-        settings: Of the environment.
-        before: Called before what takes long.
-    """
+    def step(what: str, done: int, total: int | None, unit: str) -> None:
+        if unit == "MB" or (unit == "frames" and done >= _LONG):
+            _check_named_server()
+        show(what, done, total, unit)
+
+    return step
+
+
+def _resolve(
+    request: SegmentRequest, settings: Settings, checked: CheckedRequest | None
+) -> "ResolvedRun | None":
+    """Say what is wrong with the request; None if that cannot be told at present."""
     # Late: this imports torch, and what is wrong with the options should not take seconds to say.
     from tasks.request.resolve import resolve_request
 
-    def after_check(show: Callable[[int, int | None], None]) -> Callable[[int, int | None], None]:
-        def progress(done: int, total: int | None) -> None:
-            if before is not None and done >= _LONG:
-                before()
-            show(done, total)
-
-        return progress
-
     try:
-        run = resolve_request(
-            request,
-            cache_dir=settings.cache_dir,
-            on_scan=after_check(terminal.scan),
-            on_download=after_check(terminal.download),
-            on_fetch=after_check(terminal.fetch),
-            on_find=lambda: terminal.wait("looking for objects"),
-        )
+        return resolve_request(request, cache_dir=settings.cache_dir, checked=checked)
     except TransientVideoError as error:
         _log.warning("%s; trying again", error)
-        return None  # the flow checks the same, in tasks that try again
-    return run.ref, run.record
+        return None  # the flow plans in a task that tries again
 
 
-def _published(request: SegmentRequest, ref: RunRef, record: RunRecord) -> ResultRef | None:
+def _published(request: SegmentRequest, run: "ResolvedRun") -> ResultRef | None:
     """The result, if it is there with all that was asked for."""
-    found = find_result(ref, record)
+    found = find_result(run.ref, run.record)
     if (
         found is None
         or found.has_overlay < request.wants_overlay
@@ -163,13 +151,13 @@ def _published(request: SegmentRequest, ref: RunRef, record: RunRecord) -> Resul
 
 
 def _run_flow(
-    request: SegmentRequest, terminal: Terminal, server: EmbeddedServer | None
+    request: SegmentRequest, run: RunRef | None, terminal: Terminal, server: EmbeddedServer | None
 ) -> ResultRef:
     # Late, for the same reason.
-    from flows.segment_video import segment_video
+    from flows.segment_video import segment_planned
 
     with _api_of(server), listening(terminal.tracking), listening_to_steps(terminal.step):
-        return segment_video(request)
+        return segment_planned(request, run)
 
 
 @contextlib.contextmanager

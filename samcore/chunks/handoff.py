@@ -55,6 +55,8 @@ class Handoff(Protocol):
     hands_on_state: ClassVar[bool]
     """Whether a chunk leaves its tracker's state for the next one. The first chunk then begins
     with the state that the prompt pass leaves."""
+    is_exact: ClassVar[bool]
+    """Whether masks are the same wherever the video is cut."""
     min_agreement: ClassVar[float]
     """Mean IoU below which a seam counts as bad, unless a person says otherwise."""
 
@@ -72,6 +74,7 @@ class MemoryHandoff:
     """Save the tracker's state where the next chunk begins, and go on from it: exact."""
 
     hands_on_state = True
+    is_exact = True
     min_agreement = 0.99
 
     def first_frame(self, chunk: Chunk, *, overlap: int) -> int:
@@ -94,6 +97,7 @@ class MaskHandoff:
     """
 
     hands_on_state = False
+    is_exact = False
     min_agreement = 0.5
 
     def first_frame(self, chunk: Chunk, *, overlap: int) -> int:

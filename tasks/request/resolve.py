@@ -1,17 +1,20 @@
 """From what a person asks to one exact run; everything that can be wrong with it is said here."""
 
-from collections.abc import Callable
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from samcore.chunks.plan import plan_chunks
 from samcore.config import TrackSettings
 from samcore.errors import InputError
 from samcore.exports import check_objects
 from samcore.prompts.prompt import Prompt
 from samcore.prompts.resolve import prompts_digest, resolve_prompts
-from samcore.video import VideoSource
-from tasks.request.early_checks import check_request, resolve_asked_model
+from samcore.video import VideoInfo, VideoSource
+from tasks.progress.events import counted
+from tasks.progress.steps import reporter
+from tasks.request.early_checks import CheckedRequest, check_request, resolve_asked_model
 from tasks.request.prompt_source import GivenPrompts
 from tasks.request.segment_request import SegmentRequest, check_frames
 from tasks.results.open import open_result_store
@@ -24,7 +27,7 @@ from tasks.sources.opened import find_version, open_source
 if TYPE_CHECKING:
     from samcore.machine.device import Compute
 
-Progress = Callable[[int, int | None], None]
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,30 +40,40 @@ class ResolvedRun:
     folder: RunFolder
     ref: RunRef
 
+    def lay_out(self) -> RunRef:
+        """Write down in the run's folder what is asked; where the run is.
+
+        Raises:
+            StorageError: The folder cannot be written to.
+        """
+        self.folder.create(self.record, self.video.info, self.prompts, self.video.names)
+        _log.info(
+            "run %s: %s in %s, %s, %s on %s",
+            self.record.work_key,
+            counted(self.record.stop - self.record.start, "frame"),
+            counted(len(self.record.chunks), "chunk"),
+            counted(len(self.record.objects), "object"),
+            self.record.model.name,
+            self.record.settings.device,
+        )
+        return self.ref
+
 
 def resolve_request(
-    request: SegmentRequest,
-    *,
-    cache_dir: Path,
-    on_scan: Progress | None = None,
-    on_download: Progress | None = None,
-    on_fetch: Progress | None = None,
-    on_find: Callable[[], None] | None = None,
+    request: SegmentRequest, *, cache_dir: Path, checked: CheckedRequest | None = None
 ) -> ResolvedRun:
-    """Check a request against the video, the model and the machine, cheap checks first.
+    """Check a request against the video, the model and the machine, cheap checks first: probe the
+    video, find objects where that is asked, and cut it into chunks.
 
     Args:
         request: What is asked.
         cache_dir: Folder for downloaded checkpoints.
-        on_scan: Called while the video is scanned: frames so far, and how many there may be.
-        on_download: Called while a checkpoint is downloaded: bytes so far, and how many there are.
-        on_fetch: The same while a video in a bucket or on the web is.
-        on_find: Called before objects are looked for.
+        checked: What `check_request` has read, if it has been asked already, buckets included.
 
     Raises:
         SegmentationError: Anything that the person can put right, in one line.
     """
-    checked = check_request(request, cache_dir=cache_dir)
+    checked = checked or check_request(request, cache_dir=cache_dir)
     given, model, source = checked.prompts, checked.model, request.source_place
     # Here, not above: it imports torch, and what is wrong so far should not take seconds to say.
     from samcore.machine.device import choose_compute
@@ -73,13 +86,15 @@ def resolve_request(
         credentials=request.credentials,
         version=version,
         mirror=open_mirror(request.destination_place, request.credentials),
-        on_progress=on_scan,
-        on_fetch=on_fetch,
+        on_progress=reporter("scanning the video", "frames"),
+        on_fetch=reporter("downloading the video", "MB", scale=1_000_000),
         stretch=request.settings.stretch,
     )
+    _tell_of_video(video.info, stretch=request.settings.stretch)
     start, stop = check_frames(request, video.info.num_frames)
     prompts = () if given is None else _hold_against(given, request, video, (start, stop))
     if model is None:
+        on_download = reporter("downloading the model", "MB", scale=1_000_000)
         model = resolve_asked_model(request, cache_dir, on_download)
     if request.automatic is not None:
         from tasks.tracking.found_objects import find_objects_once  # late, like all of torch
@@ -91,8 +106,8 @@ def resolve_request(
             compute=compute,
             frames=(start, stop),
             work_dir=request.work_path,
-            on_find=on_find,
         )
+        _tell_of_objects(prompts)
     objects = _objects({} if given is None else given.spec.labels, prompts)
     check_objects(request.formats, [item.id for item in objects], _labels(objects))
     record = RunRecord(
@@ -107,23 +122,52 @@ def resolve_request(
         settings=_resolve_settings(request.settings, compute),
         start=start,
         stop=stop,
-        chunk_frames=request.chunk_frames,
-        overlap=request.overlap,
+        chunks=plan_chunks(start, stop, chunk_frames=request.chunk_frames, overlap=request.overlap),
         handoff=request.handoff,
     )
-    check_other_result(request, record.key)
-    folder = RunFolder.for_key(request.work_path, record.key)
+    check_other_result(request, record.result_key)
+    folder = RunFolder.for_key(request.work_path, record.work_key)
     log = request.memory_log_path
     ref = RunRef(
         folder=str(folder.path),
         destination=str(request.destination_place),
         credentials=request.credentials,
-        key=record.key,
+        key=record.result_key,
         video=request.video_name,
         allow_quality_loss=request.allow_quality_loss,
         memory_log=None if log is None else str(log),
     )
     return ResolvedRun(record=record, video=video, prompts=prompts, folder=folder, ref=ref)
+
+
+def _tell_of_video(info: VideoInfo, *, stretch: bool) -> None:
+    _log.info("%s: %d frames, %d x %d", info.source, info.num_frames, info.width, info.height)
+    for remark in info.remarks:
+        _log.warning("%s: %s", info.source, remark)
+    if info.damaged is not None:
+        _log.warning(
+            "%s is damaged, found %d frames: %s", info.source, info.num_frames, info.damaged
+        )
+    if info.left_out is not None:
+        _log.warning(
+            "%s: its %d %s files are the frames; left out: %s",
+            *(info.source, info.num_frames, info.codec.upper(), info.left_out),
+        )
+    if info.is_nearly_black and not stretch:
+        _log.warning(
+            "%s: only %s of 16 bits are in use, so the pictures are nearly black: --stretch uses "
+            "those",
+            *(info.source, info.used_bits),
+        )
+
+
+def _tell_of_objects(prompts: tuple[Prompt, ...]) -> None:
+    for prompt in prompts:
+        share = 0.0 if prompt.mask_hw is None else float(prompt.mask_hw.mean())
+        _log.info(
+            "object %d on frame %d: %.1f %% of the picture",
+            *(prompt.obj_id, prompt.frame_idx, 100 * share),
+        )
 
 
 def _hold_against(

@@ -141,6 +141,8 @@ def _chunk_facts(chunk: ChunkRecord) -> ChunkFacts:
 
 def _about(manifest: Manifest) -> Iterator[tuple[str, str]]:
     record, video = manifest.request, manifest.video
+    plan = record.chunks
+    shared = record.overlap(1) if len(plan) > 1 else 0
     yield "video", f"{record.source}, {video.codec}, {video.num_frames} frames"
     if video.left_out is not None:
         yield "left out", video.left_out
@@ -150,7 +152,7 @@ def _about(manifest: Manifest) -> Iterator[tuple[str, str]]:
     yield "device", ", ".join(devices)
     yield (
         "chunks",
-        f"{len(manifest.chunks)}, of {record.chunk_frames} frames with {record.overlap} shared, "
+        f"{len(plan)}, of {plan[0].stop - plan[0].start} frames with {shared} shared, "
         f"hand-off by {record.handoff}",
     )
     yield "run", manifest.key

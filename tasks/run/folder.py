@@ -18,13 +18,14 @@ from tasks.disk.files import exclusive, is_intact, make_folder, storage_errors, 
 from tasks.run.prompts import read_prompts, write_prompts
 from tasks.run.records import ChunkRecord, PassRecord, RunRecord, RunRef, SeamRecord
 from tasks.run.sealed import LostWorkError, parse_sealed, read_sealed, write_sealed
+from tasks.store.locations import parse_location
 
 _log = logging.getLogger(__name__)
 _M = TypeVar("_M", bound=BaseModel)
 
 
 class RunFolder:
-    """One run's folder, `runs/<key>`.
+    """One run's folder, `runs/<work key>`.
 
         request.json                    what was asked
         video.json                      what was probed
@@ -61,7 +62,7 @@ class RunFolder:
         """A run's folder; it need not exist.
 
         Args:
-            path: `runs/<key>`.
+            path: `runs/<work key>`.
             allow_quality_loss: Whether chunks that were tracked with a smaller input of the model
                 count as done.
             credentials: As in `RunRef`.
@@ -71,9 +72,9 @@ class RunFolder:
         self._allow_quality_loss = allow_quality_loss
 
     @classmethod
-    def for_key(cls, work_dir: Path, key: str) -> "RunFolder":
+    def for_key(cls, work_dir: Path, work_key: str) -> "RunFolder":
         """The folder of the run with this key; it need not exist."""
-        return cls(work_dir / "runs" / key)
+        return cls(work_dir / "runs" / work_key)
 
     @classmethod
     def from_ref(cls, run: RunRef) -> "RunFolder":
@@ -148,7 +149,7 @@ class RunFolder:
         write_sealed(path, record, of=self._name_of(path))
 
     def lock(self, *, on_wait: Callable[[], None] | None = None) -> AbstractContextManager[None]:
-        """Keep other processes from working on this run; wait while one does."""
+        """Keep other processes from this work; wait while one does it."""
         return exclusive(self.path / "lock", on_wait=on_wait)
 
     def record(self) -> RunRecord:
@@ -330,6 +331,17 @@ class RunFolder:
         if found is None:
             raise _lost(path)
         return found
+
+
+def lock_result(
+    run: RunRef, *, on_wait: Callable[[], None] | None = None
+) -> AbstractContextManager[None]:
+    """Keep other processes from the same result in a folder, whatever their plan of chunks is;
+    wait while one is at it. A result in a bucket has a lease for that, see lease.py."""
+    place = parse_location(run.destination)
+    if not isinstance(place, Path):
+        return contextlib.nullcontext()
+    return exclusive(place / ".longtake" / "locks" / run.key, on_wait=on_wait)
 
 
 def _lost(path: Path) -> LostWorkError:

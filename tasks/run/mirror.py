@@ -1,10 +1,10 @@
 """Work in progress in the bucket of the destination, for another machine to continue.
 
     DEST/.longtake/index/<name>.parquet                    the index of a video's frames
-    DEST/.longtake/runs/<key>/chunks/00007/masks.parquet   as in the run's folder
-    DEST/.longtake/runs/<key>/chunks/00007/state.safetensors
-    DEST/.longtake/runs/<key>/chunks/00007/done.json       put last: without it there is no chunk
-    DEST/.longtake/runs/<key>/chunks/00007/partial.*       where a machine was told to go away
+    DEST/.longtake/runs/<work>/chunks/00007/masks.parquet  as in the folder of this work key
+    DEST/.longtake/runs/<work>/chunks/00007/state.safetensors
+    DEST/.longtake/runs/<work>/chunks/00007/done.json      put last: without it there is no chunk
+    DEST/.longtake/runs/<work>/chunks/00007/partial.*      where a machine was told to go away
 
 What is not mirrored is quick to make again: the request's records, the prompt pass, the seams.
 """

@@ -3,10 +3,11 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
+from samcore.chunks.handoff import find_handoff
 from samcore.chunks.plan import Chunk, plan_chunks
 from samcore.chunks.seams import SeamReport
 from samcore.config import TrackSettings
@@ -15,9 +16,10 @@ from samcore.video import VideoInfo
 from tasks.disk.files import FileRecord
 from tasks.store.locations import S3Location, parse_location
 
-RUN_FORMAT: Literal[1] = 1
-"""Part of every run's key: raised when older work can no longer be continued."""
-
+RUN_FORMAT: Literal[2] = 2
+"""Part of every work key: raised when older work can no longer be continued."""
+RESULT_FORMAT: Literal[1] = 1
+"""Part of every result key: raised when equal requests give other masks than before."""
 
 EXPORTS = "exports"
 """Folder of a result in which each export has one of its own."""
@@ -52,7 +54,7 @@ class Rung(_Record):
 class RunRecord(_Record):
     """`request.json`: what was asked, checked, with everything that was left open now chosen."""
 
-    format: Literal[1] = RUN_FORMAT
+    format: Literal[2] = RUN_FORMAT
     source: str
     """Absolute path of the video, or its address without a query, which may hold a secret."""
     source_version: str | None = None
@@ -72,20 +74,21 @@ class RunRecord(_Record):
     """First frame to track."""
     stop: int
     """One past the last frame to track."""
-    chunk_frames: int
-    overlap: int
+    chunks: tuple[Chunk, ...]
+    """The plan: in order, from `start` to `stop`."""
     handoff: str
     """A name in `samcore.chunks.handoff.HANDOFFS`."""
 
     @property
-    def key(self) -> str:
-        """Names the run: equal keys give equal masks and equal work on the way to them.
+    def result_key(self) -> str:
+        """Names the result: equal keys give equal masks.
 
         Where the video or the weights lie, what objects are called, and which of several equal
-        devices is used, are not part of it.
+        devices is used, are not part of it. The hand-off and the plan of chunks are, if the masks
+        depend on where the video is cut.
         """
-        identity = {
-            "format": self.format,
+        identity: dict[str, object] = {
+            "format": RESULT_FORMAT,
             "source": self.source_digest,
             "prompts": self.prompts_digest,
             "model": self.model.fingerprint,
@@ -97,11 +100,21 @@ class RunRecord(_Record):
                 "device": self.settings.device.partition(":")[0],
             },
             "frames": [self.start, self.stop],
-            "chunks": [self.chunk_frames, self.overlap, self.handoff],
         }
+        if not find_handoff(self.handoff).is_exact:
+            identity["chunks"] = [self.handoff, self._plan]
         if self.source_reading is not None:
             identity["reading"] = self.source_reading
-        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
+        return _key_of(identity)
+
+    @property
+    def work_key(self) -> str:
+        """Names the work on the way to the result: equal keys give equal chunks."""
+        return _key_of([self.format, self.result_key, self.handoff, self._plan])
+
+    @property
+    def _plan(self) -> list[list[int]]:
+        return [[chunk.start, chunk.stop] for chunk in self.chunks]
 
     @property
     def as_asked(self) -> Rung:
@@ -112,12 +125,13 @@ class RunRecord(_Record):
             image_size=self.model.image_size,
         )
 
-    @property
-    def chunks(self) -> tuple[Chunk, ...]:
-        """The plan."""
-        return plan_chunks(
-            self.start, self.stop, chunk_frames=self.chunk_frames, overlap=self.overlap
-        )
+    def overlap(self, index: int) -> int:
+        """Frames that chunk `index` shares with the one before; 0 for the first chunk."""
+        return self.chunks[index - 1].stop - self.chunks[index].start if index else 0
+
+
+def _key_of(identity: object) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
 
 
 class PassRecord(_Record):
@@ -238,8 +252,9 @@ class FindingList(_Record):
 class Manifest(_Record):
     """`manifest.json`: the result is whole. Written last; without it there is no result."""
 
-    format: Literal[1] = RUN_FORMAT
+    format: Literal[1] = RESULT_FORMAT
     key: str
+    """`RunRecord.result_key`."""
     request: RunRecord
     video: VideoInfo
     frames: int
@@ -262,6 +277,17 @@ class Manifest(_Record):
     finished_at: str
     """ISO 8601, UTC."""
 
+    @field_validator("request", mode="before")
+    @classmethod
+    def _with_its_plan(cls, record: Any) -> Any:
+        """Read results of run records of format 1, too: two numbers gave their plan."""
+        match record:
+            case {"format": 1, "chunk_frames": int(length), "overlap": int(overlap), **rest}:
+                start, stop = int(rest["start"]), int(rest["stop"])
+                plan = plan_chunks(start, stop, chunk_frames=length, overlap=overlap)
+                return {**rest, "chunks": plan}
+        return record
+
     @property
     def exports(self) -> tuple[str, ...]:
         """The formats that the masks were exported to as well, in the order of their names."""
@@ -278,18 +304,24 @@ class RunRef(_Record):
     """What tasks pass to each other about a run: where it is, not what is in it."""
 
     folder: str
-    """`runs/<key>` on this machine."""
+    """`runs/<work key>` on this machine."""
     destination: str
     """Where the result goes: an absolute path or an `s3://` address."""
     credentials: str | None = None
     """Name of the block with the credentials for buckets; None is the standard AWS settings."""
     key: str
+    """The result's: `RunRecord.result_key`."""
     video: str
     """The video's name, for people."""
     allow_quality_loss: bool = False
     """Whether chunks may be tracked with a smaller input of the model, if all else is in vain."""
     memory_log: str | None = None
     """File that gets a line of memory use now and then."""
+
+    @property
+    def work_key(self) -> str:
+        """`RunRecord.work_key`."""
+        return Path(self.folder).name
 
     @property
     def in_bucket(self) -> bool:

@@ -7,8 +7,9 @@ as after one was paused, disturb nothing: they write equal bytes, and publishing
 
 Who holds what, and when:
 
-    for the whole run        lock in runs/<key>      kernel   one process of a machine
-                             lease.json in a bucket  beats    one machine
+    for the whole run        lock in runs/<work>     kernel   one process at a plan's chunks
+                             locks/<key> in a folder kernel   one process at a result
+                             lease.json in a bucket  beats    one machine at a result
       while a model tracks     locks/<device>.lock   kernel   one run on a GPU
       while files are sent     claim in a bucket     renewed  one publisher at a destination
 

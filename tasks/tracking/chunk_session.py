@@ -203,8 +203,8 @@ class ChunkSession:
 
     def _outputs(self, frames: Iterator[Frame]) -> Iterator[FrameMasks]:
         """The tracker's outputs; masks that a chunk was handed do not count as prompts."""
-        record = self._record
-        handed = self._handoff.prompts_by_itself(self._chunk, overlap=record.overlap)
+        record, chunk = self._record, self._chunk
+        handed = self._handoff.prompts_by_itself(chunk, overlap=record.overlap(chunk.index))
         asked = {(item.id, frame) for item in record.objects for frame in item.prompted_frames}
         for output in self._at_work.track(frames):
             if output.frame_idx == handed:

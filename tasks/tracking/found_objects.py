@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 from samcore.detectors.detector import DETECTORS, Detection, make_detector
@@ -42,7 +41,6 @@ def find_objects_once(
     compute: Compute,
     frames: tuple[int, int],
     work_dir: Path,
-    on_find: Callable[[], None] | None = None,
 ) -> tuple[Prompt, ...]:
     """Give prompts for what is on the first frame, of those looked at, that shows anything;
     what was found before is read, not found again.
@@ -54,7 +52,6 @@ def find_objects_once(
         compute: Its device and arithmetic.
         frames: The frames [start, stop) that are tracked.
         work_dir: Where what is found is kept.
-        on_find: Called before the search, which takes its time.
 
     Raises:
         InputError: The frame is not tracked, or there is nothing on any.
@@ -72,8 +69,6 @@ def find_objects_once(
             return known
         if path.exists():
             _log.info("what was found cannot be read: looking again")
-        if on_find is not None:
-            on_find()
         with using_device(str(compute.device)), MemoryMeter() as meter:
             mark = path.with_suffix(".attempt.json")
             for frame_idx in looked_at:

@@ -136,7 +136,7 @@ class RunChunkStart:
 
     @property
     def overlap(self) -> int:
-        return self.run.record.overlap
+        return self.run.record.overlap(self.chunk.index)
 
     def prompts(self) -> tuple[Prompt, ...]:
         return self.run.folder.prompts()

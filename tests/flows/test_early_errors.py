@@ -12,7 +12,7 @@ import flows.commands.run_local as run_local
 from flows.cli import run as longtake
 from samcore.errors import StorageError
 from samcore.models.registry import NANO_DIR
-from tasks.probe_video import probe_video
+from tasks.plan_run import plan_run
 from tasks.request.segment_request import SegmentRequest
 from tasks.sources import opened as sources
 
@@ -166,5 +166,5 @@ def test_a_worker_checks_before_it_scans(begun: list[str], ask: Ask, tmp_path: P
     path = tmp_path / "cut.safetensors"
     _truncated(path)
     with pytest.raises(LookupError, match=r"cut\.safetensors"):
-        probe_video.fn(ask(model=None, checkpoint=str(path), config=NANO_CONFIG))
+        plan_run.fn(ask(model=None, checkpoint=str(path), config=NANO_CONFIG))
     assert begun == []

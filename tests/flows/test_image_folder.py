@@ -14,11 +14,11 @@ from samcore.result import Result
 from samcore.scenes import box_of
 from tasks.encode_prompts import encode_prompts
 from tasks.plan_run import plan_run
-from tasks.probe_video import probe_video
 from tasks.publish import publish
 from tasks.publish_part import publish_part
 from tasks.request.resolve import resolve_request
 from tasks.request.segment_request import SegmentRequest, validate_request
+from tasks.run.folder import RunFolder
 from tasks.track_chunk import track_chunk
 
 FRAMES = range(0, 50, 5)
@@ -100,7 +100,8 @@ def test_names_go_from_the_folder_to_the_scores(published, pictures, scene, tmp_
 def test_a_run_says_what_it_left_out(pictures, scene, tmp_path, caplog):
     """The masks beside the pictures are no frames, and the run says so."""
     with caplog.at_level(logging.WARNING):
-        assert probe_video.fn(_request(pictures, tmp_path / "out", scene)) == len(FRAMES)
+        run = plan_run.fn(_request(pictures, tmp_path / "out", scene))
+    assert RunFolder.from_ref(run).video().num_frames == len(FRAMES)
     assert "its 10 JPEG files are the frames; left out: 10 PNG files" in caplog.text
 
 
@@ -120,11 +121,11 @@ def test_stretching_makes_another_run(scene, tmp_path, caplog):
         for on in (False, True)
     ]
 
-    assert runs[0].record.key != runs[1].record.key
+    assert runs[0].record.result_key != runs[1].record.result_key
     assert runs[0].record.prompts_digest == runs[1].record.prompts_digest
     dark, bright = (run.video.frame(0).image_rgb_hwc_u8 for run in runs)
     assert dark.max() < 16
     np.testing.assert_array_equal(bright, _image(scene, 0))
     with caplog.at_level(logging.WARNING):
-        probe_video.fn(_request(folder, tmp_path / "out", scene))
+        plan_run.fn(_request(folder, tmp_path / "out", scene))
     assert "only 12 of 16 bits are in use" in caplog.text

@@ -31,15 +31,17 @@ def args(clip: Path, prompts_file: Path, tmp_path: Path) -> Callable[[str], list
     ]
 
 
+@pytest.mark.parametrize("plan", [[], ["--chunk-frames", "30"]], ids=["as it is", "cut elsewhere"])
 def test_two_runs_of_one_request(
-    warm: WarmCommands, args: Callable[[str], list[str]], tmp_path: Path
+    warm: WarmCommands, args: Callable[[str], list[str]], plan: list[str], tmp_path: Path
 ) -> None:
-    """One works; the other says that it waits, and then has the result without tracking."""
+    """One works; the other says that it waits, and then has the result without tracking, however
+    it would have cut the video."""
     worked = warm.start(args("out"))
     chunk = "out/.longtake/runs/*/chunks/00000/.masks.parquet.*"
     _wait_until(lambda: bool(list(tmp_path.glob(chunk))), worked)
     worked.kill(signal.SIGSTOP)  # does not end before the other one has come
-    waited = warm.start(args("out"))
+    waited = warm.start([*args("out"), *plan])
     said = "longtake: warning: another process is at this run: waiting"
     _wait_until(lambda: said in waited.err, waited)
 

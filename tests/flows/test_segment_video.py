@@ -1,9 +1,11 @@
 """The flow as Prefect runs it."""
 
+import io
 import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -11,11 +13,13 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 from prefect.client.schemas.objects import TaskRun
 from prefect.client.schemas.sorting import FlowRunSort
 
+from flows.commands.console import Terminal
+from flows.commands.run_local import run_local
 from flows.segment_video import segment_video
 from samcore.errors import SeamError
 from samcore.masks.table import MaskReader
 from tasks.progress.artifact import artifact_key
-from tasks.request.resolve import resolve_request
+from tasks.request.resolve import ResolvedRun, resolve_request
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.manifest import MASKS
 from tasks.settings import load_settings
@@ -61,7 +65,6 @@ def test_a_run_and_the_same_run_again(
         "clip.mp4: check seam before chunk 1",
         "clip.mp4: encode prompts",
         "clip.mp4: plan",
-        "clip.mp4: probe",
         "clip.mp4: publish",
         "clip.mp4: publish chunk 0",
         "clip.mp4: publish chunk 1",
@@ -76,9 +79,36 @@ def test_a_run_and_the_same_run_again(
     assert again.was_there
     assert manifest.stat().st_mtime_ns == before
     _, tasks = _last_run(prefect_api)
-    assert sorted(task.name for task in tasks) == ["clip.mp4: plan", "clip.mp4: probe"]
+    assert sorted(task.name for task in tasks) == ["clip.mp4: plan"]
 
     _check_database(live_database, Path(result.destination) / MASKS)
+
+
+def test_a_command_plans_once(prefect_api: str, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command hands the run that it has planned on to the flow, which does not plan again; the
+    same command again finds the result and calls no flow."""
+    planned: list[SegmentRequest] = []
+
+    def counted(request: SegmentRequest, **options: Any) -> ResolvedRun:
+        planned.append(request)
+        return resolve_request(request, **options)
+
+    for module in ("tasks.request.resolve", "tasks.plan_run"):
+        monkeypatch.setattr(f"{module}.resolve_request", counted)
+    request, terminal = ask(**TWO_CHUNKS), Terminal(io.StringIO())
+
+    result = run_local(request, terminal, settings=load_settings(), verbose=True)
+
+    assert not result.was_there
+    assert planned == [request]
+    _, tasks = _last_run(prefect_api)
+    names = {task.name for task in tasks}
+    assert "clip.mp4: track chunk 1" in names
+    assert "clip.mp4: plan" not in names
+
+    assert run_local(request, terminal, settings=load_settings(), verbose=True).was_there
+    assert len(planned) == 2
+    assert {task.id for task in _last_run(prefect_api)[1]} == {task.id for task in tasks}
 
 
 def _check_database(database: str, masks: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from samcore.chunks.plan import Chunk
 from samcore.config import TrackSettings
 from samcore.models.registry import resolve_model
 from samcore.video import VideoInfo
@@ -101,12 +102,11 @@ def make_result(tmp_path: Path) -> Callable[..., Made]:
             settings=TrackSettings(device="cpu", dtype="float32"),
             start=0,
             stop=10,
-            chunk_frames=10,
-            overlap=0,
+            chunks=(Chunk(0, 0, 10),),
             handoff="memory",
         )
         manifest = Manifest(
-            key=request.key,
+            key=request.result_key,
             request=request,
             video=VIDEO,
             frames=10,

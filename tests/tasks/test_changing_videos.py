@@ -13,7 +13,6 @@ from samcore.errors import InputError
 from samcore.masks.table import MaskReader, table_digest
 from samcore.video.decoder import find_ffmpeg
 from tasks.plan_run import plan_run
-from tasks.probe_video import probe_video
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.manifest import MASKS
 from tasks.results.report_facts import report_facts
@@ -51,7 +50,7 @@ def test_a_video_that_changes_is_tracked_and_told(
     chunks across the change; probe, run, manifest and report facts say where it is."""
     asked = {"source": str(grows), "prompts": _box(90, 10, 150, 80), "image_size": 64}
     with caplog.at_level(logging.WARNING):
-        probe_video.fn(ask(**asked))
+        plan_run.fn(ask(**asked))
     chunked = segment(
         ask(**asked, chunk_frames=6, overlap=2, destination=str(tmp_path / "chunked"))
     )
@@ -85,12 +84,11 @@ def test_a_prompt_outside_the_largest_size_is_refused(ask: Ask, grows: Path) -> 
 def test_only_such_videos_have_another_key(ask: Ask, grows: Path) -> None:
     """A result of an earlier version, with squeezed pictures or wrong times, is not taken for this
     one; those of all other videos are."""
-    probe_video.fn(ask(source=str(grows)))
     run = plan_run.fn(ask(source=str(grows), prompts=_box(10, 10, 60, 40)))
     record = RunFolder.from_ref(run).record()
     before = json.loads(record.model_dump_json()) | {"source_reading": None}
 
-    assert record.key == run.key
-    assert RunRecord.model_validate(before).key != record.key
+    assert record.result_key == run.key
+    assert RunRecord.model_validate(before).result_key != record.result_key
     plain = plan_run.fn(ask())
     assert RunFolder.from_ref(plain).record().source_reading is None

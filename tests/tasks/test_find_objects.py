@@ -18,11 +18,11 @@ from samcore.masks.table import MaskReader
 from samcore.prompts.automatic import AutomaticPrompts, choose_objects
 from samcore.scenes import Scene
 from samcore.video import VideoWriter
-from tasks.find_objects import find_objects
-from tasks.probe_video import probe_video
+from tasks.plan_run import plan_run
 from tasks.progress.steps import listening_to_steps
 from tasks.request.resolve import resolve_request
 from tasks.request.segment_request import SegmentRequest
+from tasks.run.folder import RunFolder
 from tasks.run.records import ResultRef
 from tasks.settings import load_settings
 from tasks.tracking import attempts, found_objects
@@ -33,7 +33,7 @@ FEW = {"points_per_side": 10}
 
 def _resolve(request: SegmentRequest) -> tuple[str, list[np.ndarray]]:
     run = resolve_request(request, cache_dir=load_settings().cache_dir)
-    return run.record.key, [p.mask_hw for p in run.prompts if p.mask_hw is not None]
+    return run.record.result_key, [p.mask_hw for p in run.prompts if p.mask_hw is not None]
 
 
 def test_what_is_found_is_tracked(
@@ -44,8 +44,9 @@ def test_what_is_found_is_tracked(
     request = ask(prompts=None, automatic=FEW, stop=24)
     heard: list[tuple[str, int, int | None, str]] = []
     with listening_to_steps(lambda *step: heard.append(step)):
-        assert probe_video.fn(request) == 66
-        assert find_objects.fn(request) == 2
+        folder = RunFolder.from_ref(plan_run.fn(request))
+    assert folder.video().num_frames == 66
+    assert len(folder.record().objects) == 2
     scans = [step for step in heard if step[0] == "scanning the video"]
     assert scans[-1] == ("scanning the video", 66, 66, "frames")
     searches = [step for step in heard if step[0] == "looking for objects"]

@@ -87,6 +87,22 @@ def test_damaged_result_is_published_again(ask: Ask, segment: Segment) -> None:
     assert find_result(run, RunFolder.from_ref(run).record()) is not None
 
 
+def test_another_plan_finds_the_result(ask: Ask, segment: Segment) -> None:
+    """The same request with chunks of another length has the result that is there already; not so
+    if the hand-off makes masks depend on the cuts."""
+    segment(ask(**TINY))
+    run = plan_run.fn(ask(**{**TINY, "chunk_frames": 5, "overlap": 2}))
+
+    found = find_result(run, RunFolder.from_ref(run).record())
+
+    assert found is not None
+    assert found.was_there
+    assert not found.superseded
+    segment(ask(**TINY, handoff="mask", force=True))
+    with pytest.raises(InputError, match="another request"):
+        plan_run.fn(ask(**{**TINY, "chunk_frames": 5}, handoff="mask"))
+
+
 def test_another_result_is_not_replaced_unasked(ask: Ask, segment: Segment) -> None:
     """Another request's result is refused with the way out, and replaced whole with `force`."""
     first = segment(ask(**TINY))

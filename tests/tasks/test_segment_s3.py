@@ -152,7 +152,7 @@ def test_what_is_damaged_in_the_bucket_is_tracked_again(
     under names that a run does not give comes nowhere near this machine's disk."""
     machine("first")
     run = track_chunks(in_bucket(), only=3)
-    prefix = f"results/clip/.longtake/runs/{run.key}/chunks"
+    prefix = f"results/clip/.longtake/runs/{run.work_key}/chunks"
     client = swift.client()
     # The record and the masks of another chunk, whole as they are.
     for name, path in (
@@ -215,6 +215,30 @@ def test_publishing_again_sends_nothing(
     faults.clear()
     again = publish.fn(run, request)
     assert again.key == run.key
+    put = {item.request.target for item in faults.exchanges if item.request.method == "PUT"}
+    assert all("publishing.json" in target for target in put)
+
+
+def test_two_plans_publish_one_result(
+    in_bucket: Ask, track_chunks: TrackChunks, machine: Callable[[str], None], faults: FaultProxy
+) -> None:
+    """Two machines that cut one video differently, and take no notice of each other, have one
+    result: the second finds the first one's when it publishes, and sends nothing."""
+    first = in_bucket(stop=8, chunk_frames=8, overlap=0)
+    second = in_bucket(stop=8, chunk_frames=5, overlap=1)
+    runs = []
+    for name, request in (("first", first), ("second", second)):
+        machine(name)
+        runs.append(track_chunks(request))
+    assert runs[0].key == runs[1].key
+    assert runs[0].work_key != runs[1].work_key
+    publish.fn(runs[0], first)
+    published = open_result_store(runs[0]).read_manifest()
+    faults.clear()
+
+    assert publish.fn(runs[1], second).key == runs[0].key
+
+    assert open_result_store(runs[1]).read_manifest() == published
     put = {item.request.target for item in faults.exchanges if item.request.method == "PUT"}
     assert all("publishing.json" in target for target in put)
 

@@ -1,13 +1,16 @@
 """Published results in a folder, through the same door as those in a bucket."""
 
 import hashlib
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from samcore.chunks.plan import Chunk
 from samcore.errors import InputError, StorageError
+from samcore.result import Result
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.manifest import MANIFEST
 from tasks.results.open import open_result_store
@@ -24,6 +27,22 @@ TINY = {
     "overlap": 0,
     "prompts": {"objects": [{"id": 1, "prompts": [{"frame": 0, "box": [10, 10, 60, 60]}]}]},
 }
+
+
+def test_result_of_format_1_is_read(ask: Ask, segment: Segment) -> None:
+    """A manifest whose run record has two numbers in place of a plan opens, with that plan."""
+    result = segment(ask(**{**TINY, "chunk_frames": 2, "overlap": 1}))
+    path = Path(result.destination) / MANIFEST
+    content = json.loads(path.read_text())
+    assert content["request"].pop("chunks")
+    content["request"] |= {"format": 1, "chunk_frames": 2, "overlap": 1}
+    path.write_text(json.dumps(content))
+
+    manifest = open_result_store(result).read_manifest()
+
+    assert manifest is not None
+    assert manifest.request.chunks == (Chunk(0, 0, 2), Chunk(1, 1, 3))
+    assert Result(result.destination).key == result.key
 
 
 def test_files_are_added_and_replaced(ask: Ask, segment: Segment, tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
+from samcore.chunks.plan import Chunk
 from samcore.masks.table import table_digest
 from tasks.encode_prompts import encode_prompts
 from tasks.plan_run import plan_run
@@ -12,7 +14,7 @@ from tasks.publish import publish
 from tasks.request.resolve import resolve_request
 from tasks.request.segment_request import SegmentRequest
 from tasks.run.folder import RunFolder
-from tasks.run.records import RunRef
+from tasks.run.records import RunRecord, RunRef
 from tasks.settings import load_settings
 from tasks.track_chunk import track_chunk
 
@@ -130,8 +132,6 @@ def test_half_written_files_are_swept(ask: Ask) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"chunk_frames": 9},
-        {"overlap": 3},
         {"handoff": "mask"},
         {"image_size": 64},
         {"stop": 33},
@@ -140,11 +140,43 @@ def test_half_written_files_are_swept(ask: Ask) -> None:
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_key_follows_what_changes_the_work(ask: Ask, change: dict[str, object]) -> None:
-    """Whatever changes masks or chunks changes the key."""
+def test_result_key_follows_what_changes_masks(ask: Ask, change: dict[str, object]) -> None:
+    """Whatever changes masks changes the key of the result, and with it that of the work."""
     cache = load_settings().cache_dir
     before = resolve_request(ask(**SMALL), cache_dir=cache).record
-    assert resolve_request(ask(**{**SMALL, **change}), cache_dir=cache).record.key != before.key
+    after = resolve_request(ask(**{**SMALL, **change}), cache_dir=cache).record
+    assert after.result_key != before.result_key
+    assert after.work_key != before.work_key
+
+
+@pytest.mark.parametrize("change", [{"chunk_frames": 9}, {"overlap": 3}], ids=str)
+@pytest.mark.parametrize(("handoff", "is_exact"), [("memory", True), ("mask", False)])
+def test_plan_is_part_of_the_work(
+    ask: Ask, change: dict[str, int], handoff: str, is_exact: bool
+) -> None:
+    """Another plan of chunks is other work, and another result only if masks depend on the cuts."""
+    cache = load_settings().cache_dir
+    asked = {**SMALL, "handoff": handoff}
+    before = resolve_request(ask(**asked), cache_dir=cache).record
+    after = resolve_request(ask(**{**asked, **change}), cache_dir=cache).record
+    assert after.work_key != before.work_key
+    assert (after.result_key == before.result_key) is is_exact
+
+
+def test_record_keeps_its_plan(ask: Ask) -> None:
+    """The chunks are read from the record, as they were planned, whatever plans are made of."""
+    record = resolve_request(ask(**SMALL), cache_dir=load_settings().cache_dir).record
+    plan = (Chunk(0, 0, 5), Chunk(1, 4, 30), Chunk(2, 27, 32))
+    uneven = record.model_copy(update={"chunks": plan})
+
+    read = RunRecord.model_validate_json(uneven.model_dump_json())
+
+    assert read.chunks == plan
+    assert [read.overlap(index) for index in range(3)] == [0, 1, 3]
+    assert read.result_key == record.result_key
+    assert read.work_key == uneven.work_key != record.work_key
+    with pytest.raises(ValidationError, match="format"):
+        RunRecord.model_validate({**record.model_dump(mode="json"), "format": 1})
 
 
 def test_key_ignores_places(ask: Ask, clip: Path, tmp_path: Path) -> None:
@@ -154,13 +186,14 @@ def test_key_ignores_places(ask: Ask, clip: Path, tmp_path: Path) -> None:
     copy = tmp_path / "other name.mp4"
     copy.write_bytes(clip.read_bytes())
     moved = ask(**SMALL, source=str(copy), destination=str(tmp_path / "else"), overlay=True)
-    assert resolve_request(moved, cache_dir=cache).record.key == record.key
+    assert resolve_request(moved, cache_dir=cache).record.result_key == record.result_key
+    assert resolve_request(moved, cache_dir=cache).record.work_key == record.work_key
 
     keys = {
         record.model_copy(
             update={"settings": record.settings.model_copy(update={"device": device})}
-        ).key
+        ).result_key
         for device in ("cuda:0", "cuda:3")
     }
     assert len(keys) == 1
-    assert record.key not in keys
+    assert record.result_key not in keys
