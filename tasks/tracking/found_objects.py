@@ -20,8 +20,7 @@ from samcore.prompts.automatic import (
 from samcore.prompts.prompt import Prompt
 from samcore.video import VideoSource
 from tasks.disk.files import exclusive
-from tasks.progress.events import counted
-from tasks.progress.steps import reporter
+from tasks.progress.events import counted, reporter
 from tasks.run.prompts import read_prompts, write_prompts
 from tasks.run.records import Rung
 from tasks.tracking.device_lock import using_device

@@ -19,7 +19,7 @@ from samcore.prompts.automatic import AutomaticPrompts, choose_objects
 from samcore.scenes import Scene
 from samcore.video import VideoWriter
 from tasks.plan_run import plan_run
-from tasks.progress.steps import listening_to_steps
+from tasks.progress.events import Progress, listening
 from tasks.request.resolve import resolve_request
 from tasks.request.segment_request import SegmentRequest
 from tasks.run.folder import RunFolder
@@ -42,16 +42,16 @@ def test_what_is_found_is_tracked(
     """A request without prompts tracks the shapes that the first frame shows, and follows them;
     meanwhile it says how far the scan and the search are."""
     request = ask(prompts=None, automatic=FEW, stop=24)
-    heard: list[tuple[str, int, int | None, str]] = []
-    with listening_to_steps(lambda *step: heard.append(step)):
+    heard: list[Progress] = []
+    with listening(heard.append):
         folder = RunFolder.from_ref(plan_run.fn(request))
     assert folder.video().num_frames == 66
     assert len(folder.record().objects) == 2
-    scans = [step for step in heard if step[0] == "scanning the video"]
-    assert scans[-1] == ("scanning the video", 66, 66, "frames")
-    searches = [step for step in heard if step[0] == "looking for objects"]
-    assert [done for _, done, _, _ in searches] == [64, 100]
-    assert {(total, unit) for _, _, total, unit in searches} == {(100, "points")}
+    scans = [step for step in heard if step.what == "scanning the video"]
+    assert scans[-1] == Progress("scanning the video", 66, 66, "frames")
+    searches = [step for step in heard if step.what == "looking for objects"]
+    assert [step.done for step in searches] == [64, 100]
+    assert {(step.total, step.unit) for step in searches} == {(100, "points")}
     result = segment(request)
 
     assert result.objects == 2
