@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -46,6 +45,8 @@ class Detection:
             return None
         if self.mask_hw.shape == self.picture_hw:
             return np.ascontiguousarray(self.mask_hw)
+        import cv2  # late: a request is checked without it
+
         height, width = self.picture_hw
         # Linear between the pixels: no staircase along the edge.
         large = cv2.resize(
@@ -58,6 +59,8 @@ class Detection:
         if self.mask_hw is not None:
             if self.mask_hw.shape == size_hw:
                 return self.mask_hw
+            import cv2
+
             small_hw = self.mask_hw.astype(np.uint8)
             return cv2.resize(small_hw, size_hw[::-1], interpolation=cv2.INTER_NEAREST) > 0
         left, top, right, bottom = self.box_xyxy_px or (0.0, 0.0, 0.0, 0.0)
