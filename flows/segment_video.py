@@ -24,9 +24,8 @@ from tasks.disk.janitor import remove_half_written
 from tasks.encode_prompts import encode_prompts
 from tasks.fetch_chunks import fetch_chunks
 from tasks.plan_run import log_planned, plan_run
-from tasks.progress.artifact import ArtifactListener, StepArtifactListener
+from tasks.progress.artifact import steps_artifact, tracking_artifact
 from tasks.progress.events import counted, listening
-from tasks.progress.steps import listening_to_steps
 from tasks.publish import publish
 from tasks.publish_part import publish_part
 from tasks.request.segment_request import SegmentRequest, choose_prompts
@@ -76,7 +75,7 @@ def segment_video(request: SegmentRequest) -> ResultRef:
     """
     check_tries()
     try:
-        with listening_to_steps(StepArtifactListener(str(runtime.flow_run.id))):
+        with listening(steps_artifact(str(runtime.flow_run.id))):
             return cast(ResultRef, end_state(_segment(_with_one_choice(request))))
     except TransientError as error:
         if not runtime.deployment.id:
@@ -222,7 +221,7 @@ def _track(
     todo = folder.plan_work(with_states=hands_on_state)
     behind: deque[_Futures] = deque()
     with contextlib.ExitStack() as stack:
-        stack.enter_context(listening(ArtifactListener(run.key)))
+        stack.enter_context(listening(tracking_artifact(run.key)))
         if todo:
             stack.enter_context(using_device(record.settings.device))
         if hands_on_state and 0 in todo:

@@ -76,7 +76,7 @@ def export(
         folder = local_path(output, "--output, which is left out to add to the result itself,")
     # Late: pyarrow and OpenCV take a second to import.
     from flows.commands.export import export as run_export
-    from tasks.progress.steps import listening_to_steps
+    from tasks.progress.events import listening
 
     terminal = Terminal()
     lines: list[str] = []
@@ -84,7 +84,7 @@ def export(
         with (
             WarningPrinter(terminal).attached(),
             terminal.live(),
-            listening_to_steps(terminal.step),
+            listening(terminal.show),
         ):
             for line in run_export(
                 result,

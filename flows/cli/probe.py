@@ -18,9 +18,10 @@ def probe(
     """Decode a video once and say what is in it: size, frames, rate, damage."""
     from flows.commands.lines import video_lines
     from samcore.video import open_video
+    from tasks.progress.events import listening, reporter
 
     terminal = Terminal()
-    with terminal.live():
-        info = open_video(source, on_progress=terminal.scan).info
+    with terminal.live(), listening(terminal.show):
+        info = open_video(source, on_progress=reporter("scanning the video", "frames")).info
     for line in [info.model_dump_json(indent=2)] if as_json else video_lines(info):
         typer.echo(line)

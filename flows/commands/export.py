@@ -11,7 +11,7 @@ from samcore.exports.source import ExportSource
 from samcore.failures import Failures
 from samcore.result import Result
 from samcore.video import VideoSource
-from tasks.progress.steps import reporter
+from tasks.progress.events import reporter
 from tasks.results.open import ResultStore, open_result_store
 from tasks.results.outputs import Outputs, masklets_of
 from tasks.settings import Settings

@@ -11,8 +11,7 @@ from flows.commands.console import Terminal, WarningPrinter
 from flows.commands.process import Terminated
 from flows.server.embedded_server import EmbeddedServer, ServerError
 from samcore.errors import SegmentationError, TransientVideoError
-from tasks.progress.events import listening
-from tasks.progress.steps import Listener, listening_to_steps
+from tasks.progress.events import Listener, Progress, listening
 from tasks.request.early_checks import CheckedRequest, check_request
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.open import find_result
@@ -65,10 +64,10 @@ def run_local(
             stack.enter_context(terminal.live())
         needs_api = request.credentials is not None
         # What takes long waits until a server that is named is known to be there.
-        step = _after_check(terminal.step) if is_named else terminal.step
+        show = _after_check(terminal.show) if is_named else terminal.show
         with (
             _api_of(server) if needs_api else contextlib.nullcontext(),
-            listening_to_steps(step),
+            listening(show),
         ):
             run = _resolve(request, settings, checked if buckets else None)
             found = None if run is None else _published(request, run)
@@ -116,12 +115,12 @@ def _without_server(request: SegmentRequest, run: "ResolvedRun", error: Exceptio
 def _after_check(show: Listener) -> Listener:
     """Show steps, but see that the named server is there before one that takes long."""
 
-    def step(what: str, done: int, total: int | None, unit: str) -> None:
-        if unit == "MB" or (unit == "frames" and done >= _LONG):
+    def shown(progress: Progress) -> None:
+        if progress.unit == "MB" or (progress.unit == "frames" and progress.done >= _LONG):
             _check_named_server()
-        show(what, done, total, unit)
+        show(progress)
 
-    return step
+    return shown
 
 
 def _resolve(
@@ -156,7 +155,7 @@ def _run_flow(
     # Late, for the same reason.
     from flows.segment_video import segment_planned
 
-    with _api_of(server), listening(terminal.tracking), listening_to_steps(terminal.step):
+    with _api_of(server), listening(terminal.show):
         return segment_planned(request, run)
 
 

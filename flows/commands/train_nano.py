@@ -5,8 +5,9 @@ from pathlib import Path
 
 from flows.commands.console import Terminal
 from samcore.models.registry import NANO_DIR
-from samcore.training import Progress, Start, train
-from tasks.progress.events import clock
+from samcore.training import Progress as TrainingProgress
+from samcore.training import Start, train
+from tasks.progress.events import Progress, clock
 
 
 def run_training(
@@ -28,13 +29,15 @@ def run_training(
         SegmentationError: The configuration, the device or the folder cannot be used.
     """
 
-    def show(progress: Progress) -> None:
-        left = progress.seconds / max(progress.step, 1) * (progress.steps - progress.step)
+    def show(progress: TrainingProgress) -> None:
+        step, steps = progress.step, progress.steps
+        left = progress.seconds / max(step, 1) * (steps - step)
         note = (
             f"{progress.phase}: loss {progress.loss:.3f}, IoU {progress.iou:.3f}, "
             f"about {clock(left)} left"
         )
-        terminal.training(progress.step, progress.steps, note)
+        text = f"training: step {step} of {steps}, {note}"
+        terminal.show(Progress("training", step, steps, "steps", note=note, text=text))
 
     with terminal.live():
         result = train(

@@ -2,36 +2,19 @@
 
 import heapq
 from dataclasses import dataclass, field
-from typing import Literal
 
-FindingKind = Literal[
-    "prompt", "jump", "spread", "absence", "doubt", "seam", "coarse", "damage", "cut"
-]
+from samcore.findings.check import CHECKS
 
-KINDS: dict[FindingKind, str] = {
-    "prompt": "Prompts that were missed",
-    "jump": "May be another object",
-    "spread": "May have spread",
-    "absence": "Long absences",
-    "doubt": "Low scores",
-    "seam": "Chunks that disagree",
-    "coarse": "Coarser masks",
-    "damage": "Damage of the video",
-    "cut": "Scene cuts",
-}
+KINDS = {entry.name: entry.heading for entry in CHECKS}
 """All kinds, in the order in which they are listed, with their headings."""
-
-HINTS: frozenset[FindingKind] = frozenset({"cut"})
-"""Kinds that say where to look, though nothing need be wrong there. They are listed and not
-counted; only a pass over the video finds them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One place in the video to look at."""
 
-    kind: FindingKind
-    """What is the matter."""
+    kind: str
+    """What is the matter: the name of the check that found it."""
     frame: int
     """Where to look."""
     object_id: int | None
@@ -48,9 +31,9 @@ class Findings:
 
     limit: int
     """Of each kind."""
-    counts: dict[FindingKind, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
     """How many there are in all."""
-    _worst: dict[FindingKind, list[tuple[float, int, int, Finding]]] = field(
+    _worst: dict[str, list[tuple[float, int, int, Finding]]] = field(
         default_factory=lambda: {kind: [] for kind in KINDS}
     )
 
@@ -67,9 +50,9 @@ class Findings:
     @property
     def total(self) -> int:
         """How many there are of all kinds that count."""
-        return sum(count for kind, count in self.counts.items() if kind not in HINTS)
+        return sum(self.counts[entry.name] for entry in CHECKS if not entry.hint)
 
-    def worst(self, kind: FindingKind) -> list[Finding]:
+    def worst(self, kind: str) -> list[Finding]:
         """The ones that are kept, in the order of frames."""
         found = [item for *_, item in self._worst[kind]]
         return sorted(found, key=lambda item: (item.frame, item.object_id or 0))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samcore.findings.finding import Findings
-from samcore.findings.watch import ObjectChecks, Rows
+from samcore.findings.rows import ObjectChecks, Rows
 from samcore.masks.columns import read_columns
 
 MAX_BINS = 240
@@ -192,8 +192,8 @@ class _Tally:
             mean_area=self.sums["area"] / present if present else 0.0,
             mean_score=self.sums["score"] / present if present else 0.0,
             mean_iou=self.sums["iou"] / present if present else 0.0,
-            absences=self.watch.absences,
-            jumps=self.watch.jumps,
+            absences=self.watch.counts["absence"],
+            jumps=self.watch.counts["jump"],
             lane=lane,
         )
 

@@ -1,4 +1,4 @@
-"""Whether masks are where they were asked for: each prompt beside the mask on its frame.
+"""The check `prompt`: each prompt beside the mask on its frame.
 
 A prompt is missed if nothing was found on its frame; if more than half of the mask lies outside of
 the box that was given, or what lies inside reaches over less than a quarter of it; if more than
@@ -13,9 +13,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samcore.findings.finding import Finding, Findings
+from samcore.findings.check import Tell
+from samcore.findings.finding import Finding
 from samcore.masks.table import MaskReader
 from samcore.prompts.prompt import Prompt
+from samcore.report.facts import ReportFacts
 
 _MARGIN = 0.1
 """Of the box's sides: boxes are drawn by hand."""
@@ -24,13 +26,18 @@ _CLICK_RADIUS = 0.01
 """Of the picture's diagonal: so far beside the edge a click still counts as on it."""
 
 
-def watch_prompts(prompts: Iterable[Prompt], reader: MaskReader, findings: Findings) -> None:
-    """Add the prompts that were missed to the findings; holds one frame's rows and a mask.
+def check_prompts(facts: ReportFacts, reader: MaskReader, tell: Tell) -> None:
+    """Tell of the prompts on frames that were tracked.
 
-    Args:
-        prompts: What was asked for.
-        reader: The masks.
-        findings: Where findings go.
+    Raises:
+        StorageError: The masks cannot be read.
+    """
+    asked = [item for item in facts.prompts if facts.start <= item.frame_idx < facts.stop]
+    watch_prompts(asked, reader, tell)
+
+
+def watch_prompts(prompts: Iterable[Prompt], reader: MaskReader, tell: Tell) -> None:
+    """Tell of the prompts that were missed; holds one frame's rows and a mask.
 
     Raises:
         StorageError: The masks cannot be read.
@@ -47,7 +54,7 @@ def watch_prompts(prompts: Iterable[Prompt], reader: MaskReader, findings: Findi
                     continue
                 found = missed
             severity, text = found
-            findings.add(Finding("prompt", frame_idx, prompt.obj_id, severity, text))
+            tell(Finding("prompt", frame_idx, prompt.obj_id, severity, text))
 
 
 def _missed(prompt: Prompt, mask_hw: NDArray[np.bool_]) -> tuple[float, str] | None:

@@ -1,19 +1,19 @@
-"""Automatic prompts: track whatever the mask generator finds on the first frame that shows it."""
+"""Automatic prompts: track whatever a detector finds on the first frame that shows it."""
 
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from samcore.detectors.detector import DETECTORS, Detection
 from samcore.errors import InputError
 from samcore.prompts.prompt import Prompt
 
-if TYPE_CHECKING:
-    # It imports torch, and what is asked for is checked before that is needed.
-    from samcore.models.sam2.mask_generator import FoundMask
+_DetectorName = Annotated[str, Field(json_schema_extra={"enum": list(DETECTORS.names)})]
+# The form shows them to choose from; the line on a wrong name is the registry's.
 
 FIRST_STEP_S = Fraction(1, 2)
 """Seconds to the second frame that is looked at; each next one lies twice as far from the first."""
@@ -22,7 +22,7 @@ _SAME_OBJECT = 0.5
 
 
 class AutomaticPrompts(BaseModel):
-    """Track every object that SAM 2's mask generator finds on the first frame that shows any."""
+    """Track every object that a detector finds on the first frame that shows any."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, title="find them")
 
@@ -77,6 +77,16 @@ class AutomaticPrompts(BaseModel):
         description="The model is asked at this many points across and down; more find smaller "
         "objects and take longer.",
     )
+    detector: _DetectorName = Field(
+        default="masks",
+        title="Detector",
+        description="What finds them; masks is the tracking model itself, asked for everything.",
+    )
+
+    @field_validator("detector")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        return DETECTORS.get(name).name
 
 
 def frames_to_look_at(
@@ -115,33 +125,41 @@ def frames_to_look_at(
 
 
 def choose_objects(
-    found: Sequence["FoundMask"], options: AutomaticPrompts, *, frame_idx: int
+    found: Sequence[Detection], options: AutomaticPrompts, *, frame_idx: int
 ) -> tuple[Prompt, ...]:
-    """Turn what the mask generator found into mask prompts.
+    """Turn what a detector found into prompts: a mask, or a box where it gives no masks.
 
-    The best come first, by predicted IoU times stability, and get the ids 1, 2, and so on. A mask
-    that shares more than half of its area, or of the other's, with a better one is a part of that
-    object, or that object with something else, and is left out.
+    The best come first, by score, and get the ids 1, 2, and so on. One that shares more than half
+    of its area, or of the other's, with a better one is a part of that object, or that object with
+    something else, and is left out.
 
     Args:
-        found: All masks of one picture, in any order; compared as they were made.
+        found: All detections on one picture, in any order; compared as they were made.
         options: How many there may be, and how large each has to be.
-        frame_idx: The frame that the masks are of.
+        frame_idx: The frame that they are of.
 
     Returns:
-        A prompt for each object; none if no mask is large enough.
+        A prompt for each object; none if none is large enough.
     """
-    chosen: list[FoundMask] = []
-    for item in sorted(found, key=_order):
+    size_hw = _grid_size(found)
+    chosen: list[Detection] = []
+    regions: list[NDArray[np.bool_]] = []
+    for item in sorted(found, key=lambda item: _order(item, size_hw)):
         if len(chosen) == options.max_objects:
             break
-        area = np.count_nonzero(item.mask_hw)
-        if area < max(1.0, options.min_area * item.mask_hw.size):
+        region_hw = item.region(size_hw)
+        if np.count_nonzero(region_hw) < max(1.0, options.min_area * region_hw.size):
             continue
-        if not any(_is_same(item.mask_hw, other.mask_hw) for other in chosen):
+        if not any(_is_same(region_hw, other_hw) for other_hw in regions):
             chosen.append(item)
+            regions.append(region_hw)
     return tuple(
-        Prompt(obj_id=number, frame_idx=frame_idx, mask_hw=item.enlarged())
+        Prompt(
+            obj_id=number,
+            frame_idx=frame_idx,
+            mask_hw=item.enlarged(),
+            box_xyxy_px=item.box_xyxy_px,
+        )
         for number, item in enumerate(chosen, start=1)
     )
 
@@ -164,9 +182,18 @@ def nothing_found(options: AutomaticPrompts, frames: Sequence[int]) -> InputErro
     )
 
 
-def _order(item: "FoundMask") -> tuple[float, int]:
+def _grid_size(found: Sequence[Detection]) -> tuple[int, int]:
+    """Rows and columns on which the detections of a picture are compared: those of its masks."""
+    if not found:
+        return (1, 1)
+    sizes = [item.mask_hw.shape for item in found if item.mask_hw is not None]
+    height, width = sizes[0] if sizes else found[0].picture_hw
+    return (height, width)
+
+
+def _order(item: Detection, size_hw: tuple[int, int]) -> tuple[float, int]:
     """Best first; of two that are equally good, the one that begins higher up."""
-    return -item.predicted_iou * item.stability, int(item.mask_hw.argmax())
+    return -item.score, int(item.region(size_hw).argmax())
 
 
 def _is_same(one_hw: NDArray[np.bool_], other_hw: NDArray[np.bool_]) -> bool:

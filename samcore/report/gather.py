@@ -1,21 +1,22 @@
 """Everything that the page shows, from the masks and one pass over the video."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from samcore.findings.check import CHECKS
 from samcore.findings.checks import check_result
-from samcore.findings.finding import Finding, Findings
+from samcore.findings.finding import Findings
 from samcore.findings.lanes import LaneReport
 from samcore.masks.table import MaskReader
 from samcore.prompts.prompt import Prompt
 from samcore.report.facts import ReportFacts
 from samcore.report.pictures import Picture, draw_picture
 from samcore.video import VideoSource
-from samcore.video.cuts import CutFinder
 
 Progress = Callable[[int, int], None]
 """Called with the frames looked at so far, and all of them."""
@@ -28,7 +29,7 @@ _PROMPTED = 6
 """Prompted frames that are shown, besides those of findings."""
 _OF_EACH_KIND = 7
 """Findings of each kind that are listed; of the video's damage there is one at most. With the other
-pictures they make `MAX_PICTURES`."""
+pictures those of our own checks make `MAX_PICTURES`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ def gather(
             picture.frame: picture
             for picture in _pass(facts, video, wanted, findings, draw, on_progress)
         }
-        # Which frames begin a scene is known only after they went by.
+        # Some checks know only after all frames went by which ones to look at.
         for frame_idx in sorted(findings.frames() - pictures.keys()):
             pictures[frame_idx] = draw(frame_idx, video.frame(frame_idx).image_rgb_hwc_u8)
     return ReportContent(
@@ -115,15 +116,18 @@ def _pass(
     draw: Callable[[int, NDArray[np.uint8]], Picture],
     on_progress: Progress | None,
 ) -> Iterator[Picture]:
-    """Give the wanted pictures, and add the cuts to the findings."""
+    """Give the wanted pictures, and show all of them to the checks that see pictures."""
     frames = set(wanted)
-    with video.read(facts.start, facts.stop) as images, CutFinder() as cuts:
+    with video.read(facts.start, facts.stop) as images, ExitStack() as stack:
+        checks = [
+            stack.enter_context(entry.load()(findings.add))
+            for entry in CHECKS
+            if entry.sees == "pictures"
+        ]
         for image in images:
-            cuts.show(image)
+            for check in checks:
+                check.show(image)
             if on_progress is not None:
                 on_progress(image.frame_idx + 1 - facts.start, facts.stop - facts.start)
             if image.frame_idx in frames:
                 yield draw(image.frame_idx, image.image_rgb_hwc_u8)
-    for cut in cuts.cuts:
-        text = f"the scene changes (by {cut.score:.0f} of 100)"
-        findings.add(Finding("cut", cut.frame, None, cut.score, text))

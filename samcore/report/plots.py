@@ -13,7 +13,7 @@ import plotly
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from samcore.findings.finding import KINDS, Finding, FindingKind, Findings
+from samcore.findings.finding import KINDS, Finding, Findings
 from samcore.findings.lanes import Lane, LaneReport, ObjectSummary, probability
 from samcore.overlay import object_colour
 from samcore.report.facts import ChunkFacts, MemorySample, ReportFacts
@@ -32,13 +32,14 @@ SURE = ((0.0, "#d55e00"), (0.5, "#f0c541"), (0.75, "#7cc4b4"), (1.0, "#0072b2"))
 LARGE = ((0.0, "#d8e6f3"), (1.0, "#08519c"))
 """Colours of an area, from none to the object's largest."""
 _GREY = "rgba(128,128,128,0.35)"
-_SYMBOLS: dict[FindingKind, str] = {
+_SYMBOLS = {
     "prompt": "star",
     "jump": "x",
     "spread": "diamond",
     "absence": "circle",
     "doubt": "triangle-up",
 }
+"""Of findings of objects; those of other packages' checks are squares."""
 _MARK = {"size": 11, "color": "#1a1d21", "line": {"width": 1.5, "color": "#ffffff"}}
 """To be seen on every colour of a lane, by day and by night."""
 _MEMORY = {"RAM": "#0072b2", "GPU": "#d55e00"}
@@ -96,13 +97,15 @@ def lanes_figure(facts: ReportFacts, report: LaneReport, findings: Findings) -> 
         **edges,
     )
     place = {item.object_id: row for row, item in enumerate(drawn)}
-    for kind, symbol in _SYMBOLS.items():
+    for kind in sorted(KINDS, key=lambda kind: kind not in _SYMBOLS):
         found = [f for f in findings.worst(kind) if f.object_id in place]
+        if not found and kind not in _SYMBOLS:
+            continue
         figure.add_scatter(
             x=[item.frame for item in found],
             y=[place[item.object_id] for item in found if item.object_id is not None],
             mode="markers",
-            marker={"symbol": symbol, **_MARK},
+            marker={"symbol": _SYMBOLS.get(kind, "square"), **_MARK},
             cliponaxis=False,  # a mark on the first frame is a whole one
             text=[html.escape(item.text) for item in found],
             hovertemplate="frame %{x}: %{text}<extra></extra>",

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
-from tasks.progress.events import Throttle, TrackProgress, describe
+from tasks.progress.events import TRACKING, Progress, Throttle
 
 _log = logging.getLogger(__name__)
 _INTERVAL_S = 5.0
@@ -22,43 +22,44 @@ def artifact_key(run_key: str) -> str:
     return f"longtake-{run_key[:_KEY_CHARS]}"
 
 
-class _ProgressArtifact:
-    """One progress artifact, written at most every few seconds and at an end.
+class ProgressArtifact:
+    """Shows reports as one progress artifact, at most every few seconds and at an end.
 
     In threads of its own: while the server is away a call takes half a minute to give up, and
     frames must not wait for that.
     """
 
-    def __init__(self, key: str, *, at_once: bool) -> None:
-        """Nothing is made before the first report.
+    def __init__(self, key: str, *, of_tracking: bool) -> None:
+        """Make nothing before the first report.
 
         Args:
             key: Of the artifact.
-            at_once: Whether the first report need not wait some seconds.
+            of_tracking: Whether it shows how far tracking is, or the steps beside that, one after
+                another; a step that takes less than some seconds is not shown.
         """
         self._key = key
+        self._of_tracking = of_tracking
         self._artifact: UUID | None = None
-        self._may_send = Throttle(_INTERVAL_S, at_once=at_once)
+        self._may_send = Throttle(_INTERVAL_S, at_once=of_tracking)
         self._sender: threading.Thread | None = None
 
-    @property
-    def exists(self) -> bool:
-        """Whether there is anything to bring to its end."""
-        return self._sender is not None
-
-    def post(self, percent: float, text: str, *, last: bool) -> None:
-        """Show how far it is; the last report is waited for."""
+    def __call__(self, progress: Progress) -> None:
+        """Take a report; the last one of tracking, and of a step that is shown, is waited for."""
+        if (progress.what == TRACKING) != self._of_tracking:
+            return
+        last = progress.finished and (self._of_tracking or self._sender is not None)
         if not self._may_send() and not last:
             return
         if self._sender is not None:
             self._sender.join(_PATIENCE_S if last else 0.0)
             if self._sender.is_alive():
                 return
+        percent = min(100.0 * progress.done / progress.total, 100.0) if progress.total else 0.0
         # With the context of the run, whose artifact it is.
         context = contextvars.copy_context()
         self._sender = threading.Thread(
             target=context.run,
-            args=(self._send, percent, text),
+            args=(self._send, percent, progress.line),
             name="longtake-progress",
             daemon=True,
         )
@@ -78,38 +79,16 @@ class _ProgressArtifact:
             _log.debug("no progress artifact: %s", error)
 
 
-class ArtifactListener:
+def tracking_artifact(run_key: str) -> ProgressArtifact:
     """Shows how far tracking is."""
-
-    def __init__(self, key: str) -> None:
-        """Nothing is made before the first report.
-
-        Args:
-            key: Of the run.
-        """
-        self._artifact = _ProgressArtifact(artifact_key(key), at_once=True)
-
-    def __call__(self, progress: TrackProgress) -> None:
-        """Take a report."""
-        percent = 100.0 * progress.done / progress.total
-        self._artifact.post(percent, describe(progress), last=progress.finished)
+    return ProgressArtifact(artifact_key(run_key), of_tracking=True)
 
 
-class StepArtifactListener:
-    """Shows how far steps beside tracking are, one after another; a short one is not shown."""
+def steps_artifact(flow_run_id: str) -> ProgressArtifact:
+    """Shows how far a scan, a download, the search for objects, or an output is.
 
-    def __init__(self, flow_run_id: str) -> None:
-        """Nothing is made before a step has taken some seconds.
-
-        Args:
-            flow_run_id: Of the run: a step may begin before the run's own key is known.
-        """
-        key = f"{artifact_key(flow_run_id.replace('-', ''))}-steps"
-        self._artifact = _ProgressArtifact(key, at_once=False)
-
-    def __call__(self, what: str, done: int, total: int | None, unit: str) -> None:
-        """Take a report."""
-        last = total is not None and done >= total and self._artifact.exists
-        percent = min(100.0 * done / total, 100.0) if total else 0.0
-        of = "" if total is None else f" of {total}"
-        self._artifact.post(percent, f"{what}: {done}{of} {unit}", last=last)
+    Args:
+        flow_run_id: Of the run: a step may begin before the run's own key is known.
+    """
+    key = f"{artifact_key(flow_run_id.replace('-', ''))}-steps"
+    return ProgressArtifact(key, of_tracking=False)

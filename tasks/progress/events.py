@@ -1,54 +1,92 @@
-"""How far tracking is: one place to report to, and any number of listeners."""
+"""How far a run is: one kind of event, one place to report it to, and any number of listeners."""
 
+import contextlib
+import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from samcore.chunks.plan import Chunk
 from samcore.machine.meters import MemoryReading
-from tasks.progress.listeners import Listeners
+
+TRACKING = "tracking"
+"""What reports about a run's frames are of."""
 
 
 @dataclass(frozen=True, slots=True)
-class TrackProgress:
-    """How far one run is."""
+class Progress:
+    """How far something is that takes its time."""
 
-    video: str
-    """The video's name."""
-    chunk: int
-    """Place of the present chunk in the plan, from 0."""
-    num_chunks: int
-    done: int
-    """Frames of the video that have masks."""
-    total: int
-    """Frames of the video that are to have them."""
-    fps: float
-    """Frames a second in this chunk so far; 0 before its first frame."""
-    eta_s: float | None
-    """Seconds to the end at that rate, with the frames that chunks share; None if unknown."""
-    peak_rss_bytes: int
-    peak_vram_bytes: int | None
+    what: str
+    """What is being done, such as `scanning the video`."""
+    done: int = 0
+    """How much of it is done."""
+    total: int | None = None
+    """All of it; None if that is not known."""
+    unit: str = ""
+    """What is counted, in the plural; empty for something without a measure."""
+    note: str = ""
+    """What else there is to say, beside a bar."""
+    text: str = ""
+    """A whole line for people, if it says more than `what`, `done`, `total` and `unit`."""
 
     @property
     def finished(self) -> bool:
-        """Whether this is the last report of the run."""
-        return self.done == self.total
+        """Whether this is the last report of it."""
+        return self.total is not None and self.done >= self.total
+
+    @property
+    def line(self) -> str:
+        """One line for a person."""
+        if self.text or not self.unit:
+            return self.text or self.what
+        of = "" if self.total is None else f" of {self.total}"
+        one = self.total == 1 or (self.total is None and self.done == 1)
+        return f"{self.what}: {self.done}{of} {self.unit.removesuffix('s') if one else self.unit}"
 
 
-Listener = Callable[[TrackProgress], None]
+Listener = Callable[[Progress], None]
 
-_listeners: Listeners[[TrackProgress]] = Listeners()
-
-
-def listening(listener: Listener) -> AbstractContextManager[None]:
-    """Have `listener` called with each report of this process while the block runs."""
-    return _listeners.listening(listener)
+_lock = threading.Lock()
+_listeners: list[Listener] = []
 
 
-def report(progress: TrackProgress) -> None:
+@contextlib.contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Have `listener` called, from any thread, with each report of this process while the block
+    runs."""
+    with _lock:
+        _listeners.append(listener)
+    try:
+        yield
+    finally:
+        with _lock:
+            _listeners.remove(listener)
+
+
+def report(progress: Progress) -> None:
     """Tell all listeners."""
-    _listeners.tell(progress)
+    with _lock:
+        listeners = tuple(_listeners)
+    for listener in listeners:
+        listener(progress)
+
+
+def reporter(
+    what: str, unit: str = "steps", *, scale: int = 1
+) -> Callable[[int, int | None], None]:
+    """What a step is given to call; it tells all listeners.
+
+    Args:
+        what: What is being done.
+        unit: What is counted.
+        scale: What the step counts for each `unit`.
+    """
+
+    def tell(done: int, total: int | None) -> None:
+        report(Progress(what, done // scale, None if total is None else total // scale, unit))
+
+    return tell
 
 
 class ChunkProgress:
@@ -81,18 +119,21 @@ class ChunkProgress:
         reached = frame_idx + 1
         if self._chunk.index > 0:
             reached = max(reached, self._chunks[self._chunk.index - 1].stop)
-        left = self._chunk.stop - frame_idx - 1 + self._later
+        # With the frames that chunks share.
+        left = clock((self._chunk.stop - frame_idx - 1 + self._later) / fps)
+        done, total = reached - first.start, last.stop - first.start
+        rss, vram = f"{memory.peak_rss_bytes / 1e9:.1f} GB", memory.peak_vram_bytes
+        gpu = "" if vram is None else f"GPU {vram / 1e9:.1f} GB"
         report(
-            TrackProgress(
-                video=self._video,
-                chunk=self._chunk.index,
-                num_chunks=len(self._chunks),
-                done=reached - first.start,
-                total=last.stop - first.start,
-                fps=fps,
-                eta_s=left / fps,
-                peak_rss_bytes=memory.peak_rss_bytes,
-                peak_vram_bytes=memory.peak_vram_bytes,
+            Progress(
+                TRACKING,
+                done,
+                total,
+                "frames",
+                note=f"{fps:.1f} fps  {left} left  peak {rss}{gpu and f' + {gpu}'}",
+                text=f"{self._video}: frame {done} of {total}, chunk {self._chunk.index + 1} of "
+                f"{len(self._chunks)}, {fps:.1f} frames/s, {left} left, peak {rss}"
+                f"{gpu and f', {gpu}'}",
             )
         )
 
@@ -116,19 +157,6 @@ class Throttle:
             return False
         self._last = now
         return True
-
-
-def describe(progress: TrackProgress) -> str:
-    """One line for a person."""
-    left = "" if progress.eta_s is None else f", {clock(progress.eta_s)} left"
-    vram = ""
-    if progress.peak_vram_bytes is not None:
-        vram = f", GPU {progress.peak_vram_bytes / 1e9:.1f} GB"
-    return (
-        f"{progress.video}: frame {progress.done} of {progress.total}, chunk {progress.chunk + 1} "
-        f"of {progress.num_chunks}, {progress.fps:.1f} frames/s{left}, "
-        f"peak {progress.peak_rss_bytes / 1e9:.1f} GB{vram}"
-    )
 
 
 def counted(count: int, what: str) -> str:

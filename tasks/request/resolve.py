@@ -12,7 +12,7 @@ from samcore.exports import check_objects
 from samcore.prompts.prompt import Prompt
 from samcore.prompts.resolve import prompts_digest, resolve_prompts
 from samcore.video import VideoInfo, VideoSource
-from tasks.progress.steps import reporter
+from tasks.progress.events import reporter
 from tasks.request.early_checks import CheckedRequest, check_request, resolve_asked_model
 from tasks.request.prompt_source import GivenPrompts
 from tasks.request.segment_request import SegmentRequest, check_frames

@@ -12,7 +12,7 @@ from samcore.overlay import write_overlay
 from samcore.prompts.prompt import Prompt
 from samcore.video import VideoSource
 from tasks.disk.files import storage_errors
-from tasks.progress.steps import reporter
+from tasks.progress.events import reporter
 from tasks.results.manifest import MASKS, OVERLAY, REPORT, SEAMS
 from tasks.results.open import ResultStore
 from tasks.results.report_facts import report_facts

@@ -1,15 +1,15 @@
-"""Objects that the mask generator found, kept so that a resumed run has the same ones."""
+"""Objects that a detector found, kept so that a resumed run has the same ones."""
 
 import hashlib
 import json
 import logging
 from pathlib import Path
 
+from samcore.detectors.detector import DETECTORS, Detection, make_detector
 from samcore.machine.device import Compute
 from samcore.machine.meters import MemoryMeter
 from samcore.models.loader import load_model
 from samcore.models.registry import ModelSpec
-from samcore.models.sam2.mask_generator import MAX_POINTS_AT_ONCE, FoundMask, generate_masks
 from samcore.prompts.automatic import (
     AutomaticPrompts,
     choose_objects,
@@ -22,8 +22,7 @@ from samcore.prompts.kept import from_file, to_file
 from samcore.prompts.prompt import Prompt
 from samcore.video import VideoSource
 from tasks.disk.files import exclusive
-from tasks.progress.events import counted
-from tasks.progress.steps import reporter
+from tasks.progress.events import counted, reporter
 from tasks.run.records import Rung
 from tasks.run.sealed import read_sealed, write_sealed
 from tasks.tracking.device_lock import using_device
@@ -44,8 +43,8 @@ def find_objects_once(
     frames: tuple[int, int],
     work_dir: Path,
 ) -> tuple[Prompt, ...]:
-    """Give mask prompts for what is on the first frame, of those that are looked at, that shows
-    anything; what was found before is read, not found again.
+    """Give prompts for what is on the first frame, of those looked at, that shows anything;
+    what was found before is read, not found again.
 
     Args:
         options: What to look for.
@@ -103,15 +102,16 @@ def _find(
     compute: Compute,
     frame_idx: int,
     mark: Path,
-) -> list[FoundMask]:
-    """All masks on a frame; of fewer points at once where memory does not suffice for more.
+) -> list[Detection]:
+    """All that is on a frame, with smaller batches where memory does not suffice for larger ones.
 
     Raises:
-        OutOfMemory: Not even one point's masks fit.
+        OutOfMemory: Not even the smallest batch fits.
     """
-    # A point is what a frame is to the tracker: how many go through the network as one batch.
+    entry = DETECTORS.get(options.detector)
+    # What a detector does at once is what a batch of frames is to the tracker.
     wanted = Rung(
-        encode_batch=MAX_POINTS_AT_ONCE,
+        encode_batch=entry.batch,
         object_batch=1,
         bank_on_cpu=True,  # there is no memory bank to be moved
         image_size=model.image_size,
@@ -126,16 +126,13 @@ def _find(
     )
     with ladder.attempting(mark, frame_idx=frame_idx):
         return ladder.run_until_it_fits(
-            lambda: generate_masks(
-                load_model(model, compute),
-                video.frame(frame_idx).image_rgb_hwc_u8,
-                points_per_side=options.points_per_side,
-                min_predicted_iou=options.min_predicted_iou,
-                min_stability=options.min_stability,
-                points_at_once=ladder.rung.encode_batch,
-                on_progress=reporter("looking for objects", "points"),
-                frame_idx=frame_idx,
-            ),
+            lambda: make_detector(
+                options, load_model(model, compute), batch=ladder.rung.encode_batch
+            ).detect(
+                [video.frame(frame_idx).image_rgb_hwc_u8],
+                first_frame=frame_idx,
+                on_progress=reporter("looking for objects", entry.unit),
+            )[0],
             frame_idx=lambda: frame_idx,
         )
 
@@ -149,13 +146,15 @@ def _record_path(
     looked_at: tuple[int, ...],
 ) -> Path:
     """A file for everything that what is found depends on."""
+    entry = DETECTORS.get(options.detector)
     identity = {
         "version": _VERSION,
         "video": video.info.digest,
         # Only where it is used, so that what was found before stays found.
         **({"stretch": True} if video.stretched else {}),
+        **({"detector": (entry.name, entry.version)} if entry.name != "masks" else {}),
         "frames": looked_at,
-        "options": options.model_dump(mode="json", exclude={"frame", "look_ahead_s"}),
+        "options": options.model_dump(mode="json", exclude={"frame", "look_ahead_s", "detector"}),
         "model": model.fingerprint,
         "device": compute.device.type,
         "dtype": str(compute.dtype),

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from flows.commands.console import Terminal
 from flows.commands.run_local import _resolve
 from flows.segment_video import segment_video
 from samcore.masks.table import table_digest
@@ -50,7 +49,7 @@ def test_killed_ffmpegs_are_tried_again(
         (folder / "ffmpeg").write_text(script)
         (folder / "ffmpeg").chmod(0o755)
         if tries == "check":
-            assert _resolve(request, Terminal(), load_settings(), None) is None
+            assert _resolve(request, load_settings(), None) is None
         else:
             killed = segment_video(request)
 

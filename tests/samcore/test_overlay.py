@@ -171,7 +171,7 @@ def test_many_objects_in_large_pictures_take_little_memory(tmp_path):
     def report():
         prompts = [Prompt(obj_id, 0, box_xyxy_px=(5, 5, 45, 40)) for obj_id in range(num)]
         with MaskReader(tmp_path / "table") as reader:
-            watch_prompts(prompts, reader, Findings(5))
+            watch_prompts(prompts, reader, Findings(5).add)
             draw_picture(0, image, reader.masks(0))
 
     for work in (overlay, report):

@@ -20,7 +20,7 @@ from samcore.masks.ledger import ResultObject, make_ledger
 from samcore.masks.table import MaskReader, MaskWriter
 from tasks.add_output import add_output
 from tasks.plan_run import plan_run
-from tasks.progress.steps import listening_to_steps
+from tasks.progress.events import Progress, listening
 from tasks.request.segment_request import SegmentRequest, validate_request
 from tasks.results.artifacts import object_rows
 from tasks.results.open import find_result, open_result_store
@@ -228,10 +228,10 @@ def test_unknown_formats_are_refused_before_anything_is_done(ask: Ask) -> None:
 def test_progress_is_told(run: RunRef) -> None:
     """Who listens hears what is written and how far it is."""
     heard = []
-    with listening_to_steps(lambda *step: heard.append(step)):
+    with listening(heard.append):
         add_output.fn(run, "mot-txt")
-    assert heard[0] == ("writing mot-txt", 1, 8, "steps")
-    assert heard[-1] == ("writing mot-txt", 8, 8, "steps")
+    assert heard[0] == Progress("writing mot-txt", 1, 8, "steps")
+    assert heard[-1] == Progress("writing mot-txt", 8, 8, "steps")
 
 
 def _lines(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:

@@ -205,7 +205,7 @@ def test_a_run_goes_on_over_any_damage(
     for name in ("plan_run", "publish"):
         monkeypatch.setattr(flow, name, getattr(flow, name).fn)
     # What a flow's tasks tell a server is not needed here, and would start one.
-    monkeypatch.setattr(flow, "ArtifactListener", lambda key: lambda progress: None)
+    monkeypatch.setattr(flow, "tracking_artifact", lambda key: lambda progress: None)
     monkeypatch.setattr(flow, "_submit_checks", lambda run, request, index: [])
     flow._track_and_publish(run, request, folder, lambda: None)
     assert (Path(run.destination) / "masks.parquet").read_bytes() == calm

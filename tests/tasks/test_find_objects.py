@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import torch
 
+from samcore.detectors.detector import Detection
 from samcore.errors import InputError, OutOfMemory
 from samcore.masks.table import MaskReader
-from samcore.models.sam2.mask_generator import FoundMask
 from samcore.prompts.automatic import AutomaticPrompts, choose_objects
 from samcore.scenes import Scene
 from samcore.video import VideoWriter
 from tasks.plan_run import plan_run
-from tasks.progress.steps import listening_to_steps
+from tasks.progress.events import Progress, listening
 from tasks.request.resolve import resolve_request
 from tasks.request.segment_request import SegmentRequest
 from tasks.run.folder import RunFolder
@@ -42,16 +42,16 @@ def test_what_is_found_is_tracked(
     """A request without prompts tracks the shapes that the first frame shows, and follows them;
     meanwhile it says how far the scan and the search are."""
     request = ask(prompts=None, automatic=FEW, stop=24)
-    heard: list[tuple[str, int, int | None, str]] = []
-    with listening_to_steps(lambda *step: heard.append(step)):
+    heard: list[Progress] = []
+    with listening(heard.append):
         folder = RunFolder.from_ref(plan_run.fn(request))
     assert folder.video().num_frames == 66
     assert len(folder.record().objects) == 2
-    scans = [step for step in heard if step[0] == "scanning the video"]
-    assert scans[-1] == ("scanning the video", 66, 66, "frames")
-    searches = [step for step in heard if step[0] == "looking for objects"]
-    assert [done for _, done, _, _ in searches] == [64, 100]
-    assert {(total, unit) for _, _, total, unit in searches} == {(100, "points")}
+    scans = [step for step in heard if step.what == "scanning the video"]
+    assert scans[-1] == Progress("scanning the video", 66, 66, "frames")
+    searches = [step for step in heard if step.what == "looking for objects"]
+    assert [step.done for step in searches] == [64, 100]
+    assert {(step.total, step.unit) for step in searches} == {(100, "points")}
     result = segment(request)
 
     assert result.objects == 2
@@ -91,17 +91,21 @@ def _points_at_once(request: SegmentRequest, *failing: int) -> tuple[list[int], 
     """How many points the generator was given at once, call by call, where these calls (from 1)
     run out of memory after their work; and the run's key."""
     given: list[int] = []
-    generate = found_objects.generate_masks
+    make = found_objects.make_detector
 
-    def short_of_memory(*args: Any, points_at_once: int, **options: Any) -> Any:
-        given.append(points_at_once)
-        found = generate(*args, points_at_once=points_at_once, **options)
-        if len(given) in failing:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        return found
+    class ShortOfMemory:
+        def __init__(self, *args: Any, batch: int) -> None:
+            given.append(batch)
+            self.detector = make(*args, batch=batch)
+
+        def detect(self, *args: Any, **options: Any) -> list[list[Detection]]:
+            found = self.detector.detect(*args, **options)
+            if len(given) in failing:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(found_objects, "generate_masks", short_of_memory)
+        patch.setattr(found_objects, "make_detector", ShortOfMemory)
         return given, _resolve(request)[0]
 
 
@@ -130,8 +134,8 @@ def test_memory_that_runs_out_changes_no_object(
     assert not list((nowhere.work_path / "found").glob("*.json"))
 
 
-def _run_short_and_die(*_: object, points_at_once: int, **__: object) -> list[FoundMask]:
-    if points_at_once == 32:
+def _run_short_and_die(*_: object, batch: int) -> Any:
+    if batch == 32:
         os.kill(os.getpid(), signal.SIGKILL)
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
@@ -145,7 +149,7 @@ def test_a_killed_search_is_done_with_less(
     request = ask(prompts=None, automatic=FEW, stop=20, work_dir=str(tmp_path / "killed"))
     pid = os.fork()
     if pid == 0:
-        found_objects.generate_masks = _run_short_and_die
+        found_objects.make_detector = _run_short_and_die
         _resolve(request)
         os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
@@ -161,15 +165,15 @@ def test_a_killed_search_is_done_with_less(
 
 def test_only_what_is_tracked_is_made_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of hundreds of masks of an 8K picture the chosen ones alone take their 33 MB."""
-    enlarged: list[FoundMask] = []
-    enlarge = FoundMask.enlarged
+    enlarged: list[Detection] = []
+    enlarge = Detection.enlarged
     monkeypatch.setattr(
-        FoundMask, "enlarged", lambda self: (enlarged.append(self), enlarge(self))[1]
+        Detection, "enlarged", lambda self: (enlarged.append(self), enlarge(self))[1]
     )
     small = np.zeros((300, 432, 768), bool)
     for index, mask_hw in enumerate(small):
         mask_hw[index : index + 40, 2 * index : 2 * index + 50] = True
-    found = [FoundMask(mask_hw, 0.9, 0.9, (4320, 7680)) for mask_hw in small]
+    found = [Detection(0.81, (4320, 7680), mask_hw) for mask_hw in small]
 
     prompts = choose_objects(found, AutomaticPrompts(max_objects=3), frame_idx=0)
 

@@ -5,6 +5,7 @@ import io
 import pytest
 
 from flows.commands import console
+from tasks.progress.events import listening, reporter
 
 
 def test_numbers_and_their_things_agree(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -13,10 +14,10 @@ def test_numbers_and_their_things_agree(monkeypatch: pytest.MonkeyPatch) -> None
     shown = io.StringIO()
     terminal = console.Terminal(shown)
 
-    terminal.scan(1, None)
-    terminal.scan(1, 20)
-    terminal.scan(1, 1)
-    terminal.fetch(1_000_000, None)
+    with listening(terminal.show):
+        for total in (None, 20, 1):
+            reporter("scanning the video", "frames")(1, total)
+        reporter("downloading the video", "MB", scale=1_000_000)(1_000_000, None)
     terminal.wait("starting Prefect")
 
     assert shown.getvalue().splitlines() == [

@@ -49,7 +49,7 @@ def test_a_prompt_that_was_missed(tmp_path, mask_hw, prompt, text):
     )
     findings = Findings(5)
     with MaskReader(table) as reader:
-        watch_prompts([Prompt(7, 1, **prompt)], reader, findings)
+        watch_prompts([Prompt(7, 1, **prompt)], reader, findings.add)
 
     found = findings.worst("prompt")
     assert len(found) == (text is not None)

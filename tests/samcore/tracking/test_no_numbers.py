@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from safetensors.torch import save_file
 
+from samcore.detectors.masks import MaskGrid
 from samcore.errors import ModelError
 from samcore.machine.device import choose_compute
 from samcore.models.registry import NANO_DIR
 from samcore.models.sam2.adapter import Sam2Model, build_model
-from samcore.models.sam2.mask_generator import generate_masks
 from samcore.models.sam2.network import build_network
+from samcore.prompts.automatic import AutomaticPrompts
 from samcore.tracking.tracker import VideoTracker
 
 CONFIG, WEIGHTS = str(NANO_DIR / "config.yaml"), NANO_DIR / "nano.safetensors"
@@ -61,15 +62,9 @@ def test_it_is_said_at_the_first_frame(part: str, frame: int) -> None:
 def test_the_search_for_objects_says_it_too() -> None:
     """What the mask generator leaves out because it is no number is not taken for nothing there."""
     image = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
+    options = AutomaticPrompts(points_per_side=2, min_predicted_iou=0.7, min_stability=0.8)
     with pytest.raises(ModelError, match="no numbers on frame 7"):
-        generate_masks(
-            _overflowing("image_encoder"),
-            image,
-            points_per_side=2,
-            min_predicted_iou=0.7,
-            min_stability=0.8,
-            frame_idx=7,
-        )
+        MaskGrid(_overflowing("image_encoder"), options, batch=64).detect([image], first_frame=7)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from samcore.errors import InputError, ModelError, SegmentationError, StorageError, VideoError
-from tasks.progress.steps import listening_to_steps
+from tasks.progress.events import listening
 from tasks.request.resolve import resolve_request
 from tasks.request.segment_request import SegmentRequest, validate_request
 from tasks.settings import load_settings
@@ -78,7 +78,7 @@ def test_unwritable_destination_is_said_before_the_scan(ask: Ask, tmp_path: Path
     blocked.touch()
     scanned: list[int] = []
     with (
-        listening_to_steps(lambda what, done, total, unit: scanned.append(done)),
+        listening(lambda progress: scanned.append(progress.done)),
         pytest.raises(StorageError, match="file"),
     ):
         resolve_request(ask(destination=str(blocked / "out")), cache_dir=load_settings().cache_dir)

@@ -13,7 +13,7 @@ import pytest
 import tasks.track_chunk as track_chunk_module
 from samcore.masks.table import table_digest
 from tasks.fetch_chunks import fetch_chunks
-from tasks.progress.events import TrackProgress, listening
+from tasks.progress.events import Progress, listening
 from tasks.request.segment_request import SegmentRequest
 from tasks.run.folder import RunFolder
 from tasks.run.partial_chunk import find_partial_chunk
@@ -34,7 +34,7 @@ def _stop_at(frame: int, run: RunRef, index: int) -> list[int]:
     tracked: list[int] = []
     stops: list[threading.Event] = []
 
-    def listen(progress: TrackProgress) -> None:
+    def listen(progress: Progress) -> None:
         tracked.append(progress.done - 1)
         if progress.done - 1 == frame:
             os.kill(os.getpid(), signal.SIGINT)

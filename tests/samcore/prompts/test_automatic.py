@@ -1,18 +1,17 @@
-"""Objects that nobody pointed at: what the mask generator finds, and what is made of it."""
+"""Objects that nobody pointed at: what is made of what a detector finds."""
 
-import logging
 import re
 from fractions import Fraction
 
 import numpy as np
 import pytest
-import torch
 
+from samcore.detectors.detector import Detection
+from samcore.detectors.masks import MaskGrid
 from samcore.errors import InputError
 from samcore.machine.device import choose_compute
 from samcore.models.loader import load_model
 from samcore.models.registry import resolve_model
-from samcore.models.sam2.mask_generator import FoundMask, generate_masks
 from samcore.prompts.automatic import (
     AutomaticPrompts,
     choose_objects,
@@ -32,13 +31,7 @@ def load(name, tmp_path, dtype="float32"):
 
 
 def find(model, image, options):
-    found = generate_masks(
-        model,
-        image,
-        points_per_side=options.points_per_side,
-        min_predicted_iou=options.min_predicted_iou,
-        min_stability=options.min_stability,
-    )
+    (found,) = MaskGrid(model, options, batch=64).detect([image])
     return choose_objects(found, options, frame_idx=0)
 
 
@@ -76,22 +69,6 @@ def test_equal_pictures_give_equal_objects(tmp_path):
     assert all(np.array_equal(a.mask_hw, b.mask_hw) for a, b in zip(once, again, strict=True))
 
 
-def test_the_generator_leaves_the_process_as_it_was(tmp_path):
-    """The package logs through the root logger; nothing of it reaches a program's terminal."""
-    root = logging.getLogger()
-    before, generator = list(root.handlers), torch.random.get_rng_state()
-    model = load("nano", tmp_path)
-    generate_masks(
-        model,
-        np.zeros((32, 32, 3), np.uint8),
-        points_per_side=1,
-        min_predicted_iou=1,
-        min_stability=1,
-    )
-    assert root.handlers == before
-    assert torch.equal(torch.random.get_rng_state(), generator)
-
-
 def mask(y1, y2, x1, x2):
     mask_hw = np.zeros((20, 20), bool)
     mask_hw[y1:y2, x1:x2] = True
@@ -99,7 +76,7 @@ def mask(y1, y2, x1, x2):
 
 
 def choose(found, **options):
-    found = [FoundMask(mask_hw, score, 0.9) for mask_hw, score in found]
+    found = [Detection(score, (20, 20), mask_hw) for mask_hw, score in found]
     return choose_objects(found, AutomaticPrompts(**options), frame_idx=5)
 
 
@@ -133,6 +110,25 @@ def test_the_bounds_hold():
     assert len(chosen([*masks, (mask(15, 17, 15, 17), 0.99)], min_area=0.03)) == 3
     assert choose(masks, min_area=0.05) == ()
     assert choose([(mask(0, 0, 0, 0), 0.99)]) == ()
+
+
+def test_boxes_become_objects_as_masks_do():
+    """A detector without masks gives boxes: those are chosen by the same rules, also beside masks
+    that are smaller than the picture, and are prompts as they are."""
+    body, part = (2.0, 2.0, 10.0, 10.0), (2.0, 2.0, 5.0, 10.0)
+    found = [Detection(score, (20, 20), box_xyxy_px=box) for box, score in ((part, 0.8), (body, 1))]
+
+    (only,) = choose_objects(found, AutomaticPrompts(), frame_idx=5)
+    assert (only.box_xyxy_px, only.mask_hw) == (body, None)
+    assert choose_objects(found, AutomaticPrompts(min_area=0.2), frame_idx=5) == ()
+
+    half = np.zeros((10, 10), bool)
+    half[6:9, 6:9] = True
+    mixed = choose_objects(
+        [*found, Detection(0.9, (20, 20), half)], AutomaticPrompts(), frame_idx=5
+    )
+    assert [prompt.box_xyxy_px for prompt in mixed] == [body, None]
+    assert mixed[1].mask_hw.shape == (20, 20)
 
 
 @pytest.mark.parametrize(
@@ -186,7 +182,7 @@ def test_an_option_that_is_wrong(text):
 def test_further_options():
     """Every other field by its name; what was not named keeps its default."""
     values = {"min_area": 0.25, "min_predicted_iou": 0.5, "min_stability": 0, "points_per_side": 8}
-    values["look_ahead_s"] = 3.5
+    values.update(look_ahead_s=3.5, detector="masks")
     assert set(values) == set(AUTOMATIC_NAMES)
 
     asked = parse_automatic("3:7", [f"{name}={value}" for name, value in values.items()])
@@ -206,6 +202,7 @@ def test_further_options():
         (["min_area=nan"], ["'min_area=nan'", "finite number"]),
         (["points_per_side=2.5"], ["'points_per_side=2.5'", "integer"]),
         (["min_area="], ["'min_area='", "number"]),
+        (["detector=eyes"], ["'detector=eyes'", "known are masks"]),
         (["min_area=0.1", "min_area=0.2"], ["'min_area=0.2'", "twice"]),
     ],
 )
