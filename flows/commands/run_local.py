@@ -5,7 +5,6 @@ import contextlib
 import functools
 import logging
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from flows.commands.console import Terminal, WarningPrinter
 from flows.commands.process import Terminated
@@ -15,15 +14,12 @@ from tasks.progress.events import Listener, Progress, listening
 from tasks.request.early_checks import CheckedRequest, check_request
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.open import find_result
-from tasks.run.records import ResultRef, RunRef
+from tasks.run.records import ResultRef, RunRecord, RunRef
 from tasks.settings import (
     Settings,
     has_prefect_server,
     quiet_prefect,
 )
-
-if TYPE_CHECKING:
-    from tasks.request.resolve import ResolvedRun
 
 _log = logging.getLogger(__name__)
 
@@ -69,22 +65,20 @@ def run_local(
             _api_of(server) if needs_api else contextlib.nullcontext(),
             listening(show),
         ):
-            run = _resolve(request, settings, checked if buckets else None)
-            found = None if run is None else _published(request, run)
-            if found is not None:
-                return found
-            ref = None if run is None else run.lay_out()
+            run, found = _plan(request, settings, checked if buckets else None)
+        if found is not None:
+            return found
         terminal.wait("starting Prefect")
         # Prefect's client has things to tell the server until the process ends, and waits a minute
         # for one that is gone. Registered before Prefect is imported, this runs after all of that.
         atexit.register(server_stack.pop_all().close)
         try:
-            return _run_flow(request, ref, terminal, server)
+            return _run_flow(request, run and run[0], terminal, server)
         except Exception as error:
             lost = server is not None and server.has_failed
             if run is None or not lost or isinstance(error, SegmentationError):
                 raise
-            return _without_server(request, run, error)
+            return _without_server(request, *run, error)
 
 
 @functools.cache
@@ -96,14 +90,16 @@ def _check_named_server() -> None:
     check_server()
 
 
-def _without_server(request: SegmentRequest, run: "ResolvedRun", error: Exception) -> ResultRef:
+def _without_server(
+    request: SegmentRequest, ref: RunRef, record: RunRecord, error: Exception
+) -> ResultRef:
     """What a run came to that could not tell its server, which was ended in the middle of it."""
     context: BaseException | None = error
     while context is not None:
         if isinstance(context, (KeyboardInterrupt, Terminated)):
             raise context  # the run was stopped, and could not tell that
         context = context.__context__
-    found = _published(request, run)
+    found = _published(request, ref, record)
     if found is None:
         raise ServerError(
             "Prefect's embedded server was ended from outside, and the run with it; the same "
@@ -123,23 +119,32 @@ def _after_check(show: Listener) -> Listener:
     return shown
 
 
-def _resolve(
+def _plan(
     request: SegmentRequest, settings: Settings, checked: CheckedRequest | None
-) -> "ResolvedRun | None":
-    """Say what is wrong with the request; None if that cannot be told at present."""
+) -> tuple[tuple[RunRef, RunRecord] | None, ResultRef | None]:
+    """Say what is wrong with the request, and lay out its run unless its result is there already.
+
+    Returns:
+        The run, or None if it cannot be planned at present; and the result, if it is there.
+    """
     # Late: this imports torch, and what is wrong with the options should not take seconds to say.
     from tasks.request.resolve import resolve_request
 
     try:
-        return resolve_request(request, cache_dir=settings.cache_dir, checked=checked)
+        run = resolve_request(request, cache_dir=settings.cache_dir, checked=checked)
     except TransientVideoError as error:
         _log.warning("%s; trying again", error)
-        return None  # the flow plans in a task that tries again
+        return None, None  # the flow plans in a task that tries again
+    found = _published(request, run.ref, run.record)
+    if found is None:
+        run.lay_out()
+    # Not the whole of it, which holds the prompts' masks.
+    return (run.ref, run.record), found
 
 
-def _published(request: SegmentRequest, run: "ResolvedRun") -> ResultRef | None:
+def _published(request: SegmentRequest, ref: RunRef, record: RunRecord) -> ResultRef | None:
     """The result, if it is there with all that was asked for."""
-    found = find_result(run.ref, run.record)
+    found = find_result(ref, record)
     if (
         found is None
         or found.has_overlay < request.wants_overlay

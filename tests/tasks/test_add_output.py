@@ -109,6 +109,7 @@ def test_result_without_a_ledger_opens(run: RunRef) -> None:
     content = json.loads(manifest_path.read_text())
     with_ledger = Result(run.destination).objects
     assert content.pop("objects") == 1
+    assert content["request"]["objects"][0].pop("source") == "prompt"
     content["files"] = [file for file in content["files"] if file["name"] != "objects.json"]
     manifest_path.write_text(json.dumps(content))
 
