@@ -33,7 +33,7 @@ from samcore.models.registry import DEFAULT_MODEL
 from samcore.prompts.automatic import AutomaticPrompts
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.manifest import MANIFEST
-from tests.servers.warm import WarmCommands
+from tests.servers.forked_commands import WarmCommands
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "infra" / "prefect.yaml"

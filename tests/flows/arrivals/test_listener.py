@@ -20,8 +20,8 @@ from tasks.store.object_store import ObjectStore
 from tasks.store.queue import MessageQueue
 from tests.servers.aws import AwsServer
 from tests.servers.deployed import Deployed
-from tests.servers.ending import Ending
 from tests.servers.faults import UNAVAILABLE, FaultProxy
+from tests.servers.sigterm_when import Ending
 
 TRACK = {"automatic": {"max_objects": 3}}
 

@@ -27,7 +27,7 @@ from flows.server.recovery import install_recovery
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.manifest import MANIFEST, MASKS
 from tasks.run.partial_chunk import PartialRecord
-from tests.servers.finished import Finished
+from tests.servers.finished_chunks import Finished
 from tests.servers.prefect_server import PrefectServer, Worker
 
 Ask = Callable[..., SegmentRequest]
