@@ -11,11 +11,11 @@ class TrackSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     device: str = Field(default="auto", title="Device", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
-    """`auto` takes CUDA, else MPS, else the CPU."""
+    """auto, cpu, cuda, cuda:1 or mps; auto takes CUDA, else MPS, else the CPU."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto", title="Precision"
     )
-    """Arithmetic of the model. `auto`: bfloat16 where CUDA hardware has it, float16 on older cards,
+    """Arithmetic of the model. auto: bfloat16 where CUDA hardware has it, float16 on older cards,
     float32 elsewhere."""
     encode_batch: int = Field(default=0, title="Frames encoded at once", ge=0, le=256)
     """Frames that the image encoder takes at once; 0 chooses by device. Batches are aligned to

@@ -25,8 +25,8 @@ from samcore.video import VideoWriter
 from tasks.request.segment_request import SegmentRequest, validate_request
 from tests.servers.aws import AwsServer
 from tests.servers.faults import FaultProxy
+from tests.servers.forked_commands import WarmCommands
 from tests.servers.swift import SwiftServer
-from tests.servers.warm import WarmCommands
 
 NUM_FRAMES = 66
 

@@ -13,12 +13,12 @@ ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "tests" / "README.md").read_text()
 
 
-def test_it_is_short():
+def test_contributors_page_is_short():
     """A page to read before the first change, not a book."""
     assert len(PAGE.splitlines()) <= 60
 
 
-def test_commands_can_be_run():
+def test_contributors_pages_commands_can_be_run():
     """The scripts can be started, and the tests that commands name exist."""
     (block,) = re.findall(r"```bash\n(.*?)```", PAGE, flags=re.DOTALL)
     lines = [shlex.split(line, comments=True) for line in block.splitlines()]

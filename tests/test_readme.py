@@ -36,9 +36,17 @@ def code_blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
+def command_line():
+    """All commands, with the texts that `--help` gives their options."""
+    group = typer.main.get_command(app)
+    for command in group.commands.values():
+        command.get_help(typer.Context(command))
+    return group
+
+
 def commands() -> dict[str, list[str]]:
     """The long options of each command of the command line."""
-    group = typer.main.get_command(app)
+    group = command_line()
     return {
         name: [
             option
@@ -73,13 +81,15 @@ def test_every_command_has_a_row_with_its_options():
 
 def test_every_option_is_explained():
     """Each option has a text in `--help`, and is on one of the pages; what they name exists."""
-    group = typer.main.get_command(app)
+    group = command_line()
     silent = [
         f"longtake {name} {option}"
         for name, command in group.commands.items()
         for parameter in command.params
         for option in parameter.opts
-        if option.startswith("--") and option != "--help" and not (parameter.help or "").strip()
+        if option.startswith("--")
+        and option != "--help"
+        and not (parameter.help or "").strip("\0 ")
     ]
     known = {option for options in commands().values() for option in options}
     on_pages = {"README.md": README, "infra/README.md, All commands and options": REFERENCE}

@@ -15,8 +15,8 @@ from tasks.request.segment_request import SegmentRequest, validate_request
 from tasks.store.locations import S3Location
 from tasks.store.object_store import ObjectStore
 from tests.servers.faults import FaultProxy, Refuse, Request
+from tests.servers.forked_commands import WarmCommands
 from tests.servers.swift import SECRET_KEY
-from tests.servers.warm import WarmCommands
 
 Found = list[tuple[str, bytes]]
 SIGNED = (b"X-Amz-Signature", b"Signature=", b"AWS4-HMAC", b"X-Amz-Credential")

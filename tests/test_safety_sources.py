@@ -120,7 +120,7 @@ def test_the_other_host_is_asked_without_our_limits(host: _Host, tmp_path: Path)
     assert host.asked != []
 
 
-def test_the_web_can_be_read(host: _Host, clip: Path) -> None:
+def test_sources_on_the_web_can_be_read(host: _Host, clip: Path) -> None:
     """The other half of it: what is a video is read from the very same host."""
     host.body = clip.read_bytes()
     assert open_video(_WebFile(host)).info.num_frames == open_video(clip).info.num_frames

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from flows.cli import demo, deploy, evaluate, export, listen, models, probe, show, track
+from flows.cli.options import RequestCommand
 from flows.commands.process import ProcessEnd, Terminated, raise_on_sigterm
 from samcore.errors import SegmentationError
 
@@ -27,7 +28,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-app.command(epilog=track.EXAMPLES)(track.track)
+app.command(cls=RequestCommand, epilog=track.EXAMPLES)(track.track)
 app.command(epilog=demo.EXAMPLES)(demo.demo)
 app.command(epilog=models.MODELS_EXAMPLES)(models.models)
 app.command("train-nano", epilog=models.TRAIN_EXAMPLES)(models.train_nano)

@@ -1,10 +1,11 @@
-"""Options that several commands have."""
+"""Options that several commands have, and options that are fields of a request."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from samcore.errors import InputError
 from samcore.registry import Registry
@@ -33,13 +34,66 @@ def local_path(text: str, what: str) -> Path:
     return Path(text).expanduser()
 
 
-def name_in(registry: Registry[Any]) -> Callable[[str], str]:
+def name_in(registry: Registry[Any]) -> Callable[[str | None], str | None]:
     """A check of an option's value: the name of an entry, or an error that lists them."""
 
-    def check(name: str) -> str:
+    def check(name: str | None) -> str | None:
         try:
-            return str(registry.get(name).name)
+            return None if name is None else str(registry.get(name).name)
         except InputError as error:
             raise typer.BadParameter(str(error)) from error
 
     return check
+
+
+FIELD = "\0"
+"""The text of an option that is a field of a request, until --help is asked for: to import
+`SegmentRequest` takes half a second."""
+
+
+def request_field(*names: str, note: str = "", **options: Any) -> Any:
+    """An option that is a field of a request, and is declared there: its text, default and bounds.
+
+    The parameter has the field's name. It is None where the option is not given.
+
+    Args:
+        names: Of the option, if it is not made from the field's name.
+        note: What the command alone has to say, behind the field's text.
+        options: Passed to `typer.Option`, such as `metavar`.
+    """
+    return typer.Option(*names, help=FIELD + note, show_default=False, **options)
+
+
+class RequestCommand(TyperCommand):
+    """A command with options that are fields of a request."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Show the fields' texts and defaults."""
+        from tasks.request.segment_request import SegmentRequest, TrackSettings
+
+        known = {**TrackSettings.model_fields, **SegmentRequest.model_fields}
+        for param in self.params:
+            if _is_field(param):
+                field = known[param.name]
+                param.help = (field.description or "") + param.help.removeprefix(FIELD)
+                if not field.is_required() and _says_something(field.default):
+                    param.default, param.show_default = field.default, True
+        super().format_help(ctx, formatter)
+
+
+def given_fields(ctx: typer.Context) -> dict[str, Any]:
+    """The fields of a request that a command line gives."""
+    from tasks.request.segment_request import TrackSettings
+
+    names = [param.name for param in ctx.command.params if _is_field(param)]
+    given = {name: ctx.params[name] for name in names if ctx.params[name] is not None}
+    settings = {name: given.pop(name) for name in TrackSettings.model_fields if name in given}
+    return {**given, "settings": settings}
+
+
+def _says_something(default: Any) -> bool:
+    return default is not None and default is not False and default != ()
+
+
+def _is_field(param: Any) -> bool:
+    return (getattr(param, "help", None) or "").startswith(FIELD)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import BucketCredentials, name_in
+from flows.cli.options import FIELD, BucketCredentials, given_fields, name_in, request_field
 from flows.commands.console import Terminal
 from samcore.chunks.handoff import HANDOFFS
 from samcore.errors import InputError
@@ -55,24 +55,9 @@ Stopped or killed? The same command goes on where it was. The masks are in out/m
 
 
 def track(
-    source: Annotated[
-        str,
-        typer.Argument(
-            help="Video file (mp4, mov, mkv, webm, avi, ts), a folder of JPEG or PNG frames, or a "
-            "video's s3:// or https:// address.",
-            show_default=False,
-        ),
-    ],
-    destination: Annotated[
-        str,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="DEST",
-            help="Folder for the masks, or s3://bucket/prefix.",
-            show_default=False,
-        ),
-    ],
+    ctx: typer.Context,
+    source: Annotated[str, typer.Argument(help=FIELD, show_default=False)],
+    destination: Annotated[str, request_field("-o", "--output", metavar="DEST")],
     box: Annotated[
         list[str] | None,
         typer.Option(
@@ -134,149 +119,47 @@ def track(
         typer.Option(
             metavar="NAME=VALUE",
             help="What --automatic takes for an object: min_area (part of the picture, 0.001), "
-            "min_predicted_iou (0.8), min_stability (0.85), points_per_side (32); and how far it "
-            "looks, look_ahead_s (32).",
+            "min_predicted_iou (0.8), min_stability (0.85), points_per_side (32); how far it "
+            "looks, look_ahead_s (32); and what finds them, detector (masks).",
             rich_help_panel=_PROMPTS,
         ),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="One of `longtake models`. Default: sam2.1-tiny, if it is on this machine.",
-            show_default=False,
-            rich_help_panel=_MODEL,
-        ),
-    ] = None,
-    checkpoint: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="Other weights, with the --config or --model that they fit.",
-            show_default=False,
-            rich_help_panel=_MODEL,
-        ),
-    ] = None,
-    config: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="The checkpoint's configuration, e.g. configs/sam2.1/sam2.1_hiera_t.yaml.",
-            show_default=False,
-            rich_help_panel=_MODEL,
-        ),
-    ] = None,
-    image_size: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="Side of the model's input in pixels: smaller is faster, coarser.",
-            show_default=False,
-            rich_help_panel=_MODEL,
-        ),
-    ] = None,
-    stretch: Annotated[
-        bool,
-        typer.Option(
-            "--stretch",
-            help="Of a folder's PNG files with 16 bits use those that are in use: data of 12 bits "
-            "is nearly black otherwise.",
-            rich_help_panel=_MODEL,
-        ),
-    ] = False,
+    model: Annotated[str | None, request_field(metavar="NAME", rich_help_panel=_MODEL)] = None,
+    checkpoint: Annotated[str | None, request_field(metavar="FILE", rich_help_panel=_MODEL)] = None,
+    config: Annotated[str | None, request_field(metavar="NAME", rich_help_panel=_MODEL)] = None,
+    image_size: Annotated[int | None, request_field(metavar="N", rich_help_panel=_MODEL)] = None,
+    stretch: Annotated[bool, request_field("--stretch", rich_help_panel=_MODEL)] = False,
     allow_quality_loss: Annotated[
-        bool,
-        typer.Option(
-            "--allow-quality-loss",
-            help="Go on with a smaller image size when nothing else fits into memory.",
-            rich_help_panel=_MODEL,
-        ),
+        bool, request_field("--allow-quality-loss", rich_help_panel=_MODEL)
     ] = False,
-    device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.", rich_help_panel=_MODEL)
-    ] = "auto",
-    dtype: Annotated[
-        Dtype, typer.Option(help="Arithmetic of the model.", rich_help_panel=_MODEL)
-    ] = Dtype.AUTO,
-    chunk_frames: Annotated[
-        int, typer.Option(metavar="N", help="Frames of one chunk.", rich_help_panel=_CHUNKS)
-    ] = 240,
-    overlap: Annotated[
-        int,
-        typer.Option(
-            metavar="N",
-            help="Frames that two chunks both track, to check one by the other.",
-            rich_help_panel=_CHUNKS,
-        ),
-    ] = 8,
+    device: Annotated[str | None, request_field(metavar="NAME", rich_help_panel=_MODEL)] = None,
+    dtype: Annotated[Dtype | None, request_field(rich_help_panel=_MODEL)] = None,
+    chunk_frames: Annotated[int | None, request_field(metavar="N", rich_help_panel=_CHUNKS)] = None,
+    overlap: Annotated[int | None, request_field(metavar="N", rich_help_panel=_CHUNKS)] = None,
     handoff: Annotated[
-        str,
-        typer.Option(
-            metavar="|".join(HANDOFFS.names),
-            callback=name_in(HANDOFFS),
-            help="What a chunk gets from the one before: the tracker's whole memory (exact), or "
-            "its last masks only.",
-            rich_help_panel=_CHUNKS,
+        str | None,
+        request_field(
+            metavar="|".join(HANDOFFS.names), callback=name_in(HANDOFFS), rich_help_panel=_CHUNKS
         ),
-    ] = "memory",
+    ] = None,
     min_agreement: Annotated[
-        float | None,
-        typer.Option(
-            metavar="IOU",
-            help="Mean IoU that two chunks must reach on their shared frames. "
-            "Default: 0.99; 0.5 for --handoff mask.",
-            show_default=False,
-            rich_help_panel=_CHUNKS,
-        ),
+        float | None, request_field(metavar="IOU", rich_help_panel=_CHUNKS)
     ] = None,
     on_disagreement: Annotated[
-        OnDisagreement, typer.Option(help="If they do not.", rich_help_panel=_CHUNKS)
-    ] = OnDisagreement.WARN,
-    start: Annotated[int, typer.Option(metavar="FRAME", help="First frame to track.")] = 0,
-    stop: Annotated[
-        int | None,
-        typer.Option(metavar="FRAME", help="One past the last frame to track.", show_default=False),
+        OnDisagreement | None, request_field(rich_help_panel=_CHUNKS)
     ] = None,
+    start: Annotated[int | None, request_field(metavar="FRAME")] = None,
+    stop: Annotated[int | None, request_field(metavar="FRAME")] = None,
     credentials: BucketCredentials = None,
-    work_dir: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DIR",
-            help="Folder for work in progress. Default: DEST/.longtake; for s3:// the cache.",
-            show_default=False,
-        ),
-    ] = None,
-    memory_log: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="Add lines of memory use to a CSV file, for plots.",
-            show_default=False,
-        ),
-    ] = None,
-    overlay: Annotated[
-        bool, typer.Option("--overlay", help="Also write overlay.mp4, the masks drawn in.")
-    ] = False,
-    report: Annotated[
-        bool,
-        typer.Option(
-            "--report/--no-report",
-            help="Write report.html, one page to judge the result by; it reads the video again.",
-        ),
-    ] = True,
+    work_dir: Annotated[str | None, request_field(metavar="DIR")] = None,
+    memory_log: Annotated[str | None, request_field(metavar="FILE")] = None,
+    overlay: Annotated[bool, request_field("--overlay")] = False,
+    report: Annotated[bool | None, request_field("--report/--no-report")] = None,
     formats: Annotated[
         list[str] | None,
-        typer.Option(
-            "--format",
-            metavar="NAME",
-            help=f"Also write the masks in this format, into DEST/exports (overlay: beside "
-            f"them): {', '.join(FORMATS.names)}.",
-            show_default=False,
-        ),
+        request_field("--format", metavar="NAME", note=f" They are {', '.join(FORMATS.names)}."),
     ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace another request's result in DEST.")
-    ] = False,
+    force: Annotated[bool, request_field("--force")] = False,
     verbose: Annotated[
         bool, typer.Option("-v", "--verbose", help="Show Prefect's log, and tracebacks.")
     ] = False,
@@ -313,30 +196,10 @@ def track(
             "to find objects"
         )
     request = validate_request(
-        source=source,
+        **given_fields(ctx),
         prompts=merge_options(*options) if any(options) else prompts,
         automatic=found,
-        destination=destination,
-        model=model,
-        checkpoint=checkpoint,
-        config=config,
-        image_size=image_size,
-        allow_quality_loss=allow_quality_loss,
-        settings={"device": device, "dtype": dtype.value, "stretch": stretch},
-        chunk_frames=chunk_frames,
-        overlap=overlap,
-        handoff=handoff,
-        start=start,
-        stop=stop,
         credentials=credentials,
-        work_dir=work_dir,
-        memory_log=memory_log,
-        overlay=overlay,
-        report=report,
-        formats=tuple(formats or ()),
-        min_agreement=min_agreement,
-        on_disagreement=on_disagreement.value,
-        force=force,
         # These files were named by the person at the keyboard; those in a file were not.
         any_mask_path=prompts is None,
     )

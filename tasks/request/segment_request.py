@@ -133,33 +133,37 @@ class SegmentRequest(BaseModel):
     checkpoint: str | None = Field(
         default=None,
         title="Checkpoint",
-        description="Weights file in place of the model's own.",
+        description="Weights file in place of the model's own, with the configuration or the model "
+        "that it fits.",
     )
     config: str | None = Field(
         default=None,
         title="Checkpoint's configuration",
-        description="Such as configs/sam2.1/sam2.1_hiera_t.yaml.",
+        description="The checkpoint's configuration, such as configs/sam2.1/sam2.1_hiera_t.yaml.",
     )
     overlay: bool = Field(
         default=False,
         title="Overlay video",
-        description="Also write a video with the masks drawn in.",
+        description="Also write overlay.mp4, a video with the masks drawn in.",
     )
     report: bool = Field(
         default=True,
         title="Report",
-        description="Also write report.html, one page to judge the result by.",
+        description="Also write report.html, one page to judge the result by; it reads the video "
+        "again.",
     )
     formats: tuple[_FormatName, ...] = Field(
         default=(),
         title="Exports",
-        description="Formats to write the masks in as well, into exports in the destination.",
+        description="Also write the masks in these formats, into exports in the destination "
+        "(overlay: beside them).",
     )
     chunk_frames: int = Field(
         default=240,
         ge=1,
         title="Frames of a chunk",
-        description="After each chunk there is a place to go on from; masks do not depend on it.",
+        description="Frames of one chunk: after each there is a place to go on from. Masks do not "
+        "depend on it.",
     )
     overlap: int = Field(
         default=8,
@@ -172,8 +176,8 @@ class SegmentRequest(BaseModel):
         ge=0,
         le=1,
         title="Least agreement",
-        description="Least mean IoU of two chunks over shared frames; the default is 0.99 for the "
-        "memory hand-off and 0.5 for the mask one.",
+        description="Mean IoU that two chunks must reach on their shared frames; the default is "
+        "0.99 for the memory hand-off and 0.5 for the mask one.",
     )
     on_disagreement: Literal["warn", "fail"] = Field(
         default="warn", title="On disagreement", description="What to do when chunks agree less."
@@ -192,12 +196,14 @@ class SegmentRequest(BaseModel):
     work_dir: str | None = Field(
         default=None,
         title="Folder for work in progress",
-        description="The default is .longtake in the destination.",
+        description="Folder for work in progress. The default is .longtake in the destination; for "
+        "a bucket, the cache.",
     )
     memory_log: str | None = Field(
         default=None,
         title="Memory log",
-        description="File on the worker to which lines of memory use are added, for plots.",
+        description="CSV file on the machine that tracks, to which lines of memory use are added, "
+        "for plots.",
     )
     any_mask_path: bool = Field(
         default=False,

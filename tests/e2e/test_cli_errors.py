@@ -60,7 +60,7 @@ def _no_server(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
-def test_bad_options(
+def test_bad_options_are_one_line_and_exit_code_2(
     args: tuple[str, ...],
     says: str,
     clip: Path,
@@ -92,7 +92,9 @@ def test_bad_options(
     ],
 )
 @pytest.mark.parametrize("command", ["track", "probe"])
-def test_bad_videos(command: str, name: str, content: bytes | None, tmp_path: Path) -> None:
+def test_bad_videos_are_one_line_and_exit_code_2(
+    command: str, name: str, content: bytes | None, tmp_path: Path
+) -> None:
     """A video that is none: a real process ends with exit code 2 and one line that names it."""
     video = tmp_path / name
     if content is not None:
@@ -116,7 +118,7 @@ def test_bad_videos(command: str, name: str, content: bytes | None, tmp_path: Pa
     ["junk", "file:///tmp/api", "http://", "http://[", "http://h:port/api", "http://me:secret@/"],
 )
 @pytest.mark.parametrize("args", [["track", "{clip}", "-o", "out", *BOX, *TINY], ["serve"]])
-def test_an_address_that_is_none(
+def test_a_prefect_address_that_is_none_is_one_line(
     address: str,
     args: list[str],
     clip: Path,
@@ -133,7 +135,7 @@ def test_an_address_that_is_none(
     assert "secret" not in line
 
 
-def test_a_server_that_is_away(
+def test_a_prefect_server_that_is_away_is_one_line(
     clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A Prefect server that does not answer is said in one line, before a frame is tracked."""
@@ -146,7 +148,7 @@ def test_a_server_that_is_away(
 
 @pytest.mark.parametrize("command", [["track", "{clip}", "-o", "out", *BOX, *TINY], ["models"]])
 @pytest.mark.parametrize("place", ["file", "file/below/it"])
-def test_a_cache_that_is_a_file(
+def test_a_cache_folder_that_is_a_file_is_one_line(
     command: list[str],
     place: str,
     clip: Path,
@@ -175,7 +177,7 @@ def test_verbose_shows_the_traceback(tmp_path: Path, capfd: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize("args", [[], ["models"], ["track", "--help"], ["probe", "{clip}"]])
-def test_start_is_quick(args: list[str], clip: Path) -> None:
+def test_commands_start_without_torch_and_prefect(args: list[str], clip: Path) -> None:
     """Help, the list of models and a probe wait for neither torch nor Prefect."""
     args = [arg.format(clip=clip) for arg in args]
     script = (
@@ -211,7 +213,7 @@ def test_probe_gives_a_record(clip: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "128 x 96" in capsys.readouterr().out
 
 
-def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+def test_version_option_prints_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     """The version is the distribution's."""
     assert run(["--version"]) == 0
     assert capsys.readouterr().out.startswith("longtake ")

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tasks.results.manifest import MANIFEST, MASKS, SEAMS
-from tests.servers.finished import Finished
-from tests.servers.warm import WarmCommands
+from tests.servers.finished_chunks import Finished
+from tests.servers.forked_commands import WarmCommands
 
 KILLS = 20
 SEED = 20_261_121

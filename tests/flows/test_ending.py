@@ -16,7 +16,7 @@ from prefect.client.schemas.actions import WorkPoolCreate
 
 from tests.servers.aws import AwsServer
 from tests.servers.faults import FaultProxy, Request, Slow
-from tests.servers.warm import ROOT, WarmCommands
+from tests.servers.forked_commands import ROOT, WarmCommands
 
 LIMIT_S = 120.0
 NEVER_S = 10_000.0

@@ -65,7 +65,7 @@ def test_every_field_has_title_and_help() -> None:
     assert set(definitions["SegmentRequest"]["properties"]) == set(SegmentRequest.model_fields)
 
 
-def test_the_order_is_a_persons() -> None:
+def test_form_asks_in_the_order_of_a_person() -> None:
     """Video, what to track, where results go, model, what to write, chunks; advanced comes last."""
     order = list(_schema()["definitions"]["SegmentRequest"]["properties"])
     landmarks = ["source", "prompts", "destination", "model", "overlay", "chunk_frames", "settings"]

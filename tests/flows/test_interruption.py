@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tasks.results.manifest import MANIFEST, MASKS, SEAMS
-from tests.servers.warm import WarmCommand, WarmCommands
+from tests.servers.forked_commands import WarmCommand, WarmCommands
 
 START_LIMIT_S = 120
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tasks.results.manifest import MANIFEST
-from tests.servers.warm import WarmCommand, WarmCommands
+from tests.servers.forked_commands import WarmCommand, WarmCommands
 
 LIMIT_S = 120.0
 

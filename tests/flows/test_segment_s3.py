@@ -36,8 +36,8 @@ from tests.servers.faults import (
     LoseAnswer,
     Storm,
 )
+from tests.servers.forked_commands import WarmCommand, WarmCommands
 from tests.servers.swift import SwiftServer
-from tests.servers.warm import WarmCommand, WarmCommands
 
 Ask = Callable[..., SegmentRequest]
 

@@ -12,7 +12,7 @@ import pytest
 
 from tasks.results.manifest import MANIFEST, MASKS, SEAMS
 from tasks.run.partial_chunk import PartialRecord
-from tests.servers.warm import WarmCommand, WarmCommands
+from tests.servers.forked_commands import WarmCommand, WarmCommands
 
 LIMIT_S = 120.0
 GRACE_S = 20.0

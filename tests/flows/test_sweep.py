@@ -41,7 +41,7 @@ def sweep(deployed: Deployed, source: str = "s3://videos", **options: int) -> Sw
     return sweep_bucket(source, "s3://results", deployment=deployed.name, **options)
 
 
-def test_the_form_says_what_it_wants() -> None:
+def test_sweep_form_says_what_it_wants() -> None:
     """Each field has its help, and what cannot be swept is refused before a run is made."""
     fields = sweep_bucket.parameters.model_dump()["properties"]
     assert list(fields) == ["source", "destination", "limit", "deployment", "credentials"]
@@ -56,7 +56,7 @@ def test_the_form_says_what_it_wants() -> None:
             jsonschema.validate(wrong, fields[name])
 
 
-def test_the_oldest_come_first(upload: Upload) -> None:
+def test_sweep_starts_the_oldest_videos_first(upload: Upload) -> None:
     """Each sweep starts as many runs as it may, for the oldest videos without a result or a run;
     other files, empty ones, and what lies elsewhere do not count."""
     for key in ("tapes/c.mp4", "tapes/a.mp4", "tapes/b.mp4"):
@@ -206,7 +206,9 @@ def test_videos_without_prompts_do_not_hold_up_others(upload: Upload, aws: AwsSe
         ("s3://videos", "s3://results", 0, "at least 1 run"),
     ],
 )
-def test_what_cannot_be_swept(source: str, destination: str, limit: int, says: str) -> None:
+def test_sweep_refuses_what_cannot_be_swept(
+    source: str, destination: str, limit: int, says: str
+) -> None:
     """A sweep that could not work, or would sweep its own results, is refused in one line."""
     with pytest.raises(InputError, match=says) as caught:
         sweep_bucket.fn(source, destination, limit=limit)

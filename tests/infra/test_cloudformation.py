@@ -20,7 +20,7 @@ from tasks.store.object_store import ObjectStore
 from tasks.store.queue import MessageQueue
 from tests.servers.aws import AwsServer
 from tests.servers.deployed import Deployed
-from tests.servers.ending import Ending
+from tests.servers.sigterm_when import Ending
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE = ROOT / "infra" / "aws" / "longtake.yaml"

@@ -70,13 +70,13 @@ def test_nothing_is_told_to_prefects_makers() -> None:
     assert all(f"    {setting} \\\n" in image for setting in off.values())
 
 
-def test_it_waits_for_the_report() -> None:
+def test_operator_page_waits_for_the_report() -> None:
     """The page's `until` ends when the whole result is there: what comes last is the report."""
     waited = re.findall(r"^until aws s3 ls s3://my-results/scene.mp4/(\S+);", PAGE, re.MULTILINE)
     assert waited == [REPORT]
 
 
-def test_files_are_there() -> None:
+def test_operator_page_names_files_that_are_there() -> None:
     """Every file that the page links to exists."""
     links = [link for link in re.findall(r"\]\(([^)]+)\)", PAGE) if "://" not in link]
 
@@ -101,7 +101,7 @@ def test_the_stack_s_names_are_the_template_s() -> None:
     assert [name for name in needed if name not in given] == []
 
 
-def test_the_settings_are_read() -> None:
+def test_operator_page_names_settings_that_are_read() -> None:
     """Every variable of the page's table is read by Longtake, and the other way round."""
     room = INFRA.parent
     text = (room / "tasks" / "settings.py").read_text()

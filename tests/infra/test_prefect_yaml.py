@@ -33,7 +33,7 @@ from samcore.models.registry import DEFAULT_MODEL
 from samcore.prompts.automatic import AutomaticPrompts
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.manifest import MANIFEST
-from tests.servers.warm import WarmCommands
+from tests.servers.forked_commands import WarmCommands
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "infra" / "prefect.yaml"
@@ -194,7 +194,7 @@ def test_the_command_line_wins_over_the_file(
         ({"source": "s3://videos", "destination": "results"}, "--destination: wanted s3://"),
     ],
 )
-def test_defaults_that_cannot_be(values: dict[str, Any], says: str) -> None:
+def test_deployment_defaults_that_cannot_be_are_refused(values: dict[str, Any], says: str) -> None:
     """They are refused before anything is deployed."""
     with pytest.raises(InputError, match=says):
         Defaults(**values)
@@ -209,7 +209,9 @@ def test_defaults_that_cannot_be(values: dict[str, Any], says: str) -> None:
         ("deployments: 7", "lists no deployments"),
     ],
 )
-def test_a_file_that_cannot_be(content: str | None, says: str, tmp_path: Path) -> None:
+def test_deployment_files_that_cannot_be_are_refused(
+    content: str | None, says: str, tmp_path: Path
+) -> None:
     """A file of one's own that is none is refused in one line."""
     path = tmp_path / "prefect.yaml"
     if content is not None:
@@ -241,7 +243,7 @@ def test_what_the_server_refuses_is_one_line(
 
 
 @pytest.mark.slow
-def test_one_process_runs_them_all(
+def test_serve_runs_all_deployments_in_one_process(
     automations: None, warm: WarmCommands, ask: Callable[..., SegmentRequest], tmp_path: Path
 ) -> None:
     """`longtake serve` takes up a run that somebody asks the server for, and its masks are

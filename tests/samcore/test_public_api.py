@@ -6,7 +6,7 @@ import sys
 import samcore
 
 
-def test_every_name_is_there():
+def test_samcore_gives_every_name_of_its_list():
     """All that is offered can be imported, and is what it says."""
     for name in samcore.__all__:
         assert getattr(samcore, name).__name__ == name

@@ -234,7 +234,7 @@ def _stop_in_chunk_0(run: RunRef) -> None:
 @pytest.mark.parametrize(
     "name", ["partial.json", "partial.parquet", "partial.safetensors", "state.safetensors"]
 )
-def test_a_damaged_checkpoint_is_none(clip: Path, tmp_path: Path, name: str) -> None:
+def test_partial_chunk_that_is_damaged_is_none(clip: Path, tmp_path: Path, name: str) -> None:
     """Whatever of a checkpoint is damaged, the state that it hands on included, it is none; and it
     is none in another chunk's place."""
     run = _run(clip, tmp_path)

@@ -69,7 +69,7 @@ def test_findings_are_in_the_manifest_without_a_report(
     assert again.findings == result.findings
 
 
-def test_the_terminal_tells_of_them(published: tuple[ResultRef, RunRef]) -> None:
+def test_terminal_tells_of_findings(published: tuple[ResultRef, RunRef]) -> None:
     """The number, and a line for each of the first ones, with frame and object."""
     result, _ = published
     assert result.findings is not None
@@ -95,7 +95,7 @@ def test_of_many_only_the_first_are_told() -> None:
     assert FindingList(total=1, counts={"jump": 1}, worst=(item,)).lines(5) == [str(item)]
 
 
-def test_the_page_in_the_ui_tells_of_them(published: tuple[ResultRef, RunRef]) -> None:
+def test_page_in_the_ui_tells_of_findings(published: tuple[ResultRef, RunRef]) -> None:
     """As a list, without anything that the UI would take for markup."""
     _, run = published
     manifest = open_result_store(run).read_manifest(run.key)

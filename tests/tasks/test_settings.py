@@ -20,7 +20,7 @@ from tasks.settings import PREFECT_DEFAULTS, load_settings, set_defaults
         ({"LONGTAKE_CACHE": "", "XDG_CACHE_HOME": "", "HOME": "/h"}, "/h/.cache/longtake"),
     ],
 )
-def test_cache_folder(
+def test_settings_find_the_cache_folder(
     environment: dict[str, str], wanted: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The cache is where the person says, else where the system has its caches."""
@@ -29,7 +29,7 @@ def test_cache_folder(
     assert load_settings().cache_dir == Path(wanted)
 
 
-def test_the_rest_after_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_bound_the_rest_after_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:
     """Five minutes, or what a person says; less than Prefect can wait for is refused."""
     assert load_settings().recovery_rest_s == 300
     monkeypatch.setenv("LONGTAKE_RECOVERY_REST_S", "45")
@@ -39,7 +39,7 @@ def test_the_rest_after_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:
         load_settings()
 
 
-def test_own_settings_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_of_ones_own_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     """Prefect's defaults for a run without server do not replace what is set."""
     name = next(iter(PREFECT_DEFAULTS))
     monkeypatch.setenv(name, "7")

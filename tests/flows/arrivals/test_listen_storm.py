@@ -9,7 +9,7 @@ import pytest
 
 from tests.servers.aws import AwsServer
 from tests.servers.deployed import Deployed
-from tests.servers.warm import WarmCommands
+from tests.servers.forked_commands import WarmCommands
 
 VIDEOS, MESSAGES = 40, 200
 LIMIT_S = 500.0

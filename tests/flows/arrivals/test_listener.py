@@ -20,8 +20,8 @@ from tasks.store.object_store import ObjectStore
 from tasks.store.queue import MessageQueue
 from tests.servers.aws import AwsServer
 from tests.servers.deployed import Deployed
-from tests.servers.ending import Ending
 from tests.servers.faults import UNAVAILABLE, FaultProxy
+from tests.servers.sigterm_when import Ending
 
 TRACK = {"automatic": {"max_objects": 3}}
 
@@ -130,7 +130,7 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     return caplog
 
 
-def test_one_run_for_each_version(bench: Bench) -> None:
+def test_listener_starts_one_run_for_each_version(bench: Bench) -> None:
     """Duplicates and disorder make no difference: two versions of one video and one of another
     are three runs, which know their video and where its result goes."""
     bench.s3.put_bucket_versioning(Bucket="videos", VersioningConfiguration={"Status": "Enabled"})
@@ -158,7 +158,7 @@ def test_one_run_for_each_version(bench: Bench) -> None:
     }
 
 
-def test_what_is_no_new_video_starts_nothing(bench: Bench) -> None:
+def test_listener_starts_nothing_for_what_is_no_new_video(bench: Bench) -> None:
     """Deletions, empty objects, other files, other prefixes, videos that are gone and one's own
     results start no run, and are not seen again."""
     bench.upload("in/kept.mp4")
@@ -195,7 +195,9 @@ def test_prompts_beside_the_video_win(bench: Bench) -> None:
     assert request.get("automatic") is None
 
 
-def test_prompts_may_come_first(bench: Bench, log: pytest.LogCaptureFixture) -> None:
+def test_listener_takes_prompts_that_come_first(
+    bench: Bench, log: pytest.LogCaptureFixture
+) -> None:
     """As the page for operators recommends: the listener says that it waits for the video, and the
     video gets its run; only of one that was there, and is gone, it says so, or of one without
     bytes."""
@@ -272,7 +274,7 @@ def test_poison_goes_to_the_dead_letters(
     assert "it goes to the dead-letter queue" in log.text
 
 
-def test_an_outage_loses_nothing(
+def test_listener_loses_nothing_in_an_outage(
     prefect_api: str, aws: AwsServer, log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While Prefect is away the message is held, and does not use up its tries; while the queue is
@@ -307,7 +309,7 @@ def test_an_outage_loses_nothing(
     assert all("\n" not in text for text in warnings)
 
 
-def test_a_stop_gives_messages_back(
+def test_listener_that_is_stopped_gives_messages_back(
     prefect_api: str, aws: AwsServer, log: pytest.LogCaptureFixture
 ) -> None:
     """SIGTERM in an outage ends the listener within seconds; its messages can be received at once,
@@ -332,7 +334,9 @@ def test_a_stop_gives_messages_back(
 
 
 @pytest.mark.parametrize("way", ["topic", "EventBridge"])
-def test_events_by_other_ways(bench: Bench, aws: AwsServer, way: str) -> None:
+def test_listener_takes_events_that_come_by_other_ways(
+    bench: Bench, aws: AwsServer, way: str
+) -> None:
     """A bucket that tells a topic or EventBridge, which tells the queue, starts the same run."""
     queue = bench.sqs.get_queue_attributes(QueueUrl=bench.queue, AttributeNames=["QueueArn"])
     arn = queue["Attributes"]["QueueArn"]
@@ -367,7 +371,7 @@ def test_events_by_other_ways(bench: Bench, aws: AwsServer, way: str) -> None:
         ({"--suffix": ""}, "--suffix: wanted an ending"),
     ],
 )
-def test_options_that_cannot_be(
+def test_listener_refuses_options_that_cannot_be(
     bench: Bench, options: dict[str, str], says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What is wrong with an option is one line, and exit code 2."""
@@ -379,7 +383,7 @@ def test_options_that_cannot_be(
     assert says in line
 
 
-def test_a_queue_that_is_not_there(bench: Bench) -> None:
+def test_listener_says_that_its_queue_is_not_there(bench: Bench) -> None:
     """A queue that is not there, or no queue's address, is said at once, in one line."""
     bench.queue += "-not"
 

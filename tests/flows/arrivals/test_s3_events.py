@@ -75,7 +75,7 @@ def test_event_bridge_keys_are_as_they_are(key: str) -> None:
     ],
     ids=["notification", "other server's notification", "EventBridge"],
 )
-def test_all_forms_say_the_same(message: dict[str, Any], wrap: Any) -> None:
+def test_s3_events_of_all_forms_say_the_same(message: dict[str, Any], wrap: Any) -> None:
     """However an upload is told, it is the same event."""
     wanted = ObjectEvent(S3Location("videos", "a.mp4"), True, 7, "v1", "e1")
 
@@ -91,7 +91,7 @@ def test_all_forms_say_the_same(message: dict[str, Any], wrap: Any) -> None:
         event_bridge("a.mp4", "Object Deleted"),
     ],
 )
-def test_what_is_not_an_upload(message: dict[str, Any]) -> None:
+def test_s3_events_that_are_no_upload_are_passed_over(message: dict[str, Any]) -> None:
     """Deletions and the like are told apart from uploads."""
     assert not only(message).created
 
@@ -105,7 +105,7 @@ def test_what_is_not_an_upload(message: dict[str, Any]) -> None:
         {"Records": []},
     ],
 )
-def test_messages_without_an_object(message: dict[str, Any]) -> None:
+def test_s3_messages_without_an_object_are_passed_over(message: dict[str, Any]) -> None:
     """The test message of a new notification, and other services' events, are nothing to do."""
     assert parse_message(json.dumps(message)) == ()
 
@@ -137,7 +137,7 @@ def test_a_bucket_without_versions_has_none() -> None:
         json.dumps(by_sns(by_sns(by_sns(by_sns(notification("a.mp4")))))),
     ],
 )
-def test_what_is_no_event_says_so(body: str) -> None:
+def test_messages_that_are_no_event_are_refused(body: str) -> None:
     """A message of anybody's making ends in one line, never in another error."""
     with pytest.raises(EventError) as caught:
         parse_message(body)

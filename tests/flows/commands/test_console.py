@@ -8,7 +8,7 @@ from flows.commands import console
 from tasks.progress.events import listening, reporter
 
 
-def test_numbers_and_their_things_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_lines_say_1_frame_and_20_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     """One frame is a frame, whether it is known how many there are or not."""
     monkeypatch.setattr(console, "_LINE_INTERVAL_S", 0.0)
     shown = io.StringIO()

@@ -64,7 +64,7 @@ def _routes(client: httpx.Client, url: str) -> Iterator[tuple[str, str]]:
                 yield method.upper(), url + own.replace("{", "").replace("}", "")
 
 
-def test_strangers_get_nothing(server: EmbeddedServer) -> None:
+def test_embedded_server_gives_strangers_nothing(server: EmbeddedServer) -> None:
     """Whatever is asked for without the password, or with a wrong one, is refused; a page of
     another origin may not even read that, nor what comes with the password."""
     url = server.url()
@@ -89,7 +89,7 @@ def test_strangers_get_nothing(server: EmbeddedServer) -> None:
 
 
 @pytest.mark.parametrize("path", ["events/in", "events/out", "logs/out"])
-def test_sockets_want_the_password(server: EmbeddedServer, path: str) -> None:
+def test_embedded_server_wants_the_password_for_sockets(server: EmbeddedServer, path: str) -> None:
     """A socket is a way in of its own, which no origin is held off from: it takes the password."""
     url = f"{server.url().replace('http', 'ws')}/{path}"
 
@@ -106,7 +106,7 @@ def test_sockets_want_the_password(server: EmbeddedServer, path: str) -> None:
     assert asyncio.run(is_let_in(server.password))
 
 
-def test_the_password_does_not_show(server: EmbeddedServer, home: Path) -> None:
+def test_embedded_servers_password_does_not_show(server: EmbeddedServer, home: Path) -> None:
     """It is in no command line and in no file, and another one at the next start."""
     secret = server.password.partition(":")[2]
     assert len(secret) >= 32
@@ -145,7 +145,7 @@ def test_loopback_goes_through_no_proxy(
     assert os.environ["NO_PROXY"].count("localhost") == 1
 
 
-def test_what_is_wrong_with_a_server(server: EmbeddedServer) -> None:
+def test_a_server_that_cannot_be_used_says_why(server: EmbeddedServer) -> None:
     """One that is away, one that does not let us in and one that is no Prefect server are told
     apart, in one line and without trying again."""
     url = server.url()
@@ -163,7 +163,7 @@ def test_what_is_wrong_with_a_server(server: EmbeddedServer) -> None:
         check_server()
 
 
-def test_it_ends_by_itself(home: Path) -> None:
+def test_embedded_server_ends_by_itself(home: Path) -> None:
     """Told to stop, it ends in good order and is not killed."""
     with EmbeddedServer(home / "server.lock") as server:
         server.url()

@@ -114,7 +114,9 @@ def test_an_address_is_kept_as_a_secret(prefect_api: str, chat: Chat) -> None:
         ("https:///secret", "wanted the http"),
     ],
 )
-def test_what_cannot_be_told(target: str, says: str, prefect_api: str) -> None:
+def test_notification_that_cannot_be_sent_is_one_line(
+    target: str, says: str, prefect_api: str
+) -> None:
     """A target that cannot be is refused in one line, without the address that may be a secret."""
     with get_client(sync_client=True) as client, pytest.raises(InputError, match=says) as caught:
         find_target(client, target)

@@ -27,7 +27,7 @@ from flows.server.recovery import install_recovery
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.manifest import MANIFEST, MASKS
 from tasks.run.partial_chunk import PartialRecord
-from tests.servers.finished import Finished
+from tests.servers.finished_chunks import Finished
 from tests.servers.prefect_server import PrefectServer, Worker
 
 Ask = Callable[..., SegmentRequest]
@@ -213,7 +213,7 @@ def test_killed_processes_are_replaced(recovery: Recovery, ask: Ask, tmp_path: P
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_cancelled_from_the_ui(recovery: Recovery, ask: Ask) -> None:
+def test_a_run_cancelled_from_the_ui_is_not_replaced(recovery: Recovery, ask: Ask) -> None:
     """A run that is cancelled ends as Cancelled, with its decoder and its locks gone and its state
     saved, for which a process that had to be killed finds no time; it stays so; and the same
     request goes on from there."""

@@ -30,7 +30,7 @@ EMPTY = np.zeros((60, 80), dtype=bool)
     ],
     ids=["same", "half", "apart", "missed", "made up", "both absent"],
 )
-def test_region_similarity(found, true, j):
+def test_davis_region_measure_is_the_iou(found, true, j):
     """J is intersection over union, and 1 where both are empty."""
     assert region_similarity(found, true, None) == pytest.approx(j, abs=1e-12)
 
@@ -66,7 +66,7 @@ def test_contours_match_up_to_the_tolerance():
     ],
     ids=["both absent", "missed", "made up", "all of the picture", "apart"],
 )
-def test_contours_of_nothing(found, true, f):
+def test_davis_contours_of_empty_masks(found, true, f):
     """What has no boundary matches only what has none either."""
     assert contour_accuracy(found, true, None) == f
 
@@ -111,7 +111,7 @@ def test_void_pixels_do_not_count():
     assert region_similarity(found, true, None) < 0.6
 
 
-def test_statistics_by_hand():
+def test_davis_statistics_are_those_made_by_hand():
     """Mean, share above a half, and first quarter less last: quarters share the frames between."""
     statistics = summarise([1.0, 0.9, 0.8, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
 

@@ -41,7 +41,7 @@ def test_the_truth_itself_is_perfect(table, davis):
     assert scores.identity.idf1 == pytest.approx(1.0)
 
 
-def test_known_values(table, davis):
+def test_scores_of_known_masks_have_known_values(table, davis):
     """J by hand: a third where half overlaps; first and last frames do not count."""
     true = [{1: block(10)}] * 6
     found = [{1: EMPTY}, {1: block(16)}, {1: block(10)}, {1: EMPTY}, {1: block(10)}, {1: EMPTY}]
@@ -149,7 +149,7 @@ def test_only_frames_that_were_tracked_are_judged(table, davis):
     assert scores.j_and_f == 1.0
 
 
-def test_sparse_truth(table, davis):
+def test_scores_count_only_frames_that_have_truth(table, davis):
     """Only annotated frames are judged, and the right ones."""
     frames = [{1: block(i)} for i in range(12)]
     folder = davis(frames)
@@ -164,7 +164,7 @@ def test_sparse_truth(table, davis):
     assert scores.j_and_f == 1.0
 
 
-def test_what_does_not_fit_is_refused(table, davis, tmp_path):
+def test_truth_that_does_not_fit_the_result_is_refused(table, davis, tmp_path):
     """Another size, and nothing to judge, are one line each."""
     frames = [{1: block(0)}] * 2
     with pytest.raises(InputError, match="no frame of clip to judge: 2 annotated frames"):

@@ -38,7 +38,7 @@ def assert_same(found, frames, *, numbers=lambda n: n, with_empty=True):
         assert all(np.array_equal(found[place][n], mask) for n, mask in masks.items())
 
 
-def test_davis(davis):
+def test_truth_is_read_from_davis_pngs(davis):
     """Palette PNGs: an index is an object's number, frames are numbered by their names; and again
     on a second reading."""
     truth = open_ground_truth(davis(FRAMES))
@@ -49,7 +49,7 @@ def test_davis(davis):
     assert_same(read(truth), FRAMES)
 
 
-def test_davis_2016(davis):
+def test_truth_is_read_from_davis_2016_pngs(davis):
     """Grey PNGs of 0 and 255 are masks of object 1; in a palette 255 is background."""
     frames = [{1: block(0)}, {1: block(3)}, {}]
 
@@ -59,7 +59,7 @@ def test_davis_2016(davis):
 
 
 @pytest.mark.parametrize("first", [0, 1])
-def test_mots_png(mots_png, first):
+def test_truth_is_read_from_mots_pngs(mots_png, first):
     """16 bits: class and object make the number; 10000 is not judged; frames begin at 0 or 1."""
     frames = [{n + 2000: mask for n, mask in masks.items()} for masks in FRAMES]
     frames[1][10_000] = block(40, top=20)
@@ -73,7 +73,7 @@ def test_mots_png(mots_png, first):
 
 
 @pytest.mark.parametrize("first", [0, 1])
-def test_mots_txt(mots_txt, first):
+def test_truth_is_read_from_mots_text(mots_txt, first):
     """Lines in any order; regions of class 10 are not judged."""
     frames = [{n + 1000: mask for n, mask in masks.items()} for masks in FRAMES]
     frames[3][10_000] = block(40, top=20)
@@ -85,7 +85,7 @@ def test_mots_txt(mots_txt, first):
     assert [len(frame.void) for frame in truth.frames()] == [0, 0, 1]
 
 
-def test_coco_video(tmp_path):
+def test_truth_is_read_from_coco_video(tmp_path):
     """A segmentation or null for each frame; compressed runs, plain runs and polygons."""
     content = coco_video(FRAMES, numbers=(1, 2))
     first = content["annotations"][0]["segmentations"]
@@ -102,7 +102,7 @@ def test_coco_video(tmp_path):
     assert_same(read(truth), FRAMES)
 
 
-def test_one_of_several_sequences(davis, tmp_path):
+def test_truth_of_one_of_several_sequences_is_chosen(davis, tmp_path):
     """A folder of folders and a file of videos are asked for one of theirs by name."""
     davis(FRAMES, folder="all/bear")
     davis([{5: block(0)}], folder="all/dog")
@@ -122,7 +122,7 @@ def test_one_of_several_sequences(davis, tmp_path):
         open_ground_truth(path)
 
 
-def test_all_of_davis_or_mots(davis, tmp_path):
+def test_truth_is_found_below_the_folder_of_all_sequences(davis, tmp_path):
     """The folder above all sequences will do, as the benchmarks are unpacked and as exports are."""
     davis(FRAMES, folder="DAVIS/Annotations/480p/bear")
     (tmp_path / "DAVIS" / "ImageSets" / "2017").mkdir(parents=True)

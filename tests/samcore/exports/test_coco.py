@@ -23,7 +23,7 @@ def to_mask(segmentation):
     return coco_mask.decode(segmentation).astype(bool)
 
 
-def test_images_come_back(case, tmp_path):
+def test_coco_images_are_read_back(case, tmp_path):
     """pycocotools gives each frame's masks to the pixel, with their boxes, areas and classes."""
     coco = load(case.write("coco-image", tmp_path) / "annotations.json")
 
@@ -44,7 +44,7 @@ def test_images_come_back(case, tmp_path):
             assert names[annotation["category_id"]] == case.masklets.label(annotation["track_id"])
 
 
-def test_a_score_is_a_probability(case, tmp_path):
+def test_coco_scores_are_probabilities(case, tmp_path):
     """Each annotation's score is its object score as a probability: a half at 0, sure far from it,
     and in the same order."""
     coco = load(case.write("coco-image", tmp_path) / "annotations.json")
@@ -64,7 +64,7 @@ def test_a_score_is_a_probability(case, tmp_path):
     assert len(set(ordered)) == len(set(logits.values()))
 
 
-def test_videos_come_back(case, tmp_path):
+def test_coco_videos_are_read_back(case, tmp_path):
     """pycocotools loads it; each object has a list as long as what was tracked, null where it is
     absent, and the masks to the pixel."""
     coco = load(case.write("coco-video", tmp_path) / "annotations.json")

@@ -49,7 +49,7 @@ def check(case, folder):
         np.testing.assert_array_equal(mask, case.masks[frame][object_id])
 
 
-def test_masks_come_back(case, tmp_path):
+def test_cvat_masks_are_read_back(case, tmp_path):
     """Each mask is a shape on its frame, to the pixel; an absent object has none there, and one
     that was never seen has none at all."""
     check(case, tmp_path)
@@ -66,7 +66,7 @@ def test_a_result_without_masks_can_be_imported(make_case, tmp_path):
     check(make_case(tmp_path, draw=draw, ids=(1,), labels={}), tmp_path)
 
 
-def test_the_head_tells_the_task(case, tmp_path):
+def test_cvat_head_names_the_task(case, tmp_path):
     """The video's frames and the labels in use, each with the attribute that its masks have."""
     root = ET.parse(case.write("cvat-xml", tmp_path) / "annotations.xml").getroot()
     assert root.findtext("version") == "1.1"
@@ -79,7 +79,7 @@ def test_the_head_tells_the_task(case, tmp_path):
         assert label.findtext("attributes/attribute/name") == "object_id"
 
 
-def test_each_track_is_one_frame_long(whole, tmp_path):
+def test_cvat_tracks_are_one_frame_long(whole, tmp_path):
     """A mask ends on the next frame, as CVAT writes its own; there is none after the last one."""
     whole = replace(whole, video=whole.video.model_copy(update={"num_frames": 14}), stop=14)
     write_export(whole, "cvat-xml", tmp_path / "out")

@@ -10,7 +10,7 @@ from samcore.errors import InputError
 from samcore.exports.davis import davis_palette
 
 
-def test_masks_come_back(case, tmp_path):
+def test_davis_pngs_are_read_back(case, tmp_path):
     """A PNG a frame, its indices the objects' ids; the higher score has the pixel, then the lower
     id."""
     folder = case.write("davis-png", tmp_path)
@@ -50,7 +50,7 @@ def test_ids_that_do_not_fit_are_numbered(many, tmp_path, ids):
     assert np.asarray(Image.open(first)).flat[:3].tolist() == [1, 2, 0]
 
 
-def test_too_many_objects_are_refused(many, tmp_path):
+def test_davis_pngs_refuse_too_many_objects(many, tmp_path):
     """One line with the limit and another format; no folder is left."""
     with pytest.raises(InputError, match=r"254 objects at most, this result has 255: use mots-png"):
         many(tuple(range(1, 256))).write("davis-png", tmp_path / "out")

@@ -58,7 +58,7 @@ def test_runs_are_the_converters_own(brush, mask):
     np.testing.assert_array_equal(decoded, mask * 255)
 
 
-def test_brushes_come_back(case, brush, tmp_path):
+def test_label_studio_brushes_are_read_back(case, brush, tmp_path):
     """The converter finds each frame's masks to the pixel, under their labels."""
     folder = case.write("label-studio", tmp_path)
     tasks = json.loads((folder / "brush.json").read_text())
@@ -76,7 +76,7 @@ def test_brushes_come_back(case, brush, tmp_path):
             np.testing.assert_array_equal(decoded == 255, masks[object_id])
 
 
-def test_boxes_come_back(case, tmp_path):
+def test_label_studio_boxes_are_read_back(case, tmp_path):
     """On the timeline each object has its box where it is present, and none in between."""
     folder = case.write("label-studio", tmp_path)
     (task,) = json.loads((folder / "video.json").read_text())

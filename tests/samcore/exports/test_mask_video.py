@@ -19,7 +19,7 @@ def decode(path, kind, dtype, height, width):
     return np.frombuffer(data, dtype).reshape(-1, height, width)
 
 
-def test_masks_come_back(case, tmp_path):
+def test_mask_video_is_read_back(case, tmp_path):
     """A frame for each that was tracked, at its time; every pixel has its object's id."""
     path = case.write("mask-video", tmp_path) / "masks.mkv"
 
@@ -33,7 +33,7 @@ def test_masks_come_back(case, tmp_path):
 
 
 @pytest.mark.usefixtures("each_ffmpeg")
-def test_the_file_says_what_it_is(case, many, tmp_path):
+def test_mask_video_says_what_it_is(case, many, tmp_path):
     """Lossless grey at the video's times; with large ids in 16 bits."""
     stream = ask_stream(case.write("mask-video", tmp_path / "8") / "masks.mkv")
     assert (stream.codec, stream.pix_fmt) == ("ffv1", "gray")

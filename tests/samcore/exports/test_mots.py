@@ -53,7 +53,7 @@ def test_trackeval_reads_masks_back(case, tmp_path):
             np.testing.assert_array_equal(coco_mask.decode(det).astype(bool), masks[object_id])
 
 
-def test_pngs_come_back(case, tmp_path):
+def test_mots_pngs_are_read_back(case, tmp_path):
     """16 bits a pixel, 1000 * class + number, frames from 1."""
     folder = case.write("mots-png", tmp_path)
 
@@ -118,7 +118,7 @@ def test_classes_are_the_challenges(many):
     [(range(1000), {}), (range(1, 70), {i: f"thing {i}" for i in range(1, 70)})],
     ids=["of one class", "classes"],
 )
-def test_too_many_objects_are_refused(many, ids, labels):
+def test_mots_refuses_too_many_objects(many, ids, labels):
     """One line with the limits and another format."""
     with pytest.raises(InputError, match=r"999 objects of one class and 64 classes at most.*: use"):
         mots_numbers(many(tuple(ids), labels).masklets)

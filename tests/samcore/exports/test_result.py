@@ -11,7 +11,7 @@ from samcore import Result
 from samcore.errors import InputError, StorageError
 
 
-def test_frames_come_back(case, published):
+def test_result_gives_the_frames_masks_back(case, published):
     """Every frame that was tracked, with the masks of all objects that have begun, to the pixel."""
     result = Result(published)
 
@@ -77,7 +77,7 @@ def test_a_folder_without_a_manifest_is_no_result(published):
         Result(published)
 
 
-def test_no_folder_at_all_is_told(tmp_path):
+def test_result_of_no_folder_is_one_line(tmp_path):
     """One line with its name."""
     with pytest.raises(InputError, match=r"there is no folder .*nowhere"):
         Result(tmp_path / "nowhere")
@@ -93,7 +93,7 @@ def test_no_folder_at_all_is_told(tmp_path):
     ],
     ids=["masks changed", "masks gone", "manifest cut off", "manifest of the future"],
 )
-def test_a_damaged_file_is_named(published, name, damage):
+def test_result_names_a_damaged_file(published, name, damage):
     """The line says which file it is."""
     path = published / name
     data = damage(path.read_bytes())

@@ -69,7 +69,7 @@ def replace_frames(report):
     return report.model_copy(update={"frames": 0})
 
 
-def test_a_clean_result_has_none(facts, tmp_path):
+def test_a_clean_result_has_no_findings(facts, tmp_path):
     """An object that stays where it is, as sure as can be: nothing to look at."""
     table = write_table(
         tmp_path / "masks.parquet", masks=lambda _: square(10, 10, 20)[None], obj_ids=(1,)

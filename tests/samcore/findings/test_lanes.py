@@ -44,7 +44,7 @@ def test_columns_are_the_tables(table):
         assert found.tolist() == pytest.approx([getattr(row, name) for row in rows])
 
 
-def test_columns_of_no_table(tmp_path, table):
+def test_columns_of_a_missing_table_are_an_error(tmp_path, table):
     """What is no mask table is one clear error, and so is a column that there is not."""
     path = tmp_path / "other.parquet"
     path.write_bytes(b"PAR1 not really")
@@ -228,7 +228,7 @@ def many(path, *, objects, frames):
     return path
 
 
-def test_bounded_by_bins_and_lanes(tmp_path):
+def test_lanes_are_bounded_in_number_and_length(tmp_path):
     """Of too many objects some have no lane, but all are counted; a long video has no more bins."""
     crowd, _ = lanes_of(many(tmp_path / "crowd", objects=MAX_LANES + 5, frames=3), stop=3)
     lanes = [item.lane for item in crowd.objects]
@@ -275,7 +275,7 @@ def test_memory_does_not_grow_with_the_frames(tmp_path, monkeypatch):
     assert peaks[1] < peaks[0] * 1.2
 
 
-def test_the_worst_are_kept():
+def test_findings_keep_the_worst_of_each_kind():
     """Of many findings the worst of each kind stay, in the order of frames; all are counted."""
     findings = Findings(3)
     for frame in range(100):

@@ -88,7 +88,7 @@ def test_an_inner_meter_does_not_hide_the_outer_ones_peak():
     assert outer.snapshot().peak_rss_bytes >= before + 150 * MIB - SLACK
 
 
-def test_the_peak_stays_after_the_block():
+def test_meter_keeps_the_peak_after_the_block():
     """What is used after the block is no longer this meter's."""
     with MemoryMeter() as meter:
         pass
@@ -100,7 +100,7 @@ def test_the_peak_stays_after_the_block():
     assert later.peak_rss_bytes == at_end.peak_rss_bytes
 
 
-def test_no_vram_without_cuda():
+def test_meter_reads_no_vram_without_cuda():
     """Where no CUDA device is in use there is no number to give, not even 0."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():

@@ -38,7 +38,7 @@ def _from(error: Exception, cause: Exception) -> Exception:
     ],
     ids=["torch", "numpy", "python", "arrow", "opencv"],
 )
-def test_real_allocations_that_fail(call) -> None:
+def test_out_of_memory_of_real_allocations_is_known(call) -> None:
     """What each library itself raises when asked for an exbibyte."""
     reason = memory_failure(_raised(call))
 
@@ -66,7 +66,7 @@ def test_real_allocations_that_fail(call) -> None:
     ],
     ids=lambda error: f"{type(error).__name__}: {str(error)[:30]}",
 )
-def test_what_a_gpu_or_a_decoder_says(error: Exception) -> None:
+def test_out_of_memory_of_a_gpu_or_decoder_is_known(error: Exception) -> None:
     """Texts of CUDA's libraries, of the decoder, and errors of ours that were raised from one."""
     assert memory_failure(error) is not None
 
@@ -84,7 +84,7 @@ def test_what_a_gpu_or_a_decoder_says(error: Exception) -> None:
     ],
     ids=lambda error: f"{type(error).__name__}: {str(error)[:30]}",
 )
-def test_everything_else_is_something_else(error: Exception) -> None:
+def test_other_errors_are_not_out_of_memory(error: Exception) -> None:
     """A bug, a full disk or a person's error is not taken for want of memory, whatever it names."""
     assert memory_failure(error) is None
 

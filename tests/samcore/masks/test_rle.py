@@ -103,7 +103,7 @@ def test_damaged_run_lengths_are_refused(counts):
         rle_iou(damaged, damaged)
 
 
-def test_sizes_must_agree():
+def test_rle_iou_refuses_masks_of_two_sizes():
     """Masks of two sizes are neither compared nor stacked."""
     (small,) = encode_masks(np.zeros((1, 3, 4), bool))
     (large,) = encode_masks(np.zeros((1, 4, 3), bool))
@@ -116,7 +116,7 @@ def test_sizes_must_agree():
 @pytest.mark.parametrize(
     "array", [np.zeros((3, 4), bool), np.zeros((1, 3, 4), np.uint8)], ids=["H x W", "not bool"]
 )
-def test_other_arrays_are_refused(array):
+def test_rle_encodes_boolean_stacks_only(array):
     """Logits or a single mask passed by mistake are an error."""
     with pytest.raises(ValueError, match="N x H x W bool"):
         encode_masks(array)
@@ -126,7 +126,7 @@ def test_other_arrays_are_refused(array):
     ("height", "width"), [(1080, 1920), (2160, 3840)], ids=["1080p", "more than 2 ** 22"]
 )
 @pytest.mark.parametrize("kind", ["empty", "full", "last pixel", "one pixel in two halves"])
-def test_long_runs_come_back(height, width, kind):
+def test_rle_long_runs_are_read_back(height, width, kind):
     """A run may be as long as the picture: 524,288 pixels and more need a fifth byte, and the
     difference to a short run before needs one below zero."""
     mask_hw = np.full((height, width), kind == "full")

@@ -94,13 +94,13 @@ def test_polygons_are_filled():
     ],
     ids=str,
 )
-def test_what_is_no_mask_is_refused(bad):
+def test_coco_segmentations_that_are_no_mask_are_refused(bad):
     """Always by the same kind of error, never by a wrong mask."""
     with pytest.raises(ValueError, match=r"\w"):
         rle_from_coco(bad, height=HEIGHT, width=WIDTH)
 
 
-def test_all_overlaps_at_once(masks):
+def test_rle_overlaps_of_many_masks_are_those_of_pairs(masks):
     """Each is what the pair alone gives; empty masks overlap with nothing, and none has no rows."""
     rles = encode_masks(masks)
 

@@ -90,7 +90,7 @@ def test_another_precision_is_another_model(tmp_path):
     assert load_model(random_tiny(tmp_path), choose_compute("cpu", "bfloat16")) is not model
 
 
-def test_unloading_frees(tmp_path):
+def test_unloading_a_model_frees_its_memory(tmp_path):
     """After unload no model is alive; unloading nothing is no error."""
     model = weakref.ref(load_model(random_tiny(tmp_path), CPU))
 

@@ -95,7 +95,7 @@ def test_every_known_model_has_its_configuration(model):
 @pytest.mark.parametrize(
     "model", [m for m in KNOWN_MODELS if isinstance(m.weights, RemoteWeights)], ids=lambda m: m.name
 )
-def test_published_names_agree(model):
+def test_model_names_agree_with_the_published_ones(model):
     """URL, configuration and name are of one generation and one size."""
     generation, size = model.name.split("-", 1)
 
@@ -105,14 +105,14 @@ def test_published_names_agree(model):
     assert model.licence == "Apache-2.0"
 
 
-def test_names_are_unique():
+def test_model_names_are_unique():
     """A name means one model, and so does a digest."""
     assert len({m.name for m in KNOWN_MODELS}) == len(KNOWN_MODELS)
     published = [m.weights.sha256 for m in KNOWN_MODELS if isinstance(m.weights, RemoteWeights)]
     assert len(set(published)) == len(published) == 8
 
 
-def test_the_list_says_what_is_here(small_published, tmp_path):
+def test_model_list_says_what_is_on_this_machine(small_published, tmp_path):
     """A model is available when its whole file is in the cache, not when a broken one is."""
 
     def available() -> dict[str, bool]:
@@ -258,7 +258,7 @@ def test_a_missing_checkpoint_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("size", [64, 96, 160, 512, 1024, 1536])
-def test_sizes_that_fit(tmp_path, size):
+def test_image_sizes_that_fit_a_model_are_taken(tmp_path, size):
     """Any multiple of 32 from 64 on is the model's input."""
     spec = resolve_model("random-tiny", image_size=size, cache_dir=tmp_path)
 
@@ -268,7 +268,7 @@ def test_sizes_that_fit(tmp_path, size):
 @pytest.mark.parametrize(
     ("size", "better"), [(0, 64), (-32, 64), (32, 64), (65, 64), (100, 96), (1000, 992)]
 )
-def test_sizes_that_do_not_fit(tmp_path, size, better):
+def test_image_sizes_that_do_not_fit_a_model_are_refused(tmp_path, size, better):
     """The error offers a size that would do."""
     with pytest.raises(InputError, match=f"got {size}; {better} would do"):
         resolve_model("random-tiny", image_size=size, cache_dir=tmp_path)

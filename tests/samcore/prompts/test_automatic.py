@@ -99,7 +99,7 @@ def test_parts_are_no_objects_of_their_own():
     assert np.array_equal(kept[1], neighbour)
 
 
-def test_the_bounds_hold():
+def test_automatic_prompts_keep_number_and_size_bounds():
     """At most so many, the best ones; none that is too small; of equals the upper one first."""
     masks = [(mask(0, 4, 0, 4), 0.8), (mask(8, 12, 8, 12), 0.9), (mask(4, 8, 4, 8), 0.9)]
 
@@ -143,7 +143,7 @@ def test_boxes_become_objects_as_masks_do():
         ({"frame": 50}, 10**6, 24, (50,)),
     ],
 )
-def test_the_frames_to_look_at(options, stop, rate, frames):
+def test_automatic_prompts_look_at_later_frames_in_turn(options, stop, rate, frames):
     """The first one, then some at twice the distance each, within the bound and what is tracked;
     or the one that was named."""
     asked = AutomaticPrompts(**options)
@@ -163,7 +163,7 @@ def test_advice_for_nothing_found_can_be_followed():
 @pytest.mark.parametrize(
     ("text", "options"), [("10", (10, None)), ("3:250", (3, 250)), ("1:0", (1, 0))]
 )
-def test_the_option(text, options):
+def test_automatic_option_is_n_or_n_and_frame(text, options):
     """N, or N:FRAME."""
     asked = parse_automatic(text)
     assert (asked.max_objects, asked.frame) == options
@@ -173,13 +173,13 @@ WRONG = ["", "0", "-1", "x", "1:", ":1", "1:-2", "1:2:3", "1001", "9" * 30]
 
 
 @pytest.mark.parametrize("text", WRONG)
-def test_an_option_that_is_wrong(text):
+def test_automatic_option_that_is_wrong_is_one_line(text):
     """One line that shows the wanted form."""
     with pytest.raises(InputError, match=r"--automatic .*wanted N or N:FRAME"):
         parse_automatic(text)
 
 
-def test_further_options():
+def test_automatic_takes_every_further_option():
     """Every other field by its name; what was not named keeps its default."""
     values = {"min_area": 0.25, "min_predicted_iou": 0.5, "min_stability": 0, "points_per_side": 8}
     values.update(look_ahead_s=3.5, detector="masks")
@@ -206,7 +206,7 @@ def test_further_options():
         (["min_area=0.1", "min_area=0.2"], ["'min_area=0.2'", "twice"]),
     ],
 )
-def test_a_further_option_that_is_wrong(options, words):
+def test_automatic_further_option_that_is_wrong_is_one_line(options, words):
     """One line that quotes it and says what is wanted."""
     with pytest.raises(InputError) as caught:
         parse_automatic("3", options)

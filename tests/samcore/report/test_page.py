@@ -326,7 +326,7 @@ def test_where_objects_begin_is_shown(video, facts, tmp_path):
     assert text.index("Prompts that were missed") < text.index('href="#frame-37"')
 
 
-def test_one_file_of_bounded_size(video, facts, tmp_path):
+def test_report_is_one_file_of_bounded_size(video, facts, tmp_path):
     """However much there is to tell: 80 pictures, 2.5 MB of plotly and a page to go with it."""
     rng = np.random.default_rng(3)
 
@@ -364,7 +364,7 @@ def test_one_file_of_bounded_size(video, facts, tmp_path):
     assert text.count("Copyright") == 0  # plotly is there once, and packed
 
 
-def test_a_run_with_little_to_tell(facts, video, tmp_path):
+def test_report_of_a_run_with_little_to_tell(facts, video, tmp_path):
     """One frame, one chunk, no seam, no finding: the page says so."""
     table = write_table(
         tmp_path / "masks.parquet",
@@ -397,7 +397,7 @@ def test_a_folder_that_cannot_be_written_to(facts, video, table, tmp_path):
 
 
 @pytest.mark.parametrize("share", [0, 0.5, 0.999])
-def test_a_full_disk_is_one_clear_line(facts, full_disk, video, table, tmp_path, share):
+def test_report_on_a_full_disk_is_one_clear_line(facts, full_disk, video, table, tmp_path, share):
     """Wherever it fills up, the line names the page, and the one that was there stays."""
     path = tmp_path / "report.html"
     write_report(facts(), table, video, path)

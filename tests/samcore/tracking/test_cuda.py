@@ -41,7 +41,7 @@ def test_the_gpu_follows_the_cpu(run_ours, cuda_model, tiny_model, frames, five_
         assert np.mean(mask != on_gpu.masks[at]) < 0.05, at
 
 
-def test_masks_do_not_depend_on_the_cut(cuda_model, frames, tmp_path):
+def test_masks_of_the_gpu_do_not_depend_on_the_cut(cuda_model, frames, tmp_path):
     """A state saved at frame 21, inside an encoder batch, carries on bit for bit."""
     settings = TrackSettings(encode_batch=8)
     tracker = VideoTracker(cuda_model, height=96, width=128, num_frames=66, settings=settings)
@@ -62,7 +62,7 @@ def test_masks_do_not_depend_on_the_cut(cuda_model, frames, tmp_path):
         np.testing.assert_array_equal(a.object_scores_n, b.object_scores_n)
 
 
-def test_vram_is_flat(cuda_model, frames):
+def test_gpu_memory_of_tracking_is_flat(cuda_model, frames):
     """Once the memory is full, more frames take no more of the GPU."""
     tracker = VideoTracker(cuda_model, height=96, width=128)
     tracker.add_box(1, 0, (10, 10, 60, 70))

@@ -45,7 +45,7 @@ def _overflowing(part: str) -> Sam2Model:
         ("memory_attention", 1),
     ],
 )
-def test_it_is_said_at_the_first_frame(part: str, frame: int) -> None:
+def test_a_model_without_numbers_is_said_at_the_first_frame(part: str, frame: int) -> None:
     """Wherever the arithmetic overflows, the first frame that has to do with it says so; nothing is
     remembered of that frame."""
     tracker = VideoTracker(_overflowing(part), height=48, width=64)
@@ -59,7 +59,7 @@ def test_it_is_said_at_the_first_frame(part: str, frame: int) -> None:
     assert tracker.next_frame == frame
 
 
-def test_the_search_for_objects_says_it_too() -> None:
+def test_a_detector_says_that_its_model_gives_no_numbers() -> None:
     """What the mask generator leaves out because it is no number is not taken for nothing there."""
     image = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
     options = AutomaticPrompts(points_per_side=2, min_predicted_iou=0.7, min_stability=0.8)

@@ -39,7 +39,7 @@ def test_each_frame_has_the_time_it_was_given(tmp_path, time_base):
 
 @pytest.mark.usefixtures("each_ffmpeg")
 @pytest.mark.parametrize("codec", [NUMBERS_8, NUMBERS_16], ids=["8 bits", "16 bits"])
-def test_numbers_come_back(tmp_path, codec):
+def test_encoded_numbers_are_decoded_bit_for_bit(tmp_path, codec):
     """Every number of every pixel, also in pictures of odd size; equal pictures, equal files."""
     rng = np.random.default_rng(0)
     most = np.iinfo(codec.dtype).max
@@ -60,7 +60,7 @@ def test_numbers_come_back(tmp_path, codec):
 
 
 @pytest.mark.parametrize("pts", [None, 0, -1])
-def test_time_runs_forward(tmp_path, pts):
+def test_encoder_refuses_times_that_run_back(tmp_path, pts):
     """A time stamp that is missing or not after the one before is refused."""
     picture = np.zeros((8, 8, 3), np.uint8)
     with VideoWriter(

@@ -43,7 +43,7 @@ def test_frames_come_in_natural_order_in_true_colours(folder):
     assert (source.frame(11).image_rgb_hwc_u8 == _picture(11)).all()
 
 
-def test_a_stretch_is_the_same_as_in_the_whole(folder):
+def test_frames_of_a_stretch_are_those_of_the_whole_folder(folder):
     """Reading may start anywhere, and times count from the first image."""
     source = open_video(folder)
 
@@ -152,7 +152,7 @@ def test_stretching_uses_the_bits_in_use(tmp_path, bits):
     assert np.abs(np.array(found) - expected).max() <= 256 >> bits
 
 
-def test_nothing_to_stretch_is_said(folder, tmp_path):
+def test_stretching_of_8_bit_images_is_refused(folder, tmp_path):
     """Pictures of 8 bits and video files are refused, not passed over."""
     with pytest.raises(InputError, match="PNG with 8 bits"):
         open_video(folder, stretch=True)
@@ -234,7 +234,7 @@ def test_the_digest_goes_by_names_and_contents(folder):
     assert len(set(digests)) == 4
 
 
-def test_the_index_is_kept_and_used(folder, tmp_path_factory):
+def test_index_of_an_image_folder_is_kept_and_used(folder, tmp_path_factory):
     """A folder is scanned once; an image more makes another scan."""
     index_path = tmp_path_factory.mktemp("index") / "index.parquet"
     calls: list[tuple[int, int | None]] = []

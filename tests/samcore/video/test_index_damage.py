@@ -11,7 +11,7 @@ from samcore.video.decoder import find_ffmpeg
 from samcore.video.index import load_index
 
 
-def test_no_flipped_bit_is_believed(clips, tmp_path: Path) -> None:
+def test_index_with_a_flipped_bit_is_not_believed(clips, tmp_path: Path) -> None:
     """Each of 400 flips of one bit makes the index none, or changes nothing that it says."""
     path = tmp_path / "index.parquet"
     video = open_video(clips.path("open-gop.mp4"), index_path=path)

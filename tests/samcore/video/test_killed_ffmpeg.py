@@ -218,12 +218,12 @@ def test_sound_that_breaks_off_makes_no_video(tmp_path, wrapped):
         (0, "Cannot allocate memory", "memory"),
     ],
 )
-def test_what_counts_as_a_death(code, said, reason):
+def test_exit_codes_that_count_as_a_killed_ffmpeg(code, said, reason):
     """A signal always, a shortage always, another exit code only if nothing explains it."""
     found = why_died(code, said)
     assert found is None if reason is None else reason in found
 
 
-def test_a_video_error_is_what_it_is():
+def test_passing_video_errors_are_video_errors():
     """Who catches errors of videos also catches those that may pass."""
     assert issubclass(TransientVideoError, VideoError)

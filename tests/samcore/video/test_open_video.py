@@ -15,7 +15,7 @@ from samcore.video import VideoInfo, open_video, source_digest
 from samcore.video.decoder import find_ffmpeg
 
 
-def test_info_survives_json(clips):
+def test_video_info_survives_json(clips):
     """A VideoInfo read back from JSON is equal, with its fractions exact and readable."""
     info = open_video(clips.path("open-gop.mp4")).info
     text = info.model_dump_json()
@@ -77,7 +77,7 @@ def test_without_ffprobe_nothing_is_claimed(clips):
         ("corrupted.mp4", True),
     ],
 )
-def test_damage_is_told(clips, name, damaged):
+def test_open_video_tells_damage(clips, name, damaged):
     """What ffmpeg complained of is in the info of a damaged file, and of no other."""
     info = open_video(clips.path(name)).info
 
@@ -305,7 +305,7 @@ def test_what_is_no_video_is_told_in_one_line(tmp_path, name, make, message):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_no_permission_is_told(clips, tmp_path):
+def test_open_video_tells_that_permission_is_missing(clips, tmp_path):
     """A file that may not be read is an error that says so."""
     path = tmp_path / "secret.mp4"
     shutil.copy(clips.path("plain.mp4"), path)
@@ -384,7 +384,7 @@ def test_a_script_that_poses_as_a_video_opens_nothing(tmp_path, script, suffix):
     assert not sprung
 
 
-def test_the_trap_notices_an_opening(tmp_path):
+def test_trap_for_opened_files_notices_an_opening(tmp_path):
     """Without our limits, ffmpeg does open the file that the concat script names."""
     trap = _Trap(tmp_path / "other.ts")
     path = tmp_path / "script.mp4"

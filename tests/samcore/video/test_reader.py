@@ -38,7 +38,7 @@ def source(clips):
 
 
 @pytest.mark.parametrize("end", ["last frame", "early break", "exception", "no frame", "close"])
-def test_nothing_is_left_however_it_ends(source, end):
+def test_reader_leaves_no_process_however_it_ends(source, end):
     """No process, thread or descriptor outlives the `with` block."""
     source.frame(0)  # whatever opens once has been opened
     gc.collect()
@@ -64,7 +64,7 @@ def test_nothing_is_left_however_it_ends(source, end):
     assert psutil.Process().num_fds() == before
 
 
-def test_the_end_is_the_end(source):
+def test_reader_that_has_ended_gives_no_more_frames(source):
     """A reader that gave its last frame says so again and again, and is free already."""
     reader = source.read(57)
 

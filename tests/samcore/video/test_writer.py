@@ -44,7 +44,7 @@ def _write_all(writer, pictures):
 
 @pytest.mark.usefixtures("each_ffmpeg")
 @pytest.mark.parametrize(("height", "width"), [(60, 80), (61, 81), (1, 1)])
-def test_what_is_written_is_read_back(tmp_path, height, width):
+def test_written_video_is_read_back(tmp_path, height, width):
     """Frames, rate and colours come back; an odd size is padded, not stretched."""
     path = tmp_path / "out.mp4"
     _write(path, height=height, width=width)
@@ -63,7 +63,7 @@ def test_what_is_written_is_read_back(tmp_path, height, width):
 
 @pytest.mark.usefixtures("each_ffmpeg")
 @pytest.mark.parametrize("time_base", [None, Fraction(1, 12800)], ids=["rate", "times"])
-def test_it_plays_in_a_browser(tmp_path, time_base):
+def test_written_video_plays_in_a_browser(tmp_path, time_base):
     """H.264 in 4:2:0, and the index comes before the pictures. All four marks of the colours are
     there, in the stream and in the container: without one a player guesses, and shows others."""
     path = tmp_path / "out.mp4"
@@ -82,7 +82,7 @@ def test_it_plays_in_a_browser(tmp_path, time_base):
     assert data[data.index(b"colrnclx") + 8 :][:7] == bytes((0, 1, 0, 1, 0, 1, 0))
 
 
-def test_it_can_be_read_by_whom_the_folder_allows(tmp_path):
+def test_written_video_can_be_read_by_whom_the_folder_allows(tmp_path):
     """The file has the permissions that any new file gets."""
     _write(tmp_path / "out.mp4")
     (tmp_path / "other").touch()
@@ -90,7 +90,7 @@ def test_it_can_be_read_by_whom_the_folder_allows(tmp_path):
     assert (tmp_path / "out.mp4").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
-def test_an_exception_leaves_no_file(tmp_path):
+def test_writer_leaves_no_file_after_an_exception(tmp_path):
     """What was begun and not finished is not there, and the old file still is."""
     path = tmp_path / "out.mp4"
     path.write_text("the old one")
@@ -109,7 +109,7 @@ def test_an_exception_leaves_no_file(tmp_path):
         writer.write(np.zeros((60, 80, 3), np.uint8))
 
 
-def test_no_frame_makes_no_file(tmp_path):
+def test_writer_makes_no_file_of_no_frame(tmp_path):
     """A video without frames is an error, not an empty file."""
     with pytest.raises(VideoError, match="no frame was written"):
         _write(tmp_path / "out.mp4", count=0)
@@ -117,7 +117,7 @@ def test_no_frame_makes_no_file(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_a_full_disk_is_told(tmp_path):
+def test_writer_tells_a_full_disk(tmp_path):
     """An encoder that may not write more ends in a StorageError, without a file."""
     path = tmp_path / "out.mp4"
     noise = np.random.default_rng(0).integers(0, 256, (30, 240, 320, 3), np.uint8)

@@ -62,7 +62,7 @@ def test_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_change_shows(tmp_path: Path) -> None:
+def test_file_record_shows_a_change(tmp_path: Path) -> None:
     """A file with other bytes of the same length, or none, is not the one that was recorded."""
     path = tmp_path / "file"
     path.write_bytes(b"abc")

@@ -20,7 +20,7 @@ from tasks.store.locations import HttpsLocation, S3Location, parse_location
         ("https://host/a/dog.mp4?sig=x", HttpsLocation("https://host/a/dog.mp4?sig=x")),
     ],
 )
-def test_what_a_location_is(text: str, location: object) -> None:
+def test_locations_are_read_from_text(text: str, location: object) -> None:
     """Keys are taken as they are written, and case matters only where it does."""
     assert parse_location(text) == location
 
@@ -45,7 +45,7 @@ def test_what_a_location_is(text: str, location: object) -> None:
         ("https://host/a b", "has spaces"),
     ],
 )
-def test_what_is_not_a_location(text: str, said: str) -> None:
+def test_text_that_is_no_location_is_refused(text: str, said: str) -> None:
     """One line says what is wrong, and shows no password."""
     with pytest.raises(InputError, match=said) as caught:
         parse_location(text)
@@ -60,7 +60,7 @@ def test_what_is_not_a_location(text: str, said: str) -> None:
         ("s3://bucket/a/b/", "s3://bucket/a/b/c/d.json"),
     ],
 )
-def test_what_lies_below(prefix: str, joined: str) -> None:
+def test_location_knows_what_lies_below_it(prefix: str, joined: str) -> None:
     """Names are put below a prefix whether or not it ends with a slash."""
     location = parse_location(prefix)
     assert isinstance(location, S3Location)

@@ -27,7 +27,7 @@ def make_file(path: Path, size: int, seed: int = 0) -> tuple[Path, str]:
 
 
 @pytest.mark.parametrize("size", [0, 1, 8 * MIB, 8 * MIB + 1, 17 * MIB])
-def test_what_goes_in_comes_out(bucket: str, tmp_path: Path, size: int) -> None:
+def test_object_store_gives_back_what_was_put(bucket: str, tmp_path: Path, size: int) -> None:
     """A file of any size, also one that goes in parts, comes back as it was."""
     path, sha256 = make_file(tmp_path / "in.mp4", size)
     store, location = ObjectStore(), S3Location(bucket, "a folder/ünd+(1)%20.mp4")
@@ -70,7 +70,7 @@ def test_only_the_right_bytes_are_stored(
     assert "Uploads" not in swift.client().list_multipart_uploads(Bucket=bucket)
 
 
-def test_progress_is_told(bucket: str, tmp_path: Path) -> None:
+def test_object_store_tells_progress(bucket: str, tmp_path: Path) -> None:
     """Bytes so far only grow, and end at all of them, up and down."""
     path, sha256 = make_file(tmp_path / "a", 9 * MIB)
     store, location = ObjectStore(), S3Location(bucket, "k")
@@ -172,7 +172,7 @@ def test_a_presigned_url_reads_ranges_for_a_while(bucket: str) -> None:
     assert httpx.get(short).status_code == 403
 
 
-def test_what_is_absent(bucket: str, tmp_path: Path) -> None:
+def test_object_store_says_what_is_absent(bucket: str, tmp_path: Path) -> None:
     """Looking for what is not there says None; reading it is an error of its own kind."""
     store, location = ObjectStore(), S3Location(bucket, "nothing")
 

@@ -62,7 +62,7 @@ def _print_peaks(video: str, box: str, stops: Sequence[int], out: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux can set the kernel's peak back")
-def test_memory_is_flat(tmp_path: Path) -> None:
+def test_memory_of_tracking_does_not_grow_with_the_video(tmp_path: Path) -> None:
     """A video of seven times as many frames, in two chunks, takes as much memory as a short one:
     nothing is kept for a frame that is done."""
     scene = Scene(1, num_frames=LONG, height=96, width=128, num_objects=1)

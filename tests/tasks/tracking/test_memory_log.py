@@ -151,7 +151,7 @@ def test_a_log_that_cannot_be_is_refused_at_once(
         plan_run.fn(ask(memory_log=str(tmp_path / "file" / "memory.csv")))
 
 
-def test_no_log_is_no_file(tmp_path: Path) -> None:
+def test_memory_log_that_is_not_asked_for_makes_no_file(tmp_path: Path) -> None:
     """Without a path nothing is written."""
     with MemoryLog(None, run="a") as log:
         log.add(0, 0, _CPU)

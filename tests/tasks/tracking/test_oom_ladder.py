@@ -36,7 +36,7 @@ def _steps(base: Rung, **options: object) -> list[str]:
     return [describe_step(*pair) for pair in itertools.pairwise(rungs)]
 
 
-def test_the_order_of_the_rungs() -> None:
+def test_ladder_gives_up_in_this_order() -> None:
     """Caches, the encoder's batch, the objects' batch from their number on, the bank; and a
     smaller input only with permission, in sizes that the network takes."""
     base = Rung(encode_batch=8, object_batch=64, image_size=256)
@@ -129,7 +129,7 @@ def test_a_kill_that_may_be_for_memory_leads_further_down(mark: Path, change: di
         mark.write_text(content)
 
 
-def test_half_a_mark_is_no_mark(mark: Path) -> None:
+def test_attempt_mark_that_is_half_written_is_none(mark: Path) -> None:
     """A damaged mark does not stop the work."""
     mark.write_text('{"number": 1, "ru')
     with attempting(mark, last_rung=5) as attempt:

@@ -1,0 +1,104 @@
+"""Options of `longtake track` that are fields of the request are declared there alone."""
+
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import typer
+
+from flows.cli import app, run, track
+from flows.cli.options import FIELD
+from samcore.config import TrackSettings
+from samcore.prompts.options import merge_options, parse_box_option
+from tasks.request.segment_request import SegmentRequest, validate_request
+
+FIELDS = {**TrackSettings.model_fields, **SegmentRequest.model_fields}
+BOX = "1:0:10,10,60,60"
+ASKED: dict[str, tuple[list[str], Any]] = {
+    "model": (["--model", "nano"], "nano"),
+    "checkpoint": (["--checkpoint", "w.pt"], "w.pt"),
+    "config": (["--config", "c.yaml"], "c.yaml"),
+    "image_size": (["--image-size", "64"], 64),
+    "stretch": (["--stretch"], True),
+    "allow_quality_loss": (["--allow-quality-loss"], True),
+    "device": (["--device", "cpu"], "cpu"),
+    "dtype": (["--dtype", "float32"], "float32"),
+    "chunk_frames": (["--chunk-frames", "50"], 50),
+    "overlap": (["--overlap", "0"], 0),
+    "handoff": (["--handoff", "mask"], "mask"),
+    "min_agreement": (["--min-agreement", "0.25"], 0.25),
+    "on_disagreement": (["--on-disagreement", "fail"], "fail"),
+    "start": (["--start", "3"], 3),
+    "stop": (["--stop", "9"], 9),
+    "work_dir": (["--work-dir", "w"], "w"),
+    "memory_log": (["--memory-log", "m.csv"], "m.csv"),
+    "overlay": (["--overlay"], True),
+    "report": (["--no-report"], False),
+    "formats": (["--format", "mot-txt", "--format", "coco-video"], ("mot-txt", "coco-video")),
+    "force": (["--force"], True),
+}
+"""What is given on the command line, and what the field is then."""
+
+
+def command() -> Any:
+    return typer.main.get_command(app).commands["track"]  # type: ignore[attr-defined]
+
+
+def asked_for(monkeypatch: pytest.MonkeyPatch, args: list[str]) -> SegmentRequest:
+    """The request that a command line makes."""
+    made: list[SegmentRequest] = []
+
+    def run_local(request: SegmentRequest, *_: object, **__: object) -> None:
+        made.append(request)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("flows.commands.run_local.run_local", run_local)
+    assert run(["track", "v.mp4", "-o", "out", "--box", BOX, *args]) == 130
+    return made[0]
+
+
+def test_options_have_the_texts_and_defaults_of_their_fields() -> None:
+    """--help shows each field's own text and default, and a text for every option."""
+    track_command = command()
+    of_fields = [one.name for one in track_command.params if (one.help or "").startswith(FIELD)]
+    track_command.get_help(typer.Context(track_command))
+
+    for param in track_command.params:
+        assert (param.help or "").strip("\0 "), param.name
+        if param.name in of_fields:
+            field = FIELDS[param.name]
+            assert field.description
+            assert param.help.startswith(field.description)
+            if not field.is_required():
+                assert (param.default or field.default) == field.default
+    assert set(ASKED) == set(of_fields) - {"source", "destination"}
+
+
+def test_choices_are_those_of_the_fields() -> None:
+    """Where --help lists values, they are the ones that the field takes."""
+    for choices, name in ((track.Dtype, "dtype"), (track.OnDisagreement, "on_disagreement")):
+        assert tuple(one.value for one in choices) == get_args(FIELDS[name].annotation)
+
+
+def test_options_that_are_not_given_are_the_fields_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command line without an option asks for what a request without the field asks for."""
+    prompts = merge_options([parse_box_option(BOX)], [], [])
+    assert asked_for(monkeypatch, []) == validate_request(
+        source="v.mp4", destination="out", prompts=prompts, any_mask_path=True
+    )
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_options_reach_their_fields(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """What is given is in its field, and changes no other one."""
+    args, value = ASKED[name]
+    plain, request = asked_for(monkeypatch, []), asked_for(monkeypatch, args)
+    where = request.settings if name in TrackSettings.model_fields else request
+    assert getattr(where, name) == value
+    changed = [
+        field
+        for field in SegmentRequest.model_fields
+        if getattr(plain, field) != getattr(request, field)
+    ]
+    assert changed == ["settings" if where is request.settings else name]
+    assert Path(request.source).name == "v.mp4"
