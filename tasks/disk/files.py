@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import hashlib
 import os
 import uuid
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from samcore.disk.atomic import atomic, storage_error
+from samcore.disk.digests import hash_file
 from samcore.errors import SegmentationError
 from tasks.settings import cache_dir
 
@@ -135,19 +135,22 @@ def fsync_and_record(path: Path) -> FileRecord:
 
 def file_record(path: Path) -> FileRecord:
     """Size and digest of a file as it is now; OSError when it is missing."""
-    digest = hashlib.sha256()
-    size = 0
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-            size += len(block)
-    return FileRecord(name=path.name, size=size, sha256=digest.hexdigest())
+    size, sha256 = hash_file(path)
+    return FileRecord(name=path.name, size=size, sha256=sha256)
+
+
+def is_listed(path: Path, record: FileRecord) -> bool:
+    """Whether `path` is a file of the size that `record` names; its bytes are not read."""
+    try:
+        return path.is_file() and path.stat().st_size == record.size
+    except OSError:
+        return False
 
 
 def is_intact(path: Path, record: FileRecord) -> bool:
-    """Whether `path` still holds the very bytes that `record` was made of."""
+    """Whether `path` still holds the very bytes that `record` was made of; reads them all."""
     try:
-        return path.stat().st_size == record.size and file_record(path).sha256 == record.sha256
+        return is_listed(path, record) and file_record(path).sha256 == record.sha256
     except OSError:
         return False
 

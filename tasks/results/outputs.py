@@ -108,7 +108,7 @@ class Outputs:
 
     def _add(self, place: str, write: Callable[[Manifest, Path], dict[str, Path]]) -> str:
         """Have `write` make files in a folder and add them, unless something is at `place`."""
-        manifest = self._store.read_manifest(self._key)
+        manifest = self._store.listed(self._key)
         if manifest is None:
             raise StorageError(
                 f"the result in {self._store.location} is gone or damaged; run again"
