@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -14,6 +15,7 @@ from flows.cli import run as longtake
 from flows.commands.lines import result_lines
 from samcore.disk.digests import hash_file
 from samcore.exports import FORMATS
+from samcore.video import VideoSource, source
 from tasks.add_output import add_output
 from tasks.plan_run import plan_run
 from tasks.request.segment_request import SegmentRequest
@@ -133,3 +135,36 @@ def test_objects_of_a_result_are_looked_at_a_few_times(
     heads = {file.name: asked[f"/{bucket}/out/{file.name}"] for file in manifest.files}
     assert min(heads.values()) >= 2  # before and after the upload
     assert {name: count for name, count in heads.items() if count > 6} == {}
+
+
+def test_the_video_is_decoded_three_times(
+    ask: Ask, segment: Segment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of a run with overlay, report and ten formats the index, the tracking of the one chunk and
+    all outputs together decode the video once each; besides, single frames are read."""
+    scans: list[object] = []
+    passes: list[tuple[int, int | None]] = []
+    scan, read = source.scan_video, VideoSource.read
+
+    def count_scan(*args: Any, **options: Any) -> Any:
+        scans.append(args)
+        return scan(*args, **options)
+
+    def count_read(
+        self: VideoSource, start: int = 0, stop: int | None = None, **options: Any
+    ) -> Any:
+        if stop != start + 1:
+            passes.append((start, stop))
+        return read(self, start, stop, **options)
+
+    monkeypatch.setattr(source, "scan_video", count_scan)
+    monkeypatch.setattr(VideoSource, "read", count_read)
+    request = ask(**{**ALL, "chunk_frames": 8}, work_dir=str(tmp_path / "work"))
+
+    run = _run_all(request, segment, monkeypatch)
+
+    manifest = open_result_store(run).listed(run.key)
+    assert manifest is not None
+    assert {"overlay.mp4", "report.html"} < {file.name for file in manifest.files}
+    assert len(scans) == 1
+    assert passes == [(0, 8), (0, 8)]
