@@ -12,7 +12,6 @@ from samcore.failures import Failures
 from samcore.result import Result
 from samcore.video import VideoSource
 from tasks.progress.steps import reporter
-from tasks.results.manifest import MASKS
 from tasks.results.open import ResultStore, open_result_store
 from tasks.results.outputs import Outputs, masklets_of
 from tasks.run.records import EXPORTS
@@ -111,7 +110,7 @@ def _open(result: str, store: ResultStore, *, whole: bool) -> _Opened:
             found.check()  # nothing can be added to a result that is not
         return _Opened(found.masklets, found.source, found.source_version, found.key, found.stretch)
     manifest = whole_result(store, result)
-    masklets = masklets_of(manifest, store.fetch(MASKS))
+    masklets = masklets_of(store, manifest)
     asked = manifest.request
     stretch = asked.settings.stretch
     return _Opened(masklets, asked.source, asked.source_version, manifest.key, stretch)

@@ -58,7 +58,10 @@ class LocalResults(ResultStore):
             return None
         if key not in (None, manifest.key):
             return None
-        whole = all(is_whole(self.folder / file.name, file) for file in manifest.files)
+        whole = all(
+            is_plain_name(file.name) and is_whole(self.folder / file.name, file)
+            for file in manifest.files
+        )
         return manifest if whole else None
 
     def fetch(self, name: str) -> Path:

@@ -25,16 +25,19 @@ REPORT_NAME = "report"
 """What these outputs are called; the others have the names of their formats."""
 
 
-def masklets_of(manifest: Manifest, table: Path) -> ExportSource:
+def masklets_of(store: ResultStore, manifest: Manifest) -> ExportSource:
     """What writers need to know of a result.
 
     Args:
-        manifest: Of the result.
-        table: Its masks on this machine.
+        store: Where the result is.
+        manifest: Its manifest.
+
+    Raises:
+        StorageError: The result is gone or damaged.
     """
     record = manifest.request
     return ExportSource(
-        table=table,
+        table=store.fetch(MASKS),
         video=manifest.video,
         start=record.start,
         stop=record.stop,
@@ -128,7 +131,7 @@ class Outputs:
     def _write_format(self, place: str, manifest: Manifest) -> None:
         name = _format(place)
         with self._store.workspace() as folder:
-            masklets = masklets_of(manifest, self._store.fetch(MASKS))
+            masklets = masklets_of(self._store, manifest)
             write_export(masklets, name, folder / name, on_progress=reporter(_doing(place)))
             self._take(place, folder / name)
 
@@ -138,7 +141,7 @@ class Outputs:
             if place == REPORT:
                 viewer = self._report(manifest, video, folder / REPORT)
             else:
-                masklets = masklets_of(manifest, self._store.fetch(MASKS))
+                masklets = masklets_of(self._store, manifest)
                 name = _format(place)
                 viewer = view_export(masklets, name, folder / name, video=video)
             with viewer as show:
