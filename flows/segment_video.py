@@ -192,22 +192,21 @@ def _track_and_publish(
 def _complete(run: RunRef, request: SegmentRequest, result: ResultRef) -> ResultRef:
     """Add to the masks what was asked for beside them; what fails is said after all the rest."""
     failures = Failures()
-    if request.wants_overlay:
+    names = [OVERLAY_NAME] * request.wants_overlay + [*request.export_formats]
+    names += [REPORT_NAME] * request.report
+    if names:
         with failures.collected():
-            add_output(run, OVERLAY_NAME)
-            result = result.model_copy(update={"has_overlay": True})
-    for name in request.export_formats:
-        with failures.collected():
-            add_output(run, name)
-            result = result.model_copy(update={"exports": tuple(sorted({*result.exports, name}))})
-    if request.report:
-        with failures.collected():
-            add_output(run, REPORT_NAME)
-            result = result.model_copy(update={"has_report": True})
+            add_output(run, *names)
     with failures.collected():
         post_artifacts(run)
     failures.say()
-    return result
+    return result.model_copy(
+        update={
+            "has_overlay": result.has_overlay or request.wants_overlay,
+            "has_report": result.has_report or request.report,
+            "exports": tuple(sorted({*result.exports, *request.export_formats})),
+        }
+    )
 
 
 def _track(

@@ -14,11 +14,12 @@ class Failures:
 
     @contextlib.contextmanager
     def collected(self) -> Iterator[None]:
-        """Keep what the block raises for later; a signal goes its way."""
+        """Keep what the block raises for later, one error once; a signal goes its way."""
         try:
             yield
         except Exception as error:
-            self._errors.append(error)
+            if not any(known is error for known in self._errors):
+                self._errors.append(error)
 
     def say(self) -> None:
         """Raise what was collected, if anything was.

@@ -1,6 +1,5 @@
 """A published result, for programs to read."""
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from samcore.disk.atomic import storage_error
+from samcore.disk.digests import hash_file
 from samcore.errors import InputError, StorageError
 from samcore.exports.source import ExportSource
 from samcore.masks.ledger import OBJECTS, ResultObject, make_ledger, read_ledger
@@ -220,14 +220,11 @@ class Result:
         listed = next((file for file in self._files if file.name == name), None)
         if listed is None:
             raise StorageError(f"the manifest in {self.path} lists no {name}; track again")
-        digest = hashlib.sha256()
         try:
-            with path.open("rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
+            _, sha256 = hash_file(path)
         except OSError as error:
             raise storage_error(path, error, doing="read") from error
-        if digest.hexdigest() != listed.sha256:
+        if sha256 != listed.sha256:
             raise StorageError(
                 f"{path} is damaged: it is not the file that its manifest lists; run the command "
                 "that tracked it again, to publish it anew"

@@ -1,45 +1,56 @@
-"""Task: something beside the masks, made from them, within the result."""
+"""Task: things beside the masks, made from them, within the result."""
 
 from pathlib import Path
+from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.results.open import open_result_store
-from tasks.results.outputs import OVERLAY_NAME, REPORT_NAME, Outputs
+from tasks.results.outputs import Outputs, place_of
 from tasks.retries import DESTINATION_RETRIES
 from tasks.run.folder import RunFolder
 from tasks.run.records import RunRef
 from tasks.sources.opened import open_run_source
 
 
+def _run_name(parameters: dict[str, Any]) -> str:
+    return f"{parameters['run'].video}: add {', '.join(parameters['names'])}"
+
+
 @task(
     name="add-output",
-    task_run_name="{run.video}: add {name}",
+    task_run_name=_run_name,  # type: ignore[arg-type]  # theirs asks for more than they call
     **DESTINATION_RETRIES,
-    cache_policy=NO_CACHE,  # the manifest says whether it is there
+    cache_policy=NO_CACHE,  # the manifest says what is there
     persist_result=False,
 )
-def add_output(run: RunRef, name: str) -> str:
-    """Make the overlay, the report or an export of the published masks, unless it is there.
+def add_output(run: RunRef, *names: str) -> str:
+    """Make overlay, report and exports of the published masks, but for those that are there.
+
+    All that shows the video's frames is made in one pass over the video. One that fails does not
+    stop the others, and whoever tries again makes what is not there.
 
     Args:
-        run: Whose result it is of.
-        name: `overlay`, `report`, or the name of a format.
+        run: Whose result they are of.
+        names: `overlay`, `report`, or names of formats.
 
     Returns:
-        The address of the file, or of a format's folder.
+        The addresses of the files, or of formats' folders.
 
     Raises:
-        InputError: The format cannot hold these objects.
+        InputError: A format cannot hold these objects.
         VideoError: The video cannot be read.
         StorageError: The result is gone, or the destination cannot be written to.
     """
     folder = RunFolder.from_ref(run)
-    outputs = Outputs(open_result_store(run), run.key, lambda: open_run_source(folder))
-    if name == REPORT_NAME:
-        memory_log = None if run.memory_log is None else Path(run.memory_log)
-        return outputs.add_report(folder.prompts(), memory_log=memory_log)
-    if name == OVERLAY_NAME:
-        return outputs.add_overlay()
-    return outputs.add_export(name)
+    outputs = Outputs(
+        open_result_store(run),
+        run.key,
+        lambda: open_run_source(folder),
+        prompts=folder.prompts,
+        memory_log=None if run.memory_log is None else Path(run.memory_log),
+    )
+    places = [place_of(name) for name in names]
+    outputs.add(*places)
+    return ", ".join(map(outputs.address, places))

@@ -13,7 +13,7 @@ from samcore.masks.table import concat_tables
 from samcore.video import NAMES_KEY
 from tasks.check_seam import seam_report
 from tasks.disk.files import FileRecord, fsync_and_record, write_atomic
-from tasks.publish_part import staging_dir, write_part
+from tasks.publish_part import done_chunk, staging_dir, write_part
 from tasks.request.resolve import refuse_other
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.manifest import MASKS, SEAMS, now, result_ref, versions
@@ -31,7 +31,6 @@ from tasks.run.records import (
     SeamList,
     Timings,
 )
-from tasks.run.sealed import LostWorkError
 
 
 @task(
@@ -53,7 +52,7 @@ def publish(run: RunRef, request: SegmentRequest) -> ResultRef:
         StorageError: The destination cannot be written to.
     """
     folder = RunFolder.from_ref(run)
-    chunks = _finished_chunks(folder)
+    chunks = [done_chunk(folder, chunk.index) for chunk in folder.record().chunks]
     seams = [seam_report(folder, chunk.index) for chunk in chunks[1:]]
     staged = _stage(run, folder, chunks, seams)
     store = open_result_store(run)
@@ -61,7 +60,7 @@ def publish(run: RunRef, request: SegmentRequest) -> ResultRef:
     def check(found: str | None) -> None:
         refuse_other(request, found, run.key)
         # Asked again, since other runs may have ended meanwhile.
-        there = None if found in (None, run.key) else store.read_manifest(found)
+        there = None if found in (None, run.key) else store.listed(found)
         if there is not None and is_superseded(run, folder.record(), there):
             raise _SupersededError(there)
 
@@ -84,16 +83,6 @@ class _SupersededError(Exception):
         self.there = there
 
 
-def _finished_chunks(folder: RunFolder) -> list[ChunkRecord]:
-    records = []
-    for chunk in folder.record().chunks:
-        record = folder.finished_chunk(chunk.index)
-        if record is None:
-            raise LostWorkError(f"chunk {chunk.index} in {folder.path} is not done; run again")
-        records.append(record)
-    return records
-
-
 def _stage(
     run: RunRef, folder: RunFolder, chunks: list[ChunkRecord], seams: list[SeamReport]
 ) -> tuple[FileRecord, ...]:
@@ -101,8 +90,8 @@ def _stage(
     record = folder.record()
     staging = staging_dir(run)
     parts = [
-        (write_part(run, folder, index), start, stop)
-        for index, (start, stop) in enumerate(owned_ranges(record.chunks))
+        (write_part(run, folder, done), start, stop)
+        for done, (start, stop) in zip(chunks, owned_ranges(record.chunks), strict=True)
     ]
     # Nothing of how the video was cut: the same masks are the same file.
     metadata = {

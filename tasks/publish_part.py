@@ -11,7 +11,7 @@ from tasks.disk.files import FileRecord, fsync_and_record, is_intact, make_folde
 from tasks.retries import DESTINATION_RETRIES
 from tasks.run.folder import RunFolder
 from tasks.run.mirror import open_mirror
-from tasks.run.records import RunRef
+from tasks.run.records import ChunkRecord, RunRef
 from tasks.run.sealed import LostWorkError, read_sealed, write_sealed
 from tasks.store.locations import parse_location
 
@@ -46,19 +46,28 @@ def publish_part(run: RunRef, index: int) -> str:
     mirror = open_mirror(run)
     if mirror is not None:
         mirror.push_chunk(folder, index)
-    return str(write_part(run, folder, index))
+    return str(write_part(run, folder, done_chunk(folder, index)))
 
 
-def write_part(run: RunRef, folder: RunFolder, index: int) -> Path:
-    """Write the part of chunk `index`, if it is not there.
+def done_chunk(folder: RunFolder, index: int) -> ChunkRecord:
+    """The record of a chunk that is done, with its masks whole.
 
     Raises:
         LostWorkError: The chunk is not there.
+    """
+    record = folder.finished_chunk(index)
+    if record is None:
+        raise LostWorkError(f"chunk {index} in {folder.path} is gone or damaged; run again")
+    return record
+
+
+def write_part(run: RunRef, folder: RunFolder, done: ChunkRecord) -> Path:
+    """Write the part of a chunk whose masks are whole, if it is not there.
+
+    Raises:
         StorageError: The destination cannot be written to.
     """
-    done = folder.finished_chunk(index)
-    if done is None:
-        raise LostWorkError(f"chunk {index} in {folder.path} is gone or damaged; run again")
+    index = done.index
     # Named for what is in it: a chunk that had to be tracked again gives another part.
     part = staging_dir(run) / f"{index:05d}-{done.masks.sha256[:16]}.parquet"
     record_path = part.with_suffix(".json")

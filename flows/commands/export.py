@@ -14,6 +14,7 @@ from samcore.video import VideoSource
 from tasks.progress.events import reporter
 from tasks.results.open import ResultStore, open_result_store
 from tasks.results.outputs import Outputs, masklets_of
+from tasks.run.records import EXPORTS
 from tasks.settings import Settings
 from tasks.sources.opened import open_source
 from tasks.store.locations import parse_location
@@ -67,12 +68,14 @@ def export(
 
     def write(item: ExportFormat) -> str:
         if output is None:
-            return Outputs(store, opened.key, open_video).add_export(item.name)
+            place = f"{EXPORTS}/{item.name}"
+            Outputs(store, opened.key, open_video).add(place)
+            return store.address(place)
         write_export(
             opened.masklets,
             item.name,
             output / item.name,
-            video=open_video() if item.needs_video else None,
+            video=open_video() if item.sees_frames else None,
             replace=replace,
             on_progress=reporter(f"writing {item.name}"),
         )

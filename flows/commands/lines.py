@@ -39,7 +39,7 @@ def result_lines(result: ResultRef, *, seconds: float) -> Iterator[str]:
     if result.seam_agreement is not None:
         exact = ", identical to the last bit" if result.seams_identical else ""
         yield f"agreement at seams: {result.seam_agreement:.4f} at least{exact}"
-    manifest = None if result.was_there else open_result_store(result).read_manifest(result.key)
+    manifest = None if result.was_there else open_result_store(result).listed(result.key)
     if manifest is not None:
         peaks = manifest.peaks
         vram = "" if peaks.vram_bytes is None else f" and {peaks.vram_bytes / 1e9:.1f} GB of GPU"

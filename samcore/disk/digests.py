@@ -1,4 +1,4 @@
-"""Content digests of large files, remembered from run to run."""
+"""Content digests of files; those of large ones are remembered from run to run."""
 
 import hashlib
 import json
@@ -16,6 +16,17 @@ logger = logging.getLogger(__name__)
 _BLOCK = 1 << 20
 _SETTLED_NS = 2_000_000_000
 """A file that changed less than this ago may change again within the clock's resolution."""
+
+
+def hash_file(path: Path) -> tuple[int, str]:
+    """Read a whole file: its bytes, and their SHA-256 in hex. Raises OSError."""
+    digest = hashlib.sha256()
+    size = 0
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+            size += len(block)
+    return size, digest.hexdigest()
 
 
 def file_digest(path: Path, *, cache_dir: Path) -> str:
@@ -40,20 +51,12 @@ def file_digest(path: Path, *, cache_dir: Path) -> str:
         remembered = _recall(entry, identity)
         if remembered is not None:
             return remembered
-        digest = _sha256(path)
+        _, digest = hash_file(path)
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
     if time.time_ns() - stat.st_mtime_ns > _SETTLED_NS:
         _remember(entry, identity, digest)
     return digest
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _recall(entry: Path, identity: dict[str, str | int]) -> str | None:

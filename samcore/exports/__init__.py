@@ -3,18 +3,21 @@
 The names of the formats are here, and cost no import; each writer is imported when it is used.
 """
 
+import contextlib
 import importlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samcore.errors import InputError
+from samcore.failures import Failures
 from samcore.registry import Entry, Registry
 
 if TYPE_CHECKING:
     from samcore.exports.source import ExportSource
     from samcore.video import VideoSource
+    from samcore.video.viewers import Show
 
 Progress = Callable[[int, int], None]
 """Called now and then with the steps done so far and all of them."""
@@ -25,8 +28,9 @@ class ExportFormat(Entry):
     """A format that masks can be written in. Its home is the function that writes it; its name is
     that of its folder, too."""
 
-    needs_video: bool = False
-    """Whether the frames themselves are in it."""
+    sees_frames: bool = False
+    """Whether the frames themselves are in it. Its home then gives a `samcore.video.viewers.Viewer`
+    of the frames that were tracked, so that one pass over the video serves all such formats."""
     file_per_frame: bool = False
     """Whether it has as many files as the video has frames."""
     has_limit: bool = False
@@ -92,8 +96,8 @@ FORMATS = Registry(
         ExportFormat(
             name="overlay",
             about="H.264 video to look at",
-            home="samcore.exports.overlaid:write_overlay_export",
-            needs_video=True,
+            home="samcore.exports.overlay:view_overlay",
+            sees_frames=True,
         ),
     ],
 )
@@ -158,12 +162,40 @@ def write_export(
     from samcore.exports.folder import NewFolder  # with what follows, some tenths of a second
 
     (chosen,) = check_formats([name])
-    if chosen.needs_video and video is None:
+    if not chosen.sees_frames:
+        with NewFolder(folder, replace=replace) as new:
+            chosen.load()(masklets, new.path, on_progress or _ignore)
+        return
+    if video is None:
         raise InputError(f"the format {name} shows the video's frames: give the video, too")
-    writer = chosen.load()
-    options = {"video": video} if chosen.needs_video else {}
-    with NewFolder(folder, replace=replace) as new:
-        writer(masklets, new.path, on_progress or _ignore, **options)
+    from samcore.video.viewers import show_frames
+
+    failures = Failures()
+    viewer = view_export(masklets, name, folder, video=video, replace=replace)
+    show_frames(video, masklets.start, masklets.stop, [viewer], failures, on_progress=on_progress)
+    failures.say()
+
+
+@contextlib.contextmanager
+def view_export(
+    masklets: "ExportSource",
+    name: str,
+    folder: Path,
+    *,
+    video: "VideoSource",
+    replace: bool = False,
+) -> "Iterator[Show]":
+    """Write a format that sees frames, as a viewer of all frames that were tracked.
+
+    Args and errors are those of `write_export`. The folder is there when the block has ended.
+    """
+    from samcore.exports.folder import NewFolder
+
+    with (
+        NewFolder(folder, replace=replace) as new,
+        FORMATS.get(name).load()(masklets, new.path, video) as show,
+    ):
+        yield show
 
 
 def _ignore(done: int, total: int) -> None:

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TextIO
 from xml.sax.saxutils import escape, quoteattr
 
+from samcore.drawing import object_colour
 from samcore.exports import Progress
 from samcore.exports.flatten import crop
 from samcore.exports.source import ExportSource
 from samcore.masks.row_runs import row_runs
 from samcore.masks.table import MaskRow
-from samcore.overlay import object_colour
 
 _OBJECT_ID = (
     "<attribute><name>object_id</name><mutable>False</mutable><input_type>text</input_type>"

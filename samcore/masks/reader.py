@@ -82,6 +82,17 @@ class MaskReader:
         Raises:
             StorageError: The file is damaged.
         """
+        for table in self.tables(start, stop):
+            columns = [column.to_pylist() for column in table.columns]
+            for values in zip(*columns, strict=True):
+                yield MaskRow(*values)
+
+    def tables(self, start: int | None = None, stop: int | None = None) -> Iterator[Any]:
+        """The same rows as Arrow tables, one a row group; no row becomes a Python object.
+
+        Raises:
+            StorageError: The file is damaged.
+        """
         for group, (first, last) in enumerate(self._group_frames):
             if (start is not None and last < start) or (stop is not None and first >= stop):
                 continue
@@ -89,9 +100,7 @@ class MaskReader:
             frames = table.column("frame").to_numpy()
             low = 0 if start is None else int(np.searchsorted(frames, start))
             high = len(frames) if stop is None else int(np.searchsorted(frames, stop))
-            columns = [column.to_pylist() for column in table.slice(low, high - low).columns]
-            for values in zip(*columns, strict=True):
-                yield MaskRow(*values)
+            yield table.slice(low, high - low)
 
     def frames_iter(
         self, start: int | None = None, stop: int | None = None

@@ -12,8 +12,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from samcore.disk.atomic import AtomicFile, storage_error
 from samcore.errors import StorageError
@@ -62,6 +65,9 @@ class MaskWriter:
         self._rows_per_group = rows_per_group
         self._schema = SCHEMA.with_metadata({HEADER_KEY: _header(height, width, metadata or {})})
         self._rows: list[MaskRow] = []
+        self._tables: list[Any] = []
+        """What comes before these rows in the group."""
+        self._num_rows = 0
         self._num_bytes = 0
         self._last_frame = -1
         self._last_id = -1
@@ -155,29 +161,103 @@ class MaskWriter:
                 f"wanted masks of {self._size_hw[0]} x {self._size_hw[1]}, got "
                 f"{row.height} x {row.width} on frame {row.frame}"
             )
-        is_full = len(self._rows) >= self._rows_per_group or self._num_bytes >= BYTES_PER_GROUP
+        is_full = self._num_rows >= self._rows_per_group or self._num_bytes >= BYTES_PER_GROUP
         if is_full and row.frame != self._last_frame:
-            try:
-                self._flush()
-            except OSError as error:
-                raise storage_error(self._path, error, doing="write") from error
+            self._end_group()
         self._rows.append(row)
+        self._num_rows += 1
         self._num_bytes += len(row.counts)
         self._last_frame, self._last_id = row.frame, row.object_id
 
-    def _flush(self) -> None:
-        if not self._rows:
+    def write_table(self, table: Any) -> None:
+        """Add finished rows as an Arrow table with the columns of `SCHEMA`.
+
+        No row becomes a Python object. Groups end where they end if the rows come one by one, so
+        what was a group of another file, and is one here, goes through as it is:
+
+            groups read       |----------|----------|--- cut    cut --|----------|
+            groups written    |----------|----------|-----------|-----------|-----
+
+        Raises:
+            ValueError: A frame or object out of order, or a mask of another size.
+            StorageError: The file cannot be written.
+        """
+        if self._parquet is None:
+            raise ValueError("this MaskWriter is not open: use it in a `with` block")
+        if not table.num_rows:
             return
+        frames, ids = table["frame"].to_numpy(), table["object_id"].to_numpy()
+        self._check(table, frames, ids)
+        self._tables += self._take_rows()
+        frame_starts = np.flatnonzero(np.diff(frames, prepend=self._last_frame))
+        # bytes_before[i] is what rows [0, i) weigh
+        bytes_before = np.append(0, np.cumsum(pc.binary_length(table["counts"]).to_numpy()))
+        low = 0
+        while True:
+            num_rows = self._num_rows + frame_starts - low
+            num_bytes = self._num_bytes + bytes_before[frame_starts] - bytes_before[low]
+            is_full = (num_rows >= self._rows_per_group) | (num_bytes >= BYTES_PER_GROUP)
+            ends = frame_starts[is_full]
+            stop = int(ends[0]) if len(ends) else table.num_rows
+            self._tables.append(table.slice(low, stop - low))
+            self._num_rows += stop - low
+            self._num_bytes += int(bytes_before[stop] - bytes_before[low])
+            if not len(ends):
+                break
+            self._end_group()
+            low = stop
+        self._last_frame, self._last_id = int(frames[-1]), int(ids[-1])
+
+    def _check(self, table: Any, frames: NDArray[np.int64], ids: NDArray[np.int64]) -> None:
+        """Refuse rows of a table that `write_row` would refuse, with the same words."""
+        steps = np.diff(frames, prepend=self._last_frame)
+        is_later = (steps > 0) | ((steps == 0) & (np.diff(ids, prepend=self._last_id) > 0))
+        heights, widths = table["height"].to_numpy(), table["width"].to_numpy()
+        fits = (heights == self._size_hw[0]) & (widths == self._size_hw[1])
+        if not is_later.all():
+            place = int(np.argmin(is_later))
+            last = (
+                (frames[place - 1], ids[place - 1]) if place else (self._last_frame, self._last_id)
+            )
+            raise ValueError(
+                f"rows must ascend: got frame {frames[place]} object {ids[place]} after "
+                f"frame {last[0]} object {last[1]}"
+            )
+        if not fits.all():
+            place = int(np.argmin(fits))
+            raise ValueError(
+                f"wanted masks of {self._size_hw[0]} x {self._size_hw[1]}, got "
+                f"{heights[place]} x {widths[place]} on frame {frames[place]}"
+            )
+
+    def _take_rows(self) -> list[Any]:
+        """The single rows that are held, as a table, if there are any."""
+        if not self._rows:
+            return []
         columns = [
             pa.array([getattr(row, field.name) for row in self._rows], type=field.type)
             for field in self._schema
         ]
-        table = pa.Table.from_arrays(columns, schema=self._schema)
-        self.broken = True
-        self._parquet.write_table(table, row_group_size=len(self._rows))
-        self.broken = False
         self._rows.clear()
-        self._num_bytes = 0
+        return [pa.Table.from_arrays(columns, schema=self._schema)]
+
+    def _end_group(self) -> None:
+        try:
+            self._flush()
+        except OSError as error:
+            raise storage_error(self._path, error, doing="write") from error
+
+    def _flush(self) -> None:
+        if not self._num_rows:
+            return
+        parts = [part.cast(self._schema) for part in (*self._tables, *self._take_rows())]
+        # In one piece: where pages end must not depend on where the parts did.
+        table = pa.concat_tables(parts).combine_chunks()
+        self.broken = True
+        self._parquet.write_table(table, row_group_size=self._num_rows)
+        self.broken = False
+        self._tables.clear()
+        self._num_rows = self._num_bytes = 0
 
     def _abort(self) -> None:
         """Close and leave nothing behind; what fails here is the failure that brought us here."""
@@ -198,7 +278,8 @@ def concat_tables(
 ) -> None:
     """Join the rows with start <= frame < stop of each (path, start, stop) into one table.
 
-    Holds a row group of one part and one of the result, however many there are.
+    No row becomes a Python object. Holds a row group of one part and one of the result, however
+    many there are.
 
     Raises:
         ValueError: No parts, or their ranges do not ascend.
@@ -221,8 +302,8 @@ def concat_tables(
                         f"cannot join {path}: its masks are {reader.height} x {reader.width}, "
                         f"those of {parts[0][0]} are {height} x {width}"
                     )
-                for row in reader.rows(start, stop):
-                    writer.write_row(row)
+                for table in reader.tables(start, stop):
+                    writer.write_table(table)
 
 
 def table_digest(path: Path) -> str:

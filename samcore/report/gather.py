@@ -1,13 +1,11 @@
 """Everything that the page shows, from the masks and one pass over the video."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
+from samcore.failures import Failures
 from samcore.findings.check import CHECKS
 from samcore.findings.checks import check_result
 from samcore.findings.finding import Findings
@@ -16,10 +14,8 @@ from samcore.masks.table import MaskReader
 from samcore.prompts.prompt import Prompt
 from samcore.report.facts import ReportFacts
 from samcore.report.pictures import Picture, draw_picture
-from samcore.video import VideoSource
-
-Progress = Callable[[int, int], None]
-"""Called with the frames looked at so far, and all of them."""
+from samcore.video import Frame, VideoSource
+from samcore.video.viewers import Show, show_frames
 
 MAX_PICTURES = 80
 _TIMELINE = 12
@@ -47,49 +43,72 @@ class ReportContent:
     """When each of these frames appears, in seconds from the first one of the video."""
 
 
-def gather(
-    facts: ReportFacts, table: Path, video: VideoSource, *, on_progress: Progress | None = None
-) -> ReportContent:
+def gather(facts: ReportFacts, table: Path, video: VideoSource) -> ReportContent:
     """Read the masks' numbers, then the video once; hold some pictures and bins, no more.
 
     Args:
         facts: What is known of the run.
         table: Its masks.
         video: The video that was tracked.
-        on_progress: Called with the frames looked at so far, and all of them.
 
     Raises:
         VideoError: A frame cannot be read.
         StorageError: The masks cannot be read.
     """
+    gathered: list[ReportContent] = []
+    failures = Failures()
+    viewer = gathering(facts, table, video, gathered.append)
+    show_frames(video, facts.start, facts.stop, [viewer], failures)
+    failures.say()
+    return gathered[0]
+
+
+@contextlib.contextmanager
+def gathering(
+    facts: ReportFacts, table: Path, video: VideoSource, then: Callable[[ReportContent], None]
+) -> Iterator[Show]:
+    """The same as a viewer of all frames that were tracked; `then` gets what it gathered."""
     lanes, findings = check_result(facts, table, limit=_OF_EACH_KIND)
     prompts = _by_frame(facts)
     begins = sorted({item.first_frame for item in lanes.objects})[:_BEGINNINGS]
+    wanted = {
+        *findings.frames(),
+        *begins,
+        *sorted(prompts)[:_PROMPTED],
+        *spread(facts.start, facts.stop, _TIMELINE),
+    }
+    pictures: dict[int, Picture] = {}
     with MaskReader(table) as reader:
-        wanted = {
-            *findings.frames(),
-            *begins,
-            *sorted(prompts)[:_PROMPTED],
-            *spread(facts.start, facts.stop, _TIMELINE),
-        }
 
-        def draw(frame_idx: int, image_hwc: NDArray[np.uint8]) -> Picture:
-            given = prompts.get(frame_idx, ())
-            return draw_picture(frame_idx, image_hwc, reader.masks(frame_idx), prompts=given)
+        def draw(frame: Frame) -> None:
+            number = frame.frame_idx
+            masks, given = reader.masks(number), prompts.get(number, ())
+            pictures[number] = draw_picture(number, frame.image_rgb_hwc_u8, masks, prompts=given)
 
-        pictures = {
-            picture.frame: picture
-            for picture in _pass(facts, video, wanted, findings, draw, on_progress)
-        }
+        with contextlib.ExitStack() as stack:
+            checks = [
+                stack.enter_context(entry.load()(findings.add))
+                for entry in CHECKS
+                if entry.sees == "pictures"
+            ]
+
+            def show(frame: Frame) -> None:
+                for check in checks:
+                    check.show(frame)
+                if frame.frame_idx in wanted:
+                    draw(frame)
+
+            yield show
         # Some checks know only after all frames went by which ones to look at.
         for frame_idx in sorted(findings.frames() - pictures.keys()):
-            pictures[frame_idx] = draw(frame_idx, video.frame(frame_idx).image_rgb_hwc_u8)
-    return ReportContent(
+            draw(video.frame(frame_idx))
+    content = ReportContent(
         lanes,
         findings,
         pictures=tuple(pictures[number] for number in sorted(pictures)),
         times_s={number: float(video.time_s(number)) for number in pictures},
     )
+    then(content)
 
 
 def spread(start: int, stop: int, count: int) -> list[int]:
@@ -106,28 +125,3 @@ def _by_frame(facts: ReportFacts) -> dict[int, list[Prompt]]:
         if facts.start <= prompt.frame_idx < facts.stop:
             found.setdefault(prompt.frame_idx, []).append(prompt)
     return found
-
-
-def _pass(
-    facts: ReportFacts,
-    video: VideoSource,
-    wanted: Iterable[int],
-    findings: Findings,
-    draw: Callable[[int, NDArray[np.uint8]], Picture],
-    on_progress: Progress | None,
-) -> Iterator[Picture]:
-    """Give the wanted pictures, and show all of them to the checks that see pictures."""
-    frames = set(wanted)
-    with video.read(facts.start, facts.stop) as images, ExitStack() as stack:
-        checks = [
-            stack.enter_context(entry.load()(findings.add))
-            for entry in CHECKS
-            if entry.sees == "pictures"
-        ]
-        for image in images:
-            for check in checks:
-                check.show(image)
-            if on_progress is not None:
-                on_progress(image.frame_idx + 1 - facts.start, facts.stop - facts.start)
-            if image.frame_idx in frames:
-                yield draw(image.frame_idx, image.image_rgb_hwc_u8)

@@ -5,33 +5,30 @@ import hashlib
 import importlib.resources
 import json
 from collections import defaultdict
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
 from samcore.disk.atomic import atomic
+from samcore.drawing import object_colour
 from samcore.findings.finding import KINDS, Finding
 from samcore.findings.lanes import MAX_LANES, ObjectSummary, probability
-from samcore.overlay import object_colour
 from samcore.prompts.prompt import Prompt
 from samcore.report import plots
 from samcore.report.facts import ChunkFacts, ReportFacts
-from samcore.report.gather import Progress, ReportContent, gather
+from samcore.report.gather import ReportContent, gather, gathering
 from samcore.video import VideoSource
+from samcore.video.viewers import Show
 
 MAX_ROWS = 100
 """Rows of each table; the worst ones, and the page says how many there are."""
 
 
-def write_report(
-    facts: ReportFacts,
-    table: Path,
-    video: VideoSource,
-    out: Path,
-    *,
-    on_progress: Progress | None = None,
-) -> ReportContent:
+def view_report(
+    facts: ReportFacts, table: Path, video: VideoSource, out: Path
+) -> AbstractContextManager[Show]:
     """Make the report of a run; the file is there when all of it is, and not before.
 
     Reads the masks' numbers once and the video once. Memory and the page's size are bounded
@@ -42,20 +39,28 @@ def write_report(
         table: Its masks.
         video: The video that was tracked.
         out: The HTML file.
-        on_progress: Called with the frames looked at so far, and all of them.
 
     Returns:
-        What it shows.
+        A viewer of all frames that were tracked; the file is there when its block has ended.
 
     Raises:
         VideoError: A frame cannot be read.
         StorageError: The masks cannot be read, or the file cannot be written.
     """
-    gathered = gather(facts, table, video, on_progress=on_progress)
+    return gathering(facts, table, video, lambda content: _write(facts, content, out))
+
+
+def write_report(facts: ReportFacts, table: Path, video: VideoSource, out: Path) -> ReportContent:
+    """Make the report in a pass of its own; what it shows."""
+    gathered = gather(facts, table, video)
+    _write(facts, gathered, out)
+    return gathered
+
+
+def _write(facts: ReportFacts, gathered: ReportContent, out: Path) -> None:
     page = render_report(facts, gathered)
     with atomic(out) as file:
         file.write(page.encode())
-    return gathered
 
 
 def render_report(facts: ReportFacts, gathered: ReportContent) -> str:

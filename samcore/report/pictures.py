@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samcore.overlay import Patch, cut_out, draw_patches, object_colour
+from samcore.drawing import Patch, cut_out, draw_patches, object_colour
 from samcore.prompts.prompt import Prompt
 
 LONG_SIDE = 480

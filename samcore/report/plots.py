@@ -13,9 +13,9 @@ import plotly
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from samcore.drawing import object_colour
 from samcore.findings.finding import KINDS, Finding, Findings
 from samcore.findings.lanes import Lane, LaneReport, ObjectSummary, probability
-from samcore.overlay import object_colour
 from samcore.report.facts import ChunkFacts, MemorySample, ReportFacts
 
 MAX_LINES = 12

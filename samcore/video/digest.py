@@ -4,10 +4,9 @@ import functools
 import hashlib
 from pathlib import Path
 
+from samcore.disk.digests import hash_file
 from samcore.errors import VideoError
 from samcore.video.images import list_images
-
-_BLOCK = 1 << 20
 
 
 def source_digest(source: str | Path) -> str:
@@ -44,8 +43,4 @@ def _identity(path: Path) -> tuple[Path, int, int, int, int]:
 @functools.lru_cache(maxsize=4096)
 def _file_digest(path: Path, device: int, inode: int, size: int, mtime_ns: int) -> str:
     """Read the whole file; the other arguments make a changed file another cache entry."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return f"sha256:{digest.hexdigest()}"
+    return f"sha256:{hash_file(path)[1]}"

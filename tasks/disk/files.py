@@ -1,7 +1,6 @@
 """Files that are whole or absent, and what they weigh."""
 
 import contextlib
-import hashlib
 import os
 import uuid
 from collections.abc import Callable, Iterator
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from samcore.disk.atomic import atomic, sync_folder
 from samcore.disk.atomic import storage_errors as storage_errors  # for whoever writes files
+from samcore.disk.digests import hash_file
 from samcore.disk.locks import locked
 from tasks.settings import cache_dir
 
@@ -110,19 +110,22 @@ def fsync_and_record(path: Path) -> FileRecord:
 
 def file_record(path: Path) -> FileRecord:
     """Size and digest of a file as it is now; OSError when it is missing."""
-    digest = hashlib.sha256()
-    size = 0
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-            size += len(block)
-    return FileRecord(name=path.name, size=size, sha256=digest.hexdigest())
+    size, sha256 = hash_file(path)
+    return FileRecord(name=path.name, size=size, sha256=sha256)
+
+
+def is_listed(path: Path, record: FileRecord) -> bool:
+    """Whether `path` is a file of the size that `record` names; its bytes are not read."""
+    try:
+        return path.is_file() and path.stat().st_size == record.size
+    except OSError:
+        return False
 
 
 def is_intact(path: Path, record: FileRecord) -> bool:
-    """Whether `path` still holds the very bytes that `record` was made of."""
+    """Whether `path` still holds the very bytes that `record` was made of; reads them all."""
     try:
-        return path.stat().st_size == record.size and file_record(path).sha256 == record.sha256
+        return is_listed(path, record) and file_record(path).sha256 == record.sha256
     except OSError:
         return False
 

@@ -49,7 +49,7 @@ def post_artifacts(run: RunRef) -> None:
 
 def _post(run: RunRef) -> None:
     store = open_result_store(run)
-    manifest = store.read_manifest(run.key)
+    manifest = store.listed(run.key)
     if manifest is None:
         raise ValueError(f"there is no whole result in {store.location}")
     masks = store.fetch(MASKS)

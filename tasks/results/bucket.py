@@ -13,7 +13,15 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from samcore.errors import StorageConflictError, StorageError, TransientStorageError
-from tasks.disk.files import FileRecord, file_record, is_intact, make_folder, move, storage_errors
+from tasks.disk.files import (
+    FileRecord,
+    file_record,
+    is_intact,
+    is_listed,
+    make_folder,
+    move,
+    storage_errors,
+)
 from tasks.results.manifest import MANIFEST, manifest_key, with_file
 from tasks.results.store import Link, ResultStore, check_name, is_plain_name
 from tasks.run.records import Manifest
@@ -81,26 +89,45 @@ class BucketResults(ResultStore):
         self.location = prefix.uri
         self._store = store
         self._local = local
+        self._whole_etag: str | None = None
+        """Of the manifest whose files this store saw last, all of them."""
 
     def published_key(self) -> str | None:
         stored = self._read()
         return None if stored is None else manifest_key(stored.data)
 
     def read_manifest(self, key: str | None = None) -> Manifest | None:
+        self._whole_etag = None
+        manifest = self.listed(key)
+        for file in () if manifest is None else manifest.files:
+            copy = self._copy_of(file)
+            if copy.exists() and not is_intact(copy, file):
+                copy.unlink(missing_ok=True)
+        return manifest
+
+    def listed(self, key: str | None = None) -> Manifest | None:
         stored = self._read()
         manifest = None if stored is None else stored.manifest
-        if manifest is None or (key is not None and manifest.key != key):
+        if stored is None or manifest is None or key not in (None, manifest.key):
             return None
-        return manifest if self._is_whole(manifest) else None
+        if stored.etag != self._whole_etag:
+            if not self._is_whole(manifest):
+                return None
+            self._whole_etag = stored.etag
+        return manifest
 
     def fetch(self, name: str) -> Path:
         record = self.record_of(name)
         path = self._copy_of(record)
-        if is_intact(path, record):
+        if is_listed(path, record):
             return path
-        self._store.get_file(self._at(name), path)
-        if not is_intact(path, record):
+        # To a name of its own first: what lies under the final one was intact when it came there.
+        fetched = path.with_name(f".{path.name}.fetched.tmp")
+        self._store.get_file(self._at(name), fetched)
+        if not is_intact(fetched, record):
+            fetched.unlink(missing_ok=True)
             raise StorageError(f"{self.address(name)} is not what the manifest says; run again")
+        move(fetched, path)
         return path
 
     @contextlib.contextmanager
@@ -135,9 +162,12 @@ class BucketResults(ResultStore):
             for name, path in files.items()
         ]
         with _adding, claimed(self._store, self.prefix, key) as renew:
-            present = {record.name: record for record in self._whole(key).files}
+            there = self.listed(key)
+            if there is None:
+                raise StorageError(f"the result in {self.location} is gone or damaged; run again")
+            present = {record.name: record for record in there.files}
             if all(present.get(record.name) == record for record, _ in records):
-                return self._whole(key)
+                return there
             if any(record.name in present for record, _ in records):
                 # A file that is replaced must not be listed while it is not the one listed.
                 self._change(key, lambda manifest: _without(manifest, set(files)))
@@ -169,12 +199,6 @@ class BucketResults(ResultStore):
         if info.sha256 is not None and hashlib.sha256(data).hexdigest() != info.sha256:
             raise TransientStorageError(f"{location.uri} is being replaced; run again")
         return _Stored(data, info.etag)
-
-    def _whole(self, key: str) -> Manifest:
-        manifest = self.read_manifest(key)
-        if manifest is None:
-            raise StorageError(f"the result in {self.location} is gone or damaged; run again")
-        return manifest
 
     def _is_whole(self, manifest: Manifest) -> bool:
         files = manifest.files
@@ -233,10 +257,11 @@ class BucketResults(ResultStore):
             f"another run was published to {self.location} at the same time; run again"
         )
         try:
-            self._store.put_bytes(self._at(MANIFEST), data, only_if_absent=True)
+            info = self._store.put_bytes(self._at(MANIFEST), data, only_if_absent=True)
         except StorageConflictError as error:
             raise busy from error
         if self._is_whole(manifest):
+            self._whole_etag = info.etag
             return
         stored = self._read()
         if stored is not None and stored.data == data:
@@ -258,9 +283,11 @@ class BucketResults(ResultStore):
                 break
             changed = change(there)
             with contextlib.suppress(StorageConflictError):
-                self._store.put_bytes(
+                info = self._store.put_bytes(
                     self._at(MANIFEST), _bytes_of(changed), only_if_etag=stored.etag
                 )
+                if stored.etag == self._whole_etag:
+                    self._whole_etag = info.etag  # what was sent for it was looked at then
                 return changed
         raise TransientStorageError(
             f"the result in {self.location} was replaced while files were added; run again"

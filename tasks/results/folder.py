@@ -12,16 +12,18 @@ from pydantic import ValidationError
 from samcore.disk.atomic import atomic, sync_folder
 from samcore.errors import StorageError
 from tasks.disk.files import (
+    FileRecord,
     exclusive,
     fsync_and_record,
     is_intact,
+    is_listed,
     make_folder,
     move,
     storage_errors,
     write_json,
 )
 from tasks.disk.janitor import remove_abandoned_exports
-from tasks.results.manifest import MANIFEST, published_key, read_manifest, with_file
+from tasks.results.manifest import MANIFEST, published_key, with_file
 from tasks.results.store import Link, ResultStore, check_name, is_plain_name
 from tasks.run.records import Manifest
 
@@ -39,13 +41,30 @@ class LocalResults(ResultStore):
         return published_key(self.folder)
 
     def read_manifest(self, key: str | None = None) -> Manifest | None:
-        wanted = published_key(self.folder) if key is None else key
-        return read_manifest(self.folder, wanted) if wanted else None
+        return self._manifest_if(is_intact, key)
+
+    def listed(self, key: str | None = None) -> Manifest | None:
+        return self._manifest_if(is_listed, key)
+
+    def _manifest_if(
+        self, is_whole: Callable[[Path, FileRecord], bool], key: str | None
+    ) -> Manifest | None:
+        try:
+            manifest = Manifest.model_validate_json((self.folder / MANIFEST).read_bytes())
+        except (OSError, ValidationError):
+            return None
+        if key not in (None, manifest.key):
+            return None
+        whole = all(
+            is_plain_name(file.name) and is_whole(self.folder / file.name, file)
+            for file in manifest.files
+        )
+        return manifest if whole else None
 
     def fetch(self, name: str) -> Path:
         record = self.record_of(name)
         path = self.folder / name
-        if not is_intact(path, record):
+        if not is_listed(path, record):
             raise StorageError(f"{path} is gone or damaged; run again")
         return path
 
@@ -76,7 +95,7 @@ class LocalResults(ResultStore):
         for name in files:
             check_name(name)
         with self._lock():
-            manifest = read_manifest(self.folder, key)
+            manifest = self.listed(key)
             if manifest is None:
                 raise StorageError(f"the result in {self.location} is gone or damaged; run again")
             if any(file.name in files for file in manifest.files):

@@ -7,9 +7,7 @@ from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from tasks.disk.files import FileRecord, is_intact
+from tasks.disk.files import FileRecord
 from tasks.run.records import Manifest, ResultRef, RunRef
 
 MANIFEST = "manifest.json"
@@ -23,19 +21,6 @@ MARK = re.compile(r"source-([0-9a-f]{16})\.json")
 shows in a listing."""
 
 _PACKAGES = ("longtake", "torch", "sam2", "prefect", "numpy", "opencv-python-headless", "pyarrow")
-
-
-def read_manifest(destination: Path, key: str) -> Manifest | None:
-    """The manifest of a whole result of the run `key`, else None. Reads all files' bytes."""
-    try:
-        manifest = Manifest.model_validate_json((destination / MANIFEST).read_bytes())
-    except (OSError, ValidationError):
-        return None
-    if manifest.key != key or not all(
-        is_intact(destination / file.name, file) for file in manifest.files
-    ):
-        return None
-    return manifest
 
 
 def published_key(destination: Path) -> str | None:

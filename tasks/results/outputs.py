@@ -1,16 +1,18 @@
 """What is made from a published result's masks: overlay, report, other formats."""
 
+import contextlib
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from samcore.errors import StorageError
-from samcore.exports import FORMATS, write_export
+from samcore.exports import FORMATS, view_export, write_export
 from samcore.exports.folder import files_in
 from samcore.exports.source import ExportSource
-from samcore.overlay import write_overlay
+from samcore.failures import Failures
 from samcore.prompts.prompt import Prompt
 from samcore.video import VideoSource
+from samcore.video.viewers import Show, Viewer, show_frames
 from tasks.disk.files import storage_errors
 from tasks.progress.events import reporter
 from tasks.results.manifest import MASKS, OVERLAY, REPORT, SEAMS
@@ -44,120 +46,149 @@ def masklets_of(store: ResultStore, manifest: Manifest) -> ExportSource:
     )
 
 
+def place_of(name: str) -> str:
+    """Where an output of a run is in its result: a file, or a format's folder.
+
+    Args:
+        name: `overlay`, `report` or the name of another format.
+    """
+    return {OVERLAY_NAME: OVERLAY, REPORT_NAME: REPORT}.get(name, f"{EXPORTS}/{name}")
+
+
 class Outputs:
     """Adds to a published result what can be made from its masks, each thing once."""
 
-    def __init__(self, store: ResultStore, key: str, open_video: Callable[[], VideoSource]) -> None:
+    def __init__(
+        self,
+        store: ResultStore,
+        key: str,
+        open_video: Callable[[], VideoSource],
+        *,
+        prompts: Callable[[], tuple[Prompt, ...]] = tuple,
+        memory_log: Path | None = None,
+    ) -> None:
         """Look at nothing yet.
 
         Args:
             store: Where the result is.
             key: Of the run whose result it is.
-            open_video: Called for what shows the video's frames.
+            open_video: Called once if anything shows the video's frames.
+            prompts: For the report: gives those that the masks were tracked from.
+            memory_log: For the report: of the run, if there is one.
         """
         self._store = store
         self._key = key
         self._open_video = open_video
+        self._prompts = prompts
+        self._memory_log = memory_log
 
-    def add_overlay(self) -> str:
-        """Add the video with the masks drawn in; its address.
+    def add(self, *places: str) -> None:
+        """Add what is not there yet. All that shows frames is made in one pass over the video.
 
-        Raises:
-            VideoError: The video cannot be read.
-            StorageError: The result is gone, or cannot be written to.
-        """
-        return self._add(OVERLAY, self._draw_overlay)
-
-    def add_export(self, name: str) -> str:
-        """Add the masks in one format; the address of its folder.
-
-        A format with a file for each frame becomes one tar file: a manifest that lists every file
-        would grow with the video.
-
-        Raises:
-            InputError: The format cannot hold these objects.
-            VideoError: The video cannot be read.
-            StorageError: The result is gone, or cannot be written to.
-        """
-        return self._add(f"{EXPORTS}/{name}", lambda *at: self._write_format(name, *at))
-
-    def add_report(self, prompts: tuple[Prompt, ...], *, memory_log: Path | None) -> str:
-        """Add the report; its address.
+        One that fails does not stop the others; what failed is raised at the end. A format with a
+        file for each frame becomes one tar file: a manifest that lists every file would grow with
+        the video.
 
         Args:
-            prompts: Those that the masks were tracked from.
-            memory_log: Of the run, if there is one.
+            places: As `place_of` gives them.
 
         Raises:
+            InputError: A format cannot hold these objects.
             VideoError: The video cannot be read.
             StorageError: The result is gone, or cannot be written to.
         """
-
-        def write(manifest: Manifest, folder: Path) -> dict[str, Path]:
-            # Late: plotly takes half a second to import, and results without a report do without.
-            from samcore.report import page
-
-            seams = SeamList.model_validate_json(self._store.fetch(SEAMS).read_bytes()).seams
-            page.write_report(
-                report_facts(
-                    manifest,
-                    seams,
-                    objects=self._store.objects(manifest),
-                    prompts=prompts,
-                    memory_log=memory_log,
-                ),
-                self._store.fetch(MASKS),
-                self._open_video(),
-                folder / REPORT,
-                on_progress=reporter("writing the report", "frames"),
-            )
-            return {REPORT: folder / REPORT}
-
-        return self._add(REPORT, write)
-
-    def _add(self, place: str, write: Callable[[Manifest, Path], dict[str, Path]]) -> str:
-        """Have `write` make files in a folder and add them, unless something is at `place`."""
-        manifest = self._store.read_manifest(self._key)
+        manifest = self._store.listed(self._key)
         if manifest is None:
             raise StorageError(
                 f"the result in {self._store.location} is gone or damaged; run again"
             )
-        listed = {file.name for file in manifest.files}
-        if place not in listed and not any(name.startswith(f"{place}/") for name in listed):
-            with self._store.workspace() as folder:
-                self._store.add_files(write(manifest, folder), self._key)
+        present = {file.name for file in manifest.files}
+        present |= {f"{EXPORTS}/{name}" for name in manifest.exports}
+        missing = [place for place in places if place not in present]
+        seen = [place for place in missing if _sees_frames(place)]
+        failures = Failures()
+        for place in missing:
+            if place not in seen:
+                with failures.collected():
+                    self._write_format(place, manifest)
+        if seen:
+            with failures.collected():
+                video = self._open_video()
+                show_frames(
+                    video,
+                    manifest.request.start,
+                    manifest.request.stop,
+                    [self._viewer(place, manifest, video) for place in seen],
+                    failures,
+                    on_progress=reporter(", ".join(map(_doing, seen)), "frames"),
+                )
+        failures.say()
+
+    def address(self, place: str) -> str:
+        """Where an output is, for people."""
         return self._store.address(place)
 
-    def _draw_overlay(self, manifest: Manifest, folder: Path) -> dict[str, Path]:
-        record, objects = manifest.request, self._store.objects(manifest)
-        write_overlay(
-            self._open_video(),
-            self._store.fetch(MASKS),
-            folder / OVERLAY,
-            labels={item.id: item.label for item in objects if item.label},
-            start=record.start,
-            stop=record.stop,
-            on_progress=reporter("drawing the overlay", "frames"),
-        )
-        return {OVERLAY: folder / OVERLAY}
+    def _write_format(self, place: str, manifest: Manifest) -> None:
+        name = _format(place)
+        with self._store.workspace() as folder:
+            masklets = masklets_of(self._store, manifest)
+            write_export(masklets, name, folder / name, on_progress=reporter(_doing(place)))
+            self._take(place, folder / name)
 
-    def _write_format(self, name: str, manifest: Manifest, folder: Path) -> dict[str, Path]:
-        new = folder / name
-        chosen = FORMATS.get(name)
-        write_export(
-            masklets_of(self._store, manifest),
-            name,
-            new,
-            video=self._open_video() if chosen.needs_video else None,
-            on_progress=reporter(f"writing {name}"),
+    @contextlib.contextmanager
+    def _viewer(self, place: str, manifest: Manifest, video: VideoSource) -> Iterator[Show]:
+        with self._store.workspace() as folder:
+            if place == REPORT:
+                viewer = self._report(manifest, video, folder / REPORT)
+            else:
+                masklets = masklets_of(self._store, manifest)
+                name = _format(place)
+                viewer = view_export(masklets, name, folder / name, video=video)
+            with viewer as show:
+                yield show
+            self._take(place, folder / (REPORT if place == REPORT else name))
+
+    def _report(self, manifest: Manifest, video: VideoSource, out: Path) -> Viewer:
+        # Late: plotly takes half a second to import, and results without a report do without.
+        from samcore.report.page import view_report
+
+        seams = SeamList.model_validate_json(self._store.fetch(SEAMS).read_bytes()).seams
+        facts = report_facts(
+            manifest,
+            seams,
+            objects=self._store.objects(manifest),
+            prompts=self._prompts(),
+            memory_log=self._memory_log,
         )
-        paths = {file.as_posix(): new / file for file in files_in(new)}
-        if chosen.file_per_frame:
-            tar = folder / f"{name}.tar"
-            with storage_errors(tar, "write"):
-                _pack(new, tar)
-            paths = {tar.name: tar}
-        return {f"{EXPORTS}/{name}/{file}": path for file, path in paths.items()}
+        return view_report(facts, self._store.fetch(MASKS), video, out)
+
+    def _take(self, place: str, made: Path) -> None:
+        """Add a file that was made, or a format's folder, to the result."""
+        if made.is_file():
+            files = {place: made}
+        elif place == OVERLAY:
+            files = {place: made / OVERLAY}
+        else:
+            if FORMATS.get(_format(place)).file_per_frame:
+                tar = made.with_name(f"{made.name}.tar")
+                with storage_errors(tar, "write"):
+                    _pack(made, tar)
+                tar.rename(made / tar.name)
+            files = {f"{place}/{file.as_posix()}": made / file for file in files_in(made)}
+        self._store.add_files(files, self._key)
+
+
+def _format(place: str) -> str:
+    return OVERLAY_NAME if place == OVERLAY else place.removeprefix(f"{EXPORTS}/")
+
+
+def _sees_frames(place: str) -> bool:
+    return place == REPORT or FORMATS.get(_format(place)).sees_frames
+
+
+def _doing(place: str) -> str:
+    names = {OVERLAY: "drawing the overlay", REPORT: "writing the report"}
+    return names.get(place, f"writing {_format(place)}")
 
 
 def _pack(folder: Path, tar: Path) -> None:

@@ -27,6 +27,14 @@ class ResultStore(ABC):
 
     A result is its manifest and the files that the manifest lists; files that are not listed are
     not part of it. Every method may be called again after it failed half way.
+
+    Two questions can be asked about the files, and they cost differently:
+
+        listed    each file is there, in the size that the manifest names     no byte is read
+        intact    each file has the very bytes that the manifest names        all bytes are read
+
+    A process asks the second one once, when it begins to rely on a result that it did not make
+    itself, and the first one afterwards.
     """
 
     location: str
@@ -44,7 +52,7 @@ class ResultStore(ABC):
 
     @abstractmethod
     def read_manifest(self, key: str | None = None) -> Manifest | None:
-        """The manifest of a whole result, each file of which was checked; None if there is none.
+        """The manifest of a result that is intact; None if there is none.
 
         Args:
             key: Only of the run with this key; None is whichever there is.
@@ -54,8 +62,20 @@ class ResultStore(ABC):
         """
 
     @abstractmethod
+    def listed(self, key: str | None = None) -> Manifest | None:
+        """The manifest of a result whose files are all listed; None if there is none.
+
+        Args:
+            key: As in `read_manifest`.
+
+        Raises:
+            StorageError: The destination cannot be read.
+        """
+
+    @abstractmethod
     def fetch(self, name: str) -> Path:
-        """One file of the result on this machine, its bytes checked against the manifest.
+        """One file of the result on this machine. What is downloaded for it is checked to be
+        intact; what lies in a folder is checked to be there in its size.
 
         Args:
             name: As the manifest lists it. The file is not the caller's to change.
@@ -145,7 +165,7 @@ class ResultStore(ABC):
         Raises:
             StorageError: There is no whole result, or it does not list this file.
         """
-        manifest = self.read_manifest()
+        manifest = self.listed()
         if manifest is None:
             raise StorageError(f"there is no whole result in {self.location}; run again")
         for record in manifest.files:

@@ -235,15 +235,21 @@ class RunFolder:
         return self.chunk_path(index) / "done.json"
 
     def finished_chunk(self, index: int) -> ChunkRecord | None:
-        """A chunk's record, if the chunk is done and its masks are whole."""
+        """A chunk's record, if the chunk is done and its masks are whole; reads all of them."""
+        record = self.chunk_record(index)
+        whole = record is not None and is_intact(self.masks_path(index), record.masks)
+        return record if whole else None
+
+    def chunk_record(self, index: int) -> ChunkRecord | None:
+        """What a chunk's record says, if the chunk is done; its masks are not looked at."""
         record = self.read_record(self.done_path(index), ChunkRecord)
-        if record is None or not is_intact(self.masks_path(index), record.masks):
+        if record is None:
             return None
         return None if record.quality_loss and not self._allow_quality_loss else record
 
     def has_state(self, index: int) -> bool:
         """Whether chunk `index` is done and the state it left is still there and whole."""
-        record = self.finished_chunk(index)
+        record = self.chunk_record(index)
         return (
             record is not None
             and record.state is not None
@@ -287,9 +293,10 @@ class RunFolder:
                     entry.unlink()
 
     def seam(self, index: int) -> SeamRecord | None:
-        """How chunk `index` agrees with the one before, if both are what was compared."""
+        """How chunk `index` agrees with the one before, if both chunks' records name the masks
+        that were compared. The masks are not looked at: who joins them does that."""
         record = self.read_record(self.chunk_path(index) / "seam.json", SeamRecord)
-        left, right = self.finished_chunk(index - 1), self.finished_chunk(index)
+        left, right = self.chunk_record(index - 1), self.chunk_record(index)
         if record is None or left is None or right is None:
             return None
         compared = (record.left_masks_sha256, record.right_masks_sha256)

@@ -85,7 +85,7 @@ def measure(folder: Path, name: str) -> dict[str, float]:
     labels = {i: ("car", "person", "dog")[i % 3] for i in ids}
     masklets = ExportSource(folder / "masks.parquet", info, 0, info.num_frames, ids, labels)
     video = None
-    if FORMATS.get(name).needs_video:
+    if FORMATS.get(name).sees_frames:
         video = open_video(info.source, index_path=folder / "index.parquet")
     began = time.perf_counter()
     with (
@@ -143,7 +143,7 @@ def main() -> None:
     for frames in options.frames:
         with tempfile.TemporaryDirectory(prefix="longtake-exports-") as made:
             folder = Path(made)
-            with_video = any(FORMATS.get(name).needs_video for name in options.formats)
+            with_video = any(FORMATS.get(name).sees_frames for name in options.formats)
             masklets = make_masklets(folder, frames, with_video=with_video)
             (folder / "info.json").write_text(masklets.video.model_dump_json())
             for name in options.formats:

@@ -9,10 +9,11 @@ from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 
 from samcore import lettering
+from samcore.drawing import draw_masks, object_colour
+from samcore.exports.overlay import write_overlay
 from samcore.lettering import draw_line, has_font
 from samcore.masks.frame_masks import FrameMasks
 from samcore.masks.table import MaskWriter
-from samcore.overlay import draw_masks, object_colour, write_overlay
 from samcore.text import shorten
 from samcore.video import VideoWriter, open_video
 

@@ -11,7 +11,9 @@ import cv2
 import numpy as np
 import pytest
 
+from samcore.drawing import Patch, draw_masks, draw_patches, object_colour
 from samcore.errors import InputError, StorageError
+from samcore.exports.overlay import write_overlay
 from samcore.findings.finding import Findings
 from samcore.findings.prompted import watch_prompts
 from samcore.lettering import has_font
@@ -19,7 +21,6 @@ from samcore.masks.frame_masks import FrameMasks
 from samcore.masks.rle import encode_box
 from samcore.masks.row import MaskRow
 from samcore.masks.table import MaskReader, MaskWriter
-from samcore.overlay import Patch, draw_masks, draw_patches, object_colour, write_overlay
 from samcore.prompts.prompt import Prompt
 from samcore.report.pictures import draw_picture
 from samcore.video import VideoWriter, open_video

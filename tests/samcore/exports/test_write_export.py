@@ -20,7 +20,7 @@ from samcore.masks.frame_masks import FrameMasks
 from samcore.masks.table import MaskReader, MaskWriter
 from samcore.video import VideoWriter, open_video
 
-FROM_MASKS = [item.name for item in FORMATS if not item.needs_video]
+FROM_MASKS = [item.name for item in FORMATS if not item.sees_frames]
 
 
 @pytest.mark.parametrize("name", FROM_MASKS)
@@ -138,7 +138,7 @@ def filmed(tmp_path_factory):
 def test_a_full_disk_is_one_clear_line(case, filmed, full_disk, tmp_path, name, share):
     """Wherever it fills up, in the spool file or the result, at its beginning or its last bytes,
     the line is clear and names the place, nothing is left, and an older result stays."""
-    masklets, video = filmed if FORMATS.get(name).needs_video else (case.masklets, None)
+    masklets, video = filmed if FORMATS.get(name).sees_frames else (case.masklets, None)
     write_export(masklets, name, tmp_path / "x", video=video)
     before = {file: (tmp_path / "x" / file).read_bytes() for file in files_in(tmp_path / "x")}
     room = int(max(map(len, before.values())) * share)

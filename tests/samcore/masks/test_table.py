@@ -1,6 +1,7 @@
 """Mask tables on disk."""
 
 import dataclasses
+import functools
 import itertools
 import os
 import resource
@@ -16,6 +17,7 @@ import pytest
 
 from samcore.errors import StorageError
 from samcore.machine.meters import MemoryMeter
+from samcore.masks import table as table_module
 from samcore.masks.frame_masks import FrameMasks
 from samcore.masks.table import (
     MaskReader,
@@ -165,6 +167,77 @@ def test_joined_chunks_are_the_unchunked_table(tmp_path, seams):
     concat_tables(parts, tmp_path / "joined.parquet")
 
     assert (tmp_path / "joined.parquet").read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize("bytes_per_group", [150, 10**6])
+@pytest.mark.parametrize("rows_per_group", [1, 5, 17, 1000])
+@pytest.mark.parametrize("seams", [[], [7], [3, 4, 15]])
+def test_tables_are_joined_as_rows_are(
+    tmp_path, monkeypatch, seams, rows_per_group, bytes_per_group
+):
+    """Groups end where they would end if rows were written one by one, by rows or by bytes; and of
+    no row that is joined a Python object is made."""
+    monkeypatch.setattr(table_module, "BYTES_PER_GROUP", bytes_per_group)
+    whole = write_table(tmp_path / "whole.parquet", rows_per_group=rows_per_group)
+    parts = []
+    for index, (start, stop) in enumerate(itertools.pairwise([0, *seams, 20])):
+        path = write_table(tmp_path / f"{index}.parquet", start, stop, rows_per_group=2 + index)
+        parts.append((path, start, stop))
+
+    def refuse(*values):
+        raise AssertionError("a row became a Python object")
+
+    monkeypatch.setattr("samcore.masks.reader.MaskRow", refuse)
+    monkeypatch.setattr(
+        table_module,
+        "MaskWriter",
+        functools.partial(MaskWriter, rows_per_group=rows_per_group),
+    )
+    concat_tables(parts, tmp_path / "joined.parquet")
+
+    assert (tmp_path / "joined.parquet").read_bytes() == whole.read_bytes()
+
+
+def test_rows_and_tables_in_turn(tmp_path):
+    """Rows one by one and tables make one file, in whatever turn, cut within a frame, too."""
+    whole = write_table(tmp_path / "whole.parquet", rows_per_group=6)
+    with MaskReader(whole) as reader:
+        rows, table = list(reader.rows()), pa.concat_tables(reader.tables()).combine_chunks()
+    with MaskWriter(
+        tmp_path / "mixed.parquet", height=HEIGHT, width=WIDTH, rows_per_group=6
+    ) as writer:
+        for row in rows[:9]:
+            writer.write_row(row)
+        writer.write_table(table.slice(9, 10))
+        writer.write_table(table.slice(19, 0))
+        for row in rows[19:22]:
+            writer.write_row(row)
+        writer.write_table(table.slice(22))
+
+    assert (tmp_path / "mixed.parquet").read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("start", "height", "message"),
+    [(4, HEIGHT, "frame 2 object 1 after frame 3 object 4"), (8, HEIGHT + 1, "masks of 13 x 18")],
+)
+def test_tables_out_of_order_are_refused(tmp_path, start, height, message):
+    """A table is refused for what a row would be refused for."""
+    with MaskReader(write_table(tmp_path / "masks.parquet")) as reader:
+        table = pa.concat_tables(reader.tables())
+    writer = MaskWriter(tmp_path / "out.parquet", height=height, width=WIDTH)
+    with pytest.raises(ValueError, match="`with` block"):
+        writer.write_table(table)
+
+    def write_both():
+        with writer:
+            if height == HEIGHT:
+                writer.write_table(table.slice(0, 8))
+            writer.write_table(table.slice(start))
+
+    with pytest.raises(ValueError, match=message):
+        write_both()
+    assert os.listdir(tmp_path) == ["masks.parquet"]
 
 
 @pytest.mark.parametrize("ranges", [[(5, 10), (0, 5)], [(0, 6), (5, 10)], [(5, 0)], []])

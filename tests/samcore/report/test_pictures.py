@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from samcore.overlay import object_colour
+from samcore.drawing import object_colour
 from samcore.prompts.prompt import Prompt
 from samcore.report.pictures import draw_picture
 from tests.samcore.report.conftest import square

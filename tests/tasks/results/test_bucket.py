@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from samcore.errors import InputError, StorageConflictError, StorageError, TransientStorageError
+from samcore.errors import InputError, StorageConflictError, TransientStorageError
 from tasks.results.bucket import BucketResults
 from tasks.store.locations import S3Location
 from tasks.store.object_store import shared_store
@@ -144,99 +144,6 @@ def test_publishers_that_interleave(
         assert any(succeeded), f"neither was published at moment {moment}"
         assert found in (this.manifest.key, other.manifest.key)
         assert there.read_manifest(found) is not None, f"a mix at moment {moment}"
-
-
-def test_files_are_added_by_several_at_once(
-    results: Callable[..., BucketResults], make_result: Callable[..., Made], tmp_path: Path
-) -> None:
-    """Files that threads add at the same time are all in the manifest, folders included; a file is
-    replaced; and what belongs to another result is refused."""
-    made = make_result(1)
-    results().publish(made.files, made.manifest, check=_accept)
-
-    def add(number: int) -> None:
-        store = results()
-        with store.workspace() as folder:
-            path = folder / "notes.txt"
-            path.write_text(f"note {number}")
-            store.add_files({f"exports/notes/{number}.txt": path}, made.manifest.key)
-
-    threads = [threading.Thread(target=add, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-    store = results()
-    changed = tmp_path / "changed.txt"
-    changed.write_text("another note")
-    manifest = store.add_files({"exports/notes/2.txt": changed}, made.manifest.key)
-    assert changed.exists()
-    assert {file.name for file in manifest.files} == {
-        *FILES,
-        *(f"exports/notes/{number}.txt" for number in range(4)),
-    }
-    assert store.read_manifest() == manifest
-    assert store.fetch("exports/notes/2.txt").read_text() == "another note"
-    assert store.fetch("exports/notes/3.txt").read_text() == "note 3"
-
-    with pytest.raises(StorageError, match="gone or damaged"):
-        store.add_files({"notes.txt": changed}, "another key")
-
-
-@pytest.mark.parametrize(
-    "name", ["../x", "/x", "a//b", "a/../b", ".longtake/lock", "manifest.json", "a\nb", "a\\b", ""]
-)
-def test_names_stay_below_the_destination(
-    results: Callable[..., BucketResults],
-    make_result: Callable[..., Made],
-    tmp_path: Path,
-    name: str,
-) -> None:
-    """A file's name cannot lead out of the destination, nor to what is not the caller's there."""
-    made = make_result(1)
-    path = tmp_path / "file"
-    path.write_text("x")
-    with pytest.raises(ValueError, match="plain file name"):
-        results().add_files({name: path}, made.manifest.key)
-
-
-def test_damage_is_seen(
-    results: Callable[..., BucketResults], make_result: Callable[..., Made], swift: SwiftServer
-) -> None:
-    """A result one of whose files is gone, or was put there by somebody else, is none."""
-    made = make_result(1)
-    store = results()
-    store.publish(made.files, made.manifest, check=_accept)
-    bucket, key = store.prefix.bucket, f"{store.prefix.key}/masks.parquet"
-    content = made.files["masks.parquet"].read_bytes()
-    swift.client().put_object(Bucket=bucket, Key=key, Body=content[:-1] + b"?")
-    assert results().read_manifest() is None
-    with pytest.raises(StorageError, match="no whole result"):
-        results().fetch("masks.parquet")
-
-    store.publish(made.files, made.manifest, check=_refuse_others(made))
-    assert results().read_manifest() == made.manifest
-    swift.client().delete_object(Bucket=bucket, Key=key)
-    assert results().read_manifest() is None
-
-
-def test_forged_manifest_deletes_nothing_else(
-    results: Callable[..., BucketResults], make_result: Callable[..., Made], swift: SwiftServer
-) -> None:
-    """A manifest that lists names outside of its destination harms nothing there."""
-    made = make_result(1)
-    store = results()
-    bucket = store.prefix.bucket
-    swift.client().put_object(Bucket=bucket, Key="out/precious", Body=b"keep me")
-    forged = json.loads(made.manifest.model_dump_json())
-    forged["files"].append({"name": "../precious", "size": 7, "sha256": "0" * 64})
-    swift.client().put_object(
-        Bucket=bucket, Key=f"{store.prefix.key}/manifest.json", Body=json.dumps(forged).encode()
-    )
-    assert store.read_manifest() is None
-    store.publish((other := make_result(2)).files, other.manifest, check=_accept)
-    assert swift.client().get_object(Bucket=bucket, Key="out/precious")["Body"].read() == b"keep me"
 
 
 def test_claim_of_a_dead_run_does_not_stop_its_next_try(

@@ -1,26 +1,18 @@
-"""Masks drawn over the video, for people to look at."""
+"""Masks, their numbers and their labels drawn on pictures, for people to look at."""
 
 import colorsys
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
-from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samcore.errors import InputError, StorageError
 from samcore.lettering import draw_line, has_font
-from samcore.masks.table import MaskReader, MaskRow
 from samcore.text import keeps_one_line, shorten
-from samcore.video import Frame, Media, Sound, VideoSource, VideoWriter, has_sound
 
 _log = logging.getLogger(__name__)
-
-Progress = Callable[[int, int], None]
-"""Called after each frame with the frames written so far and all of them."""
 
 _HUES = (
     # Okabe and Ito's colours, which people with any kind of colour vision can tell apart; black
@@ -144,134 +136,6 @@ def cut_out(obj_id: int, mask_hw: NDArray[np.bool_]) -> Patch | None:
     return Patch(obj_id, x, y, mask_hw[y : y + h, x : x + w]) if w else None
 
 
-def write_overlay(
-    video: VideoSource,
-    table: Path,
-    out: Path,
-    *,
-    labels: Mapping[int, str] | None = None,
-    start: int | None = None,
-    stop: int | None = None,
-    on_progress: Progress | None = None,
-) -> int:
-    """Write a video of frames [start, stop) with their masks drawn over them.
-
-    Each frame is shown when and as long as in the video, also where the rate varies, and with the
-    sound of that stretch. Holds a few frames and one row group, however long the video is. The
-    file is there when all of it is, and not before.
-
-    Args:
-        video: The video that was tracked.
-        table: Its masks.
-        out: The video to write.
-        labels: Names by object id. One whose letters no font has is left out, with a warning.
-        start: First frame; None is the first one that has masks.
-        stop: One past the last frame; None is one past the last one that has masks.
-        on_progress: Called after each frame.
-
-    Returns:
-        How many frames were written.
-
-    Raises:
-        InputError: The masks are not of this video's size, or there is no frame to draw.
-        VideoError: A frame cannot be read.
-        StorageError: The masks cannot be read, or the video cannot be written.
-    """
-    info = video.info
-    _say_what_has_no_font(labels or {})
-    with MaskReader(table) as reader:
-        if (reader.height, reader.width) != (info.height, info.width):
-            raise InputError(
-                f"the masks in {table} are {reader.width} x {reader.height} pixels, the video is "
-                f"{info.width} x {info.height}: not tracked on this video"
-            )
-        first, last = reader.frames or (0, 0)
-        start = first if start is None else start
-        stop = last if stop is None else stop
-        if not 0 <= start < stop <= info.num_frames:
-            raise InputError(
-                f"no frames to draw: wanted 0 <= start < stop <= {info.num_frames}, got "
-                f"{start = }, {stop = }"
-            )
-        mask_rows = reader.frames_iter(start, stop)
-        pending = next(mask_rows, None)
-        clock = _Clock(video, start)
-        written = 0
-        with (
-            video.media() as media,
-            video.read(start, stop) as frames,
-            VideoWriter(
-                out,
-                width=info.width,
-                height=info.height,
-                rate=Fraction(info.avg_rate),
-                time_base=clock.time_base,
-                sound=_sound(video, media, start, stop),
-            ) as writer,
-        ):
-            for frame in frames:
-                rows: list[MaskRow] = []
-                if pending is not None and pending[0] == frame.frame_idx:
-                    rows = pending[1]
-                    pending = next(mask_rows, None)
-                image = draw_patches(
-                    frame.image_rgb_hwc_u8,
-                    _decode(rows, table),
-                    labels=labels,
-                    scores={row.object_id: row.confidence for row in rows},
-                    caption=f"frame {frame.frame_idx}",
-                )
-                writer.write(image, pts=clock.pts(frame))
-                written += 1
-                if on_progress is not None:
-                    on_progress(written, stop - start)
-    return written
-
-
-class _Clock:
-    """When frames are shown, where they do not simply follow each other."""
-
-    def __init__(self, video: VideoSource, start: int) -> None:
-        self.time_base = video.info.time_base if video.info.variable_rate else None
-        """None for a constant rate."""
-        self._start_pts = video.pts(start)
-        self._last = -1
-
-    def pts(self, frame: Frame) -> int | None:
-        """The frame's time stamp from the first one on; None for a constant rate."""
-        if self.time_base is None:
-            return None
-        # Time stamps of a broken video may repeat; no two frames can be shown at once.
-        self._last = max(frame.pts - self._start_pts, self._last + 1)
-        return self._last
-
-
-def _sound(video: VideoSource, media: Media | None, start: int, stop: int) -> Sound | None:
-    """What is heard while frames [start, stop) are shown, if anything is."""
-    if media is None:
-        return None
-    info = video.info
-    if info.num_clock_restarts > len(info.clock_restarts):
-        _log.warning("no sound: the clock of %s starts again too often", info.source)
-        return None
-    sound = Sound(
-        media,
-        start_s=video.pts(start) * info.time_base,
-        duration_s=video.time_s(stop - 1) - video.time_s(start) + 1 / info.avg_rate,
-        shifts_s=video.clock_shifts_s(),
-    )
-    return sound if has_sound(sound) else None
-
-
-def _decode(rows: Iterable[MaskRow], table: Path) -> Iterator[Patch]:
-    for row in rows:
-        if row.area:
-            try:
-                yield Patch(row.object_id, row.x, row.y, row.crop())
-            except ValueError as error:
-                raise StorageError(f"cannot read {table}: frame {row.frame}: {error}") from error
-
-
 def _cut_out(masks: Mapping[int, NDArray[np.bool_]], size_hw: tuple[int, int]) -> Iterator[Patch]:
     for obj_id in sorted(masks):
         mask_hw = masks[obj_id]
@@ -373,8 +237,8 @@ def _drawable(text: str) -> str:
     return short if has_font(short) else ""
 
 
-def _say_what_has_no_font(labels: Mapping[int, str]) -> None:
-    """Warn once, however many they are, of labels that cannot be drawn."""
+def warn_of_missing_letters(labels: Mapping[int, str]) -> None:
+    """Warn once, however many they are, of labels that no font of this machine can draw."""
     ids = [obj_id for obj_id, label in labels.items() if label.strip() and not _drawable(label)]
     if ids:
         more = f" and {len(ids) - _MAX_SAID} more" if len(ids) > _MAX_SAID else ""
