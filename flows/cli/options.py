@@ -69,10 +69,12 @@ class RequestCommand(TyperCommand):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Show the fields' texts and defaults."""
-        from tasks.request.segment_request import SegmentRequest, TrackSettings
+        from samcore.config import TrackSettings
+        from tasks.request.segment_request import SegmentRequest
 
         known = {**TrackSettings.model_fields, **SegmentRequest.model_fields}
-        for param in self.params:
+        params: list[Any] = self.params
+        for param in params:
             if _is_field(param):
                 field = known[param.name]
                 param.help = (field.description or "") + param.help.removeprefix(FIELD)
@@ -83,7 +85,7 @@ class RequestCommand(TyperCommand):
 
 def given_fields(ctx: typer.Context) -> dict[str, Any]:
     """The fields of a request that a command line gives."""
-    from tasks.request.segment_request import TrackSettings
+    from samcore.config import TrackSettings
 
     names = [param.name for param in ctx.command.params if _is_field(param)]
     given = {name: ctx.params[name] for name in names if ctx.params[name] is not None}

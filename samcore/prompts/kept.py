@@ -50,6 +50,7 @@ def _entry(prompt: Prompt) -> PromptEntry:
     points = zip(prompt.points_xy_px, prompt.point_labels, strict=True)
     return PromptEntry(
         frame=prompt.frame_idx,
+        time=None,
         box=prompt.box_xyxy_px,
         points=tuple((x, y, label) for (x, y), label in points),
         mask=mask,

@@ -142,7 +142,9 @@ def merge_options(
     files = tuple(many_masks)
     if not entries and not files:
         raise InputError("no prompts: give at least one box, point or mask, or a prompts file")
-    objects = (ObjectPrompts(id=obj_id, prompts=found) for obj_id, found in entries.items())
+    objects = (
+        ObjectPrompts(id=obj_id, label=None, prompts=found) for obj_id, found in entries.items()
+    )
     spec = PromptFile(objects=tuple(objects), masks=files)
     check_limits(spec, DEFAULT_LIMITS)
     return spec
