@@ -7,11 +7,11 @@ from prefect.cache_policies import NO_CACHE
 
 from samcore.chunks.seams import SeamReport, compare_seam, judge_seam
 from tasks.progress.events import counted
-from tasks.publish_part import done_chunk
 from tasks.request.segment_request import SegmentRequest
 from tasks.retries import SOURCE_RETRIES
 from tasks.run.folder import RunFolder
 from tasks.run.records import RunRef, SeamRecord
+from tasks.run.sealed import LostWorkError
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +55,11 @@ def seam_report(folder: RunFolder, index: int) -> SeamReport:
     known = folder.seam(index)
     if known is not None:
         return known.report
-    left, right = done_chunk(folder, index - 1), done_chunk(folder, index)
+    left, right = folder.finished_chunk(index - 1), folder.finished_chunk(index)
+    if left is None or right is None:
+        raise LostWorkError(
+            f"chunks {index - 1} and {index} in {folder.path} are gone or damaged; run again"
+        )
     report = compare_seam(
         folder.masks_path(index - 1),
         folder.masks_path(index),

@@ -13,7 +13,7 @@ from samcore.masks.table import concat_tables
 from samcore.video import NAMES_KEY
 from tasks.check_seam import seam_report
 from tasks.disk.files import FileRecord, fsync_and_record, write_atomic
-from tasks.publish_part import done_chunk, staging_dir, write_part
+from tasks.publish_part import staging_dir, write_part
 from tasks.request.resolve import refuse_other
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.manifest import MASKS, SEAMS, now, result_ref, versions
@@ -31,6 +31,7 @@ from tasks.run.records import (
     SeamList,
     Timings,
 )
+from tasks.run.sealed import LostWorkError
 
 
 @task(
@@ -52,7 +53,7 @@ def publish(run: RunRef, request: SegmentRequest) -> ResultRef:
         StorageError: The destination cannot be written to.
     """
     folder = RunFolder.from_ref(run)
-    chunks = [done_chunk(folder, chunk.index) for chunk in folder.record().chunks]
+    chunks = _finished_chunks(folder)
     seams = [seam_report(folder, chunk.index) for chunk in chunks[1:]]
     staged = _stage(run, folder, chunks, seams)
     store = open_result_store(run)
@@ -81,6 +82,16 @@ class _SupersededError(Exception):
     def __init__(self, there: Manifest) -> None:
         super().__init__()
         self.there = there
+
+
+def _finished_chunks(folder: RunFolder) -> list[ChunkRecord]:
+    records = []
+    for chunk in folder.record().chunks:
+        record = folder.finished_chunk(chunk.index)
+        if record is None:
+            raise LostWorkError(f"chunk {chunk.index} in {folder.path} is not done; run again")
+        records.append(record)
+    return records
 
 
 def _stage(

@@ -46,19 +46,10 @@ def publish_part(run: RunRef, index: int) -> str:
     mirror = open_mirror(run)
     if mirror is not None:
         mirror.push_chunk(folder, index)
-    return str(write_part(run, folder, done_chunk(folder, index)))
-
-
-def done_chunk(folder: RunFolder, index: int) -> ChunkRecord:
-    """The record of a chunk that is done, with its masks whole.
-
-    Raises:
-        LostWorkError: The chunk is not there.
-    """
-    record = folder.finished_chunk(index)
-    if record is None:
+    done = folder.finished_chunk(index)
+    if done is None:
         raise LostWorkError(f"chunk {index} in {folder.path} is gone or damaged; run again")
-    return record
+    return str(write_part(run, folder, done))
 
 
 def write_part(run: RunRef, folder: RunFolder, done: ChunkRecord) -> Path:
