@@ -73,13 +73,11 @@ class RequestCommand(TyperCommand):
         from tasks.request.segment_request import SegmentRequest
 
         known = {**TrackSettings.model_fields, **SegmentRequest.model_fields}
-        params: list[Any] = self.params
-        for param in params:
-            if _is_field(param):
-                field = known[param.name]
-                param.help = (field.description or "") + param.help.removeprefix(FIELD)
-                if not field.is_required() and _says_something(field.default):
-                    param.default, param.show_default = field.default, True
+        for param in _fields_of(self):
+            field = known[param.name]
+            param.help = (field.description or "") + param.help.removeprefix(FIELD)
+            if not field.is_required() and _says_something(field.default):
+                param.default, param.show_default = field.default, True
         super().format_help(ctx, formatter)
 
 
@@ -87,7 +85,7 @@ def given_fields(ctx: typer.Context) -> dict[str, Any]:
     """The fields of a request that a command line gives."""
     from samcore.config import TrackSettings
 
-    names = [param.name for param in ctx.command.params if _is_field(param)]
+    names = [param.name for param in _fields_of(ctx.command)]
     given = {name: ctx.params[name] for name in names if ctx.params[name] is not None}
     settings = {name: given.pop(name) for name in TrackSettings.model_fields if name in given}
     return {**given, "settings": settings}
@@ -97,5 +95,6 @@ def _says_something(default: Any) -> bool:
     return default is not None and default is not False and default != ()
 
 
-def _is_field(param: Any) -> bool:
-    return (getattr(param, "help", None) or "").startswith(FIELD)
+def _fields_of(command: Any) -> list[Any]:
+    """The options and arguments that are fields of a request."""
+    return [one for one in command.params if (getattr(one, "help", "") or "").startswith(FIELD)]

@@ -62,7 +62,8 @@ class Detection:
             import cv2
 
             small_hw = self.mask_hw.astype(np.uint8)
-            return cv2.resize(small_hw, size_hw[::-1], interpolation=cv2.INTER_NEAREST) > 0
+            grid_hw = cv2.resize(small_hw, size_hw[::-1], interpolation=cv2.INTER_NEAREST)
+            return np.asarray(grid_hw > 0)
         left, top, right, bottom = self.box_xyxy_px or (0.0, 0.0, 0.0, 0.0)
         down, across = size_hw[0] / self.picture_hw[0], size_hw[1] / self.picture_hw[1]
         inside_hw = np.zeros(size_hw, bool)

@@ -163,7 +163,7 @@ def test_a_detector_of_another_package_finds_what_is_tracked(tmp_path):
             """Knows where the shapes of a made-up scene are."""
 
             def __init__(self, model, options, *, batch):
-                self.scene = Scene(3, num_frames=12, height=96, width=128, num_objects=2)
+                self.scene = Scene(3, num_frames=66, height=96, width=128, num_objects=2)
 
             def detect(self, images, *, first_frame=0, on_progress=None):
                 return [
@@ -189,16 +189,16 @@ def test_a_detector_of_another_package_finds_what_is_tracked(tmp_path):
         from samcore.prompts.options import parse_automatic
         from samcore.scenes import Scene
 
-        frames = list(Scene(3, num_frames=12, height=96, width=128, num_objects=2))
+        frames = list(Scene(3, num_frames=66, height=96, width=128, num_objects=2))[:12]
         spec = resolve_model("nano", cache_dir=Path("none"))
         model = load_model(spec, choose_compute("cpu", "auto"))
         options = parse_automatic("5", ["detector=toy"])
         (found,) = make_detector(options, model, batch=1).detect([frames[0].image_rgb_hwc_u8])
-        tracker = VideoTracker(model, height=96, width=128, num_frames=12)
+        tracker = VideoTracker(model, height=96, width=128, num_frames=66)
         for prompt in choose_objects(found, options, frame_idx=0):
             tracker.add_prompt(prompt)
         areas = [output.masks_nhw.sum((1, 2)) for output in tracker.track(frames)]
-        print(DETECTORS.names, len(areas), [min(each) > 0 for each in zip(*areas)])
+        print(DETECTORS.names, len(areas), [bool(min(each) > 0) for each in zip(*areas)])
         """,
     )
     assert lines == ["('masks', 'toy') 12 [True, True]"]
@@ -241,27 +241,40 @@ def test_a_check_of_another_package_is_listed(tmp_path):
     lines = _run(
         package,
         """
+        from fractions import Fraction
         from pathlib import Path
+        import numpy as np
         from samcore.findings.checks import check_result
-        from samcore.report.facts import ReportFacts
+        from samcore.masks.frame_masks import FrameMasks
+        from samcore.masks.table import MaskWriter
+        from samcore.report.facts import ChunkFacts, ReportFacts
         from samcore.report.gather import gather
         from samcore.report.page import render_report
         from samcore.scenes import Scene
         from samcore.video import VideoWriter, open_video
-        from tests.samcore.report.conftest import HEIGHT, RATE, WIDTH, chunk, write_table
 
-        table = write_table(Path("masks.parquet"), frames=range(10))
-        with VideoWriter(Path("v.mp4"), width=WIDTH, height=HEIGHT, rate=RATE) as writer:
-            for frame in Scene(3, num_frames=10, height=HEIGHT, width=WIDTH, num_objects=1):
-                writer.write(frame.image_rgb_hwc_u8)
+        scene, size = Scene(3, num_frames=66, height=96, width=128, num_objects=2), (96, 128)
+        table, path, sure = Path("masks.parquet"), Path("v.mp4"), np.full(2, 0.9, np.float32)
+        with (
+            MaskWriter(table, height=96, width=128) as writer,
+            VideoWriter(path, height=96, width=128, rate=Fraction(24)) as video,
+        ):
+            for number, frame in zip(range(10), scene):
+                masks, prompted = scene.masks_nhw(number), np.full(2, number == 0)
+                writer.write(FrameMasks(number, (1, 2), masks, 6 * sure, sure, prompted), number)
+                video.write(frame.image_rgb_hwc_u8)
+        chunk = ChunkFacts(
+            index=0, start=0, stop=10, seconds=1.0, frames_per_second=10.0, peak_rss_bytes=1,
+            peak_vram_bytes=None, attempts=1, degradations=(), quality_loss=False, stages=None,
+        )
         facts = ReportFacts(
-            title="v.mp4", start=0, stop=10, rate=RATE, height=HEIGHT, width=WIDTH, labels={},
-            chunks=(chunk(0, 0, 10),), seams=(), memory=(), about=(),
+            title="v.mp4", start=0, stop=10, rate=24.0, height=96, width=128, labels={},
+            chunks=(chunk,), seams=(), memory=(), about=(),
         )
         _, findings = check_result(facts, table, limit=2)
         print(findings.total, [(item.object_id, item.text) for item in findings.worst("toy")])
-        page = render_report(facts, gather(facts, table, open_video(Path("v.mp4"))))
+        page = render_report(facts, gather(facts, table, open_video(path)))
         print("Sightings" in page, 'data-kind="toy"' in page, "land in sight" in page)
         """,
     )
-    assert lines == ["3 [(1, 'land in sight'), (2, 'land in sight')]", "True True True"]
+    assert lines == ["2 [(1, 'land in sight'), (2, 'land in sight')]", "True True True"]

@@ -12,18 +12,17 @@ from samcore.prompts.prompt import Prompt
 from tests.samcore.report.conftest import FRAMES, RATE, chunk, seam
 
 SEEN = {sees: [one.name for one in CHECKS.built_in if one.sees == sees] for sees in ("rows", "run")}
-PIECES = ([FRAMES], [1] * FRAMES, [7, 0, 34, FRAMES - 41], [50, FRAMES - 50])
+PIECES = ([FRAMES], [1] * FRAMES, [7, 34, FRAMES - 41], [50, FRAMES - 50])
 
 
 def odd_rows():
     """An object of 20 x 20 pixels that jumps, is absent, is in doubt, and spreads."""
     frame = np.arange(FRAMES)
-    absent, doubtful, spread = frame // 15 == 4, frame // 5 == 16, frame >= 95
-    absent |= (frame >= 60) & (frame < 85)
+    absent, doubtful, spread = (frame >= 60) & (frame < 85), frame // 4 == 22, frame >= 95
     side = np.where(spread, 100, 20)
     return Rows(
         frame=frame,
-        object_score=np.where(doubtful | (frame == 30) | (frame // 4 == 22), 0.2, 6.0).astype("f4"),
+        object_score=np.where(doubtful, 0.2, 6.0).astype("f4"),
         predicted_iou=np.where(spread, 0.6, 0.9).astype("f4"),
         prompted=frame == 0,
         x=np.where(frame < 40, 30, 200).astype("i4"),
