@@ -4,7 +4,7 @@ import atexit
 import contextlib
 import functools
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from flows.commands.console import Terminal, WarningPrinter
 from flows.commands.process import Terminated
@@ -59,13 +59,14 @@ def run_local(
             stack.enter_context(WarningPrinter(terminal).attached())
             stack.enter_context(terminal.live())
         needs_api = request.credentials is not None
-        # What takes long waits until a server that is named is known to be there.
-        show = _after_check(terminal.show) if is_named else terminal.show
+        # What takes long, and the run's folder, wait until a server that is named is known to be
+        # there.
+        check = functools.cache(_check_server) if is_named else _no_check
         with (
             _api_of(server) if needs_api else contextlib.nullcontext(),
-            listening(show),
+            listening(_after_check(terminal.show, check)),
         ):
-            run, found = _plan(request, settings, checked if buckets else None)
+            run, found = _plan(request, settings, checked if buckets else None, check)
         if found is not None:
             return found
         terminal.wait("starting Prefect")
@@ -81,13 +82,16 @@ def run_local(
             return _without_server(request, *run, error)
 
 
-@functools.cache
-def _check_named_server() -> None:
-    """See once that the server that is named is there."""
+def _check_server() -> None:
+    """See that the server that is named is there."""
     # Late: this imports prefect.
     from flows.server.deployment import check_server
 
     check_server()
+
+
+def _no_check() -> None:
+    """The embedded server is awaited later."""
 
 
 def _without_server(
@@ -108,19 +112,22 @@ def _without_server(
     return found.model_copy(update={"was_there": False})
 
 
-def _after_check(show: Listener) -> Listener:
-    """Show steps, but see that the named server is there before one that takes long."""
+def _after_check(show: Listener, check: Callable[[], None]) -> Listener:
+    """Show steps, but check the server before one that takes long."""
 
     def shown(progress: Progress) -> None:
         if progress.unit == "MB" or (progress.unit == "frames" and progress.done >= _LONG):
-            _check_named_server()
+            check()
         show(progress)
 
     return shown
 
 
 def _plan(
-    request: SegmentRequest, settings: Settings, checked: CheckedRequest | None
+    request: SegmentRequest,
+    settings: Settings,
+    checked: CheckedRequest | None,
+    check_server: Callable[[], None],
 ) -> tuple[tuple[RunRef, RunRecord] | None, ResultRef | None]:
     """Say what is wrong with the request, and lay out its run unless its result is there already.
 
@@ -137,6 +144,7 @@ def _plan(
         return None, None  # the flow plans in a task that tries again
     found = _published(request, run.ref, run.record)
     if found is None:
+        check_server()
         run.lay_out()
     # Not the whole of it, which holds the prompts' masks.
     return (run.ref, run.record), found
@@ -173,7 +181,7 @@ def _api_of(server: EmbeddedServer | None) -> Iterator[None]:
     # A server may also be named by the person's Prefect profile.
     if server is None or PREFECT_API_URL.value():
         if PREFECT_API_URL.value():
-            _check_named_server()
+            _check_server()
         yield
         return
     with temporary_settings(
