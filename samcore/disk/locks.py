@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from samcore.disk.atomic import storage_errors
+from samcore.errors import StorageError
 
 _POLL_S = 0.05
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -106,6 +107,15 @@ def lock_identity(path: Path) -> str | None:
         return f"{_BOOT_ID.read_text().strip()}/{stat.st_dev}/{stat.st_ino}"
     except OSError:
         return None
+
+
+def is_abandoned(path: Path, identity: str) -> bool:
+    """Whether the lock file of this identity is at `path`, and nobody holds its lock."""
+    if lock_identity(path) != identity:
+        return False
+    with contextlib.suppress(StorageError), locked_if_free(path) as is_free:
+        return is_free
+    return False  # of another user
 
 
 def _try_lock(descriptor: int, *, shared: bool) -> bool:

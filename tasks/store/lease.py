@@ -2,8 +2,8 @@
 
 Within a machine the kernel's locks do this. Machines share only the bucket: the holder writes beats
 there, and whoever waits takes over when they end. No two clocks are compared: the one who waits
-measures by its own. A holder of this machine needs no such wait. It has the lock file of the same
-work, its beats name that file, and whoever asks for the lease has the lock: so it is dead.
+measures by its own. A holder of this machine needs no such wait. It has a lock file of the same
+work, and its beats name that file: whoever can have its lock knows that the holder is dead.
 
 Two machines that both believe to hold a lease, as after one was paused, disturb nothing: they write
 equal bytes, and who publishes looks at all of it once more when the manifest is there.
@@ -34,7 +34,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from samcore.disk.locks import lock_identity, locked
+from samcore.disk.locks import is_abandoned, lock_identity, locked
 from samcore.errors import (
     MissingObjectError,
     SegmentationError,
@@ -86,6 +86,8 @@ class _Beat(BaseModel):
     """Its name, for people."""
     lock: str | None = None
     """Which lock file the holder has, as `lock_identity` names it."""
+    lock_path: str | None = None
+    """Where that file is on the holder's machine."""
     holder: str
     """No two that take the lease have the same."""
     run: str | None = None
@@ -199,6 +201,7 @@ class _Lease:
         self._store = store
         self._location = location
         self._lock = lock_identity(lock)
+        self._lock_path = lock.absolute()
         self._lost = lost
         self._run = run
         self._id = uuid.uuid4().hex
@@ -287,9 +290,17 @@ class _Lease:
             _watched[self._location] = etag, since
         return (
             beat is None
-            or (beat.lock is not None and beat.lock == self._lock)
+            or self._is_dead(beat)
             or (beat.run is not None and beat.run == self._run)
             or time.monotonic() - since >= EXPIRES_S
+        )
+
+    def _is_dead(self, beat: _Beat) -> bool:
+        """Whether the holder had a lock file of this machine, and the kernel has freed its lock."""
+        if beat.lock is None:
+            return False
+        return beat.lock == self._lock or (
+            beat.lock_path is not None and is_abandoned(Path(beat.lock_path), beat.lock)
         )
 
     def _is_own(self) -> bool:
@@ -306,6 +317,7 @@ class _Lease:
         beat = _Beat(
             machine=platform.node(),
             lock=self._lock,
+            lock_path=str(self._lock_path),
             holder=self._id,
             run=self._run,
             number=self._number,

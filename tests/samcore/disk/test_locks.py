@@ -4,7 +4,14 @@ import os
 import threading
 from pathlib import Path
 
-from samcore.disk.locks import lock_identity, locked, locked_if_free, open_locked, try_open_locked
+from samcore.disk.locks import (
+    is_abandoned,
+    lock_identity,
+    locked,
+    locked_if_free,
+    open_locked,
+    try_open_locked,
+)
 
 
 def test_a_lock_is_refused_while_another_one_holds_it(tmp_path: Path) -> None:
@@ -58,3 +65,17 @@ def test_a_lock_files_identity_is_its_own(tmp_path: Path) -> None:
     assert a is not None
     assert a == c != b
     assert lock_identity(tmp_path / "d") is None
+
+
+def test_a_lock_is_abandoned_once_its_holder_let_go(tmp_path: Path) -> None:
+    """Only the very file counts: another one at its path, or none, proves nothing."""
+    path = tmp_path / "lock"
+    with locked(path):
+        identity = lock_identity(path)
+        assert identity is not None
+        assert not is_abandoned(path, identity)
+    assert is_abandoned(path, identity)
+    path.rename(tmp_path / "old")
+    assert not is_abandoned(path, identity)
+    path.touch()
+    assert not is_abandoned(path, identity)

@@ -143,12 +143,17 @@ with RunFolder.from_ref(run).lock(), leased(run, on_wait=print):
 def test_a_dead_process_of_this_machine_is_not_waited_for(
     run: RunRef, place: S3Location, elsewhere: Callable[..., None], tmp_path: Path
 ) -> None:
-    """Who has the lock that the holder had knows that it is dead; any other lock proves nothing."""
+    """Who can have the lock that the holder had knows that it is dead, also where its own run lies
+    in another folder; any other lock proves nothing."""
     run = run.model_copy(update={"folder": str(tmp_path / "runs" / KEY)})
     ended = subprocess.run([sys.executable, "-c", _DIE, run.model_dump_json()], cwd=ROOT)
     assert ended.returncode == -9
     beat = json.loads(ObjectStore().get_bytes(place, limit=4096))
+    other = run.model_copy(update={"folder": str(tmp_path / "elsewhere" / KEY)})
+    with RunFolder.from_ref(other).lock(), leased(other, on_wait=_not_told):
+        pass
     with RunFolder.from_ref(run).lock():
+        elsewhere(lock=beat["lock"])
         with leased(run, on_wait=_not_told):
             pass
         for lock in (beat["lock"] + "0", "another-boot/" + beat["lock"].partition("/")[2], None):
