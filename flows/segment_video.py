@@ -33,7 +33,7 @@ from tasks.results.artifacts import post_artifacts
 from tasks.results.open import find_result
 from tasks.results.outputs import OVERLAY_NAME, REPORT_NAME
 from tasks.run.folder import RunFolder, lock_result
-from tasks.run.records import ResultRef, RunRef
+from tasks.run.refs import ResultRef, RunRef
 from tasks.run.sealed import LostWorkError
 from tasks.store.lease import LeaseLostError, leased
 from tasks.track_chunk import track_chunk

@@ -14,8 +14,8 @@ from flows.arrivals.video_runs import DEPLOYMENT, PROMPTS_SUFFIX, Outcome, Video
 from flows.recover_runs import recover
 from flows.server.deployment import Deployment, NotDeployedError, ServerAwayError
 from samcore.errors import InputError, SegmentationError, TransientStorageError
+from samcore.result.manifest import MANIFEST, MARK
 from tasks.disk.janitor import remove_stale_uploads
-from tasks.results.manifest import MANIFEST, MARK
 from tasks.store.locations import S3Location, parse_location
 from tasks.store.object_info import ObjectInfo
 from tasks.store.object_store import ObjectStore

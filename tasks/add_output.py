@@ -10,7 +10,7 @@ from tasks.results.open import open_result_store
 from tasks.results.outputs import Outputs, place_of
 from tasks.retries import DESTINATION_RETRIES
 from tasks.run.folder import RunFolder
-from tasks.run.records import RunRef
+from tasks.run.refs import RunRef
 from tasks.sources.opened import open_run_source
 
 

@@ -9,7 +9,7 @@ from tasks.disk.janitor import remove_stale_work
 from tasks.retries import DESTINATION_RETRIES
 from tasks.run.folder import RunFolder
 from tasks.run.mirror import open_mirror
-from tasks.run.records import RunRef
+from tasks.run.refs import RunRef
 from tasks.settings import load_settings
 
 _log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from prefect.cache_policies import NO_CACHE
 from tasks.retries import DESTINATION_RETRIES
 from tasks.run.folder import RunFolder
 from tasks.run.mirror import open_mirror
-from tasks.run.records import RunRef
+from tasks.run.refs import RunRef
 
 _log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from tasks.request.resolve import resolve_request
 from tasks.request.segment_request import SegmentRequest
 from tasks.retries import SOURCE_RETRIES
 from tasks.run.folder import RunFolder
-from tasks.run.records import RunRef
+from tasks.run.refs import RunRef
 from tasks.settings import load_settings
 
 _log = logging.getLogger(__name__)

@@ -8,29 +8,23 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from samcore.chunks.seams import SeamReport, owned_ranges
+from samcore.disk.digests import FileRecord
 from samcore.masks.ledger import OBJECTS, make_ledger, read_ledger
 from samcore.masks.table import concat_tables
+from samcore.result.manifest import MASKS, SEAMS, Manifest
+from samcore.result.records import ChunkRecord, PassRecord, Peaks, SeamList, Timings
 from samcore.video import NAMES_KEY
 from tasks.check_seam import seam_report
-from tasks.disk.files import FileRecord, fsync_and_record, write_atomic
+from tasks.disk.files import fsync_and_record, write_atomic
 from tasks.publish_part import staging_dir, write_part
 from tasks.request.resolve import refuse_other
 from tasks.request.segment_request import SegmentRequest
-from tasks.results.manifest import MASKS, SEAMS, now, result_ref, versions
+from tasks.results.manifest import now, result_ref, versions
 from tasks.results.open import is_superseded, open_result_store
 from tasks.results.report_facts import list_findings
 from tasks.retries import DESTINATION_RETRIES
 from tasks.run.folder import RunFolder
-from tasks.run.records import (
-    ChunkRecord,
-    Manifest,
-    PassRecord,
-    Peaks,
-    ResultRef,
-    RunRef,
-    SeamList,
-    Timings,
-)
+from tasks.run.refs import ResultRef, RunRef
 from tasks.run.sealed import LostWorkError
 
 

@@ -6,12 +6,14 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from samcore.chunks.seams import owned_ranges
+from samcore.disk.digests import FileRecord
 from samcore.masks.table import concat_tables
-from tasks.disk.files import FileRecord, fsync_and_record, is_intact, make_folder
+from samcore.result.records import ChunkRecord
+from tasks.disk.files import fsync_and_record, is_intact, make_folder
 from tasks.retries import DESTINATION_RETRIES
 from tasks.run.folder import RunFolder
 from tasks.run.mirror import open_mirror
-from tasks.run.records import ChunkRecord, RunRef
+from tasks.run.refs import RunRef
 from tasks.run.sealed import LostWorkError, read_sealed, write_sealed
 from tasks.store.locations import parse_location
 

@@ -12,13 +12,14 @@ from prefect.states import Completed
 
 from samcore.chunks.handoff import find_handoff
 from samcore.machine.meters import MemoryMeter
+from samcore.result.records import ChunkRecord, PassRecord, RunRecord
 from tasks.disk.files import fsync_and_record, make_folder
 from tasks.results.manifest import now
 from tasks.retries import SOURCE_RETRIES
 from tasks.run.folder import RunFolder
 from tasks.run.mirror import push_partial_chunk
 from tasks.run.partial_chunk import PartialChunk, drop_partial_chunk, find_partial_chunk
-from tasks.run.records import ChunkRecord, ChunkRef, PassRecord, RunRecord, RunRef
+from tasks.run.refs import ChunkRef, RunRef
 from tasks.tracking.chunk_session import ChunkSession
 from tasks.tracking.memory_log import MemoryLog, describe_peak
 from tasks.tracking.oom_ladder import OomLadder, record_ladder

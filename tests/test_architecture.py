@@ -32,7 +32,7 @@ DOORS = {
     "typer": ("flows/",),
     "rich": ("flows/",),
     "skimage": ("samcore/scenes/photos.py",),
-    "supervision": ("samcore/result.py",),
+    "supervision": ("samcore/result/reader.py",),
 }
 """An outside package, and where it may be imported."""
 

@@ -16,8 +16,8 @@ from samcore.masks.ledger import OBJECTS
 from samcore.masks.row import SCHEMA
 from samcore.models.registry import DEFAULT_MODEL, KNOWN_MODELS, RemoteWeights, resolve_model
 from samcore.prompts.file import parse_prompts
+from samcore.result.manifest import MANIFEST, MASKS, OVERLAY, SEAMS
 from samcore.video import VideoWriter
-from tasks.results.manifest import MANIFEST, MASKS, OVERLAY, SEAMS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -25,7 +25,7 @@ def show(
     """Open a result's report in a browser; without a display, say where it is."""
     # Late, with pyarrow behind it.
     from flows.commands.published import whole_result
-    from tasks.results.manifest import REPORT
+    from samcore.result.manifest import REPORT
     from tasks.results.open import open_result_store
 
     store = open_result_store(result, credentials)

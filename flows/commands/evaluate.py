@@ -14,8 +14,8 @@ from samcore.evaluation.pairing import TrackedVideo
 from samcore.evaluation.sequence import Match, SequenceScores, evaluate_sequence
 from samcore.evaluation.truth import GroundTruth
 from samcore.masks.table import MaskReader
+from samcore.result.manifest import MANIFEST, MASKS
 from samcore.video import FrameNames
-from tasks.results.manifest import MANIFEST, MASKS
 from tasks.results.open import open_result_store
 
 

@@ -10,11 +10,11 @@ from samcore.exports import FORMATS, ExportFormat, check_formats, write_export
 from samcore.exports.source import ExportSource
 from samcore.failures import Failures
 from samcore.result import Result
+from samcore.result.manifest import EXPORTS
 from samcore.video import VideoSource
 from tasks.progress.events import reporter
 from tasks.results.open import ResultStore, open_result_store
 from tasks.results.outputs import Outputs, masklets_of
-from tasks.run.records import EXPORTS
 from tasks.settings import Settings
 from tasks.sources.opened import open_source
 from tasks.store.locations import parse_location

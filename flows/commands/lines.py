@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from samcore.models.registry import DEFAULT_MODEL, RemoteWeights, list_models
+from samcore.result.manifest import EXPORTS, MANIFEST, MASKS, OVERLAY, REPORT
 from samcore.video.info import VideoInfo
 from tasks.progress.events import clock, counted
-from tasks.results.manifest import MANIFEST, MASKS, OVERLAY, REPORT
 from tasks.results.open import open_result_store
-from tasks.run.records import EXPORTS, ResultRef
+from tasks.run.refs import ResultRef
 
 _MAX_FINDINGS = 5
 """Lines of findings; the report has more."""

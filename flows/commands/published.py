@@ -2,10 +2,9 @@
 
 from samcore.errors import InputError
 from samcore.result import Result
+from samcore.result.manifest import MANIFEST, Manifest
 from tasks.results.folder import LocalResults
-from tasks.results.manifest import MANIFEST
 from tasks.results.store import ResultStore
-from tasks.run.records import Manifest
 
 
 def whole_result(store: ResultStore, named: str) -> Manifest:

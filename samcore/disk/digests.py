@@ -8,6 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
+from pydantic import BaseModel, ConfigDict
+
 from samcore.disk.sealed import open_record, seal_record
 from samcore.errors import ModelError
 
@@ -16,6 +18,19 @@ logger = logging.getLogger(__name__)
 _BLOCK = 1 << 20
 _SETTLED_NS = 2_000_000_000
 """A file that changed less than this ago may change again within the clock's resolution."""
+
+
+class FileRecord(BaseModel):
+    """One file's identity: enough to tell whether it is still the one that was written."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    """Relative to the folder of the record."""
+    size: int
+    """Bytes."""
+    sha256: str
+    """Hex digest of the content."""
 
 
 def hash_file(path: Path) -> tuple[int, str]:

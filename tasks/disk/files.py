@@ -6,26 +6,13 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from samcore.disk.atomic import atomic, sync_folder
 from samcore.disk.atomic import storage_errors as storage_errors  # for whoever writes files
-from samcore.disk.digests import hash_file
+from samcore.disk.digests import FileRecord, hash_file
 from samcore.disk.locks import locked
 from tasks.settings import cache_dir
-
-
-class FileRecord(BaseModel):
-    """One file's identity: enough to tell whether it is still the one that was written."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    """Relative to the folder of the record."""
-    size: int
-    """Bytes."""
-    sha256: str
-    """Hex digest of the content."""
 
 
 def make_folder(folder: Path) -> None:

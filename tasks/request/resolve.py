@@ -11,6 +11,7 @@ from samcore.errors import InputError
 from samcore.exports import check_objects
 from samcore.prompts.prompt import Prompt
 from samcore.prompts.resolve import prompts_digest, resolve_prompts
+from samcore.result.records import ObjectRecord, RunRecord
 from samcore.video import VideoInfo, VideoSource
 from tasks.progress.events import reporter
 from tasks.request.early_checks import CheckedRequest, check_request, resolve_asked_model
@@ -19,7 +20,7 @@ from tasks.request.segment_request import SegmentRequest, check_frames
 from tasks.results.open import open_result_store
 from tasks.run.folder import RunFolder
 from tasks.run.mirror import open_mirror
-from tasks.run.records import ObjectRecord, RunRecord, RunRef
+from tasks.run.refs import RunRef
 from tasks.settings import load_settings
 from tasks.sources.opened import find_version, open_source
 

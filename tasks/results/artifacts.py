@@ -15,13 +15,14 @@ from samcore.findings.lanes import LaneReport, probability, read_lanes
 from samcore.masks.ledger import ResultObject
 from samcore.masks.table import MaskReader
 from samcore.report.pictures import Picture, draw_picture
+from samcore.result.manifest import MANIFEST, MASKS, OVERLAY, REPORT, SEAMS, Manifest
+from samcore.result.records import FindingList, SeamList
 from tasks.progress.artifact import artifact_key
 from tasks.progress.events import counted
-from tasks.results.manifest import MANIFEST, MASKS, OVERLAY, REPORT, SEAMS
 from tasks.results.open import open_result_store
 from tasks.results.store import Link
 from tasks.run.folder import RunFolder
-from tasks.run.records import FindingList, Manifest, RunRef, SeamList
+from tasks.run.refs import RunRef
 from tasks.sources.opened import open_run_source
 
 _log = logging.getLogger(__name__)

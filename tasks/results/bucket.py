@@ -12,19 +12,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from samcore.disk.digests import FileRecord
 from samcore.errors import StorageConflictError, StorageError, TransientStorageError
-from tasks.disk.files import (
-    FileRecord,
-    file_record,
-    is_intact,
-    is_listed,
-    make_folder,
-    move,
-    storage_errors,
-)
-from tasks.results.manifest import MANIFEST, manifest_key, with_file
+from samcore.result.manifest import MANIFEST, Manifest, manifest_key, with_file
+from tasks.disk.files import file_record, is_intact, is_listed, make_folder, move, storage_errors
 from tasks.results.store import Link, ResultStore, check_name, is_plain_name
-from tasks.run.records import Manifest
 from tasks.store.lease import claimed
 from tasks.store.locations import S3Location
 from tasks.store.object_store import ObjectStore

@@ -10,9 +10,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from samcore.disk.atomic import atomic, sync_folder
+from samcore.disk.digests import FileRecord
 from samcore.errors import StorageError
+from samcore.result.manifest import MANIFEST, Manifest, published_key, with_file
 from tasks.disk.files import (
-    FileRecord,
     exclusive,
     fsync_and_record,
     is_intact,
@@ -23,9 +24,7 @@ from tasks.disk.files import (
     write_json,
 )
 from tasks.disk.janitor import remove_abandoned_exports
-from tasks.results.manifest import MANIFEST, published_key, with_file
 from tasks.results.store import Link, ResultStore, check_name, is_plain_name
-from tasks.run.records import Manifest
 
 _OWN = ".longtake"
 

@@ -1,49 +1,13 @@
-"""The published result: what makes it whole, and how it is replaced."""
+"""What a manifest says of its making, and what tasks are told of it."""
 
-import json
 import platform
-import re
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
-from tasks.disk.files import FileRecord
-from tasks.run.records import Manifest, ResultRef, RunRef
-
-MANIFEST = "manifest.json"
-MASKS = "masks.parquet"
-SEAMS = "seams.json"
-OVERLAY = "overlay.mp4"
-REPORT = "report.html"
-
-MARK = re.compile(r"source-([0-9a-f]{16})\.json")
-"""Name of a file of the result that tells which content of a bucket's video it is of, so that it
-shows in a listing."""
+from samcore.result.manifest import OVERLAY, REPORT, Manifest
+from tasks.run.refs import ResultRef, RunRef
 
 _PACKAGES = ("longtake", "torch", "sam2", "prefect", "numpy", "opencv-python-headless", "pyarrow")
-
-
-def published_key(destination: Path) -> str | None:
-    """The key of the result that lies there, whole or not; None if none does.
-
-    A manifest that this version cannot read has the key ""; no run replaces it unasked.
-    """
-    try:
-        return manifest_key((destination / MANIFEST).read_bytes())
-    except FileNotFoundError:
-        return None
-    except OSError:
-        return ""
-
-
-def manifest_key(data: bytes) -> str:
-    """The key that a manifest of whatever version names; "" if it names none."""
-    try:
-        content = json.loads(data)
-    except ValueError:
-        return ""
-    key = content.get("key") if isinstance(content, dict) else None
-    return key if isinstance(key, str) else ""
 
 
 def result_ref(run: RunRef, manifest: Manifest, *, was_there: bool) -> ResultRef:
@@ -63,12 +27,6 @@ def result_ref(run: RunRef, manifest: Manifest, *, was_there: bool) -> ResultRef
         was_there=was_there,
         superseded=manifest.key != run.key,
     )
-
-
-def with_file(manifest: Manifest, record: FileRecord) -> Manifest:
-    """The manifest with one more file, or the file's new content."""
-    others = [f for f in manifest.files if f.name != record.name]
-    return manifest.model_copy(update={"files": (*others, record)})
 
 
 def versions() -> dict[str, str]:

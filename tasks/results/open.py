@@ -12,11 +12,13 @@ import os
 from pathlib import Path
 
 from samcore.errors import InputError
+from samcore.result.manifest import Manifest
+from samcore.result.records import RunRecord
 from tasks.disk.janitor import remove_stale_copies
 from tasks.results.folder import LocalResults
 from tasks.results.manifest import result_ref
 from tasks.results.store import ResultStore
-from tasks.run.records import Manifest, ResultRef, RunRecord, RunRef
+from tasks.run.refs import ResultRef, RunRef
 from tasks.settings import load_settings
 from tasks.sources.opened import is_replaced
 from tasks.store.locations import HttpsLocation, S3Location, parse_location

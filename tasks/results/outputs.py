@@ -11,14 +11,14 @@ from samcore.exports.folder import files_in
 from samcore.exports.source import ExportSource
 from samcore.failures import Failures
 from samcore.prompts.prompt import Prompt
+from samcore.result.manifest import EXPORTS, MASKS, OVERLAY, REPORT, SEAMS, Manifest
+from samcore.result.records import SeamList
 from samcore.video import VideoSource
 from samcore.video.viewers import Show, Viewer, show_frames
 from tasks.disk.files import storage_errors
 from tasks.progress.events import reporter
-from tasks.results.manifest import MASKS, OVERLAY, REPORT, SEAMS
 from tasks.results.open import ResultStore
 from tasks.results.report_facts import report_facts
-from tasks.run.records import EXPORTS, Manifest, SeamList
 
 OVERLAY_NAME = "overlay"
 REPORT_NAME = "report"

@@ -11,7 +11,8 @@ from samcore.findings.finding import KINDS
 from samcore.masks.ledger import ResultObject
 from samcore.prompts.prompt import Prompt
 from samcore.report.facts import ChunkFacts, MemorySample, ReportFacts
-from tasks.run.records import ChunkRecord, FindingList, FindingRecord, Manifest
+from samcore.result.manifest import Manifest
+from samcore.result.records import ChunkRecord, FindingList, FindingRecord
 from tasks.store.locations import parse_location
 from tasks.tracking.memory_log import HEADER
 

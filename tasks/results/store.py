@@ -6,10 +6,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from samcore.disk.digests import FileRecord
 from samcore.errors import StorageError
 from samcore.masks.ledger import OBJECTS, ResultObject, make_ledger, read_ledger
-from tasks.disk.files import FileRecord
-from tasks.run.records import Manifest
+from samcore.result.manifest import Manifest
 
 
 class Link(NamedTuple):

@@ -17,9 +17,10 @@ from samcore.prompts.file import PromptFile
 from samcore.prompts.kept import from_file, to_file
 from samcore.prompts.prompt import Prompt
 from samcore.prompts.resolve import prompts_digest
+from samcore.result.records import ChunkRecord, PassRecord, RunRecord, SeamRecord
 from samcore.video import FrameNames, VideoInfo
 from tasks.disk.files import exclusive, is_intact, make_folder, storage_errors, write_atomic
-from tasks.run.records import ChunkRecord, PassRecord, RunRecord, RunRef, SeamRecord
+from tasks.run.refs import RunRef
 from tasks.run.sealed import LostWorkError, parse_sealed, read_sealed, write_sealed
 from tasks.store.locations import parse_location
 

@@ -18,16 +18,18 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from samcore.chunks.plan import Chunk
+from samcore.disk.digests import FileRecord
 from samcore.errors import (
     DamagedObjectError,
     MissingObjectError,
     StorageConflictError,
 )
-from tasks.disk.files import FileRecord, file_record, is_intact, make_folder, move
+from samcore.result.records import ChunkRecord
+from tasks.disk.files import file_record, is_intact, make_folder, move
 from tasks.disk.janitor import remove_stale_uploads
 from tasks.run.folder import RunFolder
 from tasks.run.partial_chunk import PartialChunk, PartialRecord, checkpoint_path, find_partial_chunk
-from tasks.run.records import ChunkRecord, RunRef
+from tasks.run.refs import RunRef
 from tasks.store.locations import S3Location, parse_location
 from tasks.store.object_info import ObjectInfo
 from tasks.store.object_store import ObjectStore, shared_store

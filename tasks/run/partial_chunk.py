@@ -15,11 +15,12 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from samcore.disk.digests import FileRecord
 from samcore.masks.table import MaskReader, MaskWriter
+from samcore.result.records import Rung
 from samcore.tracking.state import TrackerState
-from tasks.disk.files import FileRecord, fsync_and_record, is_intact, move, storage_errors
+from tasks.disk.files import fsync_and_record, is_intact, move, storage_errors
 from tasks.run.folder import RunFolder
-from tasks.run.records import Rung
 
 _log = logging.getLogger(__name__)
 _MASKS, _STATE, _RECORD = "partial.parquet", "partial.safetensors", "partial.json"

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from samcore.disk.digests import FileRecord
 from samcore.disk.fetch import Progress
 from samcore.disk.locks import locked, locked_if_free, open_locked
 from tasks.disk.files import (
-    FileRecord,
     exclusive,
     file_record,
     is_intact,

@@ -44,7 +44,7 @@ from samcore.errors import (
 )
 from tasks.disk.files import make_folder
 from tasks.run.folder import RunFolder
-from tasks.run.records import RunRef
+from tasks.run.refs import RunRef
 from tasks.settings import load_settings
 from tasks.store.aws import ClientOptions
 from tasks.store.locations import S3Location, parse_location

@@ -20,10 +20,10 @@ from samcore.prompts.automatic import (
 from samcore.prompts.file import PromptFile
 from samcore.prompts.kept import from_file, to_file
 from samcore.prompts.prompt import Prompt
+from samcore.result.records import Rung
 from samcore.video import VideoSource
 from tasks.disk.files import exclusive
 from tasks.progress.events import counted, reporter
-from tasks.run.records import Rung
 from tasks.run.sealed import read_sealed, write_sealed
 from tasks.tracking.device_lock import using_device
 from tasks.tracking.memory_log import describe_peak

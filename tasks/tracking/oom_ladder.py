@@ -9,7 +9,7 @@ from typing import TypeVar
 from samcore.errors import InputError, OutOfMemory
 from samcore.machine.out_of_memory import free_caches, memory_failure
 from samcore.models.registry import ModelSpec, resized_model
-from tasks.run.records import Rung, RunRecord
+from samcore.result.records import Rung, RunRecord
 from tasks.tracking.attempts import Attempt, attempting
 
 # Not the run's own log: what is logged here shows in it, and on the terminal of a command.

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from samcore.chunks.plan import Chunk
 from samcore.config import TrackSettings
+from samcore.disk.digests import FileRecord
 from samcore.errors import StateError
 from samcore.machine.device import Compute, choose_compute
 from samcore.machine.meters import StageClock
@@ -17,13 +18,13 @@ from samcore.models.family import TrackingModel
 from samcore.models.loader import load_model
 from samcore.models.registry import resized_model
 from samcore.prompts.prompt import Prompt
+from samcore.result.records import ChunkRecord, PassRecord, Rung, RunRecord
 from samcore.tracking.resize import resize_state
 from samcore.tracking.state import TrackerState
 from samcore.tracking.tracker import VideoTracker
 from samcore.video import Frame, VideoSource
-from tasks.disk.files import FileRecord, is_intact, storage_errors
+from tasks.disk.files import is_intact, storage_errors
 from tasks.run.folder import RunFolder
-from tasks.run.records import ChunkRecord, PassRecord, Rung, RunRecord
 from tasks.run.sealed import LostWorkError
 from tasks.sources.opened import open_run_source
 

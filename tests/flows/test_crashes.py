@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tasks.results.manifest import MANIFEST, MASKS, SEAMS
+from samcore.result.manifest import MANIFEST, MASKS, SEAMS
 from tests.servers.finished_chunks import Finished
 from tests.servers.forked_commands import WarmCommands
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.results.manifest import MANIFEST, MASKS, SEAMS
+from samcore.result.manifest import MANIFEST, MASKS, SEAMS
 from tests.servers.forked_commands import WarmCommand, WarmCommands
 
 START_LIMIT_S = 120

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.results.manifest import MANIFEST
+from samcore.result.manifest import MANIFEST
 from tests.servers.forked_commands import WarmCommand, WarmCommands
 
 LIMIT_S = 120.0

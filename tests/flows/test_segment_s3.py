@@ -23,7 +23,7 @@ from samcore.video import VideoWriter
 from tasks.disk.files import file_record
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.open import open_result_store
-from tasks.run.records import ResultRef, RunRef
+from tasks.run.refs import ResultRef, RunRef
 from tasks.store import lease as run_lease
 from tasks.store import object_store as storage
 from tasks.store.locations import S3Location

@@ -18,10 +18,10 @@ from flows.commands.run_local import run_local
 from flows.segment_video import segment_video
 from samcore.errors import SeamError
 from samcore.masks.table import MaskReader
+from samcore.result.manifest import MASKS
 from tasks.progress.artifact import artifact_key
 from tasks.request.resolve import ResolvedRun, resolve_request
 from tasks.request.segment_request import SegmentRequest
-from tasks.results.manifest import MASKS
 from tasks.settings import load_settings
 
 Ask = Callable[..., SegmentRequest]

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tasks.results.manifest import MANIFEST, MASKS, SEAMS
+from samcore.result.manifest import MANIFEST, MASKS, SEAMS
 from tasks.run.partial_chunk import PartialRecord
 from tests.servers.forked_commands import WarmCommand, WarmCommands
 

@@ -11,7 +11,7 @@ from cfnlint.decode import decode
 
 from flows.cli import app
 from samcore.limits import Limits
-from tasks.results.manifest import REPORT
+from samcore.result.manifest import REPORT
 
 INFRA = Path(__file__).parents[2] / "infra"
 PAGE = (INFRA / "README.md").read_text()

@@ -31,8 +31,8 @@ from flows.sweep_bucket import sweep_bucket
 from samcore.errors import InputError
 from samcore.models.registry import DEFAULT_MODEL
 from samcore.prompts.automatic import AutomaticPrompts
+from samcore.result.manifest import MANIFEST
 from tasks.request.segment_request import SegmentRequest
-from tasks.results.manifest import MANIFEST
 from tests.servers.forked_commands import WarmCommands
 
 ROOT = Path(__file__).parents[2]

@@ -10,6 +10,8 @@ import pytest
 from samcore.chunks.plan import Chunk
 from samcore.config import TrackSettings
 from samcore.models.registry import resolve_model
+from samcore.result.manifest import Manifest
+from samcore.result.records import Peaks, RunRecord, Timings
 from samcore.video import VideoInfo
 from tasks.check_seam import check_seam
 from tasks.disk.files import file_record
@@ -19,7 +21,7 @@ from tasks.publish import publish
 from tasks.publish_part import publish_part
 from tasks.request.segment_request import SegmentRequest
 from tasks.run.folder import RunFolder
-from tasks.run.records import Manifest, Peaks, ResultRef, RunRecord, RunRef, Timings
+from tasks.run.refs import ResultRef, RunRef
 from tasks.track_chunk import track_chunk
 
 TrackChunks = Callable[[SegmentRequest], RunRef]

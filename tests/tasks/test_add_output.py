@@ -25,7 +25,7 @@ from tasks.request.segment_request import SegmentRequest, validate_request
 from tasks.results.artifacts import object_rows
 from tasks.results.open import find_result, open_result_store
 from tasks.run.folder import RunFolder
-from tasks.run.records import ResultRef, RunRef
+from tasks.run.refs import ResultRef, RunRef
 
 Ask = Callable[..., SegmentRequest]
 Segment = Callable[[SegmentRequest], ResultRef]

@@ -12,7 +12,7 @@ from tasks.plan_run import plan_run
 from tasks.request.segment_request import SegmentRequest
 from tasks.run.folder import RunFolder
 from tasks.run.mirror import Mirror
-from tasks.run.records import RunRef
+from tasks.run.refs import RunRef
 from tasks.store.locations import S3Location
 from tasks.store.object_store import ObjectStore
 from tests.servers.faults import FaultProxy, Refuse

@@ -21,7 +21,7 @@ from tasks.request.segment_request import SegmentRequest, validate_request
 from tasks.results.open import open_result_store
 from tasks.run.folder import RunFolder
 from tasks.run.partial_chunk import find_partial_chunk, save_partial_chunk
-from tasks.run.records import RunRef
+from tasks.run.refs import RunRef
 from tasks.run.sealed import LostWorkError
 from tasks.sources.opened import open_run_source
 from tasks.track_chunk import track_chunk

@@ -23,7 +23,7 @@ from tasks.progress.events import Progress, listening
 from tasks.request.resolve import resolve_request
 from tasks.request.segment_request import SegmentRequest
 from tasks.run.folder import RunFolder
-from tasks.run.records import ResultRef
+from tasks.run.refs import ResultRef
 from tasks.settings import load_settings
 from tasks.tracking import attempts, found_objects
 

@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 from flows.commands.lines import result_lines
+from samcore.result.records import FindingList, FindingRecord
 from tasks.add_output import add_output
 from tasks.plan_run import plan_run
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.artifacts import result_page
 from tasks.results.open import find_result, open_result_store
 from tasks.run.folder import RunFolder
-from tasks.run.records import FindingList, FindingRecord, ResultRef, RunRef
+from tasks.run.refs import ResultRef, RunRef
 
 Ask = Callable[..., SegmentRequest]
 Segment = Callable[[SegmentRequest], ResultRef]

@@ -8,7 +8,7 @@ import pytest
 from samcore.masks.table import MaskReader, table_digest
 from samcore.prompts.file import parse_prompts
 from tasks.request.segment_request import SegmentRequest, validate_request
-from tasks.run.records import ResultRef
+from tasks.run.refs import ResultRef
 
 Segment = Callable[[SegmentRequest], ResultRef]
 

@@ -11,7 +11,7 @@ import pytest
 from samcore.masks.table import MaskReader
 from samcore.video import open_video
 from tasks.request.segment_request import SegmentRequest
-from tasks.run.records import ResultRef
+from tasks.run.refs import ResultRef
 
 VIDEOS = Path(__file__).parents[3] / "shared" / "videos"
 

@@ -14,6 +14,7 @@ from samcore.errors import StorageError
 from samcore.findings.finding import Findings
 from samcore.findings.lanes import LaneReport, ObjectSummary, read_lanes
 from samcore.report.pictures import Picture
+from samcore.result.records import FindingList, FindingRecord
 from tasks.add_output import add_output
 from tasks.plan_run import plan_run
 from tasks.request.segment_request import validate_request
@@ -28,7 +29,6 @@ from tasks.results.artifacts import (
 from tasks.results.open import open_result_store
 from tasks.results.report_facts import read_samples, report_facts
 from tasks.results.store import Link
-from tasks.run.records import FindingList, FindingRecord
 from tasks.store.locations import S3Location
 from tasks.store.object_info import console_url
 from tasks.tracking.memory_log import HEADER

@@ -14,7 +14,7 @@ from samcore.scenes import Scene
 from tasks.request.prompt_source import read_prompts
 from tasks.request.resolve import resolve_request
 from tasks.request.segment_request import SegmentRequest
-from tasks.run.records import ResultRef
+from tasks.run.refs import ResultRef
 from tasks.settings import load_settings
 from tasks.store.locations import S3Location
 from tasks.store.object_store import ObjectStore

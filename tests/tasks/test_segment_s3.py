@@ -16,7 +16,7 @@ from tasks.request.segment_request import SegmentRequest, validate_request
 from tasks.results.open import find_result, open_result_store
 from tasks.run.folder import RunFolder
 from tasks.run.mirror import open_mirror
-from tasks.run.records import ResultRef, RunRef
+from tasks.run.refs import ResultRef, RunRef
 from tasks.store.locations import S3Location
 from tasks.store.object_store import ObjectStore
 from tasks.track_chunk import track_chunk

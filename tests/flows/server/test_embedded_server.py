@@ -23,7 +23,7 @@ from websockets.exceptions import WebSocketException
 from flows.server.deployment import ServerAwayError, check_server
 from flows.server.embedded_server import EmbeddedServer
 from samcore.errors import InputError
-from tasks.results.manifest import MANIFEST
+from samcore.result.manifest import MANIFEST
 from tasks.settings import set_defaults
 
 LIMIT_S = 240.0

@@ -24,8 +24,8 @@ from flows.recover_runs import recover
 from flows.segment_video import segment_video
 from flows.server.deployment import Deployment
 from flows.server.recovery import install_recovery
+from samcore.result.manifest import MANIFEST, MASKS
 from tasks.request.segment_request import SegmentRequest
-from tasks.results.manifest import MANIFEST, MASKS
 from tasks.run.partial_chunk import PartialRecord
 from tests.servers.finished_chunks import Finished
 from tests.servers.prefect_server import PrefectServer, Worker

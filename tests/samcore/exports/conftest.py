@@ -11,10 +11,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from samcore.chunks.plan import Chunk
+from samcore.config import TrackSettings
+from samcore.disk.digests import FileRecord
 from samcore.exports import write_export
 from samcore.exports.source import ExportSource
 from samcore.masks.frame_masks import FrameMasks
 from samcore.masks.table import MaskWriter
+from samcore.models.registry import ModelSpec
+from samcore.result.manifest import Manifest
+from samcore.result.records import ObjectRecord, Peaks, RunRecord, Timings
 from samcore.video import VideoInfo
 
 HEIGHT, WIDTH, NUM_FRAMES, START, STOP = 33, 47, 20, 2, 14
@@ -163,21 +169,39 @@ def published(case: Case, tmp_path: Path) -> Path:
     folder.mkdir()
     data = masklets.table.read_bytes()
     (folder / "masks.parquet").write_bytes(data)
-    objects = [{"id": i, "label": LABELS.get(i), "prompted_frames": [2]} for i in IDS]
-    manifest = {
-        "format": 1,
-        "key": "k" * 32,
-        "request": {"objects": objects, "start": START, "stop": STOP, "source": "x.mp4"},
-        "video": masklets.video.model_dump(mode="json"),
-        "files": [
-            {
-                "name": "masks.parquet",
-                "size": len(data),
-                "sha256": hashlib.sha256(data).hexdigest(),
-            }
-        ],
-        "added by a later version": True,
-    }
+    objects = tuple(ObjectRecord(id=i, label=LABELS.get(i), prompted_frames=(2,)) for i in IDS)
+    request = RunRecord(
+        source="x.mp4",
+        source_digest=masklets.video.digest,
+        objects=objects,
+        prompts_digest="p",
+        model=ModelSpec(
+            name="m", config="c", checkpoint=None, seed=0, image_size=64, fingerprint="sha256:0"
+        ),
+        settings=TrackSettings(device="cpu", dtype="float32"),
+        start=START,
+        stop=STOP,
+        chunks=(Chunk(0, START, STOP),),
+        handoff="memory",
+    )
+    sha256 = hashlib.sha256(data).hexdigest()
+    manifest = Manifest(
+        key="k" * 32,
+        request=request,
+        video=masklets.video,
+        frames=STOP - START,
+        files=(FileRecord(name="masks.parquet", size=len(data), sha256=sha256),),
+        seam_agreement=None,
+        seams_identical=None,
+        chunks=(),
+        timings=Timings(prompt_pass=0.0, tracking=0.0),
+        peaks=Peaks(rss_bytes=1, vram_bytes=None),
+        versions={},
+        finished_at="2026-11-21T12:00:00+00:00",
+    ).model_dump(mode="json")
+    parts = (manifest, manifest["request"], manifest["request"]["settings"], manifest["files"][0])
+    for part in parts:
+        part["added by a later version"] = True
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
 

@@ -11,10 +11,10 @@ import pytest
 from samcore.chunks.plan import Chunk
 from samcore.errors import InputError, StorageError
 from samcore.result import Result
+from samcore.result.manifest import MANIFEST
 from tasks.request.segment_request import SegmentRequest
-from tasks.results.manifest import MANIFEST
 from tasks.results.open import open_result_store
-from tasks.run.records import ResultRef
+from tasks.run.refs import ResultRef
 from tasks.settings import load_settings
 from tests.tasks.conftest import Made
 

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import pytest
 
 import flows.segment_video as flow
-import samcore.result
+import samcore.result.reader
 import tasks.disk.files
 from flows.cli import run as longtake
 from flows.commands.lines import result_lines
@@ -21,7 +21,7 @@ from tasks.plan_run import plan_run
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.open import find_result, open_result_store
 from tasks.run.folder import RunFolder
-from tasks.run.records import ResultRef, RunRef
+from tasks.run.refs import ResultRef, RunRef
 from tests.servers.faults import FaultProxy
 
 Ask = Callable[..., SegmentRequest]
@@ -48,7 +48,7 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         counts[sha256] += 1
         return size, sha256
 
-    for module in (tasks.disk.files, samcore.result):
+    for module in (tasks.disk.files, samcore.result.reader):
         monkeypatch.setattr(module, "hash_file", count)
     return counts
 

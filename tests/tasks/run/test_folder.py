@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from samcore.chunks.plan import Chunk
 from samcore.masks.table import table_digest
+from samcore.result.records import RunRecord
 from tasks.disk.janitor import remove_half_written
 from tasks.encode_prompts import encode_prompts
 from tasks.plan_run import plan_run
@@ -15,7 +16,7 @@ from tasks.publish import publish
 from tasks.request.resolve import resolve_request
 from tasks.request.segment_request import SegmentRequest
 from tasks.run.folder import RunFolder
-from tasks.run.records import RunRecord, RunRef
+from tasks.run.refs import RunRef
 from tasks.run.sealed import LostWorkError
 from tasks.settings import load_settings
 from tasks.track_chunk import track_chunk

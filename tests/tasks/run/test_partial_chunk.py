@@ -17,7 +17,7 @@ from tasks.progress.events import Progress, listening
 from tasks.request.segment_request import SegmentRequest
 from tasks.run.folder import RunFolder
 from tasks.run.partial_chunk import find_partial_chunk
-from tasks.run.records import RunRef
+from tasks.run.refs import RunRef
 from tasks.track_chunk import track_chunk
 from tasks.tracking import stopping
 from tasks.tracking.stopping import WorkStopped, run_stoppable

@@ -22,7 +22,7 @@ from tasks.fetch_chunks import fetch_chunks
 from tasks.plan_run import plan_run
 from tasks.request.resolve import resolve_request
 from tasks.request.segment_request import SegmentRequest, validate_request
-from tasks.run.records import RunRef
+from tasks.run.refs import RunRef
 from tasks.settings import load_settings
 from tasks.sources.cache import DownloadCache
 from tasks.sources.opened import open_source

@@ -14,7 +14,7 @@ import pytest
 
 from samcore.errors import TransientStorageError
 from tasks.run.folder import RunFolder
-from tasks.run.records import RunRef
+from tasks.run.refs import RunRef
 from tasks.store import lease as run_lease
 from tasks.store.lease import LeaseLostError, claimed, lease_key, leased
 from tasks.store.locations import S3Location
@@ -132,7 +132,7 @@ _DIE = """
 import os, sys
 from samcore.errors import TransientStorageError
 from tasks.run.folder import RunFolder
-from tasks.run.records import RunRef
+from tasks.run.refs import RunRef
 from tasks.store.lease import leased
 run = RunRef.model_validate_json(sys.argv[1])
 with RunFolder.from_ref(run).lock(), leased(run, on_wait=print):

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from samcore.errors import StorageError, TransientStorageError
+from samcore.result.manifest import MANIFEST, Manifest
 from tasks.results.bucket import BucketResults
-from tasks.results.manifest import MANIFEST
-from tasks.run.records import Manifest
 from tasks.store import download, upload
 from tasks.store.locations import S3Location
 from tasks.store.object_store import ClientOptions, ObjectStore

@@ -17,7 +17,7 @@ from samcore.machine.meters import MemoryMeter, MemoryReading
 from tasks.plan_run import plan_run
 from tasks.request.segment_request import SegmentRequest
 from tasks.run.folder import RunFolder
-from tasks.run.records import RunRef
+from tasks.run.refs import RunRef
 from tasks.tracking.memory_log import HEADER, MemoryLog
 
 MIB = 2**20

@@ -11,11 +11,12 @@ import torch
 
 from samcore.masks.rle import rle_iou
 from samcore.masks.table import MaskReader
+from samcore.result.records import ChunkRecord
 from tasks.encode_prompts import encode_prompts
 from tasks.plan_run import plan_run
 from tasks.request.segment_request import SegmentRequest
 from tasks.run.folder import RunFolder
-from tasks.run.records import ChunkRecord, RunRef
+from tasks.run.refs import RunRef
 from tasks.track_chunk import track_chunk
 
 ROOT = Path(__file__).parents[3]
@@ -25,7 +26,7 @@ import faulthandler, resource, sys, threading
 import psutil
 faulthandler.dump_traceback_later(170, exit=True)  # where it hangs, if it does
 from samcore.machine.out_of_memory import free_caches
-from tasks.run.records import RunRef
+from tasks.run.refs import RunRef
 from tasks.track_chunk import track_chunk
 
 def size():

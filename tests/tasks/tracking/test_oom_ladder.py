@@ -17,11 +17,11 @@ import tasks.tracking.attempts
 from samcore.disk.sealed import seal_record
 from samcore.masks.table import table_digest
 from samcore.models.registry import resolve_model
+from samcore.result.records import Rung
 from tasks.encode_prompts import encode_prompts
 from tasks.plan_run import plan_run
 from tasks.request.segment_request import SegmentRequest
 from tasks.run.folder import RunFolder
-from tasks.run.records import Rung
 from tasks.track_chunk import track_chunk
 from tasks.tracking.attempts import attempting
 from tasks.tracking.oom_ladder import OomLadder, describe_step, ladder_rungs
@@ -165,7 +165,7 @@ def test_a_chunk_killed_on_its_way_is_tracked_with_empty_caches(
     code = (
         "import os, signal, sys\n"
         "from samcore.masks.table import MaskWriter\n"
-        "from tasks.run.records import RunRef\n"
+        "from tasks.run.refs import RunRef\n"
         "from tasks.track_chunk import track_chunk\n"
         "write = MaskWriter.write\n"
         "def until_killed(self, output, pts):\n"

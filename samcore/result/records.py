@@ -1,36 +1,32 @@
-"""The JSON records of a run, as they lie on the disk."""
+"""The JSON records of a run and its result, as they lie on the disk."""
 
 import hashlib
 import json
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict
 
 from samcore.chunks.handoff import find_handoff
-from samcore.chunks.plan import Chunk, plan_chunks
+from samcore.chunks.plan import Chunk
 from samcore.chunks.seams import SeamReport
 from samcore.config import TrackSettings
+from samcore.disk.digests import FileRecord
 from samcore.masks.ledger import ResultObject
 from samcore.models.registry import ModelSpec
-from samcore.video import VideoInfo
-from tasks.disk.files import FileRecord
-from tasks.store.locations import S3Location, parse_location
 
 RUN_FORMAT: Literal[2] = 2
 """Part of every work key: raised when older work can no longer be continued."""
 RESULT_FORMAT: Literal[1] = 1
 """Part of every result key: raised when equal requests give other masks than before."""
 
-EXPORTS = "exports"
-"""Folder of a result in which each export has one of its own."""
 
+class Record(BaseModel):
+    """What all records share: a misspelt or unknown name is refused."""
 
-class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class ObjectRecord(_Record):
+class ObjectRecord(Record):
     """One object that is asked for."""
 
     id: int
@@ -45,7 +41,7 @@ class ObjectRecord(_Record):
         return ResultObject(id=self.id, label=self.label, source=self.source)
 
 
-class Rung(_Record):
+class Rung(Record):
     """How much is done at once. A step down the ladder of `OomLadder` changes one of these."""
 
     encode_batch: int
@@ -58,7 +54,7 @@ class Rung(_Record):
     """Side of the model's input in pixels; only this one changes masks beyond their last bits."""
 
 
-class RunRecord(_Record):
+class RunRecord(Record):
     """`request.json`: what was asked, checked, with everything that was left open now chosen."""
 
     format: Literal[2] = RUN_FORMAT
@@ -141,7 +137,7 @@ def _key_of(identity: object) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
 
 
-class PassRecord(_Record):
+class PassRecord(Record):
     """`prompts.done.json`: the prompt pass is done."""
 
     state: FileRecord
@@ -158,7 +154,7 @@ class PassRecord(_Record):
     peak_vram_bytes: int | None = None
 
 
-class ChunkRecord(_Record):
+class ChunkRecord(Record):
     """`done.json`: a chunk is done. Written last; without it the chunk does not exist."""
 
     index: int
@@ -193,7 +189,7 @@ class ChunkRecord(_Record):
     """ISO 8601, UTC."""
 
 
-class SeamRecord(_Record):
+class SeamRecord(Record):
     """`seam.json`, in the later chunk's folder: how far it agrees with the one before."""
 
     left_masks_sha256: str
@@ -202,13 +198,13 @@ class SeamRecord(_Record):
     report: SeamReport
 
 
-class SeamList(_Record):
+class SeamList(Record):
     """`seams.json`: one report for each seam, in order."""
 
     seams: tuple[SeamReport, ...]
 
 
-class Timings(_Record):
+class Timings(Record):
     """Seconds."""
 
     prompt_pass: float
@@ -216,14 +212,14 @@ class Timings(_Record):
     """Sum over all chunks, whichever run tracked them."""
 
 
-class Peaks(_Record):
+class Peaks(Record):
     """The most memory that any chunk, or the prompt pass, used."""
 
     rss_bytes: int
     vram_bytes: int | None
 
 
-class FindingRecord(_Record):
+class FindingRecord(Record):
     """One place in the result that a person should look at."""
 
     kind: str
@@ -240,7 +236,7 @@ class FindingRecord(_Record):
         return f"frame {self.frame}{who}: {self.text}"
 
 
-class FindingList(_Record):
+class FindingList(Record):
     """What a person should look at; the same however long the video is."""
 
     total: int
@@ -254,134 +250,3 @@ class FindingList(_Record):
         lines = [str(item) for item in self.worst[:most]]
         left = self.total - len(lines)
         return [*lines, f"and {left} more"] if left else lines
-
-
-class Manifest(_Record):
-    """`manifest.json`: the result is whole. Written last; without it there is no result."""
-
-    format: Literal[1] = RESULT_FORMAT
-    key: str
-    """`RunRecord.result_key`."""
-    request: RunRecord
-    video: VideoInfo
-    frames: int
-    """Frames tracked."""
-    objects: int | None = None
-    """Objects in `objects.json`; None in results of versions that did not publish that."""
-    files: tuple[FileRecord, ...]
-    """Everything published beside this manifest."""
-    seam_agreement: float | None
-    """The least agreement of any seam; None with a single chunk or no overlap."""
-    seams_identical: bool | None
-    """Whether all seams are the same to the last bit; None like `seam_agreement`."""
-    chunks: tuple[ChunkRecord, ...]
-    min_agreement: float = 0.0
-    """Mean IoU below which two chunks were said to disagree."""
-    findings: FindingList | None = None
-    """What a person should look at; None in results of versions that did not look."""
-    timings: Timings
-    peaks: Peaks
-    versions: dict[str, str]
-    """Of Longtake and what it stands on."""
-    finished_at: str
-    """ISO 8601, UTC."""
-
-    @field_validator("request", mode="before")
-    @classmethod
-    def _with_its_plan(cls, record: Any) -> Any:
-        """Read results of run records of format 1, too: two numbers gave their plan."""
-        match record:
-            case {
-                "format": 1,
-                "start": int(start),
-                "stop": int(stop),
-                "chunk_frames": int(length),
-                "overlap": int(overlap),
-                **rest,
-            }:
-                plan = plan_chunks(start, stop, chunk_frames=length, overlap=overlap)
-                return {**rest, "start": start, "stop": stop, "chunks": plan}
-        return record
-
-    @property
-    def num_objects(self) -> int:
-        """How many objects were tracked."""
-        return len(self.request.objects) if self.objects is None else self.objects
-
-    @property
-    def exports(self) -> tuple[str, ...]:
-        """The formats that the masks were exported to as well, in the order of their names."""
-        folders = (file.name.split("/") for file in self.files if "/" in file.name)
-        return tuple(sorted({parts[1] for parts in folders if parts[0] == EXPORTS}))
-
-    @property
-    def quality_loss(self) -> bool:
-        """Whether any frame was tracked with a smaller input of the model than asked."""
-        return any(chunk.quality_loss for chunk in self.chunks)
-
-
-class RunRef(_Record):
-    """What tasks pass to each other about a run: where it is, not what is in it."""
-
-    folder: str
-    """`runs/<work key>` on this machine."""
-    destination: str
-    """Where the result goes: an absolute path or an `s3://` address."""
-    credentials: str | None = None
-    """Name of the block with the credentials for buckets; None is the standard AWS settings."""
-    key: str
-    """The result's: `RunRecord.result_key`."""
-    video: str
-    """The video's name, for people."""
-    allow_quality_loss: bool = False
-    """Whether chunks may be tracked with a smaller input of the model, if all else is in vain."""
-    memory_log: str | None = None
-    """File that gets a line of memory use now and then."""
-
-    @property
-    def work_key(self) -> str:
-        """`RunRecord.work_key`."""
-        return Path(self.folder).name
-
-    @property
-    def in_bucket(self) -> bool:
-        """Whether the result goes to a bucket."""
-        return isinstance(parse_location(self.destination), S3Location)
-
-
-class ChunkRef(_Record):
-    """A finished chunk."""
-
-    index: int
-    frames: int
-    resumed: bool
-    """It was done before."""
-
-
-class ResultRef(_Record):
-    """A published result."""
-
-    destination: str
-    """An absolute path or an `s3://` address."""
-    credentials: str | None = None
-    """As in `RunRef`."""
-    key: str
-    frames: int
-    objects: int
-    seam_agreement: float | None
-    seams_identical: bool | None
-    findings: FindingList | None = None
-    """As in `Manifest`."""
-    has_overlay: bool
-    has_report: bool = False
-    exports: tuple[str, ...] = ()
-    """Formats that the masks were exported to as well."""
-    was_there: bool
-    """It was published before; nothing was tracked."""
-    superseded: bool = False
-    """The video was replaced meanwhile: this tells of another version's result, which stays."""
-
-    def address(self, name: str) -> str:
-        """Where a file of the result is, for people: a path or an `s3://` address."""
-        place = parse_location(self.destination)
-        return str(place / name if isinstance(place, Path) else f"{place}/{name}")

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from samcore.disk.atomic import storage_error
 from samcore.disk.digests import hash_file
@@ -17,43 +16,8 @@ from samcore.exports.source import ExportSource
 from samcore.masks.ledger import OBJECTS, ResultObject, make_ledger, read_ledger
 from samcore.masks.rle import decode_masks
 from samcore.masks.table import MaskReader, MaskRow
-from samcore.video.info import VideoInfo
-
-MANIFEST = "manifest.json"
-MASKS = "masks.parquet"
-FORMAT = 1
-
-
-class _Part(BaseModel):
-    # Only what a reader needs; the rest of the manifest may grow.
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class _File(_Part):
-    name: str
-    size: int
-    sha256: str
-
-
-class _Settings(_Part):
-    stretch: bool = False
-
-
-class _Request(_Part):
-    source: str
-    settings: _Settings = _Settings()
-    source_version: str | None = None
-    objects: tuple[ResultObject, ...]
-    start: int
-    stop: int
-
-
-class _Manifest(_Part):
-    format: int
-    key: str
-    request: _Request
-    video: VideoInfo
-    files: tuple[_File, ...]
+from samcore.result.manifest import MASKS, read_manifest
+from samcore.result.records import ObjectRecord
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,8 +102,8 @@ class Result:
         """
         self.path = Path(path).expanduser().absolute()
         """The folder."""
-        manifest = _read_manifest(self.path)
-        self._files = manifest.files
+        self.manifest = manifest = read_manifest(self.path)
+        """What is published there, as its run wrote it down."""
         self._check_file(MASKS)
         self.source = manifest.request.source
         """Path or address of the video when it was tracked."""
@@ -188,7 +152,7 @@ class Result:
         Raises:
             StorageError: One is not; which, is said.
         """
-        for file in self._files:
+        for file in self.manifest.files:
             self._check_file(file.name)
 
     def frame(self, frame_idx: int) -> ResultFrame:
@@ -208,16 +172,16 @@ class Result:
         pts = rows[0].pts if rows else self.masklets.pts(frame_idx)
         return self._frame(frame_idx, rows, pts)
 
-    def _read_objects(self, asked: tuple[ResultObject, ...]) -> tuple[ResultObject, ...]:
+    def _read_objects(self, asked: tuple[ObjectRecord, ...]) -> tuple[ResultObject, ...]:
         """The published ledger; one made now, in results of versions that published none."""
-        if not any(file.name == OBJECTS for file in self._files):
-            return make_ledger(self.path / MASKS, asked).objects
+        if not any(file.name == OBJECTS for file in self.manifest.files):
+            return make_ledger(self.path / MASKS, [item.entry() for item in asked]).objects
         self._check_file(OBJECTS)
         return read_ledger(self.path / OBJECTS).objects
 
     def _check_file(self, name: str) -> None:
         path = self.path / name
-        listed = next((file for file in self._files if file.name == name), None)
+        listed = next((file for file in self.manifest.files if file.name == name), None)
         if listed is None:
             raise StorageError(f"the manifest in {self.path} lists no {name}; track again")
         try:
@@ -254,30 +218,3 @@ class Result:
             predicted_ious_n=np.array([row.predicted_iou for row in rows], np.float32),
             prompted_n=np.array([row.prompted for row in rows], np.bool_),
         )
-
-
-def _read_manifest(folder: Path) -> _Manifest:
-    path = folder / MANIFEST
-    if not folder.is_dir():
-        raise InputError(f"there is no folder {folder}; give the one that was tracked to (-o)")
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise InputError(
-            f"{folder} holds no finished result: it has no {MANIFEST}; give the folder that was "
-            "tracked to (-o), or run that command again to its end"
-        ) from error
-    except OSError as error:
-        raise storage_error(path, error, doing="read") from error
-    try:
-        manifest = _Manifest.model_validate_json(data)
-    except ValidationError as error:
-        raise StorageError(
-            f"cannot read {path}: damaged, or written by another version of Longtake; track again"
-        ) from error
-    if manifest.format != FORMAT:
-        raise StorageError(
-            f"cannot read {path}: a result in format {manifest.format}, this Longtake reads format "
-            f"{FORMAT}; use the version that wrote it"
-        )
-    return manifest

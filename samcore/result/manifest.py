@@ -1,0 +1,179 @@
+"""`manifest.json`: what a published result holds, and what its files are called."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError, field_validator
+
+from samcore.chunks.plan import plan_chunks
+from samcore.disk.atomic import storage_error
+from samcore.disk.digests import FileRecord
+from samcore.errors import InputError, StorageError
+from samcore.result.records import (
+    RESULT_FORMAT,
+    ChunkRecord,
+    FindingList,
+    Peaks,
+    Record,
+    RunRecord,
+    Timings,
+)
+from samcore.video.info import VideoInfo
+
+MANIFEST = "manifest.json"
+MASKS = "masks.parquet"
+SEAMS = "seams.json"
+OVERLAY = "overlay.mp4"
+REPORT = "report.html"
+EXPORTS = "exports"
+"""Folder of a result in which each export has one of its own."""
+
+MARK = re.compile(r"source-([0-9a-f]{16})\.json")
+"""Name of a file of the result that tells which content of a bucket's video it is of, so that it
+shows in a listing."""
+
+
+class Manifest(Record):
+    """`manifest.json`: the result is whole. Written last; without it there is no result."""
+
+    format: Literal[1] = RESULT_FORMAT
+    key: str
+    """`RunRecord.result_key`."""
+    request: RunRecord
+    video: VideoInfo
+    frames: int
+    """Frames tracked."""
+    objects: int | None = None
+    """Objects in `objects.json`; None in results of versions that did not publish that."""
+    files: tuple[FileRecord, ...]
+    """Everything published beside this manifest."""
+    seam_agreement: float | None
+    """The least agreement of any seam; None with a single chunk or no overlap."""
+    seams_identical: bool | None
+    """Whether all seams are the same to the last bit; None like `seam_agreement`."""
+    chunks: tuple[ChunkRecord, ...]
+    min_agreement: float = 0.0
+    """Mean IoU below which two chunks were said to disagree."""
+    findings: FindingList | None = None
+    """What a person should look at; None in results of versions that did not look."""
+    timings: Timings
+    peaks: Peaks
+    versions: dict[str, str]
+    """Of Longtake and what it stands on."""
+    finished_at: str
+    """ISO 8601, UTC."""
+
+    @field_validator("request", mode="before")
+    @classmethod
+    def _with_its_plan(cls, record: Any) -> Any:
+        """Read results of run records of format 1, too: two numbers gave their plan."""
+        match record:
+            case {
+                "format": 1,
+                "start": int(start),
+                "stop": int(stop),
+                "chunk_frames": int(length),
+                "overlap": int(overlap),
+                **rest,
+            }:
+                plan = plan_chunks(start, stop, chunk_frames=length, overlap=overlap)
+                return {**rest, "start": start, "stop": stop, "chunks": plan}
+        return record
+
+    @property
+    def num_objects(self) -> int:
+        """How many objects were tracked."""
+        return len(self.request.objects) if self.objects is None else self.objects
+
+    @property
+    def exports(self) -> tuple[str, ...]:
+        """The formats that the masks were exported to as well, in the order of their names."""
+        folders = (file.name.split("/") for file in self.files if "/" in file.name)
+        return tuple(sorted({parts[1] for parts in folders if parts[0] == EXPORTS}))
+
+    @property
+    def quality_loss(self) -> bool:
+        """Whether any frame was tracked with a smaller input of the model than asked."""
+        return any(chunk.quality_loss for chunk in self.chunks)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest in a folder, to read its result and never to write it again: what a later
+    version has added to it is passed over.
+
+    Raises:
+        InputError: There is no such folder, or no finished result in it.
+        StorageError: The manifest is damaged, or of a version that is too far away.
+    """
+    path = folder / MANIFEST
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {folder}; give the one that was tracked to (-o)")
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{folder} holds no finished result: it has no {MANIFEST}; give the folder that was "
+            "tracked to (-o), or run that command again to its end"
+        ) from error
+    except OSError as error:
+        raise storage_error(path, error, doing="read") from error
+    try:
+        content = json.loads(data)
+        found = content.get("format") if isinstance(content, dict) else None
+        if isinstance(found, int) and found != RESULT_FORMAT:
+            raise StorageError(
+                f"cannot read {path}: a result in format {found}, this Longtake reads format "
+                f"{RESULT_FORMAT}; use the version that wrote it"
+            )
+        return _without_unknown(content)
+    except (ValueError, RecursionError) as error:
+        raise StorageError(
+            f"cannot read {path}: damaged, or written by another version of Longtake; track again"
+        ) from error
+
+
+def _without_unknown(content: Any) -> Manifest:
+    """The manifest of what JSON says, without the names that this version does not know."""
+    try:
+        return Manifest.model_validate(content)
+    except ValidationError as error:
+        unknown = [item["loc"] for item in error.errors() if item["type"] == "extra_forbidden"]
+        if len(unknown) < error.error_count():
+            raise
+    for *places, name in unknown:
+        part = content
+        for place in places:
+            part = part[place]
+        del part[name]
+    return Manifest.model_validate(content)
+
+
+def published_key(destination: Path) -> str | None:
+    """The key of the result that lies there, whole or not; None if none does.
+
+    A manifest that this version cannot read has the key ""; no run replaces it unasked.
+    """
+    try:
+        return manifest_key((destination / MANIFEST).read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return ""
+
+
+def manifest_key(data: bytes) -> str:
+    """The key that a manifest of whatever version names; "" if it names none."""
+    try:
+        content = json.loads(data)
+    except ValueError:
+        return ""
+    key = content.get("key") if isinstance(content, dict) else None
+    return key if isinstance(key, str) else ""
+
+
+def with_file(manifest: Manifest, record: FileRecord) -> Manifest:
+    """The manifest with one more file, or the file's new content."""
+    others = [f for f in manifest.files if f.name != record.name]
+    return manifest.model_copy(update={"files": (*others, record)})

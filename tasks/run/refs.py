@@ -1,0 +1,73 @@
+"""What tasks pass to each other: small values that say where things are."""
+
+from pathlib import Path
+
+from samcore.result.records import FindingList, Record
+from tasks.store.locations import S3Location, parse_location
+
+
+class RunRef(Record):
+    """What tasks pass to each other about a run: where it is, not what is in it."""
+
+    folder: str
+    """`runs/<work key>` on this machine."""
+    destination: str
+    """Where the result goes: an absolute path or an `s3://` address."""
+    credentials: str | None = None
+    """Name of the block with the credentials for buckets; None is the standard AWS settings."""
+    key: str
+    """The result's: `RunRecord.result_key`."""
+    video: str
+    """The video's name, for people."""
+    allow_quality_loss: bool = False
+    """Whether chunks may be tracked with a smaller input of the model, if all else is in vain."""
+    memory_log: str | None = None
+    """File that gets a line of memory use now and then."""
+
+    @property
+    def work_key(self) -> str:
+        """`RunRecord.work_key`."""
+        return Path(self.folder).name
+
+    @property
+    def in_bucket(self) -> bool:
+        """Whether the result goes to a bucket."""
+        return isinstance(parse_location(self.destination), S3Location)
+
+
+class ChunkRef(Record):
+    """A finished chunk."""
+
+    index: int
+    frames: int
+    resumed: bool
+    """It was done before."""
+
+
+class ResultRef(Record):
+    """A published result."""
+
+    destination: str
+    """An absolute path or an `s3://` address."""
+    credentials: str | None = None
+    """As in `RunRef`."""
+    key: str
+    frames: int
+    objects: int
+    seam_agreement: float | None
+    seams_identical: bool | None
+    findings: FindingList | None = None
+    """As in `Manifest`."""
+    has_overlay: bool
+    has_report: bool = False
+    exports: tuple[str, ...] = ()
+    """Formats that the masks were exported to as well."""
+    was_there: bool
+    """It was published before; nothing was tracked."""
+    superseded: bool = False
+    """The video was replaced meanwhile: this tells of another version's result, which stays."""
+
+    def address(self, name: str) -> str:
+        """Where a file of the result is, for people: a path or an `s3://` address."""
+        place = parse_location(self.destination)
+        return str(place / name if isinstance(place, Path) else f"{place}/{name}")
