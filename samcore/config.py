@@ -31,6 +31,11 @@ class TrackSettings(BaseModel):
     memory_policy: str = Field(default="sam2", title="Memory policy", max_length=64)
     """What is remembered of an object and what is read at the next frame: a name in
     `samcore.tracking.memory.policy.POLICIES`."""
+    memory_policy_options: dict[str, bool | int | float | str] = Field(
+        default_factory=dict, title="Options of the memory policy", max_length=64
+    )
+    """Some of the policy's constants by name, in place of its defaults; `longtake policies` lists
+    them."""
     fill_hole_area: int = Field(default=0, title="Fill holes", ge=0)
     """Fill background specks of at most this many pixels of the low-resolution mask; 0 is off.
     An output step: memory is made from the unfilled mask."""
