@@ -245,6 +245,11 @@ POLICIES = Registry(
             about="SAM 2's own: prompted frames, the last 6 masks, the last 15 pointers",
             home="samcore.tracking.memory.sam2:Sam2Policy",
         ),
+        PolicyEntry(
+            name="sam2-stride",
+            about="looks further back: the last frame, then every second one, or every STRIDE-th",
+            home="samcore.tracking.memory.stride:StridePolicy",
+        ),
     ],
 )
 """The policies, by name."""
