@@ -250,6 +250,11 @@ POLICIES = Registry(
             about="looks further back: the last frame, then every second one, or every STRIDE-th",
             home="samcore.tracking.memory.stride:StridePolicy",
         ),
+        PolicyEntry(
+            name="recent",
+            about="a hard cut: prompted frames and the last few, as forks do; to compare with",
+            home="samcore.tracking.memory.recent:RecentPolicy",
+        ),
     ],
 )
 """The policies, by name."""
