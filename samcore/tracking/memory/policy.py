@@ -255,6 +255,11 @@ POLICIES = Registry(
             about="a hard cut: prompted frames and the last few, as forks do; to compare with",
             home="samcore.tracking.memory.recent:RecentPolicy",
         ),
+        PolicyEntry(
+            name="samurai",
+            about="SAMURAI: the mask that moves as expected, memories of good frames only",
+            home="samcore.tracking.memory.samurai:SamuraiPolicy",
+        ),
     ],
 )
 """The policies, by name."""
