@@ -260,6 +260,11 @@ POLICIES = Registry(
             about="SAMURAI: the mask that moves as expected, memories of good frames only",
             home="samcore.tracking.memory.samurai:SamuraiPolicy",
         ),
+        PolicyEntry(
+            name="sam3",
+            about="SAM 3's: frames on which the object was seen well, pointers with them",
+            home="samcore.tracking.memory.sam3:Sam3Policy",
+        ),
     ],
 )
 """The policies, by name."""

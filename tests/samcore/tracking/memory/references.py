@@ -177,7 +177,44 @@ class Samurai(Rule):
         return Read((*spatial, *spatial_by_rank(valid)), tuple(pointers))
 
 
+class Sam3(Rule):
+    """`sam3_tracker_base.py`, of one object."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.effective: dict[int, float] = {}
+
+    def kept(self, frame_idx: int, seen: Seen, chosen: int) -> None:
+        super().kept(frame_idx, seen, chosen)
+        sure = 2 / (1 + np.exp(-seen.score)) - 1 if seen.score > 0 else 0
+        self.effective[frame_idx] = sure * max(seen.ious_m)
+
+    def read(self, frame_idx: int) -> Read:
+        valid: list[int] = []
+        for t in range(frame_idx - 1, 0, -1):
+            if self.effective.get(t, 0) > 0.01:
+                valid.insert(0, t)
+            if len(valid) == 15:
+                break
+        if frame_idx - 1 in self.effective and frame_idx - 1 not in valid:
+            valid.append(frame_idx - 1)
+        closest = set()
+        for side in ([t for t in self.prompts if t < frame_idx][-1:],
+                     [t for t in self.prompts if t >= frame_idx][:1],
+                     sorted(self.prompts, key=lambda t: (abs(t - frame_idx), t))):  # fmt: skip
+            for t in side:
+                if len(closest) < 4:
+                    closest.add(t)
+        spatial, pointers = self.cond_part(sorted(closest), frame_idx)
+        for rank in range(1, MAX_PTRS):
+            if -rank <= -len(valid):
+                break
+            pointers.append((valid[-rank], rank))
+        return Read((*spatial, *spatial_by_rank(valid)), tuple(pointers))
+
+
 REFERENCES = {
     "sam2-stride": (Stride, {"stride": 3}),
     "samurai": (Samurai, {}),
+    "sam3": (Sam3, {}),
 }
