@@ -261,6 +261,11 @@ POLICIES = Registry(
             home="samcore.tracking.memory.samurai:SamuraiPolicy",
         ),
         PolicyEntry(
+            name="dam",
+            about="DAM4SAM: keeps the frames on which something else looked like the object",
+            home="samcore.tracking.memory.dam:DamPolicy",
+        ),
+        PolicyEntry(
             name="sam3",
             about="SAM 3's: frames on which the object was seen well, pointers with them",
             home="samcore.tracking.memory.sam3:Sam3Policy",

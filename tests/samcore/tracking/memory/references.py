@@ -213,8 +213,96 @@ class Sam3(Rule):
         return Read((*spatial, *spatial_by_rank(valid)), tuple(pointers))
 
 
+class Dam(Rule):
+    """DAM4SAM, of low-resolution masks; later prompts are frames of the DRM."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drm: list[int] = []
+        self.visible: set[int] = set()
+        self.areas: list[int] = []
+        self.last_added = -1
+
+    def prompted(self, frame_idx: int, seen: Seen) -> None:
+        super().prompted(frame_idx, seen)
+        self.drm = sorted({*self.drm, frame_idx})
+        if seen.score > 0 and seen.masks_mhw[0].any():
+            self.visible.add(frame_idx)
+
+    def kept(self, frame_idx: int, seen: Seen, chosen: int) -> None:
+        super().kept(frame_idx, seen, chosen)
+        masks = seen.masks_mhw if seen.score > 0 else np.zeros_like(seen.masks_mhw)
+        mask = masks[chosen]
+        self.areas.append(int(mask.sum()))
+        if not mask.any():
+            return
+        self.visible.add(frame_idx)
+        ratio = mask.sum() / np.median([a for a in self.areas[-300:] if a >= 1][-10:])
+        good = seen.ious_m[chosen] > 0.8 and 0.8 <= ratio <= 1.2
+        if not good or not (self.last_added == -1 or frame_idx - self.last_added > 5):
+            return
+        overlaps = []
+        for k, other in enumerate(masks):
+            rest = other & ~mask
+            if k != chosen and rest.any():
+                overlaps.append(iou(extent(mask), extent(largest_part(rest) | mask)))
+        if overlaps and min(overlaps) <= 0.7:
+            self.drm = sorted({*self.drm, frame_idx})
+            self.last_added = frame_idx
+
+    def read(self, frame_idx: int) -> Read:
+        first = self.drm[0]
+        others = [t for t in self.drm if t not in (first, frame_idx - 1)]
+        drm = [first, *[t for t in others if t < frame_idx - 1][-1:]]
+        for t in sorted(others, key=lambda t: (abs(t - frame_idx), t)):
+            if len(drm) < 4 and t not in drm:
+                drm.append(t)
+        ram: list[int] = []
+        t = frame_idx - 1
+        while len(ram) < 7 - len(drm):
+            # Empty or chosen already: one back, and from the second slot on five.
+            while t > first and (t not in self.visible or t in drm or t in ram):
+                t -= 5 if ram else 1
+            if t <= first:
+                break
+            ram.append(t)
+            t = (t - 1) // 5 * 5
+        spatial, pointers = self.cond_part(sorted(drm), frame_idx)
+        spatial += [(t, NUM_MASKMEM - 1 - rank) for rank, t in enumerate(ram)][::-1]
+        shown = [t for t in self.visible if t not in drm]
+        pointers += self.last_pointers(frame_idx, shown)
+        return Read(tuple(spatial), tuple(pointers))
+
+
+def extent(mask) -> tuple:
+    rows, columns = np.nonzero(mask)
+    return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+
+
+def largest_part(mask):
+    """By filling, one pixel after the other."""
+    left = set(zip(*np.nonzero(mask), strict=True))
+    best: set = set()
+    while left:
+        part, edge = set(), [min(left)]
+        while edge:
+            y, x = edge.pop()
+            if (y, x) not in left:
+                continue
+            left.remove((y, x))
+            part.add((y, x))
+            edge += [(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+        if len(part) > len(best):
+            best = part
+    found = np.zeros_like(mask)
+    for y, x in best:
+        found[y, x] = True
+    return found
+
+
 REFERENCES = {
     "sam2-stride": (Stride, {"stride": 3}),
     "samurai": (Samurai, {}),
     "sam3": (Sam3, {}),
+    "dam": (Dam, {}),
 }
