@@ -11,6 +11,7 @@ from flows.commands.console import Terminal
 from samcore.chunks.handoff import HANDOFFS
 from samcore.errors import InputError
 from samcore.exports import FORMATS
+from samcore.tracking.memory.policy import POLICIES
 from tasks.settings import load_settings
 
 
@@ -219,6 +220,24 @@ def track(
             rich_help_panel=_CHUNKS,
         ),
     ] = "memory",
+    memory_policy: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            callback=name_in(POLICIES),
+            help="What is remembered of an object, one of `longtake policies`.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = "sam2",
+    memory_policy_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="A constant of the memory policy; `longtake policies` lists them.",
+            show_default=False,
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
     min_agreement: Annotated[
         float | None,
         typer.Option(
@@ -293,6 +312,7 @@ def track(
         parse_masks_option,
         parse_point_option,
     )
+    from samcore.tracking.memory.options import parse_policy_options
     from tasks.request.segment_request import validate_request
 
     options = (
@@ -322,7 +342,13 @@ def track(
         config=config,
         image_size=image_size,
         allow_quality_loss=allow_quality_loss,
-        settings={"device": device, "dtype": dtype.value, "stretch": stretch},
+        settings={
+            "device": device,
+            "dtype": dtype.value,
+            "stretch": stretch,
+            "memory_policy": memory_policy,
+            "memory_policy_options": parse_policy_options(memory_policy, memory_policy_option),
+        },
         chunk_frames=chunk_frames,
         overlap=overlap,
         handoff=handoff,
