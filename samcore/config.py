@@ -29,8 +29,13 @@ class TrackSettings(BaseModel):
     """Of a folder's PNG files with 16 bits, use the bits that are in use: data of 12 bits is nearly
     black otherwise. One measure for all frames, taken from all of them."""
     memory_policy: str = Field(default="sam2", title="Memory policy", max_length=64)
-    """What is remembered of an object and what is read at the next frame: a name in
-    `samcore.tracking.memory.policy.POLICIES`."""
+    """What is remembered of an object and what is read at the next frame: one of `longtake
+    policies`."""
+    memory_policy_options: dict[str, bool | int | float | str] = Field(
+        default_factory=dict, title="Options of the memory policy", max_length=64
+    )
+    """Some of the policy's constants by name, in place of its defaults; `longtake policies` lists
+    them."""
     fill_hole_area: int = Field(default=0, title="Fill holes", ge=0)
     """Fill background specks of at most this many pixels of the low-resolution mask; 0 is off.
     An output step: memory is made from the unfilled mask."""

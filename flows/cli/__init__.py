@@ -31,6 +31,7 @@ app = typer.Typer(
 app.command(cls=RequestCommand, epilog=track.EXAMPLES)(track.track)
 app.command(epilog=demo.EXAMPLES)(demo.demo)
 app.command(epilog=models.MODELS_EXAMPLES)(models.models)
+app.command(epilog=models.POLICIES_EXAMPLES)(models.policies)
 app.command("train-nano", epilog=models.TRAIN_EXAMPLES)(models.train_nano)
 app.command(epilog=probe.EXAMPLES)(probe.probe)
 app.command(epilog=show.EXAMPLES)(show.show)

@@ -1,4 +1,4 @@
-"""The commands around models: `longtake models`, `longtake train-nano`."""
+"""What there is to choose from: `longtake models`, `longtake policies`; `longtake train-nano`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +10,10 @@ from flows.commands.console import Terminal
 from tasks.settings import load_settings
 
 MODELS_EXAMPLES = "[bold]Example[/bold]\n\n  longtake track dog.mp4 --model sam2.1-small ..."
+POLICIES_EXAMPLES = (
+    "[bold]Example[/bold]\n\n  longtake track dog.mp4 --memory-policy sam2-stride "
+    "--memory-policy-option stride=4 ..."
+)
 TRAIN_EXAMPLES = (
     "[bold]Examples[/bold]\n\n  longtake train-nano -o nano-run\n\n"
     "  longtake train-nano -o nano-run --config my.yaml --device cuda\n\n"
@@ -25,6 +29,17 @@ def models() -> None:
     from flows.commands.lines import model_lines
 
     for line in model_lines(load_settings().cache_dir):
+        typer.echo(line)
+
+
+def policies() -> None:
+    """List what can be remembered of an object, and the constants that can be set.
+
+    Each is a rule of which past frames the next one is compared with.
+    """
+    from flows.commands.lines import policy_lines
+
+    for line in policy_lines():
         typer.echo(line)
 
 

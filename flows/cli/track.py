@@ -11,6 +11,7 @@ from flows.commands.console import Terminal
 from samcore.chunks.handoff import HANDOFFS
 from samcore.errors import InputError
 from samcore.exports import FORMATS
+from samcore.tracking.memory.policy import POLICIES
 from tasks.settings import load_settings
 
 
@@ -142,6 +143,19 @@ def track(
             metavar="|".join(HANDOFFS.names), callback=name_in(HANDOFFS), rich_help_panel=_CHUNKS
         ),
     ] = None,
+    memory_policy: Annotated[
+        str | None,
+        request_field(metavar="NAME", callback=name_in(POLICIES), rich_help_panel=_MODEL),
+    ] = None,
+    memory_policy_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="A constant of the memory policy; `longtake policies` lists them.",
+            show_default=False,
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
     min_agreement: Annotated[
         float | None, request_field(metavar="IOU", rich_help_panel=_CHUNKS)
     ] = None,
@@ -176,6 +190,7 @@ def track(
         parse_masks_option,
         parse_point_option,
     )
+    from samcore.tracking.memory.options import parse_policy_options
     from tasks.request.segment_request import validate_request
 
     options = (
@@ -195,8 +210,12 @@ def track(
             "no prompts: give --box, --point, --mask or --masks, --prompts FILE, or --automatic N "
             "to find objects"
         )
+    fields = given_fields(ctx)
+    fields["settings"]["memory_policy_options"] = parse_policy_options(
+        memory_policy or "sam2", memory_policy_option
+    )
     request = validate_request(
-        **given_fields(ctx),
+        **fields,
         prompts=merge_options(*options) if any(options) else prompts,
         automatic=found,
         credentials=credentials,

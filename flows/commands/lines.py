@@ -1,10 +1,13 @@
 """What commands print when they are done."""
 
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+from samcore.config import TrackSettings
 from samcore.models.registry import DEFAULT_MODEL, RemoteWeights, list_models
 from samcore.result.manifest import EXPORTS, MANIFEST, MASKS, OVERLAY, REPORT
+from samcore.tracking.memory.policy import POLICIES, PolicyOptions
 from samcore.video.info import VideoInfo
 from tasks.progress.events import clock, counted
 from tasks.results.open import open_result_store
@@ -83,6 +86,23 @@ def model_lines(cache_dir: Path) -> Iterator[str]:
         cells = zip(row, widths, strict=True)
         yield "  ".join(cell.ljust(width) for cell, width in cells).rstrip()
     yield f"HERE: yes, or the size of the download to {cache_dir}"
+
+
+def policy_lines() -> Iterator[str]:
+    """The memory policies, and the options of each."""
+    indent = " " * 4
+    for entry in POLICIES:
+        default = " (default)" if entry.name == TrackSettings().memory_policy else ""
+        yield f"{entry.name}{default}: {entry.about}"
+        options: type[PolicyOptions] = entry.load().Options
+        for name, field in options.model_fields.items():
+            about = " ".join((field.description or "").split())
+            yield from textwrap.wrap(
+                f"{name}={field.default}  {about}",
+                100,
+                initial_indent=indent,
+                subsequent_indent=indent * 2,
+            )
 
 
 def video_lines(info: VideoInfo) -> Iterator[str]:

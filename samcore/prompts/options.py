@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from samcore.errors import InputError
 from samcore.limits import DEFAULT_LIMITS
+from samcore.named_values import parse_named_values
 from samcore.prompts.automatic import AutomaticPrompts
 from samcore.prompts.file import (
     ManyMasks,
@@ -106,22 +107,9 @@ def parse_automatic(text: str | None, more: Iterable[str] | None = None) -> Auto
         raise InputError(
             f"--automatic {shown(text)}; wanted N or N:FRAME, N from 1 to 1000, such as 10 or 5:300"
         ) from error
-    values: dict[str, str] = {}
-    for item in more or ():
-        name, equals, value = item.partition("=")
-        if not equals or name not in AUTOMATIC_NAMES:
-            raise InputError(
-                f"--automatic-option {shown(item)}; wanted NAME=VALUE, such as min_area=0.01; the "
-                f"names are {', '.join(AUTOMATIC_NAMES)}"
-            )
-        if name in values:
-            raise InputError(f"--automatic-option {shown(item)}: {name} is given twice")
-        values[name] = value
-        try:
-            AutomaticPrompts.model_validate({name: value})
-        except ValidationError as error:
-            why = error.errors(include_url=False)[0]["msg"].lower()
-            raise InputError(f"--automatic-option {shown(item)}: {why}") from error
+    values = parse_named_values(
+        "--automatic-option", more or (), AutomaticPrompts, AUTOMATIC_NAMES, "min_area=0.01"
+    )
     return AutomaticPrompts.model_validate({**asked, **values})
 
 

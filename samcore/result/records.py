@@ -98,7 +98,12 @@ class RunRecord(Record):
             "settings": {
                 # What was added later is in the key only where it is used: older keys stay.
                 **self.settings.model_dump(
-                    mode="json", exclude=None if self.settings.stretch else {"stretch"}
+                    mode="json",
+                    exclude={
+                        name
+                        for name in ("stretch", "memory_policy_options")
+                        if not getattr(self.settings, name)
+                    },
                 ),
                 "device": self.settings.device.partition(":")[0],
             },

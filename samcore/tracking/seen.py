@@ -2,9 +2,7 @@
 
 from collections.abc import Set
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from samcore.models.family import Candidates
@@ -27,24 +25,31 @@ def see(candidates: Candidates, needs: Set[Need]) -> list[Seen | None]:
         Seen(
             ious_m=tuple(row[:-1]),
             score=row[-1],
-            boxes_m4=None if boxes is None else tuple(map(tuple, boxes[i].tolist())),
+            boxes_m4=None if boxes is None else boxes[i],
             masks_mhw=None if masks is None else masks[i],
         )
         for i, row in enumerate(numbers)
     ]
 
 
-def _boxes(inside_bmhw: Tensor) -> NDArray[np.int64]:
-    """Extent of each mask, B x M x 4: left, top, right, bottom, inclusive; zeros if it is empty."""
+def _boxes(inside_bmhw: Tensor) -> list[tuple[tuple[float, float, float, float], ...]]:
+    """Edges of each mask, B x M x 4, as parts of the sides; see `Seen`."""
     columns = inside_bmhw.any(dim=-2).to(torch.uint8)
     rows = inside_bmhw.any(dim=-1).to(torch.uint8)
 
     def first(line: Tensor) -> Tensor:
         return line.argmax(dim=-1)
 
-    def last(line: Tensor) -> Tensor:
-        return (line.shape[-1] - 1 - line.flip(-1).argmax(dim=-1)) * line.amax(dim=-1)
+    def past(line: Tensor) -> Tensor:
+        return (line.shape[-1] - line.flip(-1).argmax(dim=-1)) * line.amax(dim=-1)
 
-    edges = torch.stack([first(columns), first(rows), last(columns), last(rows)], dim=-1)
-    found: NDArray[np.int64] = edges.cpu().numpy()
-    return found
+    edges = torch.stack([first(columns), first(rows), past(columns), past(rows)], dim=-1)
+    height, width = inside_bmhw.shape[-2:]
+    # Divided on the host in float64: equal bits wherever the masks were made.
+    return [
+        tuple(
+            (left / width, top / height, right / width, bottom / height)
+            for left, top, right, bottom in boxes_m4
+        )
+        for boxes_m4 in edges.cpu().tolist()
+    ]

@@ -1,12 +1,12 @@
 """The tracker's state as a file: everything of the past that the future can see."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor
@@ -76,6 +76,16 @@ class TrackerState:
     """Name and version of the memory policy."""
     objects: tuple[ObjectState, ...]
     """By ascending `obj_id`."""
+    policy_options: Json = field(default_factory=dict)
+    """All constants of the memory policy."""
+
+    def options_beside(self, ours: Json) -> list[tuple[str, object, object]]:
+        """The memory policy's constants: of each what it is, the state's value, and ours."""
+        names = {**ours, **self.policy_options}
+        return [
+            (f"{name} of the memory policy", self.policy_options.get(name), ours.get(name))
+            for name in names
+        ]
 
     def save(self, path: Path) -> None:
         """Write to `path` (safetensors with a JSON header), whole or not at all.
@@ -109,6 +119,7 @@ class TrackerState:
             next_frame=self.next_frame,
             max_cond_frames=self.max_cond_frames,
             policy=self.policy,
+            policy_options=self.policy_options,
             objects=tuple(
                 _ObjectHeader(obj_id=obj.obj_id, begins=obj.begins, policy=obj.policy)
                 for obj in self.objects
@@ -148,6 +159,7 @@ class TrackerState:
             next_frame=header.next_frame,
             max_cond_frames=header.max_cond_frames,
             policy=header.policy,
+            policy_options=header.policy_options,
             objects=objects,
         )
 
@@ -203,6 +215,7 @@ class _Header(_Strict):
     next_frame: int
     max_cond_frames: int
     policy: str
+    policy_options: dict[str, Any] = Field(default_factory=dict)
     objects: tuple[_ObjectHeader, ...]
     entries: tuple[_Entry, ...]
 

@@ -1,11 +1,12 @@
 """One tracked object: its memory, and the masks of its prompted frames ahead."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 
 from samcore.errors import StateError
-from samcore.tracking.memory.policy import MemoryLimits, MemoryPolicy
+from samcore.tracking.memory.policy import Json, MemoryPolicy
 from samcore.tracking.memory.store import FrameMemory, MemoryStore
 from samcore.tracking.propagation import ObjectOutput
 from samcore.tracking.state import CondOutput, ObjectState
@@ -70,8 +71,7 @@ class TrackedObject:
     def of(
         cls,
         saved: ObjectState,
-        policy_class: type[MemoryPolicy],
-        limits: MemoryLimits,
+        load_policy: Callable[[Json], MemoryPolicy],
         *,
         device: torch.device,
         bank_device: torch.device,
@@ -82,7 +82,7 @@ class TrackedObject:
             StateError: The policy cannot read what was saved of it.
         """
         try:
-            policy = policy_class.load(limits, saved.policy)
+            policy = load_policy(saved.policy)
         except (KeyError, TypeError, ValueError) as error:
             raise StateError(
                 f"the memory policy cannot read its state of object {saved.obj_id}: {error!r}; "

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from samcore.masks.frame_masks import FrameMasks
 from samcore.models.family import ImageFeatures, TrackingModel
 from samcore.prompts.prompt import Prompt, check_prompt
 from samcore.tracking.encoder import FrameEncoder, FrameLike
-from samcore.tracking.memory.policy import POLICIES, MemoryLimits, MemoryPolicy
+from samcore.tracking.memory.policy import POLICIES, MemoryLimits, MemoryPolicy, policy_options
 from samcore.tracking.memory.store import FrameMemory
 from samcore.tracking.postprocess import masks_at_video_size
 from samcore.tracking.propagation import ObjectOutput, encode_prompt, propagate
@@ -101,9 +102,12 @@ class VideoTracker:
             model.facts, max_cond_frames=settings.max_cond_frames, num_frames=num_frames
         )
         entry = POLICIES.get(settings.memory_policy)
-        self._policy_class: type[MemoryPolicy] = entry.load()
+        policy_class: type[MemoryPolicy] = entry.load()
         self._policy_name = f"{entry.name} {entry.version}"
-        self._new_policy = self._policy_class.new(self._limits)
+        options = policy_options(entry.name, settings.memory_policy_options)
+        self._new_policy = policy_class.new(self._limits, options)
+        self._load_policy = partial(policy_class.load, self._limits, options)
+        self._policy_options = options.model_dump(mode="json")
         self._next_frame = start_frame
         self._objects: dict[int, TrackedObject] = {}
         self._waiting: dict[int, dict[int, Prompt]] = defaultdict(dict)
@@ -252,6 +256,7 @@ class VideoTracker:
             next_frame=self._next_frame,
             max_cond_frames=self._limits.max_cond_frames,
             policy=self._policy_name,
+            policy_options=self._policy_options,
             objects=objects,
         )
 
@@ -285,6 +290,7 @@ class VideoTracker:
             ("precision", state.dtype, model.dtype_name),
             ("max_cond_frames", state.max_cond_frames, tracker._limits.max_cond_frames),
             ("memory policy", state.policy, tracker._policy_name),
+            *state.options_beside(tracker._policy_options),
         ):
             if theirs != ours:
                 raise StateError(
@@ -295,8 +301,7 @@ class VideoTracker:
         for saved in state.objects:
             tracker._objects[saved.obj_id] = TrackedObject.of(
                 saved,
-                tracker._policy_class,
-                tracker._limits,
+                tracker._load_policy,
                 device=model.device,
                 bank_device=tracker._bank_device,
             )

@@ -12,6 +12,7 @@ from samcore.exports import check_objects
 from samcore.prompts.prompt import Prompt
 from samcore.prompts.resolve import prompts_digest, resolve_prompts
 from samcore.result.records import ObjectRecord, RunRecord
+from samcore.tracking.memory.policy import policy_options
 from samcore.video import VideoInfo, VideoSource
 from tasks.progress.events import reporter
 from tasks.request.early_checks import CheckedRequest, check_request, resolve_asked_model
@@ -161,6 +162,9 @@ def _resolve_settings(settings: TrackSettings, compute: "Compute") -> TrackSetti
             "dtype": str(compute.dtype).removeprefix("torch."),
             "encode_batch": settings.encode_batch or encode_batch,
             "object_batch": settings.object_batch or object_batch,
+            "memory_policy_options": policy_options(
+                settings.memory_policy, settings.memory_policy_options
+            ).model_dump(mode="json"),
         }
     )
 

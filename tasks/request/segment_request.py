@@ -19,6 +19,7 @@ from samcore.errors import InputError
 from samcore.exports import FORMATS, check_formats
 from samcore.models.registry import KNOWN_MODELS
 from samcore.prompts.automatic import AutomaticPrompts
+from samcore.tracking.memory.policy import policy_options
 from tasks.request.prompt_form import Prompts, name_tabs
 from tasks.settings import load_settings
 from tasks.store.locations import (
@@ -239,6 +240,12 @@ class SegmentRequest(BaseModel):
     @classmethod
     def _is_known(cls, name: str) -> str:
         return HANDOFFS.get(name).name
+
+    @field_validator("settings")
+    @classmethod
+    def _has_its_policy(cls, settings: TrackSettings) -> TrackSettings:
+        policy_options(settings.memory_policy, settings.memory_policy_options)
+        return settings
 
     @field_validator("work_dir", "checkpoint", "memory_log")
     @classmethod

@@ -10,6 +10,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from flows.cli import run
 
 BOX = ("--box", "1:0:10,10,60,60")
+STRIDE = ("--memory-policy", "sam2-stride", "--memory-policy-option")
 TINY = ("--model", "random-tiny", "--image-size", "64", "--device", "cpu")
 
 
@@ -48,6 +49,10 @@ def _no_server(monkeypatch: pytest.MonkeyPatch) -> None:
         (("-o", "out", *BOX, *TINY, "--stop", "99"), "66"),
         (("-o", "out", *BOX, "--handoff", "hope"), "--handoff"),
         (("-o", "out", *BOX, "--min-agreement", "2"), "min_agreement"),
+        (("-o", "out", *BOX, "--memory-policy", "sam9"), "sam2-stride"),
+        (("-o", "out", *BOX, "--memory-policy-option", "stride=2"), "sam2 has no options"),
+        (("-o", "out", *BOX, *STRIDE, "n=2"), "NAME=VALUE, such as"),
+        (("-o", "out", *BOX, *STRIDE, "stride=0"), "stride=0': input should be greater"),
         (("-o", "/proc/out", *BOX, *TINY), "/proc/out"),
         (("-o", "broken.json/out", *BOX, *TINY), "broken.json"),
         (("-o", "https://host/out", *BOX), "cannot be written to"),
@@ -199,6 +204,16 @@ def test_models_says_what_is_here(capsys: pytest.CaptureFixture[str]) -> None:
     assert "156 MB" in lines["sam2.1-tiny"]
     assert "(default)" in lines["sam2.1-tiny"]
     assert " yes " in lines["random-tiny"]
+
+
+def test_policies_lists_options(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each policy has a line, and each of its options one with its default."""
+    assert run(["policies"]) == 0
+    text = capsys.readouterr().out
+    assert "sam2 (default): " in text
+    assert "samurai: " in text
+    assert "    kf_weight=0.15  Share of motion" in text
+    assert max(map(len, text.splitlines())) <= 100
 
 
 def test_probe_gives_a_record(clip: Path, capsys: pytest.CaptureFixture[str]) -> None:

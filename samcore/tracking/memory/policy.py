@@ -14,13 +14,16 @@ A frame's way through a policy:
     holds()        what the store keeps; all else it drops
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from typing_extensions import Self
 
+from samcore.errors import InputError
 from samcore.models.family import ModelFacts
 from samcore.registry import Entry, Registry
 
@@ -89,11 +92,62 @@ class Seen:
     """Predicted IoU of each of M candidates."""
     score: float
     """Object-score logit."""
-    boxes_m4: tuple[tuple[int, int, int, int], ...] | None = None
-    """Extent of each mask in pixels of the low-resolution mask, left, top, right, bottom, the last
-    pixel included; zeros for an empty mask. Needs `boxes`."""
+    boxes_m4: tuple[tuple[float, float, float, float], ...] | None = None
+    """Edges of each mask as parts of the picture's sides, left, top, right, bottom; zeros for an
+    empty mask. Not in pixels: the size of masks may change within a run. Needs `boxes`."""
     masks_mhw: NDArray[np.bool_] | None = None
     """Low-resolution masks. Needs `masks`."""
+
+
+class PolicyOptions(BaseModel):
+    """A policy's constants: none. A policy that has some names a subclass as its `Options`.
+
+    Each has a default and a line that says what it does. All of them are in the key of a run and in
+    the tracker's state.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+    def slots(self, limits: MemoryLimits) -> int:
+        """Spatial memories of one step: a prompted frame and tracked ones.
+
+        Raises:
+            InputError: The model has no temporal positions for that many.
+        """
+        return limits.num_maskmem
+
+
+class NumMaskmem(PolicyOptions):
+    """The constants of a policy that can read fewer spatial memories than the model could."""
+
+    num_maskmem: int = Field(default=0, ge=0, le=64)
+    """Spatial memories of a step, 2 or more, a prompted frame's included; 0: as many as the model
+    was trained with. Fewer are quicker to attend to, and hold less memory."""
+
+    def slots(self, limits: MemoryLimits) -> int:
+        if self.num_maskmem == 0:
+            return limits.num_maskmem
+        if not 2 <= self.num_maskmem <= limits.num_maskmem:
+            raise InputError(
+                f"num_maskmem: wanted 2 to {limits.num_maskmem}, which this model was trained "
+                f"with, or 0 for that; got {self.num_maskmem}"
+            )
+        return self.num_maskmem
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The most that is held of an object whatever the video's length.
+
+    Prompted frames that lie ahead are not counted: there are as many as there are prompts.
+    """
+
+    spatial: int
+    """Spatial memories."""
+    pointers: int
+    """Pointers, those beside a spatial memory included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +164,13 @@ class MemoryPolicy(Protocol):
     """The rules of one object's memory, and the numbers that these rules need.
 
     Laws, which a contract test holds for every entry of `POLICIES`: what `holds` names is all that
-    any later step reads; `load(dump())` goes on as if nothing had happened; `dump` stays within a
-    few kilobytes whatever the video's length; the same calls give the same answers.
+    any later step reads, and no more than `bound`; `load(dump())` goes on as if nothing had
+    happened; `dump` stays within a few kilobytes whatever the video's length; the same calls give
+    the same answers, also where `forget` was not called.
     """
+
+    Options: ClassVar[type[PolicyOptions]]
+    """Its constants."""
 
     @property
     def needs(self) -> frozenset[Need]:
@@ -122,6 +180,10 @@ class MemoryPolicy(Protocol):
     @property
     def present_above(self) -> float:
         """An object whose score is not above this is absent."""
+
+    @property
+    def bound(self) -> Bound:
+        """The most that `holds` names."""
 
     def prompted(self, frame_idx: int, seen: Seen | None) -> Self:
         """The policy once a prompted frame is in the store; the frame may lie ahead."""
@@ -149,11 +211,19 @@ class MemoryPolicy(Protocol):
         """The numbers that `load` needs; floats come back exactly."""
 
     @classmethod
-    def new(cls, limits: MemoryLimits) -> Self:
-        """The policy of an object that has no memory yet."""
+    def new(cls, limits: MemoryLimits, options: Any) -> Self:
+        """The policy of an object that has no memory yet.
+
+        Args:
+            limits: Of the model and the video.
+            options: Of the class `Options`.
+
+        Raises:
+            InputError: The model cannot be used with these options.
+        """
 
     @classmethod
-    def load(cls, limits: MemoryLimits, state: Json) -> Self:
+    def load(cls, limits: MemoryLimits, options: Any, state: Json) -> Self:
         """The policy that `dump` was taken of."""
 
 
@@ -175,6 +245,58 @@ POLICIES = Registry(
             about="SAM 2's own: prompted frames, the last 6 masks, the last 15 pointers",
             home="samcore.tracking.memory.sam2:Sam2Policy",
         ),
+        PolicyEntry(
+            name="sam2-stride",
+            about="looks further back: the last frame, then every second one, or every STRIDE-th",
+            home="samcore.tracking.memory.stride:StridePolicy",
+        ),
+        PolicyEntry(
+            name="recent",
+            about="a hard cut: prompted frames and the last few, as forks do; to compare with",
+            home="samcore.tracking.memory.recent:RecentPolicy",
+        ),
+        PolicyEntry(
+            name="samurai",
+            about="SAMURAI: the mask that moves as expected, memories of good frames only",
+            home="samcore.tracking.memory.samurai:SamuraiPolicy",
+        ),
+        PolicyEntry(
+            name="dam",
+            about="DAM4SAM: keeps the frames on which something else looked like the object",
+            home="samcore.tracking.memory.dam:DamPolicy",
+        ),
+        PolicyEntry(
+            name="sam3",
+            about="SAM 3's: frames on which the object was seen well, pointers with them",
+            home="samcore.tracking.memory.sam3:Sam3Policy",
+        ),
     ],
 )
 """The policies, by name."""
+
+
+def policy_options(name: str, values: Mapping[str, object]) -> PolicyOptions:
+    """The constants of a policy, as given or else by default.
+
+    Args:
+        name: Of the policy.
+        values: Some of its options.
+
+    Raises:
+        InputError: There is no such policy or option, or a value is out of range.
+    """
+    options: type[PolicyOptions] = POLICIES.get(name).load().Options
+    try:
+        return options.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(options.model_fields) or "it has none"
+            raise InputError(
+                f"unknown option of the memory policy {name}: got {first['loc'][0]}; known: {known}"
+            ) from error
+        where = ".".join(map(str, first["loc"]))
+        raise InputError(
+            f"option {where} of the memory policy {name}: {first['msg'].lower()}, "
+            f"got {first['input']!r}"
+        ) from error

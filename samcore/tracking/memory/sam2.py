@@ -1,9 +1,22 @@
 """SAM 2's own memory: prompted frames, the last six masks, the last fifteen pointers."""
 
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from typing_extensions import Self
 
 from samcore.errors import InputError
-from samcore.tracking.memory.policy import Holds, Json, MemoryLimits, Need, Read, Seen
+from samcore.tracking.memory.policy import (
+    Bound,
+    Holds,
+    Json,
+    MemoryLimits,
+    Need,
+    PolicyOptions,
+    Read,
+    Seen,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +46,10 @@ class Sam2Policy:
     Follows `SAM2Base._prepare_memory_conditioned_features` (sam2 1.1.0).
     """
 
+    Options: ClassVar = PolicyOptions
+
     limits: MemoryLimits
+    options: PolicyOptions
     cond: tuple[int, ...] = ()
     """Conditioning frames held, ascending."""
     tracked: tuple[int, ...] = ()
@@ -50,13 +66,14 @@ class Sam2Policy:
         return 0.0
 
     @classmethod
-    def new(cls, limits: MemoryLimits) -> "Sam2Policy":
-        return cls(limits)
+    def new(cls, limits: MemoryLimits, options: Any) -> Self:
+        options.slots(limits)
+        return cls(limits, options)
 
-    def prompted(self, frame_idx: int, seen: Seen | None) -> "Sam2Policy":
+    def prompted(self, frame_idx: int, seen: Seen | None) -> Self:
         return replace(self, cond=tuple(sorted({*self.cond, frame_idx})))
 
-    def kept(self, frame_idx: int, seen: Seen | None, chosen: int) -> "Sam2Policy":
+    def kept(self, frame_idx: int, seen: Seen | None, chosen: int) -> Self:
         return replace(self, tracked=(*self.tracked, frame_idx))
 
     def choose(self, frame_idx: int, seen: Seen) -> int:
@@ -64,42 +81,76 @@ class Sam2Policy:
         return seen.ious_m.index(max(seen.ious_m))
 
     def read(self, frame_idx: int) -> Read:
-        if not self.cond:
-            raise InputError(f"no prompt to track from at {frame_idx = }; add one first")
         limits = self.limits
-        selected = self._select_cond(frame_idx)
+        selected = select_cond(self.cond, frame_idx, limits.max_cond_frames)
         # A conditioning frame that was not selected still counts as a tracked one where it is
         # recent enough.
         recent = set(self.tracked) | (set(self.cond) - set(selected))
         spatial = [(t, 0) for t in selected]
-        for age in range(limits.num_maskmem - 1, 0, -1):
-            if frame_idx - age in recent:
-                spatial.append((frame_idx - age, limits.num_maskmem - age))
-        pointers = [t for t in selected if t <= frame_idx or limits.future_ptrs]
-        if limits.max_obj_ptrs <= 1:
-            pointers = []
+        spatial += self._tracked_slots(frame_idx, recent)
+        pointers = readable_ptrs(selected, frame_idx, limits)
         pointers += [
-            frame_idx - age for age in range(1, limits.max_obj_ptrs) if frame_idx - age in recent
+            frame_idx - age for age in range(1, self._max_age + 1) if frame_idx - age in recent
         ]
         return Read(tuple(spatial), tuple((t, frame_idx - t) for t in pointers))
 
-    def forget(self, next_frame: int) -> "Sam2Policy":
-        limits = self.limits
+    def forget(self, next_frame: int) -> Self:
         past = [t for t in self.cond if t < next_frame]
-        dropped = {t for t in past[1 : -limits.max_cond_frames] if next_frame - t > limits.horizon}
+        dropped = {
+            t
+            for t in past[1 : -self.limits.max_cond_frames]
+            if not self._reads_tracked(t, next_frame)
+        }
         return replace(
             self,
             cond=tuple(t for t in self.cond if t not in dropped),
-            tracked=tuple(t for t in self.tracked if next_frame - t <= limits.horizon),
+            tracked=tuple(t for t in self.tracked if self._reads_tracked(t, next_frame)),
             next_frame=next_frame,
         )
 
     def holds(self) -> Holds:
-        newest = self.next_frame - self.limits.num_maskmem
+        tracked = {t for t in self.tracked if self._reads_spatial(t, self.next_frame)}
         return Holds(
-            spatial=frozenset(self.cond) | {t for t in self.tracked if t > newest},
+            spatial=frozenset(self.cond) | tracked,
             pointers=frozenset(self.cond) | frozenset(self.tracked),
         )
+
+    @property
+    def bound(self) -> Bound:
+        cond = 1 + max(self.limits.max_cond_frames, self._num_tracked)
+        return Bound(cond + self._num_slots, cond + self._num_tracked)
+
+    def _tracked_slots(self, frame_idx: int, recent: Set[int]) -> list[tuple[int, int]]:
+        """The tracked frames whose spatial memory a step reads, oldest first, with positions."""
+        most = self.limits.num_maskmem
+        return [
+            (frame_idx - age, most - age)
+            for age in range(self._num_slots, 0, -1)
+            if frame_idx - age in recent
+        ]
+
+    def _reads_spatial(self, tracked: int, next_frame: int) -> bool:
+        """Whether a step at `next_frame` or later can read this tracked frame's spatial memory."""
+        return next_frame - tracked <= self._num_slots
+
+    def _reads_tracked(self, tracked: int, next_frame: int) -> bool:
+        """Whether a step at `next_frame` or later can read anything of this tracked frame."""
+        return next_frame - tracked <= self._max_age or self._reads_spatial(tracked, next_frame)
+
+    @property
+    def _num_slots(self) -> int:
+        """Tracked frames whose spatial memory a step reads."""
+        return self.options.slots(self.limits) - 1
+
+    @property
+    def _max_age(self) -> int:
+        """Pointers of tracked frames are read up to this age."""
+        return self.limits.max_obj_ptrs - 1
+
+    @property
+    def _num_tracked(self) -> int:
+        """Tracked frames of which anything is held."""
+        return max(self._max_age, self._num_slots)
 
     def dump(self) -> Json:
         return {
@@ -109,22 +160,48 @@ class Sam2Policy:
         }
 
     @classmethod
-    def load(cls, limits: MemoryLimits, state: Json) -> "Sam2Policy":
-        return cls(
-            limits,
-            cond=tuple(map(int, state["cond"])),
-            tracked=tuple(map(int, state["tracked"])),
-            next_frame=int(state["next_frame"]),
-        )
+    def load(cls, limits: MemoryLimits, options: Any, state: Json) -> Self:
+        return cls(limits, options, **cls._fields(state))
 
-    def _select_cond(self, frame_idx: int) -> list[int]:
-        """The first conditioning frame, the closest before and after, then others by distance."""
-        frames = list(self.cond)
-        limit = self.limits.max_cond_frames
-        if len(frames) <= limit:
-            return frames
-        before = [t for t in frames if t < frame_idx]
-        after = [t for t in frames if t >= frame_idx]
-        by_distance = sorted(frames, key=lambda t: (abs(t - frame_idx), t))
-        wanted = dict.fromkeys([frames[0], *before[-1:], *after[:1], *by_distance])
-        return sorted(list(wanted)[:limit])
+    @classmethod
+    def _fields(cls, state: Json) -> dict[str, Any]:
+        """The fields that a state gives."""
+        return {
+            "cond": tuple(map(int, state["cond"])),
+            "tracked": tuple(map(int, state["tracked"])),
+            "next_frame": int(state["next_frame"]),
+        }
+
+
+def select_cond(cond: Sequence[int], frame_idx: int, most: int) -> list[int]:
+    """Of the conditioning frames the first, the closest before and after, others by distance.
+
+    Args:
+        cond: All of them, ascending.
+        frame_idx: The frame to track.
+        most: How many are selected.
+
+    Raises:
+        InputError: There is none.
+    """
+    if not cond:
+        raise InputError(f"no prompt to track from at {frame_idx = }; add one first")
+    if len(cond) <= most:
+        return list(cond)
+    before = [t for t in cond if t < frame_idx]
+    after = [t for t in cond if t >= frame_idx]
+    by_distance = sorted(cond, key=lambda t: (abs(t - frame_idx), t))
+    wanted = dict.fromkeys([cond[0], *before[-1:], *after[:1], *by_distance])
+    return sorted(list(wanted)[:most])
+
+
+def readable_ptrs(selected: Iterable[int], frame_idx: int, limits: MemoryLimits) -> list[int]:
+    """The conditioning frames whose pointer is read at a frame, of those that were selected."""
+    if limits.max_obj_ptrs <= 1:
+        return []
+    return [t for t in selected if t <= frame_idx or limits.future_ptrs]
+
+
+def ranked(frames: Sequence[int], limits: MemoryLimits) -> list[tuple[int, int]]:
+    """Tracked frames, oldest first, each with the position of its rank: the newest is as 1 old."""
+    return [(t, limits.num_maskmem - len(frames) + i) for i, t in enumerate(frames)]

@@ -3,7 +3,7 @@
 import pytest
 
 from samcore.errors import InputError
-from samcore.tracking.memory.policy import MemoryLimits, Read
+from samcore.tracking.memory.policy import MemoryLimits, PolicyOptions, Read
 from samcore.tracking.memory.sam2 import Sam2Policy
 from tests.samcore.tracking.memory.remembered import Remembered
 
@@ -14,7 +14,7 @@ def memory_after(
     num_frames: int, *, cond: tuple[int, ...], limits: MemoryLimits = SAM2, prune: bool = True
 ) -> Remembered:
     """The memory as it is before frame `num_frames` is tracked."""
-    remembered = Remembered(Sam2Policy.new(limits), prune=prune)
+    remembered = Remembered(Sam2Policy.new(limits, PolicyOptions()), prune=prune)
     for frame_idx in cond:
         remembered.prompt(frame_idx)
     for frame_idx in range(min(cond), num_frames):
@@ -103,4 +103,4 @@ def test_equal_slots_make_one_batch_whatever_the_frames():
 def test_memory_without_prompts_cannot_be_read():
     """Tracking an object that nobody prompted is an error that says what to do."""
     with pytest.raises(InputError, match="add one first"):
-        Sam2Policy.new(SAM2).read(3)
+        Sam2Policy.new(SAM2, PolicyOptions()).read(3)
