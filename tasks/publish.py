@@ -11,6 +11,7 @@ from samcore.chunks.seams import SeamReport, owned_ranges
 from samcore.disk.digests import FileRecord
 from samcore.masks.ledger import OBJECTS, make_ledger, read_ledger
 from samcore.masks.table import concat_tables
+from samcore.report.of_manifest import list_findings
 from samcore.result.manifest import MASKS, SEAMS, Manifest
 from samcore.result.records import ChunkRecord, PassRecord, Peaks, SeamList, Timings
 from samcore.video import NAMES_KEY
@@ -21,7 +22,6 @@ from tasks.request.resolve import refuse_other
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.manifest import now, result_ref, versions
 from tasks.results.open import is_superseded, open_result_store
-from tasks.results.report_facts import list_findings
 from tasks.retries import DESTINATION_RETRIES
 from tasks.run.folder import RunFolder
 from tasks.run.refs import ResultRef, RunRef

@@ -14,6 +14,9 @@ from typing import TypeVar
 
 import psutil
 
+MEMORY_LOG_HEADER = "time,run,chunk,frame,rss_bytes,vram_allocated_bytes,vram_reserved_bytes"
+"""Columns of a run's log of memory use, which its report reads."""
+
 _T = TypeVar("_T")
 
 _STATUS = Path("/proc/self/status")

@@ -11,6 +11,7 @@ from samcore.exports.folder import files_in
 from samcore.exports.source import ExportSource
 from samcore.failures import Failures
 from samcore.prompts.prompt import Prompt
+from samcore.report.of_manifest import report_facts
 from samcore.result.manifest import EXPORTS, MASKS, OVERLAY, REPORT, SEAMS, Manifest
 from samcore.result.records import SeamList
 from samcore.video import VideoSource
@@ -18,7 +19,6 @@ from samcore.video.viewers import Show, Viewer, show_frames
 from tasks.disk.files import storage_errors
 from tasks.progress.events import reporter
 from tasks.results.open import ResultStore
-from tasks.results.report_facts import report_facts
 
 OVERLAY_NAME = "overlay"
 REPORT_NAME = "report"

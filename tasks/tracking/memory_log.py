@@ -6,12 +6,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 
-from samcore.machine.meters import MemoryReading
+from samcore.machine.meters import MEMORY_LOG_HEADER, MemoryReading
 from tasks.disk.files import make_folder, storage_errors
 from tasks.progress.events import Throttle
 
 _log = logging.getLogger(__name__)
-HEADER = "time,run,chunk,frame,rss_bytes,vram_allocated_bytes,vram_reserved_bytes"
 _INTERVAL_S = 0.25
 
 
@@ -45,7 +44,7 @@ class MemoryLog:
                 )
                 size = os.fstat(self._file).st_size
                 if size == 0:
-                    os.write(self._file, f"{HEADER}\n".encode())
+                    os.write(self._file, f"{MEMORY_LOG_HEADER}\n".encode())
                 elif os.pread(self._file, 1, size - 1) != b"\n":
                     os.write(self._file, b"\n")  # a kill, or a full disk, left half a line
         return self

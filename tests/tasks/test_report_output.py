@@ -13,6 +13,8 @@ from samcore.chunks.seams import SeamReport
 from samcore.errors import StorageError
 from samcore.findings.finding import Findings
 from samcore.findings.lanes import LaneReport, ObjectSummary, read_lanes
+from samcore.machine.meters import MEMORY_LOG_HEADER
+from samcore.report.of_manifest import read_samples, report_facts
 from samcore.report.pictures import Picture
 from samcore.result.records import FindingList, FindingRecord
 from tasks.add_output import add_output
@@ -27,11 +29,9 @@ from tasks.results.artifacts import (
     seam_rows,
 )
 from tasks.results.open import open_result_store
-from tasks.results.report_facts import read_samples, report_facts
 from tasks.results.store import Link
 from tasks.store.locations import S3Location
 from tasks.store.object_info import console_url
-from tasks.tracking.memory_log import HEADER
 
 HOSTILE = "[x](javascript:alert(1)) <img src=x> | `y` z"
 SMALL = {
@@ -107,7 +107,7 @@ def test_the_memory_log_is_read_for_its_run(tmp_path, caplog):
     """Lines of other runs, other frames and half lines are passed over, and of many frames the
     highest stay; a log that is not there is no reason to fail."""
     path = tmp_path / "memory.csv"
-    lines = [HEADER, "t,other,0,5,999,,", "t,mine,0,3,100,7,9", "t,mine,0,3,300,8,9"]
+    lines = [MEMORY_LOG_HEADER, "t,other,0,5,999,,", "t,mine,0,3,100,7,9", "t,mine,0,3,300,8,9"]
     lines += ["t,mine,0,4,200,,", "t,mine,0,500,1,,", "t,mine,0,x,1,,", "t,mine,0", "\x00", ""]
     path.write_text("\n".join(lines))
 

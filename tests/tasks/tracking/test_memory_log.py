@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from samcore.errors import InputError, StorageError
-from samcore.machine.meters import MemoryMeter, MemoryReading
+from samcore.machine.meters import MEMORY_LOG_HEADER, MemoryMeter, MemoryReading
 from tasks.plan_run import plan_run
 from tasks.request.segment_request import SegmentRequest
 from tasks.run.folder import RunFolder
 from tasks.run.refs import RunRef
-from tasks.tracking.memory_log import HEADER, MemoryLog
+from tasks.tracking.memory_log import MemoryLog
 
 MIB = 2**20
 _CPU = MemoryReading(rss_bytes=5, peak_rss_bytes=9, vram_bytes=None, peak_vram_bytes=None)
@@ -109,7 +109,7 @@ def test_lines_are_added_also_after_half_a_line(tmp_path: Path) -> None:
         log.add(3, 90, _GPU)
 
     rows = _rows(path)
-    assert path.read_text().count(HEADER) == 1
+    assert path.read_text().count(MEMORY_LOG_HEADER) == 1
     assert [row["frame"] for row in rows] == ["0", "2", None, "90"]
     assert rows[0]["vram_allocated_bytes"] == ""
     assert (rows[-1]["vram_allocated_bytes"], rows[-1]["vram_reserved_bytes"]) == ("6", "8")

@@ -4,17 +4,17 @@ import csv
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 from samcore.chunks.seams import SeamReport
 from samcore.findings.checks import check_result
 from samcore.findings.finding import KINDS
+from samcore.machine.meters import MEMORY_LOG_HEADER
 from samcore.masks.ledger import ResultObject
 from samcore.prompts.prompt import Prompt
 from samcore.report.facts import ChunkFacts, MemorySample, ReportFacts
 from samcore.result.manifest import Manifest
 from samcore.result.records import ChunkRecord, FindingList, FindingRecord
-from tasks.store.locations import parse_location
-from tasks.tracking.memory_log import HEADER
 
 _log = logging.getLogger(__name__)
 _MAX_SAMPLES = 2_000
@@ -45,7 +45,7 @@ def report_facts(
     if memory_log is not None:
         samples = read_samples(memory_log, manifest.key, start=record.start, stop=record.stop)
     return ReportFacts(
-        title=parse_location(record.source).name or record.source,
+        title=_title(record.source),
         start=record.start,
         stop=record.stop,
         rate=float(video.avg_rate),
@@ -107,7 +107,7 @@ def read_samples(path: Path, run: str, *, start: int, stop: int) -> tuple[Memory
     highest: dict[int, MemorySample] = {}
     try:
         with path.open(newline="", encoding="utf-8", errors="replace") as file:
-            for line in csv.DictReader(file, fieldnames=HEADER.split(",")):
+            for line in csv.DictReader(file, fieldnames=MEMORY_LOG_HEADER.split(",")):
                 sample = _sample(line) if line["run"] == run else None
                 if sample is None or not start <= sample.frame < stop:
                     continue
@@ -118,6 +118,15 @@ def read_samples(path: Path, run: str, *, start: int, stop: int) -> tuple[Memory
     except (OSError, csv.Error) as error:
         _log.warning("the report has no memory log: cannot read %s: %s", path, error)
     return tuple(highest[place] for place in sorted(highest))
+
+
+def _title(source: str) -> str:
+    """The last part of a video's path, or of its address, which has no query."""
+    scheme, mark, rest = source.partition("://")
+    if not mark:
+        return Path(source).name or source
+    name = rest.rstrip("/").rpartition("/")[2]
+    return (unquote(name).replace("/", "_") if scheme == "https" else name) or source
 
 
 def _sample(line: dict[str, str]) -> MemorySample | None:
