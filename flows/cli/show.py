@@ -24,12 +24,11 @@ def show(
 ) -> None:
     """Open a result's report in a browser; without a display, say where it is."""
     # Late, with pyarrow behind it.
-    from flows.commands.published import whole_result
     from samcore.result.manifest import REPORT
     from tasks.results.open import open_result_store
 
     store = open_result_store(result, credentials)
-    manifest = whole_result(store, result)
+    manifest = store.require(result)
     if not any(file.name == REPORT for file in manifest.files):
         raise InputError(
             f"the result in {result} has no {REPORT}: it was made with --no-report; run the same "

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from flows.commands.published import whole_result
 from samcore.errors import InputError
 from samcore.evaluation.davis import Statistics
 from samcore.evaluation.identity import can_measure_identity
@@ -62,7 +61,7 @@ def evaluate(
     scores = []
     for place, name in _results(result):
         store = open_result_store(place, credentials)
-        manifest = whole_result(store, place)
+        manifest = store.require(place)
         with MaskReader(store.fetch(MASKS)) as reader:
             names = FrameNames.in_metadata(reader.metadata, where=str(reader.path))
             known = _open_truth(

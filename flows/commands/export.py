@@ -1,23 +1,18 @@
 """What `longtake export` does."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from flows.commands.published import whole_result
 from samcore.errors import InputError, TransientError, VideoError
 from samcore.exports import FORMATS, ExportFormat, check_formats, write_export
-from samcore.exports.source import ExportSource
 from samcore.failures import Failures
-from samcore.result import Result
 from samcore.result.manifest import EXPORTS
 from samcore.video import VideoSource
 from tasks.progress.events import reporter
-from tasks.results.open import ResultStore, open_result_store
-from tasks.results.outputs import Outputs, masklets_of
+from tasks.results.open import open_result_store
+from tasks.results.outputs import Outputs
 from tasks.settings import Settings
 from tasks.sources.opened import open_source
-from tasks.store.locations import parse_location
 
 
 def export(
@@ -50,16 +45,17 @@ def export(
     if not chosen:
         raise InputError(f"no format: give --format; known are {', '.join(FORMATS.names)}")
     store = open_result_store(result, credentials)
-    opened = _open(result, store, whole=output is None)
+    manifest, masklets = store.open_masklets(result, whole=output is None)
+    asked = manifest.request
 
     def open_video() -> VideoSource:
         try:
             return open_source(
-                video or opened.source,
+                video or asked.source,
                 settings.cache_dir,
                 credentials=credentials,
-                version=None if video else opened.version,
-                stretch=opened.stretch,
+                version=None if video else asked.source_version,
+                stretch=asked.settings.stretch,
             )
         except VideoError as error:
             if video is not None or isinstance(error, TransientError):
@@ -69,10 +65,10 @@ def export(
     def write(item: ExportFormat) -> str:
         if output is None:
             place = f"{EXPORTS}/{item.name}"
-            Outputs(store, opened.key, open_video).add(place)
+            Outputs(store, manifest.key, open_video).add(place)
             return store.address(place)
         write_export(
-            opened.masklets,
+            masklets,
             item.name,
             output / item.name,
             video=open_video() if item.sees_frames else None,
@@ -89,28 +85,3 @@ def export(
         if place is not None:
             yield f"{item.name}: {place}"
     failures.say()
-
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    masklets: ExportSource
-    source: str
-    """Where the video was."""
-    version: str | None
-    """The bucket's name for it."""
-    key: str
-    stretch: bool
-    """Whether the video was stretched when it was tracked."""
-
-
-def _open(result: str, store: ResultStore, *, whole: bool) -> _Opened:
-    if isinstance(parse_location(result), Path):
-        found = Result(result)
-        if whole:
-            found.check()  # nothing can be added to a result that is not
-        return _Opened(found.masklets, found.source, found.source_version, found.key, found.stretch)
-    manifest = whole_result(store, result)
-    masklets = masklets_of(store, manifest)
-    asked = manifest.request
-    stretch = asked.settings.stretch
-    return _Opened(masklets, asked.source, asked.source_version, manifest.key, stretch)

@@ -119,19 +119,23 @@ def read_manifest(folder: Path) -> Manifest:
         ) from error
     except OSError as error:
         raise storage_error(path, error, doing="read") from error
+    broken = StorageError(
+        f"cannot read {path}: damaged, or written by another version of Longtake; track again"
+    )
     try:
         content = json.loads(data)
-        found = content.get("format") if isinstance(content, dict) else None
-        if isinstance(found, int) and found != RESULT_FORMAT:
-            raise StorageError(
-                f"cannot read {path}: a result in format {found}, this Longtake reads format "
-                f"{RESULT_FORMAT}; use the version that wrote it"
-            )
-        return _without_unknown(content)
     except (ValueError, RecursionError) as error:
+        raise broken from error
+    found = content.get("format") if isinstance(content, dict) else None
+    if isinstance(found, int) and found != RESULT_FORMAT:
         raise StorageError(
-            f"cannot read {path}: damaged, or written by another version of Longtake; track again"
-        ) from error
+            f"cannot read {path}: a result in format {found}, this Longtake reads format "
+            f"{RESULT_FORMAT}; use the version that wrote it"
+        )
+    try:
+        return _without_unknown(content)
+    except ValidationError as error:
+        raise broken from error
 
 
 def _without_unknown(content: Any) -> Manifest:

@@ -1,6 +1,6 @@
 """A published result, for programs to read."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -16,8 +16,7 @@ from samcore.exports.source import ExportSource
 from samcore.masks.ledger import OBJECTS, ResultObject, make_ledger, read_ledger
 from samcore.masks.rle import decode_masks
 from samcore.masks.table import MaskReader, MaskRow
-from samcore.result.manifest import MASKS, read_manifest
-from samcore.result.records import ObjectRecord
+from samcore.result.manifest import MASKS, Manifest, read_manifest
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,6 +80,47 @@ class ResultFrame:
         )
 
 
+def result_objects(manifest: Manifest, fetch: Callable[[str], Path]) -> tuple[ResultObject, ...]:
+    """All objects of a result, by ascending id: its ledger; of versions that published none, one
+    made from its masks.
+
+    Args:
+        manifest: Of the result.
+        fetch: Gives a file of the result by its name.
+
+    Raises:
+        StorageError: The ledger or the masks are damaged.
+    """
+    if any(file.name == OBJECTS for file in manifest.files):
+        return read_ledger(fetch(OBJECTS)).objects
+    # Without what was left unsaid: records of those versions do not say where objects come from.
+    asked = [item.model_dump(exclude_unset=True) for item in manifest.request.objects]
+    return make_ledger(fetch(MASKS), map(ResultObject.model_validate, asked)).objects
+
+
+def result_masklets(
+    manifest: Manifest, objects: Sequence[ResultObject], table: Path
+) -> ExportSource:
+    """What writers need to know of a result.
+
+    Args:
+        manifest: Of the result.
+        objects: All that it has.
+        table: Its masks.
+
+    Raises:
+        StorageError: The masks are damaged.
+    """
+    return ExportSource(
+        table=table,
+        video=manifest.video,
+        start=manifest.request.start,
+        stop=manifest.request.stop,
+        object_ids=tuple(item.id for item in objects),
+        labels={item.id: item.label for item in objects if item.label},
+    )
+
+
 class Result:
     """A folder that was published: its objects, and its masks frame by frame.
 
@@ -104,7 +144,7 @@ class Result:
         """The folder."""
         self.manifest = manifest = read_manifest(self.path)
         """What is published there, as its run wrote it down."""
-        self._check_file(MASKS)
+        masks = self._intact(MASKS)
         self.source = manifest.request.source
         """Path or address of the video when it was tracked."""
         self.source_version = manifest.request.source_version
@@ -115,16 +155,11 @@ class Result:
         """Whether the video was stretched when it was tracked, see `TrackSettings.stretch`."""
         self.video = manifest.video
         """What is known of the video."""
-        self.objects = self._read_objects(manifest.request.objects)
-        """All objects, by ascending id: those that were asked for, and those found since."""
-        self.masklets = ExportSource(
-            table=self.path / MASKS,
-            video=manifest.video,
-            start=manifest.request.start,
-            stop=manifest.request.stop,
-            object_ids=tuple(item.id for item in self.objects),
-            labels={item.id: item.label for item in self.objects if item.label},
+        self.objects = result_objects(
+            manifest, lambda name: masks if name == MASKS else self._intact(name)
         )
+        """All objects, by ascending id: those that were asked for, and those found since."""
+        self.masklets = result_masklets(manifest, self.objects, masks)
         """The same, as exports want it."""
         self._names = self.masklets.pictures().names
         self.classes = self.masklets.classes
@@ -153,7 +188,7 @@ class Result:
             StorageError: One is not; which, is said.
         """
         for file in self.manifest.files:
-            self._check_file(file.name)
+            self._intact(file.name)
 
     def frame(self, frame_idx: int) -> ResultFrame:
         """One frame; reads one row group, of a frame without rows its neighbours' times, too.
@@ -172,14 +207,8 @@ class Result:
         pts = rows[0].pts if rows else self.masklets.pts(frame_idx)
         return self._frame(frame_idx, rows, pts)
 
-    def _read_objects(self, asked: tuple[ObjectRecord, ...]) -> tuple[ResultObject, ...]:
-        """The published ledger; one made now, in results of versions that published none."""
-        if not any(file.name == OBJECTS for file in self.manifest.files):
-            return make_ledger(self.path / MASKS, [item.entry() for item in asked]).objects
-        self._check_file(OBJECTS)
-        return read_ledger(self.path / OBJECTS).objects
-
-    def _check_file(self, name: str) -> None:
+    def _intact(self, name: str) -> Path:
+        """One file, of which all bytes were read and are the ones that the manifest lists."""
         path = self.path / name
         listed = next((file for file in self.manifest.files if file.name == name), None)
         if listed is None:
@@ -193,6 +222,7 @@ class Result:
                 f"{path} is damaged: it is not the file that its manifest lists; run the command "
                 "that tracked it again, to publish it anew"
             )
+        return path
 
     def _frame(self, frame_idx: int, rows: list[MaskRow], pts: int) -> ResultFrame:
         video = self.video

@@ -11,8 +11,10 @@ from pydantic import ValidationError
 
 from samcore.disk.atomic import atomic, sync_folder
 from samcore.disk.digests import FileRecord
-from samcore.errors import StorageError
+from samcore.errors import InputError, StorageError
+from samcore.exports.source import ExportSource
 from samcore.result.manifest import MANIFEST, Manifest, published_key, with_file
+from samcore.result.reader import Result
 from tasks.disk.files import (
     exclusive,
     fsync_and_record,
@@ -107,6 +109,20 @@ class LocalResults(ResultStore):
                 manifest = with_file(manifest, record)
             write_json(self.folder / MANIFEST, manifest)
         return manifest
+
+    def open_masklets(self, named: str, *, whole: bool) -> tuple[Manifest, ExportSource]:
+        found = Result(self.folder)
+        if whole:
+            found.check()
+        return found.manifest, found.masklets
+
+    def require(self, named: str) -> Manifest:
+        try:
+            return super().require(named)
+        except InputError:
+            if (self.folder / MANIFEST).is_file():
+                Result(self.folder).check()  # names the file
+            raise
 
     def address(self, name: str) -> str:
         return str(self.folder / name)

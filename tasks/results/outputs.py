@@ -8,7 +8,6 @@ from pathlib import Path
 from samcore.errors import StorageError
 from samcore.exports import FORMATS, view_export, write_export
 from samcore.exports.folder import files_in
-from samcore.exports.source import ExportSource
 from samcore.failures import Failures
 from samcore.prompts.prompt import Prompt
 from samcore.report.of_manifest import report_facts
@@ -23,27 +22,6 @@ from tasks.results.open import ResultStore
 OVERLAY_NAME = "overlay"
 REPORT_NAME = "report"
 """What these outputs are called; the others have the names of their formats."""
-
-
-def masklets_of(store: ResultStore, manifest: Manifest) -> ExportSource:
-    """What writers need to know of a result.
-
-    Args:
-        store: Where the result is.
-        manifest: Its manifest.
-
-    Raises:
-        StorageError: The result is gone or damaged.
-    """
-    objects = store.objects(manifest)
-    return ExportSource(
-        table=store.fetch(MASKS),
-        video=manifest.video,
-        start=manifest.request.start,
-        stop=manifest.request.stop,
-        object_ids=tuple(item.id for item in objects),
-        labels={item.id: item.label for item in objects if item.label},
-    )
 
 
 def place_of(name: str) -> str:
@@ -131,7 +109,7 @@ class Outputs:
     def _write_format(self, place: str, manifest: Manifest) -> None:
         name = _format(place)
         with self._store.workspace() as folder:
-            masklets = masklets_of(self._store, manifest)
+            masklets = self._store.masklets(manifest)
             write_export(masklets, name, folder / name, on_progress=reporter(_doing(place)))
             self._take(place, folder / name)
 
@@ -141,7 +119,7 @@ class Outputs:
             if place == REPORT:
                 viewer = self._report(manifest, video, folder / REPORT)
             else:
-                masklets = masklets_of(self._store, manifest)
+                masklets = self._store.masklets(manifest)
                 name = _format(place)
                 viewer = view_export(masklets, name, folder / name, video=video)
             with viewer as show:

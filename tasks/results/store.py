@@ -7,9 +7,11 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from samcore.disk.digests import FileRecord
-from samcore.errors import StorageError
-from samcore.masks.ledger import OBJECTS, ResultObject, make_ledger, read_ledger
-from samcore.result.manifest import Manifest
+from samcore.errors import InputError, StorageError
+from samcore.exports.source import ExportSource
+from samcore.masks.ledger import ResultObject
+from samcore.result.manifest import MANIFEST, MASKS, Manifest
+from samcore.result.reader import result_masklets, result_objects
 
 
 class Link(NamedTuple):
@@ -154,10 +156,48 @@ class ResultStore(ABC):
         Raises:
             StorageError: The result is gone or damaged.
         """
-        if any(file.name == OBJECTS for file in manifest.files):
-            return read_ledger(self.fetch(OBJECTS)).objects
-        asked = [item.entry() for item in manifest.request.objects]
-        return make_ledger(self.fetch("masks.parquet"), asked).objects
+        return result_objects(manifest, self.fetch)
+
+    def masklets(self, manifest: Manifest) -> ExportSource:
+        """What writers need to know of a result.
+
+        Raises:
+            StorageError: The result is gone or damaged.
+        """
+        return result_masklets(manifest, self.objects(manifest), self.fetch(MASKS))
+
+    def require(self, named: str) -> Manifest:
+        """The manifest of a result that is intact.
+
+        Args:
+            named: The result as a person named it.
+
+        Raises:
+            InputError: There is no finished result.
+            StorageError: A file of it is damaged or gone; in a folder, which is said.
+        """
+        manifest = self.read_manifest()
+        if manifest is None:
+            raise InputError(
+                f"there is no whole result in {named}: wanted the folder or address that "
+                f"`longtake track -o` was given, with a {MANIFEST} and all files that it lists"
+            )
+        return manifest
+
+    def open_masklets(self, named: str, *, whole: bool) -> tuple[Manifest, ExportSource]:
+        """The manifest and the masks of a result, for writers of other formats.
+
+        Args:
+            named: The result as a person named it.
+            whole: Whether all of it must be intact, as when something is to be added; in a folder
+                intact masks do otherwise.
+
+        Raises:
+            InputError: There is no finished result.
+            StorageError: A file of it is damaged or gone.
+        """
+        manifest = self.require(named)
+        return manifest, self.masklets(manifest)
 
     def record_of(self, name: str) -> FileRecord:
         """What the manifest says of a file.
@@ -187,7 +227,7 @@ def check_name(name: str) -> str:
         not plain
         or not name.isprintable()
         or any(part.startswith(".") for part in path.parts)
-        or name == "manifest.json"
+        or name == MANIFEST
     ):
         raise ValueError(
             f"wanted a plain file name such as exports/coco/annotations.json, got {name!r}"
