@@ -5,8 +5,13 @@ from dataclasses import dataclass, field
 
 from samcore.findings.check import CHECKS
 
-KINDS = {entry.name: entry.heading for entry in CHECKS}
-"""All kinds, in the order in which they are listed, with their headings."""
+
+def kinds() -> dict[str, str]:
+    """All kinds, in the order in which they are listed, with their headings.
+
+    Asked for, not a constant: other packages' checks import this module.
+    """
+    return {entry.name: entry.heading for entry in CHECKS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +36,10 @@ class Findings:
 
     limit: int
     """Of each kind."""
-    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(kinds(), 0))
     """How many there are in all."""
     _worst: dict[str, list[tuple[float, int, int, Finding]]] = field(
-        default_factory=lambda: {kind: [] for kind in KINDS}
+        default_factory=lambda: {kind: [] for kind in kinds()}
     )
 
     def add(self, finding: Finding) -> None:
@@ -59,4 +64,4 @@ class Findings:
 
     def frames(self) -> set[int]:
         """The frames to show."""
-        return {item.frame for kind in KINDS for item in self.worst(kind)}
+        return {item.frame for kind in kinds() for item in self.worst(kind)}

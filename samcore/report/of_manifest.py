@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from samcore.chunks.seams import SeamReport
 from samcore.findings.checks import check_result
-from samcore.findings.finding import KINDS
+from samcore.findings.finding import kinds
 from samcore.machine.meters import MEMORY_LOG_HEADER
 from samcore.masks.ledger import ResultObject
 from samcore.prompts.prompt import Prompt
@@ -86,7 +86,7 @@ def list_findings(
         counts={kind: count for kind, count in findings.counts.items() if count},
         worst=tuple(
             FindingRecord(kind=kind, frame=item.frame, object_id=item.object_id, text=item.text)
-            for kind in KINDS
+            for kind in kinds()
             for item in findings.worst(kind)
         ),
     )

@@ -13,7 +13,7 @@ import jinja2
 
 from samcore.disk.atomic import atomic
 from samcore.drawing import object_colour
-from samcore.findings.finding import KINDS, Finding
+from samcore.findings.finding import Finding, kinds
 from samcore.findings.lanes import MAX_LANES, ObjectSummary, probability
 from samcore.prompts.prompt import Prompt
 from samcore.report import plots
@@ -145,7 +145,7 @@ def _object_row(item: ObjectSummary, facts: ReportFacts) -> dict[str, Any]:
 
 def _finding_groups(facts: ReportFacts, gathered: ReportContent) -> list[dict[str, Any]]:
     groups = []
-    for kind, title in KINDS.items():
+    for kind, title in kinds().items():
         worst = gathered.findings.worst(kind)
         if worst:
             groups.append(
@@ -175,7 +175,7 @@ def _finding_row(facts: ReportFacts, gathered: ReportContent, item: Finding) -> 
 
 def _pictures(facts: ReportFacts, gathered: ReportContent) -> list[dict[str, Any]]:
     notes: dict[int, list[str]] = {}
-    for kind in KINDS:
+    for kind in kinds():
         for item in gathered.findings.worst(kind):
             row = _finding_row(facts, gathered, item)
             said = f"{row['who']}: {item.text}" if row["who"] else item.text

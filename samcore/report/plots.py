@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from samcore.drawing import object_colour
-from samcore.findings.finding import KINDS, Finding, Findings
+from samcore.findings.finding import Finding, Findings, kinds
 from samcore.findings.lanes import Lane, LaneReport, ObjectSummary, probability
 from samcore.report.facts import ChunkFacts, MemorySample, ReportFacts
 
@@ -97,7 +97,7 @@ def lanes_figure(facts: ReportFacts, report: LaneReport, findings: Findings) -> 
         **edges,
     )
     place = {item.object_id: row for row, item in enumerate(drawn)}
-    for kind in sorted(KINDS, key=lambda kind: kind not in _SYMBOLS):
+    for kind in sorted(kinds(), key=lambda kind: kind not in _SYMBOLS):
         found = [f for f in findings.worst(kind) if f.object_id in place]
         if not found and kind not in _SYMBOLS:
             continue
@@ -109,7 +109,7 @@ def lanes_figure(facts: ReportFacts, report: LaneReport, findings: Findings) -> 
             cliponaxis=False,  # a mark on the first frame is a whole one
             text=[html.escape(item.text) for item in found],
             hovertemplate="frame %{x}: %{text}<extra></extra>",
-            name=KINDS[kind],
+            name=kinds()[kind],
             showlegend=bool(found),
         )
     figure.update_layout(

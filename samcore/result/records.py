@@ -228,7 +228,7 @@ class FindingRecord(Record):
     """One place in the result that a person should look at."""
 
     kind: str
-    """One of `samcore.findings.finding.KINDS`."""
+    """One of `samcore.findings.check.CHECKS`."""
     frame: int
     object_id: int | None
     """Whose masks; None for the whole picture."""

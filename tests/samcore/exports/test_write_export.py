@@ -100,7 +100,7 @@ def test_a_table_of_other_frames_is_refused(case, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("name", [item.name for item in FORMATS if not item.needs_video])
+@pytest.mark.parametrize("name", [item.name for item in FORMATS if not item.sees_frames])
 def test_objects_that_nobody_announced_are_written(case, tmp_path, name):
     """A table may have objects that no request named: every format writes them like the others."""
     announced = dataclasses.replace(case.masklets, object_ids=(1, 40))

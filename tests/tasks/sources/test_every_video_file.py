@@ -82,11 +82,11 @@ class OnWeb:
 
 COPIED, STREAMED = 10**9, 0
 PLACES = [
-    pytest.param(OnDisk, COPIED, id="disk"),
-    pytest.param(InBucket, COPIED, id="bucket, copied"),
-    pytest.param(InBucket, STREAMED, id="bucket, streamed"),
-    pytest.param(OnWeb, COPIED, id="web, copied"),
-    pytest.param(OnWeb, STREAMED, id="web, streamed"),
+    pytest.param((OnDisk, COPIED), id="disk"),
+    pytest.param((InBucket, COPIED), id="bucket, copied"),
+    pytest.param((InBucket, STREAMED), id="bucket, streamed"),
+    pytest.param((OnWeb, COPIED), id="web, copied"),
+    pytest.param((OnWeb, STREAMED), id="web, streamed"),
 ]
 """Every place, and how many bytes the cache of copies holds."""
 
