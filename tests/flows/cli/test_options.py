@@ -26,6 +26,7 @@ ASKED: dict[str, tuple[list[str], Any]] = {
     "chunk_frames": (["--chunk-frames", "50"], 50),
     "overlap": (["--overlap", "0"], 0),
     "handoff": (["--handoff", "mask"], "mask"),
+    "memory_policy": (["--memory-policy", "dam"], "dam"),
     "min_agreement": (["--min-agreement", "0.25"], 0.25),
     "on_disagreement": (["--on-disagreement", "fail"], "fail"),
     "start": (["--start", "3"], 3),
