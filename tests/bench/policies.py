@@ -1,6 +1,6 @@
 """What each memory policy is good for: long scenes of four kinds, tracked by `nano`.
 
-    python tests/bench/policies.py                              # 600 frames, 3 seeds: 20 minutes
+    python tests/bench/policies.py                              # 600 frames, 3 seeds: an hour
     python tests/bench/policies.py --frames 120 --seeds 1       # a look
     python tests/bench/policies.py --write tests/bench/RESULTS.md
 
@@ -216,7 +216,7 @@ def main() -> int:
     spec = resolve_model("nano", cache_dir=Path.home() / ".cache" / "longtake")
     model = load_model(spec, choose_compute("cpu", "float32"))
     lines = [
-        f"{args.frames} frames, {args.seeds} seeds, {args.objects} objects, `nano` at "
+        f"{args.frames} frames, {args.seeds} seed(s), {args.objects} objects, `nano` at "
         f"{spec.image_size} px on one CPU core:\n",
         HEADING,
     ]
