@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import shutil
-import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -31,8 +30,6 @@ only listed, which gives their sizes and one request a thousand files."""
 _TURNS = 10
 _LINK_LASTS_S = 7 * 86_400
 """The most that a presigned address may last."""
-_adding = threading.Lock()
-"""Threads of one process add files one after another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +150,7 @@ class BucketResults(ResultStore):
             (file_record(path).model_copy(update={"name": check_name(name)}), path)
             for name, path in files.items()
         ]
-        with _adding, claimed(self._store, self.prefix, key) as renew:
+        with claimed(self._store, self.prefix, key) as renew:
             there = self.listed(key)
             if there is None:
                 raise StorageError(f"the result in {self.location} is gone or damaged; run again")
