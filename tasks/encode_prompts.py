@@ -8,9 +8,9 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
+from samcore.disk.files import fsync_and_record
 from samcore.machine.meters import MemoryMeter
 from samcore.result.records import PassRecord, Rung
-from tasks.disk.files import fsync_and_record
 from tasks.retries import SOURCE_RETRIES
 from tasks.run.folder import RunFolder
 from tasks.run.refs import RunRef

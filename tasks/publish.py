@@ -9,6 +9,7 @@ from prefect.cache_policies import NO_CACHE
 
 from samcore.chunks.seams import SeamReport, owned_ranges
 from samcore.disk.digests import FileRecord
+from samcore.disk.files import fsync_and_record, write_atomic
 from samcore.masks.ledger import OBJECTS, make_ledger, read_ledger
 from samcore.masks.table import concat_tables
 from samcore.report.of_manifest import list_findings
@@ -16,7 +17,6 @@ from samcore.result.manifest import MASKS, SEAMS, Manifest
 from samcore.result.records import ChunkRecord, PassRecord, Peaks, SeamList, Timings
 from samcore.video import NAMES_KEY
 from tasks.check_seam import seam_report
-from tasks.disk.files import fsync_and_record, write_atomic
 from tasks.publish_part import staging_dir, write_part
 from tasks.request.resolve import refuse_other
 from tasks.request.segment_request import SegmentRequest

@@ -7,9 +7,9 @@ from prefect.cache_policies import NO_CACHE
 
 from samcore.chunks.seams import owned_ranges
 from samcore.disk.digests import FileRecord
+from samcore.disk.files import fsync_and_record, is_intact, make_folder
 from samcore.masks.table import concat_tables
 from samcore.result.records import ChunkRecord
-from tasks.disk.files import fsync_and_record, is_intact, make_folder
 from tasks.retries import DESTINATION_RETRIES
 from tasks.run.folder import RunFolder
 from tasks.run.mirror import open_mirror

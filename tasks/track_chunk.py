@@ -11,9 +11,9 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from samcore.chunks.handoff import find_handoff
+from samcore.disk.files import fsync_and_record, make_folder
 from samcore.machine.meters import MemoryMeter
 from samcore.result.records import ChunkRecord, PassRecord, RunRecord
-from tasks.disk.files import fsync_and_record, make_folder
 from tasks.results.manifest import now
 from tasks.retries import SOURCE_RETRIES
 from tasks.run.folder import RunFolder

@@ -9,8 +9,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from samcore.disk.files import file_record
 from samcore.errors import InputError
-from tasks.disk.files import file_record
 from tasks.request.segment_request import SegmentRequest, validate_request
 from tasks.store.locations import S3Location
 from tasks.store.object_store import ObjectStore

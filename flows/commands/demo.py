@@ -11,12 +11,12 @@ import numpy as np
 from flows.commands.console import Terminal
 from flows.commands.lines import result_lines
 from flows.commands.run_local import run_local
+from samcore.disk.files import make_folder, write_atomic
 from samcore.errors import StorageError
 from samcore.masks.table import MaskReader
 from samcore.result.manifest import MASKS, OVERLAY
 from samcore.scenes import Scene, box_of
 from samcore.video import VideoWriter, open_video
-from tasks.disk.files import make_folder, write_atomic
 from tasks.request.segment_request import validate_request
 from tasks.settings import Settings
 

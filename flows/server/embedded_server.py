@@ -25,8 +25,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from samcore.disk.files import check_writable, exclusive
 from samcore.errors import SegmentationError
-from tasks.disk.files import check_writable, exclusive
 from tasks.settings import embedded_server_environment
 
 if TYPE_CHECKING:

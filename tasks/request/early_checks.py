@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from samcore.chunks.plan import plan_chunks
+from samcore.disk.files import check_writable
 from samcore.errors import InputError, StorageError
 from samcore.exports import check_objects
 from samcore.models.registry import ModelSpec, list_models, resolve_model
 from samcore.video import check_source
-from tasks.disk.files import check_writable
 from tasks.request.prompt_source import GivenPrompts, read_prompts
 from tasks.request.segment_request import SegmentRequest
 from tasks.settings import load_settings

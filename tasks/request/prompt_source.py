@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from samcore.disk.files import make_folder, write_atomic
 from samcore.errors import InputError, MissingObjectError
 from samcore.limits import Limits
 from samcore.masks.image import MAX_FILE_BYTES as MAX_MASK_BYTES
 from samcore.prompts.file import PromptFile, check_limits, parse_prompts
-from tasks.disk.files import make_folder, write_atomic
 from tasks.request.segment_request import SegmentRequest
 from tasks.store.locations import HttpsLocation, S3Location, parse_location
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from samcore.disk.digests import FileRecord
+from samcore.disk.files import file_record, is_intact, is_listed, make_folder, move, storage_errors
 from samcore.errors import StorageConflictError, StorageError, TransientStorageError
 from samcore.result.manifest import MANIFEST, Manifest, manifest_key, with_file
-from tasks.disk.files import file_record, is_intact, is_listed, make_folder, move, storage_errors
 from tasks.results.store import Link, ResultStore, check_name, is_plain_name
 from tasks.store.lease import claimed
 from tasks.store.locations import S3Location

@@ -11,11 +11,7 @@ from pydantic import ValidationError
 
 from samcore.disk.atomic import atomic, sync_folder
 from samcore.disk.digests import FileRecord
-from samcore.errors import InputError, StorageError
-from samcore.exports.source import ExportSource
-from samcore.result.manifest import MANIFEST, Manifest, published_key, with_file
-from samcore.result.reader import Result
-from tasks.disk.files import (
+from samcore.disk.files import (
     exclusive,
     fsync_and_record,
     is_intact,
@@ -25,6 +21,10 @@ from tasks.disk.files import (
     storage_errors,
     write_json,
 )
+from samcore.errors import InputError, StorageError
+from samcore.exports.source import ExportSource
+from samcore.result.manifest import MANIFEST, Manifest, published_key, with_file
+from samcore.result.reader import Result
 from tasks.disk.janitor import remove_abandoned_exports
 from tasks.results.store import Link, ResultStore, check_name, is_plain_name
 

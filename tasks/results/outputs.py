@@ -5,6 +5,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from samcore.disk.files import storage_errors
 from samcore.errors import StorageError
 from samcore.exports import FORMATS, view_export, write_export
 from samcore.exports.folder import files_in
@@ -15,7 +16,6 @@ from samcore.result.manifest import EXPORTS, MASKS, OVERLAY, REPORT, SEAMS, Mani
 from samcore.result.records import SeamList
 from samcore.video import VideoSource
 from samcore.video.viewers import Show, Viewer, show_frames
-from tasks.disk.files import storage_errors
 from tasks.progress.events import reporter
 from tasks.results.open import ResultStore
 

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from samcore.disk.files import exclusive, is_intact, make_folder, storage_errors, write_atomic
 from samcore.disk.sealed import open_record, seal_record
 from samcore.errors import InputError
 from samcore.prompts.file import PromptFile
@@ -19,7 +20,6 @@ from samcore.prompts.prompt import Prompt
 from samcore.prompts.resolve import prompts_digest
 from samcore.result.records import ChunkRecord, PassRecord, RunRecord, SeamRecord
 from samcore.video import FrameNames, VideoInfo
-from tasks.disk.files import exclusive, is_intact, make_folder, storage_errors, write_atomic
 from tasks.run.refs import RunRef
 from tasks.run.sealed import LostWorkError, parse_sealed, read_sealed, write_sealed
 from tasks.store.locations import parse_location

@@ -19,13 +19,13 @@ from pydantic import BaseModel
 
 from samcore.chunks.plan import Chunk
 from samcore.disk.digests import FileRecord
+from samcore.disk.files import file_record, is_intact, make_folder, move
 from samcore.errors import (
     DamagedObjectError,
     MissingObjectError,
     StorageConflictError,
 )
 from samcore.result.records import ChunkRecord
-from tasks.disk.files import file_record, is_intact, make_folder, move
 from tasks.disk.janitor import remove_stale_uploads
 from tasks.run.folder import RunFolder
 from tasks.run.partial_chunk import PartialChunk, PartialRecord, checkpoint_path, find_partial_chunk

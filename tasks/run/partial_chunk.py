@@ -16,10 +16,10 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from samcore.disk.digests import FileRecord
+from samcore.disk.files import fsync_and_record, is_intact, move, storage_errors
 from samcore.masks.table import MaskReader, MaskWriter
 from samcore.result.records import Rung
 from samcore.tracking.state import TrackerState
-from tasks.disk.files import fsync_and_record, is_intact, move, storage_errors
 from tasks.run.folder import RunFolder
 
 _log = logging.getLogger(__name__)

@@ -5,9 +5,9 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from samcore.disk.files import write_atomic
 from samcore.disk.sealed import open_record, seal_record
 from samcore.errors import StorageError
-from tasks.disk.files import write_atomic
 
 _M = TypeVar("_M", bound=BaseModel)
 

@@ -16,8 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from samcore.disk.digests import FileRecord
 from samcore.disk.fetch import Progress
-from samcore.disk.locks import locked, locked_if_free, open_locked
-from tasks.disk.files import (
+from samcore.disk.files import (
     exclusive,
     file_record,
     is_intact,
@@ -25,6 +24,7 @@ from tasks.disk.files import (
     storage_errors,
     write_json,
 )
+from samcore.disk.locks import locked, locked_if_free, open_locked
 from tasks.run.sealed import read_sealed, write_sealed
 from tasks.store.object_info import ObjectInfo
 from tasks.store.web import WebFile, fetch

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from samcore.disk.files import make_folder
 from samcore.errors import InputError, StateError, VideoError
 from samcore.video import VideoFile, VideoSource, open_video
-from tasks.disk.files import make_folder
 from tasks.run.folder import RunFolder
 from tasks.settings import load_settings
 from tasks.store.locations import HttpsLocation, S3Location, parse_location

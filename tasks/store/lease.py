@@ -34,6 +34,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from samcore.disk.files import make_folder
 from samcore.disk.locks import is_abandoned, lock_identity, locked
 from samcore.errors import (
     MissingObjectError,
@@ -42,7 +43,6 @@ from samcore.errors import (
     StorageError,
     TransientStorageError,
 )
-from tasks.disk.files import make_folder
 from tasks.run.folder import RunFolder
 from tasks.run.refs import RunRef
 from tasks.settings import load_settings

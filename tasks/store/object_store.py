@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from samcore.disk.fetch import Answer, Progress, fetch, has_checksum
+from samcore.disk.files import make_folder, storage_errors
 from samcore.errors import (
     DamagedObjectError,
     InputError,
@@ -18,7 +19,6 @@ from samcore.errors import (
     StorageError,
     TransientStorageError,
 )
-from tasks.disk.files import make_folder, storage_errors
 from tasks.settings import aws_settings_digest
 from tasks.store.aws import (
     NO_ANSWER,

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from samcore.disk.fetch import Progress
+from samcore.disk.files import storage_errors
 from samcore.errors import StorageError
-from tasks.disk.files import storage_errors
 from tasks.store.locations import S3Location
 
 if TYPE_CHECKING:

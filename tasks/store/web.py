@@ -11,8 +11,8 @@ import httpx
 from samcore.disk import fetch as fetching
 from samcore.disk.download import answer_of, is_strong, open_url, total_of
 from samcore.disk.fetch import Answer, Progress
+from samcore.disk.files import make_folder
 from samcore.errors import StorageConflictError
-from tasks.disk.files import make_folder
 from tasks.store.locations import HttpsLocation
 from tasks.store.upload import SHA256_KEY
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from tasks.disk.files import storage_errors
+from samcore.disk.files import storage_errors
 from tasks.run.sealed import read_sealed, write_sealed
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")

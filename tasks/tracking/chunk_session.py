@@ -11,6 +11,7 @@ import numpy as np
 from samcore.chunks.handoff import find_handoff
 from samcore.chunks.plan import Chunk
 from samcore.disk.digests import FileRecord
+from samcore.disk.files import fsync_and_record
 from samcore.machine.meters import MemoryMeter, StageClock
 from samcore.machine.out_of_memory import memory_failure
 from samcore.masks.frame_masks import FrameMasks
@@ -18,7 +19,6 @@ from samcore.masks.table import MaskWriter
 from samcore.result.records import RunRecord
 from samcore.tracking.tracker import VideoTracker
 from samcore.video import Frame
-from tasks.disk.files import fsync_and_record
 from tasks.progress.events import ChunkProgress
 from tasks.run.folder import RunFolder
 from tasks.run.partial_chunk import PartialChunk, save_partial_chunk

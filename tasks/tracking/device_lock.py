@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 
+from samcore.disk.files import make_folder
 from samcore.disk.locks import try_open_locked
 from samcore.models.loader import unload_model
-from tasks.disk.files import make_folder
 from tasks.settings import load_settings
 
 _log = logging.getLogger(__name__)

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 from samcore.detectors.detector import DETECTORS, Detection, make_detector
+from samcore.disk.files import exclusive
 from samcore.machine.device import Compute
 from samcore.machine.meters import MemoryMeter
 from samcore.models.loader import load_model
@@ -22,7 +23,6 @@ from samcore.prompts.kept import from_file, to_file
 from samcore.prompts.prompt import Prompt
 from samcore.result.records import Rung
 from samcore.video import VideoSource
-from tasks.disk.files import exclusive
 from tasks.progress.events import counted, reporter
 from tasks.run.sealed import read_sealed, write_sealed
 from tasks.tracking.device_lock import using_device

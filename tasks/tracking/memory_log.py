@@ -6,8 +6,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 
+from samcore.disk.files import make_folder, storage_errors
 from samcore.machine.meters import MEMORY_LOG_HEADER, MemoryReading
-from tasks.disk.files import make_folder, storage_errors
 from tasks.progress.events import Throttle
 
 _log = logging.getLogger(__name__)

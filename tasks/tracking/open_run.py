@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from samcore.chunks.plan import Chunk
 from samcore.config import TrackSettings
 from samcore.disk.digests import FileRecord
+from samcore.disk.files import is_intact, storage_errors
 from samcore.errors import StateError
 from samcore.machine.device import Compute, choose_compute
 from samcore.machine.meters import StageClock
@@ -23,7 +24,6 @@ from samcore.tracking.resize import resize_state
 from samcore.tracking.state import TrackerState
 from samcore.tracking.tracker import VideoTracker
 from samcore.video import Frame, VideoSource
-from tasks.disk.files import is_intact, storage_errors
 from tasks.run.folder import RunFolder
 from tasks.run.sealed import LostWorkError
 from tasks.sources.opened import open_run_source

@@ -29,9 +29,9 @@ from flows.cli import run as run_command
 from flows.segment_video import segment_video
 from flows.server.recovery import install_recovery
 from flows.sweep_bucket import sweep_bucket
+from samcore.disk.files import file_record
 from samcore.scenes import Scene, box_of
 from samcore.video import VideoWriter
-from tasks.disk.files import file_record
 from tasks.request.segment_request import validate_request
 from tasks.results.open import open_result_store
 from tasks.store.locations import S3Location

@@ -17,10 +17,10 @@ from prefect.client.schemas.sorting import FlowRunSort
 
 from flows import segment_video as flow_module
 from flows.segment_video import segment_video
+from samcore.disk.files import file_record
 from samcore.errors import TransientStorageError
 from samcore.scenes import Scene
 from samcore.video import VideoWriter
-from tasks.disk.files import file_record
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.open import open_result_store
 from tasks.run.refs import ResultRef, RunRef

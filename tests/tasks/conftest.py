@@ -9,12 +9,12 @@ import pytest
 
 from samcore.chunks.plan import Chunk
 from samcore.config import TrackSettings
+from samcore.disk.files import file_record
 from samcore.models.registry import resolve_model
 from samcore.result.manifest import Manifest
 from samcore.result.records import Peaks, RunRecord, Timings
 from samcore.video import VideoInfo
 from tasks.check_seam import check_seam
-from tasks.disk.files import file_record
 from tasks.encode_prompts import encode_prompts
 from tasks.plan_run import plan_run
 from tasks.publish import publish

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import flows.segment_video as flow
+from samcore.disk.files import fsync_and_record
 from samcore.masks.table import MaskWriter
 from tasks.check_seam import seam_report
-from tasks.disk.files import fsync_and_record
 from tasks.encode_prompts import encode_prompts
 from tasks.fetch_chunks import fetch_chunks
 from tasks.plan_run import plan_run

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from samcore.disk.files import file_record, make_folder
 from samcore.errors import StorageError
-from tasks.disk.files import file_record, make_folder
 from tasks.plan_run import plan_run
 from tasks.request.segment_request import SegmentRequest
 from tasks.run.folder import RunFolder

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from samcore.disk.files import file_record
 from samcore.errors import InputError, StateError, StorageError
 from tasks.add_output import add_output
 from tasks.clear_work import clear_work
-from tasks.disk.files import file_record
 from tasks.fetch_chunks import fetch_chunks
 from tasks.plan_run import plan_run
 from tasks.publish import publish

@@ -7,8 +7,8 @@ from uuid import UUID
 import pytest
 
 from samcore.chunks.plan import Chunk
+from samcore.disk.files import file_record
 from samcore.machine.meters import MemoryReading
-from tasks.disk.files import file_record
 from tasks.progress import artifact
 from tasks.progress.artifact import steps_artifact, tracking_artifact
 from tasks.progress.events import ChunkProgress, Progress, listening, report

@@ -9,8 +9,8 @@ from urllib.parse import unquote
 import pytest
 
 import flows.segment_video as flow
+import samcore.disk.files
 import samcore.result.reader
-import tasks.disk.files
 from flows.cli import run as longtake
 from flows.commands.lines import result_lines
 from samcore.disk.digests import hash_file
@@ -48,7 +48,7 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         counts[sha256] += 1
         return size, sha256
 
-    for module in (tasks.disk.files, samcore.result.reader):
+    for module in (samcore.disk.files, samcore.result.reader):
         monkeypatch.setattr(module, "hash_file", count)
     return counts
 

@@ -13,11 +13,11 @@ from typing import Protocol
 import numpy as np
 import pytest
 
+from samcore.disk.files import file_record
 from samcore.errors import SegmentationError
 from samcore.scenes import Scene
 from samcore.video import VideoFile, VideoSource, VideoWriter, open_video, source_digest
 from samcore.video.media import LocalFile
-from tasks.disk.files import file_record
 from tasks.sources.remote import find_remote_video
 from tasks.store.locations import HttpsLocation, S3Location
 from tasks.store.object_store import ObjectStore

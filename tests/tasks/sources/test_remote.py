@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from samcore.disk.files import file_record
 from samcore.errors import (
     InputError,
     MissingObjectError,
@@ -17,7 +18,6 @@ from samcore.errors import (
 )
 from samcore.video import VideoSource, media, open_video
 from samcore.video.decoder import find_ffmpeg
-from tasks.disk.files import file_record
 from tasks.fetch_chunks import fetch_chunks
 from tasks.plan_run import plan_run
 from tasks.request.resolve import resolve_request

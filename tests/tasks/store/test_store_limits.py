@@ -18,7 +18,7 @@ MEMORY = """
 import hashlib, sys, threading, time
 from pathlib import Path
 import psutil
-from tasks.disk.files import file_record
+from samcore.disk.files import file_record
 from tasks.store.locations import S3Location
 from tasks.store.object_store import ObjectStore
 

@@ -12,27 +12,36 @@ from samcore.disk.atomic import atomic, sync_folder
 from samcore.disk.atomic import storage_errors as storage_errors  # for whoever writes files
 from samcore.disk.digests import FileRecord, hash_file
 from samcore.disk.locks import locked
-from tasks.settings import cache_dir
+
+_private: list[Callable[[], Path]] = []
+
+
+def keep_private(root: Callable[[], Path]) -> None:
+    """Have `make_folder` make all folders of this process below a root for the user alone.
+
+    Args:
+        root: Asked each time where that is; the folder need not exist.
+    """
+    _private.append(root)
 
 
 def make_folder(folder: Path) -> None:
     """Make a folder and those above it, if they are not there.
 
-    What lies in the cache may be of private videos, so folders there are the user's alone, whatever
-    the umask is, and those of older versions are made so.
+    What lies in a cache may be of private videos, so folders below a root that `keep_private` was
+    told of are the user's alone, whatever the umask is, and those of older versions are made so.
 
     Raises:
         StorageError: No permission, or a file is in the way.
     """
     with storage_errors(folder, "write"):
-        cache = cache_dir()
-        if folder != cache and not folder.is_relative_to(cache):
+        place = next((root for of in _private if folder.is_relative_to(root := of())), None)
+        if place is None:
             folder.mkdir(parents=True, exist_ok=True)
             return
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        _make_private(cache, close=False)  # one that was there is not ours alone: /tmp, say
-        place = cache
-        for depth, name in enumerate(folder.relative_to(cache).parts):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _make_private(place, close=False)  # one that was there is not ours alone: /tmp, say
+        for depth, name in enumerate(folder.relative_to(place).parts):
             place /= name
             _make_private(place, close=depth == 0)
 

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from samcore.disk import files
+from samcore.disk.files import exclusive, file_record, is_intact, write_atomic
 from samcore.errors import StorageError
-from tasks.disk.files import exclusive, file_record, is_intact, write_atomic
 
 _HOLD = """
 import sys, time
 from pathlib import Path
-from tasks.disk.files import exclusive
+from samcore.disk.files import exclusive
 with exclusive(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -21,7 +22,7 @@ with exclusive(Path(sys.argv[1])):
 _FILL = """
 import resource, signal, sys
 from pathlib import Path
-from tasks.disk.files import write_atomic
+from samcore.disk.files import write_atomic
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 write_atomic(Path(sys.argv[1]), b"x" * 5000)
@@ -79,3 +80,18 @@ def test_no_folder_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="file"):
         write_atomic(tmp_path / "file" / "inside", b"x")
+
+
+def test_folders_below_a_private_root_are_the_user_s_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """New ones and one that was open to others; folders elsewhere go by the umask."""
+    monkeypatch.setattr(files, "_private", [])
+    files.keep_private(lambda: tmp_path / "cache")
+    (tmp_path / "cache" / "open").mkdir(parents=True, mode=0o755)
+    for name in ("cache/open/new", "cache/runs/one", "elsewhere"):
+        files.make_folder(tmp_path / name)
+    modes = {path.name: path.stat().st_mode & 0o077 for path in tmp_path.rglob("*")}
+    assert modes.pop("elsewhere")
+    assert modes.pop("cache")
+    assert modes == {"open": 0, "new": 0, "runs": 0, "one": 0}
