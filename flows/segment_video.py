@@ -15,7 +15,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.server.deployment import default_request
 from flows.server.recovery import check_tries
 from samcore.chunks.handoff import find_handoff
-from samcore.errors import SegmentationError, TransientError
+from samcore.errors import LostWorkError, SegmentationError, TransientError
 from samcore.failures import Failures
 from tasks.add_output import add_output
 from tasks.check_seam import check_seam
@@ -34,7 +34,6 @@ from tasks.results.open import find_result
 from tasks.results.outputs import OVERLAY_NAME, REPORT_NAME
 from tasks.run.folder import RunFolder, lock_result
 from tasks.run.refs import ResultRef, RunRef
-from tasks.run.sealed import LostWorkError
 from tasks.store.lease import LeaseLostError, leased
 from tasks.track_chunk import track_chunk
 from tasks.tracking.device_lock import using_device

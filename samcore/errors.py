@@ -53,6 +53,13 @@ class MissingObjectError(StorageError, FileNotFoundError):
     """There is no such object in the store."""
 
 
+class LostWorkError(StorageError):
+    """Work that was done is gone, damaged or of something else, and has to be done again.
+
+    The flow plans anew when a task raises this, so nobody has to put anything right.
+    """
+
+
 class SeamError(SegmentationError, ArithmeticError):
     """Two chunks disagree about the frames that they share."""
 

@@ -6,13 +6,13 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from samcore.chunks.seams import SeamReport, compare_seam, judge_seam
+from samcore.errors import LostWorkError
 from samcore.result.records import SeamRecord
 from tasks.progress.events import counted
 from tasks.request.segment_request import SegmentRequest
 from tasks.retries import SOURCE_RETRIES
 from tasks.run.folder import RunFolder
 from tasks.run.refs import RunRef
-from tasks.run.sealed import LostWorkError
 
 _log = logging.getLogger(__name__)
 

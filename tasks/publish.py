@@ -8,8 +8,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from samcore.chunks.seams import SeamReport, owned_ranges
-from samcore.disk.digests import FileRecord
-from samcore.disk.files import fsync_and_record, write_atomic
+from samcore.disk.files import FileRecord, fsync_and_record, write_atomic
+from samcore.errors import LostWorkError
 from samcore.masks.ledger import OBJECTS, make_ledger, read_ledger
 from samcore.masks.table import concat_tables
 from samcore.report.of_manifest import list_findings
@@ -25,7 +25,6 @@ from tasks.results.open import is_superseded, open_result_store
 from tasks.retries import DESTINATION_RETRIES
 from tasks.run.folder import RunFolder
 from tasks.run.refs import ResultRef, RunRef
-from tasks.run.sealed import LostWorkError
 
 
 @task(

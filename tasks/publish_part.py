@@ -6,15 +6,15 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from samcore.chunks.seams import owned_ranges
-from samcore.disk.digests import FileRecord
-from samcore.disk.files import fsync_and_record, is_intact, make_folder
+from samcore.disk.files import FileRecord, fsync_and_record, is_intact, make_folder
+from samcore.disk.sealed import read_sealed, write_sealed
+from samcore.errors import LostWorkError
 from samcore.masks.table import concat_tables
 from samcore.result.records import ChunkRecord
 from tasks.retries import DESTINATION_RETRIES
 from tasks.run.folder import RunFolder
 from tasks.run.mirror import open_mirror
 from tasks.run.refs import RunRef
-from tasks.run.sealed import LostWorkError, read_sealed, write_sealed
 from tasks.store.locations import parse_location
 
 

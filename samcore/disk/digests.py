@@ -1,4 +1,4 @@
-"""Content digests of files; those of large ones are remembered from run to run."""
+"""Content digests of large files, remembered from run to run."""
 
 import hashlib
 import json
@@ -8,40 +8,14 @@ from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
-from pydantic import BaseModel, ConfigDict
-
+from samcore.disk.files import hash_file
 from samcore.disk.sealed import open_record, seal_record
 from samcore.errors import ModelError
 
 logger = logging.getLogger(__name__)
 
-_BLOCK = 1 << 20
 _SETTLED_NS = 2_000_000_000
 """A file that changed less than this ago may change again within the clock's resolution."""
-
-
-class FileRecord(BaseModel):
-    """One file's identity: enough to tell whether it is still the one that was written."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    """Relative to the folder of the record."""
-    size: int
-    """Bytes."""
-    sha256: str
-    """Hex digest of the content."""
-
-
-def hash_file(path: Path) -> tuple[int, str]:
-    """Read a whole file: its bytes, and their SHA-256 in hex. Raises OSError."""
-    digest = hashlib.sha256()
-    size = 0
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-            size += len(block)
-    return size, digest.hexdigest()
 
 
 def file_digest(path: Path, *, cache_dir: Path) -> str:

@@ -1,19 +1,44 @@
 """Files that are whole or absent, and what they weigh."""
 
 import contextlib
+import hashlib
 import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from samcore.disk.atomic import atomic, sync_folder
 from samcore.disk.atomic import storage_errors as storage_errors  # for whoever writes files
-from samcore.disk.digests import FileRecord, hash_file
 from samcore.disk.locks import locked
 
+_BLOCK = 1 << 20
 _private: list[Callable[[], Path]] = []
+
+
+class FileRecord(BaseModel):
+    """One file's identity: enough to tell whether it is still the one that was written."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    """Relative to the folder of the record."""
+    size: int
+    """Bytes."""
+    sha256: str
+    """Hex digest of the content."""
+
+
+def hash_file(path: Path) -> tuple[int, str]:
+    """Read a whole file: its bytes, and their SHA-256 in hex. Raises OSError."""
+    digest = hashlib.sha256()
+    size = 0
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+            size += len(block)
+    return size, digest.hexdigest()
 
 
 def keep_private(root: Callable[[], Path]) -> None:

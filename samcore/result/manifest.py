@@ -9,7 +9,7 @@ from pydantic import ValidationError, field_validator
 
 from samcore.chunks.plan import plan_chunks
 from samcore.disk.atomic import storage_error
-from samcore.disk.digests import FileRecord
+from samcore.disk.files import FileRecord
 from samcore.errors import InputError, StorageError
 from samcore.result.records import (
     RESULT_FORMAT,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samcore.disk.atomic import storage_error
-from samcore.disk.digests import hash_file
+from samcore.disk.files import hash_file
 from samcore.errors import InputError, StorageError
 from samcore.exports.source import ExportSource
 from samcore.masks.ledger import OBJECTS, ResultObject, make_ledger, read_ledger

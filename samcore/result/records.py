@@ -10,7 +10,7 @@ from samcore.chunks.handoff import find_handoff
 from samcore.chunks.plan import Chunk
 from samcore.chunks.seams import SeamReport
 from samcore.config import TrackSettings
-from samcore.disk.digests import FileRecord
+from samcore.disk.files import FileRecord
 from samcore.masks.ledger import ResultObject
 from samcore.models.registry import ModelSpec
 

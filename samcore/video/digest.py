@@ -4,7 +4,7 @@ import functools
 import hashlib
 from pathlib import Path
 
-from samcore.disk.digests import hash_file
+from samcore.disk.files import hash_file
 from samcore.errors import VideoError
 from samcore.video.images import list_images
 

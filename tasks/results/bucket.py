@@ -11,8 +11,15 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from samcore.disk.digests import FileRecord
-from samcore.disk.files import file_record, is_intact, is_listed, make_folder, move, storage_errors
+from samcore.disk.files import (
+    FileRecord,
+    file_record,
+    is_intact,
+    is_listed,
+    make_folder,
+    move,
+    storage_errors,
+)
 from samcore.errors import StorageConflictError, StorageError, TransientStorageError
 from samcore.result.manifest import MANIFEST, Manifest, manifest_key, with_file
 from tasks.results.store import Link, ResultStore, check_name, is_plain_name

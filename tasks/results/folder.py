@@ -10,8 +10,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from samcore.disk.atomic import atomic, sync_folder
-from samcore.disk.digests import FileRecord
 from samcore.disk.files import (
+    FileRecord,
     exclusive,
     fsync_and_record,
     is_intact,

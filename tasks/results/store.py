@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from samcore.disk.digests import FileRecord
+from samcore.disk.files import FileRecord
 from samcore.errors import InputError, StorageError
 from samcore.exports.source import ExportSource
 from samcore.masks.ledger import ResultObject

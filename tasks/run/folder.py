@@ -12,8 +12,8 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from samcore.disk.files import exclusive, is_intact, make_folder, storage_errors, write_atomic
-from samcore.disk.sealed import open_record, seal_record
-from samcore.errors import InputError
+from samcore.disk.sealed import open_record, parse_sealed, read_sealed, seal_record, write_sealed
+from samcore.errors import InputError, LostWorkError
 from samcore.prompts.file import PromptFile
 from samcore.prompts.kept import from_file, to_file
 from samcore.prompts.prompt import Prompt
@@ -21,7 +21,6 @@ from samcore.prompts.resolve import prompts_digest
 from samcore.result.records import ChunkRecord, PassRecord, RunRecord, SeamRecord
 from samcore.video import FrameNames, VideoInfo
 from tasks.run.refs import RunRef
-from tasks.run.sealed import LostWorkError, parse_sealed, read_sealed, write_sealed
 from tasks.store.locations import parse_location
 
 _log = logging.getLogger(__name__)

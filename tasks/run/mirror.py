@@ -18,8 +18,7 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from samcore.chunks.plan import Chunk
-from samcore.disk.digests import FileRecord
-from samcore.disk.files import file_record, is_intact, make_folder, move
+from samcore.disk.files import FileRecord, file_record, is_intact, make_folder, move
 from samcore.errors import (
     DamagedObjectError,
     MissingObjectError,

@@ -15,8 +15,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from samcore.disk.digests import FileRecord
-from samcore.disk.files import fsync_and_record, is_intact, move, storage_errors
+from samcore.disk.files import FileRecord, fsync_and_record, is_intact, move, storage_errors
 from samcore.masks.table import MaskReader, MaskWriter
 from samcore.result.records import Rung
 from samcore.tracking.state import TrackerState

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from samcore.disk.digests import FileRecord
 from samcore.disk.fetch import Progress
 from samcore.disk.files import (
+    FileRecord,
     exclusive,
     file_record,
     is_intact,
@@ -25,7 +25,7 @@ from samcore.disk.files import (
     write_json,
 )
 from samcore.disk.locks import locked, locked_if_free, open_locked
-from tasks.run.sealed import read_sealed, write_sealed
+from samcore.disk.sealed import read_sealed, write_sealed
 from tasks.store.object_info import ObjectInfo
 from tasks.store.web import WebFile, fetch
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from samcore.disk.files import storage_errors
-from tasks.run.sealed import read_sealed, write_sealed
+from samcore.disk.sealed import read_sealed, write_sealed
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _VMSTAT = Path("/proc/vmstat")

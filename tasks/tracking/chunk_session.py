@@ -10,8 +10,7 @@ import numpy as np
 
 from samcore.chunks.handoff import find_handoff
 from samcore.chunks.plan import Chunk
-from samcore.disk.digests import FileRecord
-from samcore.disk.files import fsync_and_record
+from samcore.disk.files import FileRecord, fsync_and_record
 from samcore.machine.meters import MemoryMeter, StageClock
 from samcore.machine.out_of_memory import memory_failure
 from samcore.masks.frame_masks import FrameMasks

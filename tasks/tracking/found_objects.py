@@ -7,6 +7,7 @@ from pathlib import Path
 
 from samcore.detectors.detector import DETECTORS, Detection, make_detector
 from samcore.disk.files import exclusive
+from samcore.disk.sealed import read_sealed, write_sealed
 from samcore.machine.device import Compute
 from samcore.machine.meters import MemoryMeter
 from samcore.models.loader import load_model
@@ -24,7 +25,6 @@ from samcore.prompts.prompt import Prompt
 from samcore.result.records import Rung
 from samcore.video import VideoSource
 from tasks.progress.events import counted, reporter
-from tasks.run.sealed import read_sealed, write_sealed
 from tasks.tracking.device_lock import using_device
 from tasks.tracking.memory_log import describe_peak
 from tasks.tracking.oom_ladder import OomLadder

@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 from samcore.chunks.plan import Chunk
 from samcore.config import TrackSettings
-from samcore.disk.digests import FileRecord
-from samcore.disk.files import is_intact, storage_errors
-from samcore.errors import StateError
+from samcore.disk.files import FileRecord, is_intact, storage_errors
+from samcore.errors import LostWorkError, StateError
 from samcore.machine.device import Compute, choose_compute
 from samcore.machine.meters import StageClock
 from samcore.masks.table import MaskReader
@@ -25,7 +24,6 @@ from samcore.tracking.state import TrackerState
 from samcore.tracking.tracker import VideoTracker
 from samcore.video import Frame, VideoSource
 from tasks.run.folder import RunFolder
-from tasks.run.sealed import LostWorkError
 from tasks.sources.opened import open_run_source
 
 

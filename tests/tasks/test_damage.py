@@ -10,6 +10,7 @@ import pytest
 
 import flows.segment_video as flow
 from samcore.disk.files import fsync_and_record
+from samcore.errors import LostWorkError
 from samcore.masks.table import MaskWriter
 from tasks.check_seam import seam_report
 from tasks.encode_prompts import encode_prompts
@@ -22,7 +23,6 @@ from tasks.results.open import open_result_store
 from tasks.run.folder import RunFolder
 from tasks.run.partial_chunk import find_partial_chunk, save_partial_chunk
 from tasks.run.refs import RunRef
-from tasks.run.sealed import LostWorkError
 from tasks.sources.opened import open_run_source
 from tasks.track_chunk import track_chunk
 from tasks.tracking.open_run import open_run

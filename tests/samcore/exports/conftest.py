@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from samcore.chunks.plan import Chunk
 from samcore.config import TrackSettings
-from samcore.disk.digests import FileRecord
+from samcore.disk.files import FileRecord
 from samcore.exports import write_export
 from samcore.exports.source import ExportSource
 from samcore.masks.frame_masks import FrameMasks

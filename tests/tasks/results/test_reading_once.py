@@ -13,7 +13,7 @@ import samcore.disk.files
 import samcore.result.reader
 from flows.cli import run as longtake
 from flows.commands.lines import result_lines
-from samcore.disk.digests import hash_file
+from samcore.disk.files import hash_file
 from samcore.exports import FORMATS
 from samcore.video import VideoSource, source
 from tasks.add_output import add_output

@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from samcore.chunks.plan import Chunk
+from samcore.errors import LostWorkError
 from samcore.masks.table import table_digest
 from samcore.result.records import RunRecord
 from tasks.disk.janitor import remove_half_written
@@ -17,7 +18,6 @@ from tasks.request.resolve import resolve_request
 from tasks.request.segment_request import SegmentRequest
 from tasks.run.folder import RunFolder
 from tasks.run.refs import RunRef
-from tasks.run.sealed import LostWorkError
 from tasks.settings import load_settings
 from tasks.track_chunk import track_chunk
 
