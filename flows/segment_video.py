@@ -15,12 +15,12 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.server.deployment import default_request
 from flows.server.recovery import check_tries
 from samcore.chunks.handoff import find_handoff
+from samcore.disk.janitor import remove_half_written
 from samcore.errors import LostWorkError, SegmentationError, TransientError
 from samcore.failures import Failures
 from tasks.add_output import add_output
 from tasks.check_seam import check_seam
 from tasks.clear_work import clear_work
-from tasks.disk.janitor import remove_half_written
 from tasks.encode_prompts import encode_prompts
 from tasks.fetch_chunks import fetch_chunks
 from tasks.plan_run import log_planned, plan_run

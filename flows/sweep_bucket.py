@@ -15,10 +15,9 @@ from flows.recover_runs import recover
 from flows.server.deployment import Deployment, NotDeployedError, ServerAwayError
 from samcore.errors import InputError, SegmentationError, TransientStorageError
 from samcore.result.manifest import MANIFEST, MARK
-from tasks.disk.janitor import remove_stale_uploads
 from tasks.store.locations import S3Location, parse_location
 from tasks.store.object_info import ObjectInfo
-from tasks.store.object_store import ObjectStore
+from tasks.store.object_store import ObjectStore, remove_stale_uploads
 
 _log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ import logging
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.disk.janitor import remove_stale_work
+from samcore.disk.janitor import remove_stale_work
 from tasks.retries import DESTINATION_RETRIES
 from tasks.run.folder import RunFolder
 from tasks.run.mirror import open_mirror

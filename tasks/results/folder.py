@@ -21,11 +21,11 @@ from samcore.disk.files import (
     storage_errors,
     write_json,
 )
+from samcore.disk.janitor import remove_abandoned_exports
 from samcore.errors import InputError, StorageError
 from samcore.exports.source import ExportSource
 from samcore.result.manifest import MANIFEST, Manifest, published_key, with_file
 from samcore.result.reader import Result
-from tasks.disk.janitor import remove_abandoned_exports
 from tasks.results.store import Link, ResultStore, check_name, is_plain_name
 
 _OWN = ".longtake"

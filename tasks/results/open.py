@@ -11,10 +11,10 @@ import hashlib
 import os
 from pathlib import Path
 
+from samcore.disk.janitor import remove_stale_copies
 from samcore.errors import InputError
 from samcore.result.manifest import Manifest
 from samcore.result.records import RunRecord
-from tasks.disk.janitor import remove_stale_copies
 from tasks.results.folder import LocalResults
 from tasks.results.manifest import result_ref
 from tasks.results.store import ResultStore

@@ -25,13 +25,12 @@ from samcore.errors import (
     StorageConflictError,
 )
 from samcore.result.records import ChunkRecord
-from tasks.disk.janitor import remove_stale_uploads
 from tasks.run.folder import RunFolder
 from tasks.run.partial_chunk import PartialChunk, PartialRecord, checkpoint_path, find_partial_chunk
 from tasks.run.refs import RunRef
 from tasks.store.locations import S3Location, parse_location
 from tasks.store.object_info import ObjectInfo
-from tasks.store.object_store import ObjectStore, shared_store
+from tasks.store.object_store import ObjectStore, remove_stale_uploads, shared_store
 
 _log = logging.getLogger(__name__)
 _M = TypeVar("_M", bound=BaseModel)

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -37,7 +38,10 @@ from tasks.store.upload import abort_stale, headers_of, md5_of, put_if, upload
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-_BLOCK = 1 << 20
+_log = logging.getLogger(__name__)
+
+_UPLOAD_LASTS_S = 86_400.0
+"""No upload of one file takes a day."""
 
 
 class ObjectStore:
@@ -381,3 +385,18 @@ def shared_store(credentials: str | None, *, options: ClientOptions | None = Non
         if identity not in _shared:
             _shared[identity] = now, ObjectStore(credentials, options=options)
         return _shared[identity][1]
+
+
+def remove_stale_uploads(store: ObjectStore, prefix: S3Location, *, at_once: bool = False) -> None:
+    """Remove what killed uploads left below a prefix, where server and rights let it.
+
+    Args:
+        store: Where the bucket is.
+        prefix: Where to look.
+        at_once: No process is uploading there. Else, uploads of the last day are spared.
+    """
+    try:
+        store.abort_stale_uploads(prefix, older_than_s=None if at_once else _UPLOAD_LASTS_S)
+    except StorageError as error:
+        # To list uploads takes a right of its own, and some servers cannot do it.
+        _log.info("left what killed uploads may have left: %s", error)

@@ -7,10 +7,10 @@ import pytest
 from pydantic import ValidationError
 
 from samcore.chunks.plan import Chunk
+from samcore.disk.janitor import remove_half_written
 from samcore.errors import LostWorkError
 from samcore.masks.table import table_digest
 from samcore.result.records import RunRecord
-from tasks.disk.janitor import remove_half_written
 from tasks.encode_prompts import encode_prompts
 from tasks.plan_run import plan_run
 from tasks.publish import publish

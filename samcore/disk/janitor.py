@@ -10,7 +10,7 @@
     what an export left           DEST/.longtake/new/*       7 days old
     half-written files of a run   runs/<key>/**/.*.tmp       at once, by who has the run's lock
     killed uploads to a bucket    below DEST                 a day old; those of a run at once, by
-                                                             who has its lease
+                                                             who has its lease (object_store.py)
 
 CACHE is never a folder that a person chose for the work of one run. All that goes can be made
 again, or fetched. What cannot be removed stays: that is no reason for a finished run to fail.
@@ -23,21 +23,13 @@ import time
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from samcore.disk.atomic import storage_errors
 from samcore.disk.locks import locked_if_free
-from samcore.errors import StorageError
-from tasks.store.locations import S3Location
-
-if TYPE_CHECKING:
-    from tasks.store.object_store import ObjectStore
 
 _log = logging.getLogger(__name__)
 
 _DAY_S = 86_400.0
-_UPLOAD_S = 1 * _DAY_S
-"""No upload of one file takes a day."""
 _COPY_S = 7 * _DAY_S
 _EXPORT_S = 7 * _DAY_S
 """No export takes a week; one that is at work must not lose its folder."""
@@ -74,23 +66,6 @@ def remove_half_written(run_folder: Path) -> None:
         for half in run_folder.glob(pattern):
             with storage_errors(half, "write"):
                 half.unlink(missing_ok=True)
-
-
-def remove_stale_uploads(
-    store: "ObjectStore", prefix: S3Location, *, at_once: bool = False
-) -> None:
-    """Remove what killed uploads left below a prefix, where server and rights let it.
-
-    Args:
-        store: Where the bucket is.
-        prefix: Where to look.
-        at_once: No process is uploading there. Else, uploads of the last day are spared.
-    """
-    try:
-        store.abort_stale_uploads(prefix, older_than_s=None if at_once else _UPLOAD_S)
-    except StorageError as error:
-        # To list uploads takes a right of its own, and some servers cannot do it.
-        _log.info("left what killed uploads may have left: %s", error)
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -1,1 +1,0 @@
-"""Files and locks on this machine's disk."""
