@@ -18,6 +18,7 @@ from samcore.chunks.handoff import find_handoff
 from samcore.disk.janitor import remove_half_written
 from samcore.errors import LostWorkError, SegmentationError, TransientError
 from samcore.failures import Failures
+from samcore.progress import counted, listening
 from tasks.add_output import add_output
 from tasks.check_seam import check_seam
 from tasks.clear_work import clear_work
@@ -25,7 +26,6 @@ from tasks.encode_prompts import encode_prompts
 from tasks.fetch_chunks import fetch_chunks
 from tasks.plan_run import log_planned, plan_run
 from tasks.progress.artifact import steps_artifact, tracking_artifact
-from tasks.progress.events import counted, listening
 from tasks.publish import publish
 from tasks.publish_part import publish_part
 from tasks.request.segment_request import SegmentRequest, choose_prompts

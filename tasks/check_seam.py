@@ -7,8 +7,8 @@ from prefect.cache_policies import NO_CACHE
 
 from samcore.chunks.seams import SeamReport, compare_seam, judge_seam
 from samcore.errors import LostWorkError
+from samcore.progress import counted
 from samcore.result.records import SeamRecord
-from tasks.progress.events import counted
 from tasks.request.segment_request import SegmentRequest
 from tasks.retries import SOURCE_RETRIES
 from tasks.run.folder import RunFolder

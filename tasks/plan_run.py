@@ -5,8 +5,8 @@ import logging
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from samcore.progress import counted
 from samcore.video import VideoInfo
-from tasks.progress.events import counted
 from tasks.request.resolve import resolve_request
 from tasks.request.segment_request import SegmentRequest
 from tasks.retries import SOURCE_RETRIES

@@ -76,7 +76,7 @@ def export(
         folder = local_path(output, "--output, which is left out to add to the result itself,")
     # Late: pyarrow and OpenCV take a second to import.
     from flows.commands.export import export as run_export
-    from tasks.progress.events import listening
+    from samcore.progress import listening
 
     terminal = Terminal()
     lines: list[str] = []

@@ -17,8 +17,8 @@ def probe(
 ) -> None:
     """Decode a video once and say what is in it: size, frames, rate, damage."""
     from flows.commands.lines import video_lines
+    from samcore.progress import listening, reporter
     from samcore.video import open_video
-    from tasks.progress.events import listening, reporter
 
     terminal = Terminal()
     with terminal.live(), listening(terminal.show):

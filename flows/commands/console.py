@@ -16,7 +16,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
-from tasks.progress.events import Progress, Throttle
+from samcore.progress import Progress, Throttle
 
 _LINE_INTERVAL_S = 5.0
 

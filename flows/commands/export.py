@@ -6,9 +6,9 @@ from pathlib import Path
 from samcore.errors import InputError, TransientError, VideoError
 from samcore.exports import FORMATS, ExportFormat, check_formats, write_export
 from samcore.failures import Failures
+from samcore.progress import reporter
 from samcore.result.manifest import EXPORTS
 from samcore.video import VideoSource
-from tasks.progress.events import reporter
 from tasks.results.open import open_result_store
 from tasks.results.outputs import Outputs
 from tasks.settings import Settings

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from samcore.config import TrackSettings
 from samcore.models.registry import DEFAULT_MODEL, RemoteWeights, list_models
+from samcore.progress import clock, counted
 from samcore.result.manifest import EXPORTS, MANIFEST, MASKS, OVERLAY, REPORT
 from samcore.tracking.memory.policy import POLICIES, PolicyOptions
 from samcore.video.info import VideoInfo
-from tasks.progress.events import clock, counted
 from tasks.results.open import open_result_store
 from tasks.run.refs import ResultRef
 

@@ -10,8 +10,8 @@ from flows.commands.console import Terminal, WarningPrinter
 from flows.commands.process import Terminated
 from flows.server.embedded_server import EmbeddedServer, ServerError
 from samcore.errors import SegmentationError, TransientVideoError
+from samcore.progress import Listener, Progress, listening
 from samcore.result.records import RunRecord
-from tasks.progress.events import Listener, Progress, listening
 from tasks.request.early_checks import CheckedRequest, check_request
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.open import find_result

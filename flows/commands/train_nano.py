@@ -5,9 +5,9 @@ from pathlib import Path
 
 from flows.commands.console import Terminal
 from samcore.models.registry import NANO_DIR
+from samcore.progress import Progress, clock
 from samcore.training import Progress as TrainingProgress
 from samcore.training import Start, train
-from tasks.progress.events import Progress, clock
 
 
 def run_training(

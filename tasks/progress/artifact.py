@@ -7,7 +7,7 @@ from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
-from tasks.progress.events import TRACKING, Progress, Throttle
+from samcore.progress import TRACKING, Progress, Throttle
 
 _log = logging.getLogger(__name__)
 _INTERVAL_S = 5.0

@@ -4,11 +4,11 @@ Imports neither torch nor prefect: what is wrong should not take seconds to say.
 """
 
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from samcore.chunks.plan import plan_chunks
+from samcore.disk.fetch import Progress
 from samcore.disk.files import check_writable
 from samcore.errors import InputError, StorageError
 from samcore.exports import check_objects
@@ -19,8 +19,6 @@ from tasks.request.segment_request import SegmentRequest
 from tasks.settings import load_settings
 from tasks.sources.opened import look_up_source
 from tasks.store.locations import S3Location, parse_location
-
-Progress = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,12 @@ from samcore.chunks.plan import plan_chunks
 from samcore.config import TrackSettings
 from samcore.errors import InputError
 from samcore.exports import check_objects
+from samcore.progress import reporter
 from samcore.prompts.prompt import Prompt
 from samcore.prompts.resolve import prompts_digest, resolve_prompts
 from samcore.result.records import ObjectRecord, RunRecord
 from samcore.tracking.memory.policy import policy_options
 from samcore.video import VideoInfo, VideoSource
-from tasks.progress.events import reporter
 from tasks.request.early_checks import CheckedRequest, check_request, resolve_asked_model
 from tasks.request.prompt_source import GivenPrompts
 from tasks.request.segment_request import SegmentRequest, check_frames

@@ -14,11 +14,11 @@ from samcore.findings.finding import Findings
 from samcore.findings.lanes import LaneReport, probability, read_lanes
 from samcore.masks.ledger import ResultObject
 from samcore.masks.table import MaskReader
+from samcore.progress import counted
 from samcore.report.pictures import Picture, draw_picture
 from samcore.result.manifest import MANIFEST, MASKS, OVERLAY, REPORT, SEAMS, Manifest
 from samcore.result.records import FindingList, SeamList
 from tasks.progress.artifact import artifact_key
-from tasks.progress.events import counted
 from tasks.results.open import open_result_store
 from tasks.results.store import Link
 from tasks.run.folder import RunFolder

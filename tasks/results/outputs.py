@@ -10,13 +10,13 @@ from samcore.errors import StorageError
 from samcore.exports import FORMATS, view_export, write_export
 from samcore.exports.folder import files_in
 from samcore.failures import Failures
+from samcore.progress import reporter
 from samcore.prompts.prompt import Prompt
 from samcore.report.of_manifest import report_facts
 from samcore.result.manifest import EXPORTS, MASKS, OVERLAY, REPORT, SEAMS, Manifest
 from samcore.result.records import SeamList
 from samcore.video import VideoSource
 from samcore.video.viewers import Show, Viewer, show_frames
-from tasks.progress.events import reporter
 from tasks.results.open import ResultStore
 
 OVERLAY_NAME = "overlay"

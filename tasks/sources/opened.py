@@ -4,10 +4,10 @@ import hashlib
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from samcore.disk.fetch import Progress
 from samcore.disk.files import make_folder
 from samcore.errors import InputError, StateError, VideoError
 from samcore.video import VideoFile, VideoSource, open_video
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from tasks.run.mirror import Mirror
 
 Place = Path | S3Location | HttpsLocation
-Progress = Callable[[int, int | None], None]
 
 _KEPT = 4
 """A video's index is some ten bytes a frame: a few may stay."""

@@ -15,10 +15,10 @@ from samcore.machine.meters import MemoryMeter, StageClock
 from samcore.machine.out_of_memory import memory_failure
 from samcore.masks.frame_masks import FrameMasks
 from samcore.masks.table import MaskWriter
+from samcore.progress import ChunkProgress
 from samcore.result.records import RunRecord
 from samcore.tracking.tracker import VideoTracker
 from samcore.video import Frame
-from tasks.progress.events import ChunkProgress
 from tasks.run.folder import RunFolder
 from tasks.run.partial_chunk import PartialChunk, save_partial_chunk
 from tasks.run.refs import RunRef

@@ -12,6 +12,7 @@ from samcore.machine.device import Compute
 from samcore.machine.meters import MemoryMeter
 from samcore.models.loader import load_model
 from samcore.models.registry import ModelSpec
+from samcore.progress import counted, reporter
 from samcore.prompts.automatic import (
     AutomaticPrompts,
     choose_objects,
@@ -24,7 +25,6 @@ from samcore.prompts.kept import from_file, to_file
 from samcore.prompts.prompt import Prompt
 from samcore.result.records import Rung
 from samcore.video import VideoSource
-from tasks.progress.events import counted, reporter
 from tasks.tracking.device_lock import using_device
 from tasks.tracking.memory_log import describe_peak
 from tasks.tracking.oom_ladder import OomLadder

@@ -8,7 +8,7 @@ from types import TracebackType
 
 from samcore.disk.files import make_folder, storage_errors
 from samcore.machine.meters import MEMORY_LOG_HEADER, MemoryReading
-from tasks.progress.events import Throttle
+from samcore.progress import Throttle
 
 _log = logging.getLogger(__name__)
 _INTERVAL_S = 0.25

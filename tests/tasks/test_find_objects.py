@@ -15,11 +15,11 @@ import torch
 from samcore.detectors.detector import Detection
 from samcore.errors import InputError, OutOfMemory
 from samcore.masks.table import MaskReader
+from samcore.progress import Progress, listening
 from samcore.prompts.automatic import AutomaticPrompts, choose_objects
 from samcore.scenes import Scene
 from samcore.video import VideoWriter
 from tasks.plan_run import plan_run
-from tasks.progress.events import Progress, listening
 from tasks.request.resolve import resolve_request
 from tasks.request.segment_request import SegmentRequest
 from tasks.run.folder import RunFolder

@@ -5,7 +5,7 @@ import io
 import pytest
 
 from flows.commands import console
-from tasks.progress.events import listening, reporter
+from samcore.progress import listening, reporter
 
 
 def test_progress_lines_say_1_frame_and_20_frames(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,9 @@ import pytest
 from samcore.chunks.plan import Chunk
 from samcore.disk.files import file_record
 from samcore.machine.meters import MemoryReading
+from samcore.progress import ChunkProgress, Progress, listening, report
 from tasks.progress import artifact
 from tasks.progress.artifact import steps_artifact, tracking_artifact
-from tasks.progress.events import ChunkProgress, Progress, listening, report
 from tasks.request.resolve import resolve_request
 from tasks.request.segment_request import SegmentRequest
 from tasks.settings import load_settings

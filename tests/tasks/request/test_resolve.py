@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from samcore.errors import InputError, ModelError, SegmentationError, StorageError, VideoError
-from tasks.progress.events import listening
+from samcore.progress import listening
 from tasks.request.resolve import resolve_request
 from tasks.request.segment_request import SegmentRequest, validate_request
 from tasks.settings import load_settings

@@ -12,8 +12,8 @@ import pytest
 
 import tasks.track_chunk as track_chunk_module
 from samcore.masks.table import table_digest
+from samcore.progress import Progress, listening
 from tasks.fetch_chunks import fetch_chunks
-from tasks.progress.events import Progress, listening
 from tasks.request.segment_request import SegmentRequest
 from tasks.run.folder import RunFolder
 from tasks.run.partial_chunk import find_partial_chunk

@@ -2,7 +2,7 @@
 
 from samcore.chunks.plan import plan_chunks
 from samcore.machine.meters import MemoryReading
-from tasks.progress.events import ChunkProgress, Progress, listening
+from samcore.progress import ChunkProgress, Progress, listening
 
 _MEMORY = MemoryReading(
     rss_bytes=1, peak_rss_bytes=2_000_000_000, vram_bytes=None, peak_vram_bytes=None
