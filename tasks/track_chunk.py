@@ -12,7 +12,10 @@ from prefect.states import Completed
 
 from samcore.chunks.handoff import find_handoff
 from samcore.disk.files import fsync_and_record, make_folder
+from samcore.machine.memory_log import MemoryLog, describe_peak
 from samcore.machine.meters import MemoryMeter
+from samcore.machine.oom_ladder import OomLadder, record_ladder
+from samcore.machine.stopping import WorkStopped, run_stoppable
 from samcore.result.records import ChunkRecord, PassRecord, RunRecord
 from tasks.results.manifest import now
 from tasks.retries import SOURCE_RETRIES
@@ -21,9 +24,6 @@ from tasks.run.mirror import push_partial_chunk
 from tasks.run.partial_chunk import PartialChunk, drop_partial_chunk, find_partial_chunk
 from tasks.run.refs import ChunkRef, RunRef
 from tasks.tracking.chunk_session import ChunkSession
-from tasks.tracking.memory_log import MemoryLog, describe_peak
-from tasks.tracking.oom_ladder import OomLadder, record_ladder
-from tasks.tracking.stopping import WorkStopped, run_stoppable
 
 _log = logging.getLogger(__name__)
 

@@ -104,7 +104,16 @@ def lock_identity(path: Path) -> str | None:
     """
     try:
         stat = path.stat()
-        return f"{_BOOT_ID.read_text().strip()}/{stat.st_dev}/{stat.st_ino}"
+    except OSError:
+        return None
+    boot = boot_id()
+    return None if boot is None else f"{boot}/{stat.st_dev}/{stat.st_ino}"
+
+
+def boot_id() -> str | None:
+    """Names the kernel since it started; None where it does not tell."""
+    try:
+        return _BOOT_ID.read_text().strip()
     except OSError:
         return None
 

@@ -11,8 +11,11 @@ import numpy as np
 from samcore.chunks.handoff import find_handoff
 from samcore.chunks.plan import Chunk
 from samcore.disk.files import FileRecord, fsync_and_record
+from samcore.machine.memory_log import MemoryLog
 from samcore.machine.meters import MemoryMeter, StageClock
+from samcore.machine.oom_ladder import OomLadder
 from samcore.machine.out_of_memory import memory_failure
+from samcore.machine.stopping import WorkStopped
 from samcore.masks.frame_masks import FrameMasks
 from samcore.masks.table import MaskWriter
 from samcore.progress import ChunkProgress
@@ -22,10 +25,7 @@ from samcore.video import Frame
 from tasks.run.folder import RunFolder
 from tasks.run.partial_chunk import PartialChunk, save_partial_chunk
 from tasks.run.refs import RunRef
-from tasks.tracking.memory_log import MemoryLog
-from tasks.tracking.oom_ladder import OomLadder
 from tasks.tracking.open_run import OpenRun, RunChunkStart, open_run
-from tasks.tracking.stopping import WorkStopped
 
 
 class ChunkSession:

@@ -9,7 +9,9 @@ from samcore.detectors.detector import DETECTORS, Detection, make_detector
 from samcore.disk.files import exclusive
 from samcore.disk.sealed import read_sealed, write_sealed
 from samcore.machine.device import Compute
+from samcore.machine.memory_log import describe_peak
 from samcore.machine.meters import MemoryMeter
+from samcore.machine.oom_ladder import OomLadder
 from samcore.models.loader import load_model
 from samcore.models.registry import ModelSpec
 from samcore.progress import counted, reporter
@@ -26,8 +28,6 @@ from samcore.prompts.prompt import Prompt
 from samcore.result.records import Rung
 from samcore.video import VideoSource
 from tasks.tracking.device_lock import using_device
-from tasks.tracking.memory_log import describe_peak
-from tasks.tracking.oom_ladder import OomLadder
 
 _log = logging.getLogger(__name__)
 _VERSION = 2

@@ -14,6 +14,7 @@ import torch
 
 from samcore.detectors.detector import Detection
 from samcore.errors import InputError, OutOfMemory
+from samcore.machine import attempts
 from samcore.masks.table import MaskReader
 from samcore.progress import Progress, listening
 from samcore.prompts.automatic import AutomaticPrompts, choose_objects
@@ -25,7 +26,7 @@ from tasks.request.segment_request import SegmentRequest
 from tasks.run.folder import RunFolder
 from tasks.run.refs import ResultRef
 from tasks.settings import load_settings
-from tasks.tracking import attempts, found_objects
+from tasks.tracking import found_objects
 
 Ask = Callable[..., SegmentRequest]
 FEW = {"points_per_side": 10}

@@ -2,29 +2,20 @@
 
 import itertools
 import json
-import os
-import platform
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-import tasks.tracking.attempts
+import samcore.machine.attempts
 from samcore.disk.sealed import seal_record
-from samcore.masks.table import table_digest
+from samcore.machine.attempts import attempting
+from samcore.machine.oom_ladder import OomLadder, describe_step, ladder_rungs
 from samcore.models.registry import resolve_model
 from samcore.result.records import Rung
-from tasks.encode_prompts import encode_prompts
-from tasks.plan_run import plan_run
-from tasks.request.segment_request import SegmentRequest
-from tasks.run.folder import RunFolder
-from tasks.track_chunk import track_chunk
-from tasks.tracking.attempts import attempting
-from tasks.tracking.oom_ladder import OomLadder, describe_step, ladder_rungs
 
 
 def _steps(base: Rung, **options: object) -> list[str]:
@@ -78,7 +69,7 @@ def _killed_attempt(mark: Path, *, rung: int) -> None:
     """Leave a mark as a process does that is killed by SIGKILL."""
     code = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from tasks.tracking.attempts import attempting\n"
+        "from samcore.machine.attempts import attempting\n"
         "with attempting(Path(sys.argv[1]), last_rung=9) as attempt:\n"
         "    attempt.mark(int(sys.argv[2]))\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -101,7 +92,7 @@ def test_an_attempt_that_ends_leaves_no_mark(mark: Path) -> None:
 def test_a_kill_leads_one_rung_down_and_an_operators_no_further(mark: Path) -> None:
     """After a kill -9 the next attempt begins on the first rung, where nothing changes but caches;
     so it does however often, as the kernel killed nobody for want of memory meanwhile."""
-    if tasks.tracking.attempts._oom_kills() is None:
+    if samcore.machine.attempts._oom_kills() is None:
         pytest.skip("this kernel does not count the processes that it kills")
     for number in (2, 3):
         _killed_attempt(mark, rung=number - 2)
@@ -150,47 +141,3 @@ def test_only_want_of_memory_leads_down(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="mat1"):
         ladder.run_until_it_fits(work, frame_idx=lambda: 0)
     assert len(tries) == 1
-
-
-def test_a_chunk_killed_on_its_way_is_tracked_with_empty_caches(
-    ask: Callable[..., SegmentRequest], prompts: dict[str, object], tmp_path: Path
-) -> None:
-    """SIGKILL in the middle of a chunk: the next attempt is the second one, says so in done.json,
-    begins one rung down, and its masks are those of a run that nobody killed."""
-    box = prompts["objects"][0]["prompts"][0]["box"]
-    one = {"objects": [{"id": 1, "prompts": [{"frame": 0, "box": box}]}]}
-    request = ask(prompts=one, stop=14, chunk_frames=14, overlap=0, image_size=64)
-    run = plan_run.fn(request)
-    encode_prompts.fn(run)
-    code = (
-        "import os, signal, sys\n"
-        "from samcore.masks.table import MaskWriter\n"
-        "from tasks.run.refs import RunRef\n"
-        "from tasks.track_chunk import track_chunk\n"
-        "write = MaskWriter.write\n"
-        "def until_killed(self, output, pts):\n"
-        "    write(self, output, pts)\n"
-        "    if output.frame_idx == 7:\n"
-        "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "MaskWriter.write = until_killed\n"
-        "track_chunk.fn(RunRef.model_validate_json(sys.argv[1]), 0)\n"
-    )
-    ended = subprocess.run([sys.executable, "-c", code, run.model_dump_json()], check=False)
-    assert ended.returncode == -signal.SIGKILL
-    mark = json.loads(RunFolder.from_ref(run).attempt_path(0).read_text())["record"]
-    assert mark["host"] == platform.node()
-    assert mark["pid"] != os.getpid()
-
-    track_chunk.fn(run, 0)
-    done = RunFolder.from_ref(run).finished_chunk(0)
-    assert done.attempts == 2
-    (step,) = done.degradations
-    assert step == (
-        f"frame 0: freed caches and tried again (attempt 1, process {mark['pid']} on "
-        f"{mark['host']}, did not end: it was killed)"
-    )
-    calm = plan_run.fn(request.model_copy(update={"destination": str(tmp_path / "calm")}))
-    encode_prompts.fn(calm)
-    track_chunk.fn(calm, 0)
-    digests = [table_digest(RunFolder.from_ref(r).masks_path(0)) for r in (run, calm)]
-    assert digests[0] == digests[1]

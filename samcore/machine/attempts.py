@@ -15,9 +15,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from samcore.disk.files import storage_errors
+from samcore.disk.locks import boot_id
 from samcore.disk.sealed import read_sealed, write_sealed
 
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _VMSTAT = Path("/proc/vmstat")
 
 
@@ -61,7 +61,7 @@ class Attempt:
             rung=rung,
             pid=os.getpid(),
             host=platform.node(),
-            boot_id=_boot_id(),
+            boot_id=boot_id(),
             oom_kills=_oom_kills(),
         )
         write_sealed(self._path, record, of=_name_of(self._path))
@@ -98,7 +98,7 @@ def _rung_after(found: AttemptRecord) -> int:
     nobody for that since - leads no further than to the first rung, which changes nothing but
     that caches are empty: an operator's kill -9 must not change a bit of any mask.
     """
-    same_kernel = found.boot_id is not None and found.boot_id == _boot_id()
+    same_kernel = found.boot_id is not None and found.boot_id == boot_id()
     if same_kernel and found.oom_kills is not None and found.oom_kills == _oom_kills():
         return max(found.rung, 1)
     return found.rung + 1
@@ -112,13 +112,6 @@ def _describe(found: AttemptRecord) -> str:
 
 def _name_of(path: Path) -> str:
     return f"{path.parent.name}/{path.name}"
-
-
-def _boot_id() -> str | None:
-    try:
-        return _BOOT_ID.read_text().strip()
-    except OSError:
-        return None
 
 
 def _oom_kills() -> int | None:
