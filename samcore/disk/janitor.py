@@ -6,7 +6,7 @@
     objects that were found       CACHE/found/*              14 days unused
     copies of a result's files    CACHE/results/*            7 days not opened
     downloaded sources            CACHE/sources/*            room is needed: the least used first,
-                                                             if its lock is free (sources/cache.py)
+                                                             if its lock is free (cache.py)
     what an export left           DEST/.longtake/new/*       7 days old
     half-written files of a run   runs/<key>/**/.*.tmp       at once, by who has the run's lock
     killed uploads to a bucket    below DEST                 a day old; those of a run at once, by

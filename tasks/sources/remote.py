@@ -3,25 +3,84 @@
 import contextlib
 import hashlib
 import logging
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import certifi
 
+from samcore.disk.cache import CachedFile, DoesNotFit, DownloadCache
 from samcore.disk.fetch import Progress
 from samcore.errors import InputError, VideoError
 from samcore.video import Media, VideoFile, file_media, web_media
 from tasks.settings import load_settings
-from tasks.sources.cache import CachedFile, DownloadCache, cached_object, cached_url
 from tasks.store.locations import HttpsLocation, S3Location
 from tasks.store.object_info import ObjectInfo
 from tasks.store.object_store import ObjectStore, shared_store
-from tasks.store.web import WebFile, is_strong, look_at
+from tasks.store.web import WebFile, fetch, is_strong, look_at
 
 _log = logging.getLogger(__name__)
 
 URL_LASTS_S = 3600
 """Seconds that an address for reading is good for. A decoder that needs longer gets another one."""
+
+
+def cached_object(
+    cache: DownloadCache,
+    store: ObjectStore,
+    info: ObjectInfo,
+    *,
+    on_progress: Progress | None = None,
+    on_wait: Callable[[], None] | None = None,
+) -> AbstractContextManager[CachedFile | DoesNotFit]:
+    """The object that `store.head` told of, on this machine's disk; a context manager.
+
+    For one that does not fit, `store.presign` gives a URL to read it by.
+    """
+
+    def download(path: Path) -> None:
+        store.get_file(info.location, path, expected=info, on_progress=on_progress)
+
+    return cache.lease(
+        f"{store.endpoint} {info.identity}",
+        download,
+        name=info.location.name,
+        size=info.size,
+        label=info.location.uri,
+        on_wait=on_wait,
+    )
+
+
+def cached_url(
+    cache: DownloadCache,
+    file: WebFile,
+    *,
+    limit: int,
+    on_progress: Progress | None = None,
+    on_wait: Callable[[], None] | None = None,
+) -> AbstractContextManager[CachedFile | DoesNotFit]:
+    """What `look_at` told of, on this machine's disk; a context manager.
+
+    A file that does not fit can be read from its URL. One that its server does not tell the size of
+    gets half of the cache at most, and one without ETag and date is downloaded each time.
+
+    Args:
+        cache: Where it is kept.
+        file: Which.
+        limit: Bytes that it may have.
+        on_progress: Called with bytes so far and in all.
+        on_wait: Called once if another process is downloading it.
+    """
+    size = file.size if file.size is not None else min(limit, cache.max_bytes // 2)
+    return cache.lease(
+        f"{file.location.url} {file.size} {file.validator or uuid.uuid4()}",
+        lambda path: fetch(file, path, limit=min(limit, size), on_progress=on_progress),
+        name=file.location.name,
+        size=size,
+        label=file.location.uri,
+        on_wait=on_wait,
+    )
 
 
 class BucketVideo:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from samcore.disk.cache import DownloadCache
 from samcore.disk.files import file_record
 from samcore.errors import (
     InputError,
@@ -24,7 +25,6 @@ from tasks.request.resolve import resolve_request
 from tasks.request.segment_request import SegmentRequest, validate_request
 from tasks.run.refs import RunRef
 from tasks.settings import load_settings
-from tasks.sources.cache import DownloadCache
 from tasks.sources.opened import open_source
 from tasks.sources.remote import BucketVideo, find_remote_video
 from tasks.store.locations import HttpsLocation, S3Location

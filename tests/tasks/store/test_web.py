@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from samcore.disk.cache import CachedFile, DoesNotFit, DownloadCache
 from samcore.errors import (
     InputError,
     MissingObjectError,
@@ -12,7 +13,7 @@ from samcore.errors import (
     StorageError,
     TransientStorageError,
 )
-from tasks.sources.cache import CachedFile, DoesNotFit, DownloadCache, cached_url
+from tasks.sources.remote import cached_url
 from tasks.store.locations import HttpsLocation
 from tasks.store.web import fetch, look_at
 from tests.servers.https import HttpsServer, WebPage

@@ -5,16 +5,12 @@ import hashlib
 import logging
 import os
 import shutil
-import uuid
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from samcore.disk.fetch import Progress
 from samcore.disk.files import (
     FileRecord,
     exclusive,
@@ -26,11 +22,6 @@ from samcore.disk.files import (
 )
 from samcore.disk.locks import locked, locked_if_free, open_locked
 from samcore.disk.sealed import read_sealed, write_sealed
-from tasks.store.object_info import ObjectInfo
-from tasks.store.web import WebFile, fetch
-
-if TYPE_CHECKING:
-    from tasks.store.object_store import ObjectStore
 
 _logger = logging.getLogger(__name__)
 
@@ -260,63 +251,6 @@ def _identity(path: Path, stat: os.stat_result) -> tuple[Path, int, int, int]:
 
 def _name_of(key: str, path: Path) -> str:
     return f"{key}/{path.name}"
-
-
-def cached_object(
-    cache: DownloadCache,
-    store: "ObjectStore",
-    info: ObjectInfo,
-    *,
-    on_progress: Progress | None = None,
-    on_wait: Callable[[], None] | None = None,
-) -> AbstractContextManager[CachedFile | DoesNotFit]:
-    """The object that `store.head` told of, on this machine's disk; a context manager.
-
-    For one that does not fit, `store.presign` gives a URL to read it by.
-    """
-
-    def download(path: Path) -> None:
-        store.get_file(info.location, path, expected=info, on_progress=on_progress)
-
-    return cache.lease(
-        f"{store.endpoint} {info.identity}",
-        download,
-        name=info.location.name,
-        size=info.size,
-        label=info.location.uri,
-        on_wait=on_wait,
-    )
-
-
-def cached_url(
-    cache: DownloadCache,
-    file: WebFile,
-    *,
-    limit: int,
-    on_progress: Progress | None = None,
-    on_wait: Callable[[], None] | None = None,
-) -> AbstractContextManager[CachedFile | DoesNotFit]:
-    """What `look_at` told of, on this machine's disk; a context manager.
-
-    A file that does not fit can be read from its URL. One that its server does not tell the size of
-    gets half of the cache at most, and one without ETag and date is downloaded each time.
-
-    Args:
-        cache: Where it is kept.
-        file: Which.
-        limit: Bytes that it may have.
-        on_progress: Called with bytes so far and in all.
-        on_wait: Called once if another process is downloading it.
-    """
-    size = file.size if file.size is not None else min(limit, cache.max_bytes // 2)
-    return cache.lease(
-        f"{file.location.url} {file.size} {file.validator or uuid.uuid4()}",
-        lambda path: fetch(file, path, limit=min(limit, size), on_progress=on_progress),
-        name=file.location.name,
-        size=size,
-        label=file.location.uri,
-        on_wait=on_wait,
-    )
 
 
 def _bytes_of(folder: Path) -> int:
