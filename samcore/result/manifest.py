@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -177,7 +178,14 @@ def manifest_key(data: bytes) -> str:
     return key if isinstance(key, str) else ""
 
 
-def with_file(manifest: Manifest, record: FileRecord) -> Manifest:
-    """The manifest with one more file, or the file's new content."""
-    others = [f for f in manifest.files if f.name != record.name]
-    return manifest.model_copy(update={"files": (*others, record)})
+def with_files(manifest: Manifest, records: Iterable[FileRecord]) -> Manifest:
+    """The manifest with more files, or files' new content."""
+    added = tuple(records)
+    rest = without_files(manifest, {record.name for record in added})
+    return rest.model_copy(update={"files": (*rest.files, *added)})
+
+
+def without_files(manifest: Manifest, names: Collection[str]) -> Manifest:
+    """The manifest without these files, where it lists them."""
+    kept = tuple(file for file in manifest.files if file.name not in names)
+    return manifest.model_copy(update={"files": kept})

@@ -21,8 +21,8 @@ from samcore.disk.files import (
     storage_errors,
 )
 from samcore.errors import StorageConflictError, StorageError, TransientStorageError
-from samcore.result.manifest import MANIFEST, Manifest, manifest_key, with_file
-from tasks.results.store import Link, ResultStore, check_name, is_plain_name
+from samcore.result.manifest import MANIFEST, Manifest, manifest_key, with_files, without_files
+from samcore.result.store import Link, ResultStore, check_name, is_plain_name
 from tasks.store.lease import claimed
 from tasks.store.locations import S3Location
 from tasks.store.object_store import ObjectStore
@@ -166,9 +166,10 @@ class BucketResults(ResultStore):
                 return there
             if any(record.name in present for record, _ in records):
                 # A file that is replaced must not be listed while it is not the one listed.
-                self._change(key, lambda manifest: _without(manifest, set(files)))
+                self._change(key, lambda manifest: without_files(manifest, files))
             self._send(records, renew)
-            manifest = self._change(key, lambda manifest: _with(manifest, records))
+            added = [record for record, _ in records]
+            manifest = self._change(key, lambda manifest: with_files(manifest, added))
         for record, path in records:
             self._keep(record, path)
         return manifest
@@ -309,14 +310,3 @@ def _bytes_of(manifest: Manifest) -> bytes:
 def _is_same(one: Manifest, other: Manifest) -> bool:
     """Whether two manifests are of the same run, with objects named alike."""
     return (one.key, one.request.objects) == (other.key, other.request.objects)
-
-
-def _without(manifest: Manifest, names: set[str]) -> Manifest:
-    kept = tuple(file for file in manifest.files if file.name not in names)
-    return manifest.model_copy(update={"files": kept})
-
-
-def _with(manifest: Manifest, records: Iterable[tuple[FileRecord, Path]]) -> Manifest:
-    for record, _ in records:
-        manifest = with_file(manifest, record)
-    return manifest

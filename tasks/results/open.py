@@ -13,11 +13,11 @@ from pathlib import Path
 
 from samcore.disk.janitor import remove_stale_copies
 from samcore.errors import InputError
+from samcore.result.folder import LocalResults
 from samcore.result.manifest import Manifest
 from samcore.result.records import RunRecord
-from tasks.results.folder import LocalResults
+from samcore.result.store import ResultStore
 from tasks.results.manifest import result_ref
-from tasks.results.store import ResultStore
 from tasks.run.refs import ResultRef, RunRef
 from tasks.settings import load_settings
 from tasks.sources.opened import is_replaced

@@ -17,6 +17,7 @@ from samcore.machine.meters import MEMORY_LOG_HEADER
 from samcore.report.of_manifest import read_samples, report_facts
 from samcore.report.pictures import Picture
 from samcore.result.records import FindingList, FindingRecord
+from samcore.result.store import Link
 from tasks.add_output import add_output
 from tasks.plan_run import plan_run
 from tasks.request.segment_request import validate_request
@@ -29,7 +30,6 @@ from tasks.results.artifacts import (
     seam_rows,
 )
 from tasks.results.open import open_result_store
-from tasks.results.store import Link
 from tasks.store.locations import S3Location
 from tasks.store.object_info import console_url
 

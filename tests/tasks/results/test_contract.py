@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from samcore.errors import InputError, StorageError
+from samcore.result.folder import LocalResults
+from samcore.result.store import ResultStore
 from tasks.results.bucket import BucketResults
-from tasks.results.folder import LocalResults
-from tasks.results.store import ResultStore
 from tasks.store.locations import S3Location
 from tasks.store.object_store import shared_store
 from tests.servers.swift import SwiftServer

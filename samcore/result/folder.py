@@ -24,9 +24,9 @@ from samcore.disk.files import (
 from samcore.disk.janitor import remove_abandoned_exports
 from samcore.errors import InputError, StorageError
 from samcore.exports.source import ExportSource
-from samcore.result.manifest import MANIFEST, Manifest, published_key, with_file
+from samcore.result.manifest import MANIFEST, Manifest, published_key, with_files, without_files
 from samcore.result.reader import Result
-from tasks.results.store import Link, ResultStore, check_name, is_plain_name
+from samcore.result.store import Link, ResultStore, check_name, is_plain_name
 
 _OWN = ".longtake"
 
@@ -101,12 +101,13 @@ class LocalResults(ResultStore):
                 raise StorageError(f"the result in {self.location} is gone or damaged; run again")
             if any(file.name in files for file in manifest.files):
                 # A file that is replaced must not be listed while it is not the one listed.
-                kept = tuple(file for file in manifest.files if file.name not in files)
-                manifest = manifest.model_copy(update={"files": kept})
+                manifest = without_files(manifest, files)
                 write_json(self.folder / MANIFEST, manifest)
-            for name, path in files.items():
-                record = fsync_and_record(self._take(name, path)).model_copy(update={"name": name})
-                manifest = with_file(manifest, record)
+            records = [
+                fsync_and_record(self._take(name, path)).model_copy(update={"name": name})
+                for name, path in files.items()
+            ]
+            manifest = with_files(manifest, records)
             write_json(self.folder / MANIFEST, manifest)
         return manifest
 
