@@ -12,11 +12,11 @@ from prefect.states import Completed
 
 from samcore.chunks.handoff import find_handoff
 from samcore.disk.files import fsync_and_record, make_folder
-from samcore.machine.memory_log import MemoryLog, describe_peak
 from samcore.machine.meters import MemoryMeter
-from samcore.machine.oom_ladder import OomLadder, record_ladder
 from samcore.machine.stopping import WorkStopped, run_stoppable
 from samcore.result.records import ChunkRecord, PassRecord, RunRecord
+from samcore.run.memory_log import MemoryLog, describe_peak
+from samcore.run.oom_ladder import OomLadder, record_ladder
 from tasks.results.manifest import now
 from tasks.retries import SOURCE_RETRIES
 from tasks.run.folder import RunFolder

@@ -11,15 +11,15 @@ import numpy as np
 from samcore.chunks.handoff import find_handoff
 from samcore.chunks.plan import Chunk
 from samcore.disk.files import FileRecord, fsync_and_record
-from samcore.machine.memory_log import MemoryLog
 from samcore.machine.meters import MemoryMeter, StageClock
-from samcore.machine.oom_ladder import OomLadder
 from samcore.machine.out_of_memory import memory_failure
 from samcore.machine.stopping import WorkStopped
 from samcore.masks.frame_masks import FrameMasks
 from samcore.masks.table import MaskWriter
 from samcore.progress import ChunkProgress
 from samcore.result.records import RunRecord
+from samcore.run.memory_log import MemoryLog
+from samcore.run.oom_ladder import OomLadder
 from samcore.tracking.tracker import VideoTracker
 from samcore.video import Frame
 from tasks.run.folder import RunFolder

@@ -9,9 +9,7 @@ from samcore.detectors.detector import DETECTORS, Detection, make_detector
 from samcore.disk.files import exclusive
 from samcore.disk.sealed import read_sealed, write_sealed
 from samcore.machine.device import Compute
-from samcore.machine.memory_log import describe_peak
 from samcore.machine.meters import MemoryMeter
-from samcore.machine.oom_ladder import OomLadder
 from samcore.models.loader import load_model
 from samcore.models.registry import ModelSpec
 from samcore.progress import counted, reporter
@@ -26,6 +24,8 @@ from samcore.prompts.file import PromptFile
 from samcore.prompts.kept import from_file, to_file
 from samcore.prompts.prompt import Prompt
 from samcore.result.records import Rung
+from samcore.run.memory_log import describe_peak
+from samcore.run.oom_ladder import OomLadder
 from samcore.video import VideoSource
 from tasks.tracking.device_lock import using_device
 

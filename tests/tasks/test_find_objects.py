@@ -14,10 +14,10 @@ import torch
 
 from samcore.detectors.detector import Detection
 from samcore.errors import InputError, OutOfMemory
-from samcore.machine import attempts
 from samcore.masks.table import MaskReader
 from samcore.progress import Progress, listening
 from samcore.prompts.automatic import AutomaticPrompts, choose_objects
+from samcore.run import attempts
 from samcore.scenes import Scene
 from samcore.video import VideoWriter
 from tasks.plan_run import plan_run

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from samcore.machine.memory_log import MemoryLog
 from samcore.machine.meters import MEMORY_LOG_HEADER, MemoryReading
+from samcore.run.memory_log import MemoryLog
 
 _CPU = MemoryReading(rss_bytes=5, peak_rss_bytes=9, vram_bytes=None, peak_vram_bytes=None)
 
@@ -49,7 +49,7 @@ def test_a_full_disk_ends_the_log_and_not_the_run(
     code = (
         "import resource, signal, sys; from pathlib import Path\n"
         "from samcore.machine.meters import MemoryReading\n"
-        "from samcore.machine.memory_log import MemoryLog\n"
+        "from samcore.run.memory_log import MemoryLog\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))\n"
         "with MemoryLog(Path(sys.argv[1]), run='a') as log:\n"

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-import samcore.machine.attempts
+import samcore.run.attempts
 from samcore.disk.sealed import seal_record
-from samcore.machine.attempts import attempting
-from samcore.machine.oom_ladder import OomLadder, describe_step, ladder_rungs
 from samcore.models.registry import resolve_model
 from samcore.result.records import Rung
+from samcore.run.attempts import attempting
+from samcore.run.oom_ladder import OomLadder, describe_step, ladder_rungs
 
 
 def _steps(base: Rung, **options: object) -> list[str]:
@@ -69,7 +69,7 @@ def _killed_attempt(mark: Path, *, rung: int) -> None:
     """Leave a mark as a process does that is killed by SIGKILL."""
     code = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from samcore.machine.attempts import attempting\n"
+        "from samcore.run.attempts import attempting\n"
         "with attempting(Path(sys.argv[1]), last_rung=9) as attempt:\n"
         "    attempt.mark(int(sys.argv[2]))\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -92,7 +92,7 @@ def test_an_attempt_that_ends_leaves_no_mark(mark: Path) -> None:
 def test_a_kill_leads_one_rung_down_and_an_operators_no_further(mark: Path) -> None:
     """After a kill -9 the next attempt begins on the first rung, where nothing changes but caches;
     so it does however often, as the kernel killed nobody for want of memory meanwhile."""
-    if samcore.machine.attempts._oom_kills() is None:
+    if samcore.run.attempts._oom_kills() is None:
         pytest.skip("this kernel does not count the processes that it kills")
     for number in (2, 3):
         _killed_attempt(mark, rung=number - 2)

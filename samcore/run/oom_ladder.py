@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from samcore.errors import InputError, OutOfMemory
-from samcore.machine.attempts import Attempt, attempting
 from samcore.machine.out_of_memory import free_caches, memory_failure
 from samcore.models.registry import ModelSpec, resized_model
 from samcore.result.records import Rung, RunRecord
+from samcore.run.attempts import Attempt, attempting
 
 # Not the run's own log: what is logged here shows in it, and on the terminal of a command.
 _log = logging.getLogger(__name__)
