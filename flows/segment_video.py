@@ -19,6 +19,7 @@ from samcore.disk.janitor import remove_half_written
 from samcore.errors import LostWorkError, SegmentationError, TransientError
 from samcore.failures import Failures
 from samcore.progress import counted, listening
+from samcore.run.folder import RunFolder
 from tasks.add_output import add_output
 from tasks.check_seam import check_seam
 from tasks.clear_work import clear_work
@@ -32,8 +33,7 @@ from tasks.request.segment_request import SegmentRequest, choose_prompts
 from tasks.results.artifacts import post_artifacts
 from tasks.results.open import find_result
 from tasks.results.outputs import OVERLAY_NAME, REPORT_NAME
-from tasks.run.folder import RunFolder, lock_result
-from tasks.run.refs import ResultRef, RunRef
+from tasks.run.refs import ResultRef, RunRef, lock_result
 from tasks.store.lease import LeaseLostError, leased
 from tasks.track_chunk import track_chunk
 from tasks.tracking.device_lock import using_device

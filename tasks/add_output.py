@@ -6,10 +6,10 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from samcore.run.folder import RunFolder
 from tasks.results.open import open_result_store
 from tasks.results.outputs import Outputs, place_of
 from tasks.retries import DESTINATION_RETRIES
-from tasks.run.folder import RunFolder
 from tasks.run.refs import RunRef
 from tasks.sources.opened import open_run_source
 

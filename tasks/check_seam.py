@@ -9,9 +9,9 @@ from samcore.chunks.seams import SeamReport, compare_seam, judge_seam
 from samcore.errors import LostWorkError
 from samcore.progress import counted
 from samcore.result.records import SeamRecord
+from samcore.run.folder import RunFolder
 from tasks.request.segment_request import SegmentRequest
 from tasks.retries import SOURCE_RETRIES
-from tasks.run.folder import RunFolder
 from tasks.run.refs import RunRef
 
 _log = logging.getLogger(__name__)

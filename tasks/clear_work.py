@@ -6,8 +6,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from samcore.disk.janitor import remove_stale_work
+from samcore.run.folder import RunFolder
 from tasks.retries import DESTINATION_RETRIES
-from tasks.run.folder import RunFolder
 from tasks.run.mirror import open_mirror
 from tasks.run.refs import RunRef
 from tasks.settings import load_settings

@@ -11,10 +11,10 @@ from prefect.states import Completed
 from samcore.disk.files import fsync_and_record
 from samcore.machine.meters import MemoryMeter
 from samcore.result.records import PassRecord, Rung
+from samcore.run.folder import RunFolder
 from samcore.run.memory_log import describe_peak
 from samcore.run.oom_ladder import record_ladder
 from tasks.retries import SOURCE_RETRIES
-from tasks.run.folder import RunFolder
 from tasks.run.refs import RunRef
 from tasks.tracking.open_run import open_run
 

@@ -5,8 +5,8 @@ import logging
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from samcore.run.folder import RunFolder
 from tasks.retries import DESTINATION_RETRIES
-from tasks.run.folder import RunFolder
 from tasks.run.mirror import open_mirror
 from tasks.run.refs import RunRef
 

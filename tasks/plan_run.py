@@ -6,11 +6,11 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from samcore.progress import counted
+from samcore.run.folder import RunFolder
 from samcore.video import VideoInfo
 from tasks.request.resolve import resolve_request
 from tasks.request.segment_request import SegmentRequest
 from tasks.retries import SOURCE_RETRIES
-from tasks.run.folder import RunFolder
 from tasks.run.refs import RunRef
 from tasks.settings import load_settings
 

@@ -15,6 +15,7 @@ from samcore.masks.table import concat_tables
 from samcore.report.of_manifest import list_findings
 from samcore.result.manifest import MASKS, SEAMS, Manifest
 from samcore.result.records import ChunkRecord, PassRecord, Peaks, SeamList, Timings
+from samcore.run.folder import RunFolder
 from samcore.video import NAMES_KEY
 from tasks.check_seam import seam_report
 from tasks.publish_part import staging_dir, write_part
@@ -23,7 +24,6 @@ from tasks.request.segment_request import SegmentRequest
 from tasks.results.manifest import now, result_ref, versions
 from tasks.results.open import is_superseded, open_result_store
 from tasks.retries import DESTINATION_RETRIES
-from tasks.run.folder import RunFolder
 from tasks.run.refs import ResultRef, RunRef
 
 

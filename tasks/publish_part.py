@@ -11,8 +11,8 @@ from samcore.disk.sealed import read_sealed, write_sealed
 from samcore.errors import LostWorkError
 from samcore.masks.table import concat_tables
 from samcore.result.records import ChunkRecord
+from samcore.run.folder import RunFolder
 from tasks.retries import DESTINATION_RETRIES
-from tasks.run.folder import RunFolder
 from tasks.run.mirror import open_mirror
 from tasks.run.refs import RunRef
 from tasks.store.locations import parse_location

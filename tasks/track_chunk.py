@@ -15,13 +15,13 @@ from samcore.disk.files import fsync_and_record, make_folder
 from samcore.machine.meters import MemoryMeter
 from samcore.machine.stopping import WorkStopped, run_stoppable
 from samcore.result.records import ChunkRecord, PassRecord, RunRecord
+from samcore.run.folder import RunFolder
 from samcore.run.memory_log import MemoryLog, describe_peak
 from samcore.run.oom_ladder import OomLadder, record_ladder
+from samcore.run.partial_chunk import PartialChunk, drop_partial_chunk, find_partial_chunk
 from tasks.results.manifest import now
 from tasks.retries import SOURCE_RETRIES
-from tasks.run.folder import RunFolder
 from tasks.run.mirror import push_partial_chunk
-from tasks.run.partial_chunk import PartialChunk, drop_partial_chunk, find_partial_chunk
 from tasks.run.refs import ChunkRef, RunRef
 from tasks.tracking.chunk_session import ChunkSession
 

@@ -13,13 +13,13 @@ from samcore.progress import reporter
 from samcore.prompts.prompt import Prompt
 from samcore.prompts.resolve import prompts_digest, resolve_prompts
 from samcore.result.records import ObjectRecord, RunRecord
+from samcore.run.folder import RunFolder
 from samcore.tracking.memory.policy import policy_options
 from samcore.video import VideoInfo, VideoSource
 from tasks.request.early_checks import CheckedRequest, check_request, resolve_asked_model
 from tasks.request.prompt_source import GivenPrompts
 from tasks.request.segment_request import SegmentRequest, check_frames
 from tasks.results.open import open_result_store
-from tasks.run.folder import RunFolder
 from tasks.run.mirror import open_mirror
 from tasks.run.refs import RunRef
 from tasks.settings import load_settings

@@ -19,9 +19,9 @@ from samcore.report.pictures import Picture, draw_picture
 from samcore.result.manifest import MANIFEST, MASKS, OVERLAY, REPORT, SEAMS, Manifest
 from samcore.result.records import FindingList, SeamList
 from samcore.result.store import Link
+from samcore.run.folder import RunFolder
 from tasks.progress.artifact import artifact_key
 from tasks.results.open import open_result_store
-from tasks.run.folder import RunFolder
 from tasks.run.refs import RunRef
 from tasks.sources.opened import open_run_source
 

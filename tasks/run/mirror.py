@@ -25,8 +25,13 @@ from samcore.errors import (
     StorageConflictError,
 )
 from samcore.result.records import ChunkRecord
-from tasks.run.folder import RunFolder
-from tasks.run.partial_chunk import PartialChunk, PartialRecord, checkpoint_path, find_partial_chunk
+from samcore.run.folder import RunFolder
+from samcore.run.partial_chunk import (
+    PartialChunk,
+    PartialRecord,
+    checkpoint_path,
+    find_partial_chunk,
+)
 from tasks.run.refs import RunRef
 from tasks.store.locations import S3Location, parse_location
 from tasks.store.object_info import ObjectInfo

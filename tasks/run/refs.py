@@ -1,7 +1,11 @@
 """What tasks pass to each other: small values that say where things are."""
 
+import contextlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
+from samcore.disk.files import exclusive
 from samcore.result.records import FindingList, Record
 from tasks.store.locations import S3Location, parse_location
 
@@ -71,3 +75,14 @@ class ResultRef(Record):
         """Where a file of the result is, for people: a path or an `s3://` address."""
         place = parse_location(self.destination)
         return str(place / name if isinstance(place, Path) else f"{place}/{name}")
+
+
+def lock_result(
+    run: RunRef, *, on_wait: Callable[[], None] | None = None
+) -> AbstractContextManager[None]:
+    """Keep other processes from the same result in a folder, whatever their plan of chunks is;
+    wait while one is at it. A result in a bucket has a lease for that, see store/lease.py."""
+    place = parse_location(run.destination)
+    if not isinstance(place, Path):
+        return contextlib.nullcontext()
+    return exclusive(place / ".longtake" / "locks" / run.key, on_wait=on_wait)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from samcore.disk.fetch import Progress
 from samcore.disk.files import make_folder
 from samcore.errors import InputError, StateError, VideoError
+from samcore.run.folder import RunFolder
 from samcore.video import VideoFile, VideoSource, open_video
-from tasks.run.folder import RunFolder
 from tasks.settings import load_settings
 from tasks.store.locations import HttpsLocation, S3Location, parse_location
 

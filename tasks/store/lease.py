@@ -43,7 +43,7 @@ from samcore.errors import (
     StorageError,
     TransientStorageError,
 )
-from tasks.run.folder import RunFolder
+from samcore.run.folder import RunFolder
 from tasks.run.refs import RunRef
 from tasks.settings import load_settings
 from tasks.store.aws import ClientOptions

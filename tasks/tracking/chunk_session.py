@@ -18,12 +18,12 @@ from samcore.masks.frame_masks import FrameMasks
 from samcore.masks.table import MaskWriter
 from samcore.progress import ChunkProgress
 from samcore.result.records import RunRecord
+from samcore.run.folder import RunFolder
 from samcore.run.memory_log import MemoryLog
 from samcore.run.oom_ladder import OomLadder
+from samcore.run.partial_chunk import PartialChunk, save_partial_chunk
 from samcore.tracking.tracker import VideoTracker
 from samcore.video import Frame
-from tasks.run.folder import RunFolder
-from tasks.run.partial_chunk import PartialChunk, save_partial_chunk
 from tasks.run.refs import RunRef
 from tasks.tracking.open_run import OpenRun, RunChunkStart, open_run
 

@@ -19,11 +19,11 @@ from samcore.models.loader import load_model
 from samcore.models.registry import resized_model
 from samcore.prompts.prompt import Prompt
 from samcore.result.records import ChunkRecord, PassRecord, Rung, RunRecord
+from samcore.run.folder import RunFolder
 from samcore.tracking.resize import resize_state
 from samcore.tracking.state import TrackerState
 from samcore.tracking.tracker import VideoTracker
 from samcore.video import Frame, VideoSource
-from tasks.run.folder import RunFolder
 from tasks.sources.opened import open_run_source
 
 

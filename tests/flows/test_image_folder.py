@@ -11,6 +11,7 @@ from PIL import Image
 from flows.cli import run
 from flows.commands.evaluate import evaluate
 from samcore.result import Result
+from samcore.run.folder import RunFolder
 from samcore.scenes import box_of
 from tasks.encode_prompts import encode_prompts
 from tasks.plan_run import plan_run
@@ -18,7 +19,6 @@ from tasks.publish import publish
 from tasks.publish_part import publish_part
 from tasks.request.resolve import resolve_request
 from tasks.request.segment_request import SegmentRequest, validate_request
-from tasks.run.folder import RunFolder
 from tasks.track_chunk import track_chunk
 
 FRAMES = range(0, 50, 5)

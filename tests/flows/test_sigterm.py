@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from samcore.result.manifest import MANIFEST, MASKS, SEAMS
-from tasks.run.partial_chunk import PartialRecord
+from samcore.run.partial_chunk import PartialRecord
 from tests.servers.forked_commands import WarmCommand, WarmCommands
 
 LIMIT_S = 120.0

@@ -13,6 +13,7 @@ from samcore.disk.files import file_record
 from samcore.models.registry import resolve_model
 from samcore.result.manifest import Manifest
 from samcore.result.records import Peaks, RunRecord, Timings
+from samcore.run.folder import RunFolder
 from samcore.video import VideoInfo
 from tasks.check_seam import check_seam
 from tasks.encode_prompts import encode_prompts
@@ -20,7 +21,6 @@ from tasks.plan_run import plan_run
 from tasks.publish import publish
 from tasks.publish_part import publish_part
 from tasks.request.segment_request import SegmentRequest
-from tasks.run.folder import RunFolder
 from tasks.run.refs import ResultRef, RunRef
 from tasks.track_chunk import track_chunk
 

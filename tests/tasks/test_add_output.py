@@ -19,12 +19,12 @@ from samcore.findings.lanes import read_lanes
 from samcore.masks.ledger import ResultObject, make_ledger
 from samcore.masks.table import MaskReader, MaskWriter
 from samcore.progress import Progress, listening
+from samcore.run.folder import RunFolder
 from tasks.add_output import add_output
 from tasks.plan_run import plan_run
 from tasks.request.segment_request import SegmentRequest, validate_request
 from tasks.results.artifacts import object_rows
 from tasks.results.open import find_result, open_result_store
-from tasks.run.folder import RunFolder
 from tasks.run.refs import ResultRef, RunRef
 
 Ask = Callable[..., SegmentRequest]

@@ -14,10 +14,10 @@ from samcore.masks.table import MaskReader, table_digest
 from samcore.report.of_manifest import report_facts
 from samcore.result.manifest import MASKS, Manifest
 from samcore.result.records import RunRecord
+from samcore.run.folder import RunFolder
 from samcore.video.decoder import find_ffmpeg
 from tasks.plan_run import plan_run
 from tasks.request.segment_request import SegmentRequest
-from tasks.run.folder import RunFolder
 from tasks.run.refs import ResultRef
 
 Ask = Callable[..., SegmentRequest]

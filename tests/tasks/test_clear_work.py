@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from samcore.run.folder import RunFolder
 from tasks.clear_work import clear_work
 from tasks.plan_run import plan_run
 from tasks.request.segment_request import SegmentRequest
-from tasks.run.folder import RunFolder
 from tasks.run.mirror import Mirror
 from tasks.run.refs import RunRef
 from tasks.store.locations import S3Location

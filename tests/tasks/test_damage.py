@@ -12,6 +12,8 @@ import flows.segment_video as flow
 from samcore.disk.files import fsync_and_record
 from samcore.errors import LostWorkError
 from samcore.masks.table import MaskWriter
+from samcore.run.folder import RunFolder
+from samcore.run.partial_chunk import find_partial_chunk, save_partial_chunk
 from tasks.check_seam import seam_report
 from tasks.encode_prompts import encode_prompts
 from tasks.fetch_chunks import fetch_chunks
@@ -20,8 +22,6 @@ from tasks.publish import publish
 from tasks.publish_part import publish_part, staging_dir
 from tasks.request.segment_request import SegmentRequest, validate_request
 from tasks.results.open import open_result_store
-from tasks.run.folder import RunFolder
-from tasks.run.partial_chunk import find_partial_chunk, save_partial_chunk
 from tasks.run.refs import RunRef
 from tasks.sources.opened import open_run_source
 from tasks.track_chunk import track_chunk

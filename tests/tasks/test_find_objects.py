@@ -18,12 +18,12 @@ from samcore.masks.table import MaskReader
 from samcore.progress import Progress, listening
 from samcore.prompts.automatic import AutomaticPrompts, choose_objects
 from samcore.run import attempts
+from samcore.run.folder import RunFolder
 from samcore.scenes import Scene
 from samcore.video import VideoWriter
 from tasks.plan_run import plan_run
 from tasks.request.resolve import resolve_request
 from tasks.request.segment_request import SegmentRequest
-from tasks.run.folder import RunFolder
 from tasks.run.refs import ResultRef
 from tasks.settings import load_settings
 from tasks.tracking import found_objects

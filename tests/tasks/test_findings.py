@@ -8,12 +8,12 @@ import pytest
 
 from flows.commands.lines import result_lines
 from samcore.result.records import FindingList, FindingRecord
+from samcore.run.folder import RunFolder
 from tasks.add_output import add_output
 from tasks.plan_run import plan_run
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.artifacts import result_page
 from tasks.results.open import find_result, open_result_store
-from tasks.run.folder import RunFolder
 from tasks.run.refs import ResultRef, RunRef
 
 Ask = Callable[..., SegmentRequest]

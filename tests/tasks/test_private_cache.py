@@ -8,9 +8,9 @@ import pytest
 
 from samcore.disk.files import file_record, make_folder
 from samcore.errors import StorageError
+from samcore.run.folder import RunFolder
 from tasks.plan_run import plan_run
 from tasks.request.segment_request import SegmentRequest
-from tasks.run.folder import RunFolder
 from tasks.sources.opened import open_run_source
 from tasks.store.locations import S3Location
 from tasks.store.object_store import ObjectStore

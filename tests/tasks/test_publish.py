@@ -9,13 +9,13 @@ import pytest
 
 from samcore.errors import InputError, SeamError
 from samcore.result.manifest import published_key
+from samcore.run.folder import RunFolder
 from tasks.add_output import add_output
 from tasks.check_seam import check_seam
 from tasks.plan_run import plan_run
 from tasks.publish import publish
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.open import find_result
-from tasks.run.folder import RunFolder
 from tasks.run.refs import ResultRef, RunRef
 
 Ask = Callable[..., SegmentRequest]

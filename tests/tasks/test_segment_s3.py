@@ -7,6 +7,7 @@ import pytest
 
 from samcore.disk.files import file_record
 from samcore.errors import InputError, StateError, StorageError
+from samcore.run.folder import RunFolder
 from tasks.add_output import add_output
 from tasks.clear_work import clear_work
 from tasks.fetch_chunks import fetch_chunks
@@ -14,7 +15,6 @@ from tasks.plan_run import plan_run
 from tasks.publish import publish
 from tasks.request.segment_request import SegmentRequest, validate_request
 from tasks.results.open import find_result, open_result_store
-from tasks.run.folder import RunFolder
 from tasks.run.mirror import open_mirror
 from tasks.run.refs import ResultRef, RunRef
 from tasks.store.locations import S3Location

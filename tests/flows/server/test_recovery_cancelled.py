@@ -9,8 +9,8 @@ from prefect.client.orchestration import get_client
 from prefect.states import Cancelling
 
 from samcore.result.manifest import MANIFEST
+from samcore.run.partial_chunk import PartialRecord
 from tasks.request.segment_request import SegmentRequest
-from tasks.run.partial_chunk import PartialRecord
 from tests.servers.recovery import SEVEN_CHUNKS, Recovery, engine_of, tracked, wait_for
 
 Ask = Callable[..., SegmentRequest]

@@ -15,12 +15,12 @@ from flows.cli import run as longtake
 from flows.commands.lines import result_lines
 from samcore.disk.files import hash_file
 from samcore.exports import FORMATS
+from samcore.run.folder import RunFolder
 from samcore.video import VideoSource, source
 from tasks.add_output import add_output
 from tasks.plan_run import plan_run
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.open import find_result, open_result_store
-from tasks.run.folder import RunFolder
 from tasks.run.refs import ResultRef, RunRef
 from tests.servers.faults import FaultProxy
 

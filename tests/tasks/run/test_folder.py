@@ -11,12 +11,12 @@ from samcore.disk.janitor import remove_half_written
 from samcore.errors import LostWorkError
 from samcore.masks.table import table_digest
 from samcore.result.records import RunRecord
+from samcore.run.folder import RunFolder
 from tasks.encode_prompts import encode_prompts
 from tasks.plan_run import plan_run
 from tasks.publish import publish
 from tasks.request.resolve import resolve_request
 from tasks.request.segment_request import SegmentRequest
-from tasks.run.folder import RunFolder
 from tasks.run.refs import RunRef
 from tasks.settings import load_settings
 from tasks.track_chunk import track_chunk

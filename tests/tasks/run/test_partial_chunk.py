@@ -12,10 +12,10 @@ import tasks.track_chunk as track_chunk_module
 from samcore.machine.stopping import run_stoppable
 from samcore.masks.table import table_digest
 from samcore.progress import Progress, listening
+from samcore.run.folder import RunFolder
+from samcore.run.partial_chunk import find_partial_chunk
 from tasks.fetch_chunks import fetch_chunks
 from tasks.request.segment_request import SegmentRequest
-from tasks.run.folder import RunFolder
-from tasks.run.partial_chunk import find_partial_chunk
 from tasks.run.refs import RunRef
 from tasks.track_chunk import track_chunk
 

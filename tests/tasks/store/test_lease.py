@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from samcore.errors import TransientStorageError
-from tasks.run.folder import RunFolder
+from samcore.run.folder import RunFolder
 from tasks.run.refs import RunRef
 from tasks.store import lease as run_lease
 from tasks.store.lease import LeaseLostError, claimed, lease_key, leased
@@ -131,7 +131,7 @@ def test_another_machine_is_waited_for(
 _DIE = """
 import os, sys
 from samcore.errors import TransientStorageError
-from tasks.run.folder import RunFolder
+from samcore.run.folder import RunFolder
 from tasks.run.refs import RunRef
 from tasks.store.lease import leased
 run = RunRef.model_validate_json(sys.argv[1])

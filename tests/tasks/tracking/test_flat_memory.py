@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from samcore.machine.meters import MemoryMeter
+from samcore.run.folder import RunFolder
 from samcore.scenes import Scene, box_of
 from samcore.video import VideoWriter
 from tasks.check_seam import check_seam
@@ -18,7 +19,6 @@ from tasks.encode_prompts import encode_prompts
 from tasks.plan_run import plan_run
 from tasks.publish_part import publish_part
 from tasks.request.segment_request import validate_request
-from tasks.run.folder import RunFolder
 from tasks.track_chunk import track_chunk
 
 MIB = 2**20

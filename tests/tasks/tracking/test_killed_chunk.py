@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from samcore.masks.table import table_digest
+from samcore.run.folder import RunFolder
 from tasks.encode_prompts import encode_prompts
 from tasks.plan_run import plan_run
 from tasks.request.segment_request import SegmentRequest
-from tasks.run.folder import RunFolder
 from tasks.track_chunk import track_chunk
 
 

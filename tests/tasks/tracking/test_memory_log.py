@@ -11,9 +11,9 @@ import pytest
 
 from samcore.errors import InputError, StorageError
 from samcore.machine.meters import MemoryMeter
+from samcore.run.folder import RunFolder
 from tasks.plan_run import plan_run
 from tasks.request.segment_request import SegmentRequest
-from tasks.run.folder import RunFolder
 from tasks.run.refs import RunRef
 
 MIB = 2**20

@@ -12,10 +12,10 @@ import torch
 from samcore.masks.rle import rle_iou
 from samcore.masks.table import MaskReader
 from samcore.result.records import ChunkRecord
+from samcore.run.folder import RunFolder
 from tasks.encode_prompts import encode_prompts
 from tasks.plan_run import plan_run
 from tasks.request.segment_request import SegmentRequest
-from tasks.run.folder import RunFolder
 from tasks.run.refs import RunRef
 from tasks.track_chunk import track_chunk
 

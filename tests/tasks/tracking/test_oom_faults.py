@@ -18,6 +18,7 @@ from samcore.masks.rle import rle_iou
 from samcore.masks.table import MaskReader, table_digest
 from samcore.models.sam2.adapter import Sam2Model
 from samcore.result.records import ChunkRecord
+from samcore.run.folder import RunFolder
 from samcore.tracking.state import TrackerState
 from samcore.video.reader import FrameReader
 from tasks.encode_prompts import encode_prompts
@@ -26,7 +27,6 @@ from tasks.publish import publish
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.open import find_result
 from tasks.retries import is_transient
-from tasks.run.folder import RunFolder
 from tasks.run.refs import ResultRef, RunRef
 from tasks.track_chunk import track_chunk
 

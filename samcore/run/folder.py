@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -20,11 +20,25 @@ from samcore.prompts.prompt import Prompt
 from samcore.prompts.resolve import prompts_digest
 from samcore.result.records import ChunkRecord, PassRecord, RunRecord, SeamRecord
 from samcore.video import FrameNames, VideoInfo
-from tasks.run.refs import RunRef
-from tasks.store.locations import parse_location
 
 _log = logging.getLogger(__name__)
 _M = TypeVar("_M", bound=BaseModel)
+
+
+class FolderRef(Protocol):
+    """What is passed on of a run's folder."""
+
+    @property
+    def folder(self) -> str:
+        """`runs/<work key>` on this machine."""
+
+    @property
+    def allow_quality_loss(self) -> bool:
+        """As in `RunFolder`."""
+
+    @property
+    def credentials(self) -> str | None:
+        """As in `RunFolder`."""
 
 
 class RunFolder:
@@ -69,7 +83,7 @@ class RunFolder:
             path: `runs/<work key>`.
             allow_quality_loss: Whether chunks that were tracked with a smaller input of the model
                 count as done.
-            credentials: As in `RunRef`.
+            credentials: Name of those by which the video is read; it is only kept here.
         """
         self.path = path
         self.credentials = credentials
@@ -81,7 +95,7 @@ class RunFolder:
         return cls(work_dir / "runs" / work_key)
 
     @classmethod
-    def from_ref(cls, run: RunRef) -> "RunFolder":
+    def from_ref(cls, run: FolderRef) -> "RunFolder":
         """The folder that a task is told of."""
         return cls(
             Path(run.folder),
@@ -340,17 +354,6 @@ class RunFolder:
         if found is None:
             raise _lost(path)
         return found
-
-
-def lock_result(
-    run: RunRef, *, on_wait: Callable[[], None] | None = None
-) -> AbstractContextManager[None]:
-    """Keep other processes from the same result in a folder, whatever their plan of chunks is;
-    wait while one is at it. A result in a bucket has a lease for that, see lease.py."""
-    place = parse_location(run.destination)
-    if not isinstance(place, Path):
-        return contextlib.nullcontext()
-    return exclusive(place / ".longtake" / "locks" / run.key, on_wait=on_wait)
 
 
 def _lost(path: Path) -> LostWorkError:

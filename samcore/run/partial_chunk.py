@@ -18,8 +18,8 @@ from pydantic import BaseModel, ConfigDict
 from samcore.disk.files import FileRecord, fsync_and_record, is_intact, move, storage_errors
 from samcore.masks.table import MaskReader, MaskWriter
 from samcore.result.records import Rung
+from samcore.run.folder import RunFolder
 from samcore.tracking.state import TrackerState
-from tasks.run.folder import RunFolder
 
 _log = logging.getLogger(__name__)
 _MASKS, _STATE, _RECORD = "partial.parquet", "partial.safetensors", "partial.json"
