@@ -263,6 +263,33 @@ def test_a_manifest_of_nobody_has_an_empty_key(
     assert place.get("manifest.json") == data
 
 
+@pytest.mark.parametrize(
+    "change", [{"format": 2}, {"later": 1}], ids=["another format", "a name more"]
+)
+def test_manifest_of_a_later_version_is_refused(
+    place: Place, make_result: MakeResult, change: dict[str, int]
+) -> None:
+    """Nothing of a result that this version may misread is given out, added to or replaced."""
+    made, other = make_result(1), make_result(2)
+    place.open().publish(made.files, made.manifest, check=_accept)
+    later = json.loads(place.get("manifest.json")) | change
+    place.put("manifest.json", json.dumps(later).encode())
+    store = place.open()
+
+    assert store.published_key() == made.manifest.key
+    assert store.read_manifest() is store.listed() is None
+    with pytest.raises(StorageError, match="no whole result"):
+        store.fetch("masks.parquet")
+    with pytest.raises(StorageError, match="gone or damaged"):
+        store.add_files({"notes.txt": made.files["seams.json"]}, made.manifest.key)
+    with pytest.raises((InputError, StorageError), match=r"no whole result|in format 2"):
+        store.require("there")
+    with pytest.raises(InputError, match="another request"):
+        store.publish(other.files, other.manifest, check=_refuse_others(other))
+    assert json.loads(place.get("manifest.json")) == later
+    assert place.names() == {*FILES, "manifest.json"}
+
+
 def test_forged_manifest_deletes_nothing_else(place: Place, make_result: MakeResult) -> None:
     """A manifest that lists names outside of its destination harms nothing there."""
     made = make_result(1)
