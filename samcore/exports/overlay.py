@@ -2,17 +2,16 @@
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 
 from samcore.drawing import Patch, draw_patches, warn_of_missing_letters
 from samcore.errors import InputError, StorageError
 from samcore.exports.source import ExportSource
-from samcore.failures import Failures
 from samcore.masks.table import MaskReader, MaskRow
 from samcore.video import Frame, Media, Sound, VideoSource, VideoWriter, has_sound
-from samcore.video.viewers import Show, show_frames
+from samcore.video.viewers import Show
 
 _log = logging.getLogger(__name__)
 FILE_NAME = "overlay.mp4"
@@ -30,7 +29,7 @@ def view_overlay(masklets: ExportSource, folder: Path, video: VideoSource) -> It
             f"{video.info.source} is not the video that was tracked, {masklets.video.source}: "
             "its content differs; give that one with --video"
         )
-    with _drawn(
+    with view_masks(
         video,
         masklets.table,
         folder / FILE_NAME,
@@ -41,16 +40,16 @@ def view_overlay(masklets: ExportSource, folder: Path, video: VideoSource) -> It
         yield show
 
 
-def write_overlay(
+@contextlib.contextmanager
+def view_masks(
     video: VideoSource,
     table: Path,
     out: Path,
     *,
-    labels: Mapping[int, str] | None = None,
-    start: int | None = None,
-    stop: int | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> int:
+    labels: Mapping[int, str],
+    start: int,
+    stop: int,
+) -> Iterator[Show]:
     """Write a video of frames [start, stop) with their masks drawn over them.
 
     Each frame is shown when and as long as in the video, also where the rate varies, and with the
@@ -62,40 +61,13 @@ def write_overlay(
         table: Its masks.
         out: The video to write.
         labels: Names by object id. One whose letters no font has is left out, with a warning.
-        start: First frame; None is the first one that has masks.
-        stop: One past the last frame; None is one past the last one that has masks.
-        on_progress: Called after each frame with the frames written so far and all of them.
-
-    Returns:
-        How many frames were written.
+        start: First frame.
+        stop: One past the last frame.
 
     Raises:
         InputError: The masks are not of this video's size, or there is no frame to draw.
-        VideoError: A frame cannot be read.
         StorageError: The masks cannot be read, or the video cannot be written.
     """
-    with MaskReader(table) as reader:
-        first, last = reader.frames or (0, 0)
-    start = first if start is None else start
-    stop = last if stop is None else stop
-    failures = Failures()
-    viewer = _drawn(video, table, out, labels=labels or {}, start=start, stop=stop)
-    show_frames(video, start, stop, [viewer], failures, on_progress=on_progress)
-    failures.say()
-    return stop - start
-
-
-@contextlib.contextmanager
-def _drawn(
-    video: VideoSource,
-    table: Path,
-    out: Path,
-    *,
-    labels: Mapping[int, str],
-    start: int,
-    stop: int,
-) -> Iterator[Show]:
-    """The same as a viewer of these frames."""
     info = video.info
     warn_of_missing_letters(labels)
     with MaskReader(table) as reader:

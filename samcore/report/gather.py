@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from samcore.failures import Failures
 from samcore.findings.check import CHECKS
 from samcore.findings.checks import check_result
 from samcore.findings.finding import Findings
@@ -15,7 +14,7 @@ from samcore.prompts.prompt import Prompt
 from samcore.report.facts import ReportFacts
 from samcore.report.pictures import Picture, draw_picture
 from samcore.video import Frame, VideoSource
-from samcore.video.viewers import Show, show_frames
+from samcore.video.viewers import Show
 
 MAX_PICTURES = 80
 _TIMELINE = 12
@@ -43,31 +42,25 @@ class ReportContent:
     """When each of these frames appears, in seconds from the first one of the video."""
 
 
-def gather(facts: ReportFacts, table: Path, video: VideoSource) -> ReportContent:
+@contextlib.contextmanager
+def gathering(
+    facts: ReportFacts, table: Path, video: VideoSource, then: Callable[[ReportContent], None]
+) -> Iterator[Show]:
     """Read the masks' numbers, then the video once; hold some pictures and bins, no more.
 
     Args:
         facts: What is known of the run.
         table: Its masks.
         video: The video that was tracked.
+        then: Gets what was gathered, after the last frame.
+
+    Returns:
+        A viewer of all frames that were tracked.
 
     Raises:
         VideoError: A frame cannot be read.
         StorageError: The masks cannot be read.
     """
-    gathered: list[ReportContent] = []
-    failures = Failures()
-    viewer = gathering(facts, table, video, gathered.append)
-    show_frames(video, facts.start, facts.stop, [viewer], failures)
-    failures.say()
-    return gathered[0]
-
-
-@contextlib.contextmanager
-def gathering(
-    facts: ReportFacts, table: Path, video: VideoSource, then: Callable[[ReportContent], None]
-) -> Iterator[Show]:
-    """The same as a viewer of all frames that were tracked; `then` gets what it gathered."""
     lanes, findings = check_result(facts, table, limit=_OF_EACH_KIND)
     prompts = _by_frame(facts)
     begins = sorted({item.first_frame for item in lanes.objects})[:_BEGINNINGS]

@@ -18,7 +18,7 @@ from samcore.findings.lanes import MAX_LANES, ObjectSummary, probability
 from samcore.prompts.prompt import Prompt
 from samcore.report import plots
 from samcore.report.facts import ChunkFacts, ReportFacts
-from samcore.report.gather import ReportContent, gather, gathering
+from samcore.report.gather import ReportContent, gathering
 from samcore.video import VideoSource
 from samcore.video.viewers import Show
 
@@ -48,13 +48,6 @@ def view_report(
         StorageError: The masks cannot be read, or the file cannot be written.
     """
     return gathering(facts, table, video, lambda content: _write(facts, content, out))
-
-
-def write_report(facts: ReportFacts, table: Path, video: VideoSource, out: Path) -> ReportContent:
-    """Make the report in a pass of its own; what it shows."""
-    gathered = gather(facts, table, video)
-    _write(facts, gathered, out)
-    return gathered
 
 
 def _write(facts: ReportFacts, gathered: ReportContent, out: Path) -> None:

@@ -10,12 +10,12 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 
 from samcore import lettering
 from samcore.drawing import draw_masks, object_colour
-from samcore.exports.overlay import write_overlay
 from samcore.lettering import draw_line, has_font
 from samcore.masks.frame_masks import FrameMasks
 from samcore.masks.table import MaskWriter
 from samcore.text import shorten
 from samcore.video import VideoWriter, open_video
+from tests.samcore.viewing import write_overlay
 
 HEIGHT, WIDTH = 144, 192
 

@@ -13,7 +13,6 @@ import pytest
 
 from samcore.drawing import Patch, draw_masks, draw_patches, object_colour
 from samcore.errors import InputError, StorageError
-from samcore.exports.overlay import write_overlay
 from samcore.findings.finding import Findings
 from samcore.findings.prompted import watch_prompts
 from samcore.lettering import has_font
@@ -25,6 +24,7 @@ from samcore.prompts.prompt import Prompt
 from samcore.report.pictures import draw_picture
 from samcore.video import VideoWriter, open_video
 from samcore.video.decoder import find_ffmpeg
+from tests.samcore.viewing import write_overlay
 from tests.streams import ask_stream
 
 HEIGHT, WIDTH = 144, 192

@@ -248,7 +248,7 @@ def test_a_check_of_another_package_is_listed(tmp_path):
         from samcore.masks.frame_masks import FrameMasks
         from samcore.masks.table import MaskWriter
         from samcore.report.facts import ChunkFacts, ReportFacts
-        from samcore.report.gather import gather
+        from samcore.report.gather import gathering
         from samcore.report.page import render_report
         from samcore.scenes import Scene
         from samcore.video import VideoWriter, open_video
@@ -273,7 +273,11 @@ def test_a_check_of_another_package_is_listed(tmp_path):
         )
         _, findings = check_result(facts, table, limit=2)
         print(findings.total, [(item.object_id, item.text) for item in findings.worst("toy")])
-        page = render_report(facts, gather(facts, table, open_video(path)))
+        film, gathered = open_video(path), []
+        with gathering(facts, table, film, gathered.append) as show, film.read(0, 10) as frames:
+            for frame in frames:
+                show(frame)
+        page = render_report(facts, gathered[0])
         print("Sightings" in page, 'data-kind="toy"' in page, "land in sight" in page)
         """,
     )

@@ -13,8 +13,8 @@ from samcore.masks.frame_masks import FrameMasks
 from samcore.masks.table import MaskWriter
 from samcore.prompts.prompt import Prompt
 from samcore.report.facts import MemorySample
-from samcore.report.gather import MAX_PICTURES, gather
-from samcore.report.page import render_report, write_report
+from samcore.report.gather import MAX_PICTURES
+from samcore.report.page import render_report
 from tests.samcore.report.conftest import (
     BACK,
     CUT,
@@ -30,6 +30,7 @@ from tests.samcore.report.conftest import (
     square,
     write_table,
 )
+from tests.samcore.viewing import gather, write_report
 
 HOSTILE = "y" * 90 + "</script><script>alert(1)</script><img src=x onerror=alert(2)> & <b>bold</b>"
 
@@ -343,9 +344,9 @@ def test_report_is_one_file_of_bounded_size(video, facts, tmp_path):
     )
     path = tmp_path / "report.html"
 
-    shown = write_report(many, table, video, path)
+    write_report(many, table, video, path)
 
-    text = path.read_text()
+    shown, text = gather(many, table, video), path.read_text()
     assert len(shown.pictures) <= MAX_PICTURES
     assert text.count("<img ") == len(shown.pictures)
     assert shown.findings.counts["jump"] > 20
