@@ -61,8 +61,8 @@ def run_local(
             stack.enter_context(terminal.live())
         needs_api = request.credentials is not None
         # What takes long, and the run's folder, wait until a server that is named is known to be
-        # there.
-        check = functools.cache(_check_server) if is_named else _no_check
+        # there; the embedded one is awaited later.
+        check = functools.cache(_check_server if is_named else lambda: None)
         with (
             _api_of(server) if needs_api else contextlib.nullcontext(),
             listening(_after_check(terminal.show, check)),
@@ -89,10 +89,6 @@ def _check_server() -> None:
     from flows.server.deployment import check_server
 
     check_server()
-
-
-def _no_check() -> None:
-    """The embedded server is awaited later."""
 
 
 def _without_server(

@@ -121,7 +121,8 @@ def resolve_request(
         chunks=plan_chunks(start, stop, chunk_frames=request.chunk_frames, overlap=request.overlap),
         handoff=request.handoff,
     )
-    check_other_result(request, record.result_key)
+    store = open_result_store(request.destination_place, request.credentials)
+    refuse_other(request, store.published_key(), record.result_key)
     folder = RunFolder.for_key(request.work_path, record.work_key)
     log = request.memory_log_path
     ref = RunRef(
@@ -188,16 +189,6 @@ def _objects(
 
 def _labels(objects: tuple[ObjectRecord, ...]) -> dict[int, str]:
     return {item.id: item.label for item in objects if item.label}
-
-
-def check_other_result(request: SegmentRequest, key: str) -> None:
-    """Refuse to replace somebody's result unasked.
-
-    Raises:
-        InputError: The destination holds another request's result, and `force` is not set.
-    """
-    store = open_result_store(request.destination_place, request.credentials)
-    refuse_other(request, store.published_key(), key)
 
 
 def refuse_other(request: SegmentRequest, found: str | None, key: str) -> None:

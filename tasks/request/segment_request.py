@@ -285,18 +285,6 @@ class SegmentRequest(BaseModel):
         return parse_location(self.source).name or self.source
 
     @property
-    def destination_dir(self) -> Path:
-        """The folder where the result goes.
-
-        Raises:
-            InputError: It goes to a bucket.
-        """
-        place = self.destination_place
-        if isinstance(place, Path):
-            return place
-        raise InputError(f"{place} is no folder on this machine")
-
-    @property
     def work_path(self) -> Path:
         """Where work in progress lies on this machine."""
         if self.work_dir is not None:

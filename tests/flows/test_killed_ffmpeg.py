@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.commands.run_local import _no_check, _plan
+from flows.commands.run_local import _plan
 from flows.segment_video import segment_video
 from samcore.masks.table import table_digest
 from samcore.video.decoder import find_ffmpeg
@@ -49,7 +49,7 @@ def test_killed_ffmpegs_are_tried_again(
         (folder / "ffmpeg").write_text(script)
         (folder / "ffmpeg").chmod(0o755)
         if tries == "check":
-            assert _plan(request, load_settings(), None, _no_check) == (None, None)
+            assert _plan(request, load_settings(), None, lambda: None) == (None, None)
         else:
             killed = segment_video(request)
 

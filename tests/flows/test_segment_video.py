@@ -166,7 +166,7 @@ def test_disagreement_ends_the_run(prefect_api: str, ask: Ask) -> None:
     with pytest.raises(SeamError):
         segment_video(request)
 
-    assert not (request.destination_dir / "manifest.json").exists()
+    assert not (request.destination_place / "manifest.json").exists()
     _, tasks = _last_run(prefect_api)
     (failed,) = [task for task in tasks if task.state_name == "Failed"]
     assert failed.name == "clip.mp4: check seam before chunk 1"
@@ -188,7 +188,7 @@ def test_two_runs_of_one_request_take_turns(
         while not any("waiting" in record.getMessage() for record in list(caplog.records)):
             if said.wait(0.05):
                 return
-        before.append((request.destination_dir / "masks.parquet").exists())
+        before.append((request.destination_place / "masks.parquet").exists())
         held.__exit__(None, None, None)
 
     other = threading.Thread(target=release)

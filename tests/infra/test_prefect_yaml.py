@@ -266,7 +266,7 @@ def test_serve_runs_all_deployments_in_one_process(
         state = client.read_flow_run(made.id).state
     assert state is not None
     assert state.is_completed(), (state, serving.err)
-    assert (request.destination_dir / MANIFEST).exists()
+    assert (request.destination_place / MANIFEST).exists()
 
     serving.kill(signal.SIGTERM)
     assert serving.wait(60) in (0, 143), serving.err

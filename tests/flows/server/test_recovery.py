@@ -25,7 +25,7 @@ def test_killed_processes_are_replaced(recovery: Recovery, ask: Ask, tmp_path: P
     calm = tmp_path / "calm"
     recovery.run_here(ask(**SEVEN_CHUNKS, destination=str(calm)))
     request = ask(**SEVEN_CHUNKS)
-    destination = request.destination_dir
+    destination = request.destination_place
     worker = recovery.start_worker()
     run_id = recovery.ask(request)
 

@@ -23,7 +23,7 @@ def test_a_run_cancelled_from_the_ui_is_not_replaced(recovery: Recovery, ask: As
     saved, for which a process that had to be killed finds no time; it stays so; and the same
     request goes on from there."""
     request = ask(**{**SEVEN_CHUNKS, "chunk_frames": 60})
-    destination = request.destination_dir
+    destination = request.destination_place
     worker = recovery.start_worker()
     run_id = recovery.ask(request)
     wait_for("chunk 0", lambda: tracked(destination) >= 1, worker)
