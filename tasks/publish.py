@@ -7,18 +7,15 @@ import shutil
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from samcore.chunks.seams import SeamReport, owned_ranges
+from samcore.chunks.seams import SeamReport
 from samcore.disk.files import FileRecord, fsync_and_record, write_atomic
-from samcore.errors import LostWorkError
 from samcore.masks.ledger import OBJECTS, make_ledger, read_ledger
-from samcore.masks.table import concat_tables
 from samcore.report.of_manifest import list_findings
 from samcore.result.manifest import MASKS, SEAMS, Manifest
 from samcore.result.records import ChunkRecord, PassRecord, Peaks, SeamList, Timings
 from samcore.run.folder import RunFolder
-from samcore.video import NAMES_KEY
-from tasks.check_seam import seam_report
-from tasks.publish_part import staging_dir, write_part
+from samcore.run.joining import finished_chunks, join_masks, seam_report
+from tasks.publish_part import staging_dir
 from tasks.request.resolve import refuse_other
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.manifest import now, result_ref, versions
@@ -46,7 +43,7 @@ def publish(run: RunRef, request: SegmentRequest) -> ResultRef:
         StorageError: The destination cannot be written to.
     """
     folder = RunFolder.from_ref(run)
-    chunks = _finished_chunks(folder)
+    chunks = finished_chunks(folder)
     seams = [seam_report(folder, chunk.index) for chunk in chunks[1:]]
     staged = _stage(run, folder, chunks, seams)
     store = open_result_store(run)
@@ -77,45 +74,18 @@ class _SupersededError(Exception):
         self.there = there
 
 
-def _finished_chunks(folder: RunFolder) -> list[ChunkRecord]:
-    records = []
-    for chunk in folder.record().chunks:
-        record = folder.finished_chunk(chunk.index)
-        if record is None:
-            raise LostWorkError(f"chunk {chunk.index} in {folder.path} is not done; run again")
-        records.append(record)
-    return records
-
-
 def _stage(
     run: RunRef, folder: RunFolder, chunks: list[ChunkRecord], seams: list[SeamReport]
 ) -> tuple[FileRecord, ...]:
     """Write the result's files beside the destination."""
     record = folder.record()
     staging = staging_dir(run)
-    parts = [
-        (write_part(run, folder, done), start, stop)
-        for done, (start, stop) in zip(chunks, owned_ranges(record.chunks), strict=True)
-    ]
-    # Nothing of how the video was cut: the same masks are the same file.
-    metadata = {
-        "source_digest": record.source_digest,
-        "prompts_digest": record.prompts_digest,
-        "model": record.model.name,
-        "model_fingerprint": record.model.fingerprint,
-    }
-    names = folder.names()
-    if names is not None:
-        metadata[NAMES_KEY] = names.to_text()
-    coarse = [str(chunk.index) for chunk in chunks if chunk.quality_loss]
-    if coarse:
-        metadata["quality_loss"] = f"smaller image size in chunks {', '.join(coarse)}"
-    concat_tables(parts, staging / MASKS, metadata)
+    masks = join_masks(folder, chunks, staging)
     content = SeamList(seams=tuple(seams)).model_dump_json(indent=2) + "\n"
     write_atomic(staging / SEAMS, content.encode())
-    ledger = make_ledger(staging / MASKS, [item.entry() for item in record.objects])
+    ledger = make_ledger(masks, [item.entry() for item in record.objects])
     write_atomic(staging / OBJECTS, (ledger.model_dump_json(indent=2) + "\n").encode())
-    files = [staging / MASKS, staging / OBJECTS, staging / SEAMS]
+    files = [masks, staging / OBJECTS, staging / SEAMS]
     if record.source_mark is not None and run.in_bucket:
         files.append(staging / f"source-{record.source_mark}.json")
         said = {"source": record.source, "version": record.source_version}

@@ -5,13 +5,9 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from samcore.chunks.seams import owned_ranges
-from samcore.disk.files import FileRecord, fsync_and_record, is_intact, make_folder
-from samcore.disk.sealed import read_sealed, write_sealed
 from samcore.errors import LostWorkError
-from samcore.masks.table import concat_tables
-from samcore.result.records import ChunkRecord
 from samcore.run.folder import RunFolder
+from samcore.run.joining import write_part
 from tasks.retries import DESTINATION_RETRIES
 from tasks.run.mirror import open_mirror
 from tasks.run.refs import RunRef
@@ -51,24 +47,4 @@ def publish_part(run: RunRef, index: int) -> str:
     done = folder.finished_chunk(index)
     if done is None:
         raise LostWorkError(f"chunk {index} in {folder.path} is gone or damaged; run again")
-    return str(write_part(run, folder, done))
-
-
-def write_part(run: RunRef, folder: RunFolder, done: ChunkRecord) -> Path:
-    """Write the part of a chunk whose masks are whole, if it is not there.
-
-    Raises:
-        StorageError: The destination cannot be written to.
-    """
-    index = done.index
-    # Named for what is in it: a chunk that had to be tracked again gives another part.
-    part = staging_dir(run) / f"{index:05d}-{done.masks.sha256[:16]}.parquet"
-    record_path = part.with_suffix(".json")
-    of = f"{run.work_key}/{record_path.name}"
-    record = read_sealed(record_path, FileRecord, of=of)
-    if record is None or not is_intact(part, record):
-        start, stop = owned_ranges(folder.record().chunks)[index]
-        make_folder(part.parent)
-        concat_tables([(folder.masks_path(index), start, stop)], part)
-        write_sealed(record_path, fsync_and_record(part), of=of)
-    return part
+    return str(write_part(folder, done, staging_dir(run)))

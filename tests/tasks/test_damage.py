@@ -13,8 +13,8 @@ from samcore.disk.files import fsync_and_record
 from samcore.errors import LostWorkError
 from samcore.masks.table import MaskWriter
 from samcore.run.folder import RunFolder
+from samcore.run.joining import seam_report
 from samcore.run.partial_chunk import find_partial_chunk, save_partial_chunk
-from tasks.check_seam import seam_report
 from tasks.encode_prompts import encode_prompts
 from tasks.fetch_chunks import fetch_chunks
 from tasks.plan_run import plan_run
