@@ -43,6 +43,19 @@ def _config(title: str) -> ConfigDict:
     )
 
 
+_Frame = Annotated[
+    int, Field(ge=0, title="Frame", description="Counted from 0 at the start of the video.")
+]
+_Time = Annotated[
+    float | None,
+    Field(
+        ge=0,
+        title="Time",
+        description="Seconds from the start; if it is given, the frame does not count.",
+    ),
+]
+
+
 class TypedBox(BaseModel):
     """A box around the object, in pixels of the video as displayed."""
 
@@ -118,15 +131,8 @@ class TypedPrompt(BaseModel):
         frozen=True, allow_inf_nan=False, title="Prompt", json_schema_extra=_begin_with_box
     )
 
-    frame: int = Field(
-        default=0, ge=0, title="Frame", description="Counted from 0 at the start of the video."
-    )
-    time: float | None = Field(
-        default=None,
-        ge=0,
-        title="Time",
-        description="Seconds from the start; if it is given, the frame does not count.",
-    )
+    frame: _Frame = 0
+    time: _Time = None
     shape: TypedBox | TypedPoint | TypedMask = Field(
         title="Where", description="What shows the object on that frame."
     )
@@ -160,15 +166,8 @@ class TypedMasks(BaseModel):
 
     model_config = _config("Masks")
 
-    frame: int = Field(
-        default=0, ge=0, title="Frame", description="Counted from 0 at the start of the video."
-    )
-    time: float | None = Field(
-        default=None,
-        ge=0,
-        title="Time",
-        description="Seconds from the start; if it is given, the frame does not count.",
-    )
+    frame: _Frame = 0
+    time: _Time = None
     mask: str = Field(
         min_length=1,
         max_length=MAX_NAME_CHARS,
