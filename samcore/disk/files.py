@@ -60,7 +60,8 @@ def make_folder(folder: Path) -> None:
         StorageError: No permission, or a file is in the way.
     """
     with storage_errors(folder, "write"):
-        place = next((root for of in _private if folder.is_relative_to(root := of())), None)
+        roots = (root() for root in _private)
+        place = next((root for root in roots if folder.is_relative_to(root)), None)
         if place is None:
             folder.mkdir(parents=True, exist_ok=True)
             return
