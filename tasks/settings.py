@@ -1,5 +1,6 @@
 """The environment, read and written in one place."""
 
+import contextlib
 import hashlib
 import os
 import sys
@@ -28,9 +29,13 @@ TORCH_DEFAULTS = {
     "OMP_WAIT_POLICY": "PASSIVE",
 }
 
+_WHERE_PREFECT_IS = ("HOME", "USERPROFILE")
+_OF_CLIENTS = ("PREFECT_LOGGING_", "PREFECT_API_URL")
+
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 _SOURCE_CACHE_BYTES = 20 * 10**9
+_LINGER_S = 120
 _REST_S, _LEAST_REST_S = 300, 10
 """Seconds; Prefect's automations wait for 10 at least."""
 
@@ -54,14 +59,16 @@ class Settings:
     """The same of web servers."""
     recovery_rest_s: int = _REST_S
     """Seconds from a crash to the next try of a run, see `flows.server.recovery`."""
+    server_linger_s: int = _LINGER_S
+    """Seconds for which the embedded Prefect server stays for the next command."""
 
 
 def load_settings() -> Settings:
     """Read the environment.
 
     `LONGTAKE_CACHE`, else `XDG_CACHE_HOME/longtake`, else `~/.cache/longtake`;
-    `LONGTAKE_RUNS_PER_DEVICE`; `LONGTAKE_SOURCE_CACHE_BYTES`; `LONGTAKE_RECOVERY_REST_S`; and each
-    of `Limits`, as `LONGTAKE_MAX_FRAMES` and so on;
+    `LONGTAKE_RUNS_PER_DEVICE`; `LONGTAKE_SOURCE_CACHE_BYTES`; `LONGTAKE_RECOVERY_REST_S`;
+    `LONGTAKE_SERVER_LINGER_S`; and each of `Limits`, as `LONGTAKE_MAX_FRAMES` and so on;
     `AWS_CA_BUNDLE` and `SSL_CERT_FILE`, which boto3 and httpx read, too.
 
     Raises:
@@ -69,6 +76,7 @@ def load_settings() -> Settings:
     """
     cache_bytes = _whole_number("LONGTAKE_SOURCE_CACHE_BYTES")
     rest_s = _whole_number("LONGTAKE_RECOVERY_REST_S")
+    linger_s = _whole_number("LONGTAKE_SERVER_LINGER_S")
     if rest_s is not None and rest_s < _LEAST_REST_S:
         raise InputError(
             f"LONGTAKE_RECOVERY_REST_S must be at least {_LEAST_REST_S}, got {rest_s}; set or "
@@ -82,6 +90,7 @@ def load_settings() -> Settings:
         aws_ca_file=_path("AWS_CA_BUNDLE"),
         web_ca_file=_path("SSL_CERT_FILE"),
         recovery_rest_s=_REST_S if rest_s is None else rest_s,
+        server_linger_s=_LINGER_S if linger_s is None else linger_s,
     )
 
 
@@ -240,3 +249,33 @@ def embedded_server_environment(password: str) -> dict[str, str]:
         PREFECT_MEMOIZE_BLOCK_AUTO_REGISTRATION="0",
     )
     return environment
+
+
+def own_server_password() -> str:
+    """The password that `embedded_server_environment` has given to this process."""
+    return os.environ["PREFECT_SERVER_API_AUTH_STRING"]
+
+
+def prefect_server_settings() -> dict[str, str]:
+    """What the environment says to a Prefect server; who sees other settings needs another one."""
+    found = {
+        name: value
+        for name, value in os.environ.items()
+        if name in _WHERE_PREFECT_IS
+        or (name.startswith("PREFECT_") and not name.startswith(_OF_CLIENTS))
+    }
+    with contextlib.suppress(OSError):
+        profiles = _prefect_home() / "profiles.toml"
+        found[str(profiles)] = hashlib.sha256(profiles.read_bytes()).hexdigest()
+    return found
+
+
+def prefect_database() -> Path | None:
+    """The file of the database that a Prefect server here uses, unless its address is set."""
+    if os.environ.get("PREFECT_API_DATABASE_CONNECTION_URL"):
+        return None
+    return _prefect_home() / "prefect.db"
+
+
+def _prefect_home() -> Path:
+    return Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()

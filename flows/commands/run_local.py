@@ -55,7 +55,9 @@ def run_local(
         is_named = has_prefect_server()
         if not is_named:
             # It takes its time, while torch is imported and the video scanned.
-            server = server_stack.enter_context(EmbeddedServer(settings.cache_dir / "server.lock"))
+            server = server_stack.enter_context(
+                EmbeddedServer(settings.cache_dir, linger_s=settings.server_linger_s)
+            )
         if not verbose:
             stack.enter_context(WarningPrinter(terminal).attached())
             stack.enter_context(terminal.live())

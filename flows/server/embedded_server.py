@@ -1,19 +1,17 @@
-"""Prefect's own server as a child process of a command: nothing to start, nothing left behind.
+"""Prefect's own server for commands: nothing to start, nothing left behind.
 
 Prefect would start such a server by itself, but a slow disk makes it give up, what it has to say
 at its end goes to the person's terminal, a Ctrl-C at the terminal stops it under the run's feet,
-after a SIGKILL of the command it would live on, and it would serve everybody on the machine and
-every page in their browsers. This one listens to a pipe from the command, which the kernel closes
-whatever becomes of the command, and serves only who has the password of this very start.
+and it would serve everybody on the machine and every page in their browsers.
+
+Commands of one person share a server. The first one starts it. It stays for a while after the last
+one, however that ended, since its start takes seconds; then it ends by itself.
 """
 
 import contextlib
-import gc
-import json
 import logging
 import os
 import secrets
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,27 +21,23 @@ import urllib.error
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from samcore.disk.files import check_writable, exclusive
+from flows.server.meeting_place import HOST, Address, MeetingPlace
+from samcore.disk.files import check_writable
+from samcore.disk.locks import open_locked, try_open_locked
 from samcore.errors import SegmentationError
 from tasks.settings import embedded_server_environment
-
-if TYPE_CHECKING:
-    import uvicorn
 
 _log = logging.getLogger(__name__)
 _CHILD = (
     # Not -m: it looks in the folder that the person is in first, which may have flows of its own.
     "import sys; sys.path[:] = [p for p in sys.path if p]; from pathlib import Path; "
-    f"from {__name__} import serve; serve(Path(sys.argv[1]))"
+    "from flows.server.server_process import serve; serve(Path(sys.argv[1]), float(sys.argv[2]))"
 )
-_HOST = "127.0.0.1"
 _START_TIMEOUT_S = 180.0
 """An empty database takes 116 migrations: half a minute on two cores, more on busy ones."""
-_LAST_REQUESTS_S = 2
-_STOP_TIMEOUT_S = 8.0
-"""It takes a third of a second; here it writes what it was told last to its database."""
+_END_TIMEOUT_S = 10.0
+"""A server that has nobody to serve ends in a second, and is killed by itself after eight."""
 _POLL_S = 0.1
 
 
@@ -52,33 +46,32 @@ class ServerError(SegmentationError, RuntimeError):
 
 
 class EmbeddedServer:
-    """A Prefect server for the length of one command; a context manager."""
+    """A Prefect server for as long as a command uses it; a context manager."""
 
-    def __init__(self, lock_path: Path) -> None:
-        """Begin to start the server; `url` waits for it.
+    def __init__(self, cache_dir: Path, *, linger_s: float) -> None:
+        """Find the server, or begin to start one; `url` waits for it.
 
         Args:
-            lock_path: Held during the start: two servers must not set up one database.
+            cache_dir: Of Longtake; commands meet the server in a folder of it.
+            linger_s: For how many seconds the server stays without a command. For 0 it ends with
+                the last one, and `stop` waits for that.
 
         Raises:
-            StorageError: The lock's folder cannot be written to.
+            StorageError: The folder cannot be written to.
         """
-        check_writable(lock_path.parent)
-        self.password = f"longtake:{secrets.token_urlsafe(32)}"
-        """Clients send it as HTTP's user and password."""
+        self._place = MeetingPlace.in_cache(cache_dir)
+        check_writable(self._place.folder)
+        self._linger_s = linger_s
+        self._is_stopping = False
+        self._address: Address | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         # A file, not a pipe: no thread reads it while the server runs.
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  # closed by stop
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _CHILD, str(lock_path)],
-            env=embedded_server_environment(self.password),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._said,
-            start_new_session=True,  # a Ctrl-C at the terminal is for the command
-        )
-        self._port = 0
-        self._is_ready = False
-        self._is_stopping = False
+        # First the lock, then the look: a server that is found after that stays.
+        self._use = open_locked(self._place.users_lock, shared=True)
+        self._found = self._place.living()
+        if self._found is None:
+            self._process = self._begin()
 
     def __enter__(self) -> "EmbeddedServer":
         return self
@@ -87,9 +80,14 @@ class EmbeddedServer:
         self.stop()
 
     @property
+    def password(self) -> str:
+        """Clients send it as HTTP's user and password. Waits as `url` does."""
+        return self._ready().password
+
+    @property
     def has_failed(self) -> bool:
-        """Whether it has ended though nobody told it to."""
-        return self._is_ready and not self._is_stopping and self._process.poll() is not None
+        """Whether it has ended though it is in use."""
+        return self._address is not None and not self._is_stopping and not self._place.is_alive()
 
     def url(self) -> str:
         """The address of its API, once it answers.
@@ -97,52 +95,89 @@ class EmbeddedServer:
         Raises:
             ServerError: It does not start.
         """
-        if not self._is_ready:
-            deadline = time.monotonic() + _START_TIMEOUT_S
-            line = self._process.stdout.readline() if self._process.stdout else b""
-            if not line:
-                raise self._failure("it ended at once")
-            self._port = json.loads(line)["port"]
-            while not _answers(self._address()):
-                if self._process.poll() is not None:
-                    raise self._failure(f"it ended with code {self._process.returncode}")
-                if time.monotonic() > deadline:
-                    raise self._failure(f"no answer in {_START_TIMEOUT_S:g} s")
-                time.sleep(_POLL_S)
-            self._is_ready = True
-            threading.Thread(target=self._watch, name="longtake-server", daemon=True).start()
-        return self._address()
+        return self._ready().url
 
     def stop(self) -> None:
-        """Let the server end; it does so by itself if that takes it longer than seconds."""
+        """Let go of the server, which ends some time after the last command that uses it."""
         self._is_stopping = True
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
-        if not self._is_ready:
-            self._process.kill()  # nothing of ours is in it yet
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_STOP_TIMEOUT_S)
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
+        os.close(self._use)
+        if self._process is not None and self._process.stdout is not None:
+            self._process.stdout.close()
+        if not self._linger_s:
+            self._await_end()
         self._said.close()
 
-    def _address(self) -> str:
-        return f"http://{_HOST}:{self._port}/api"
-
-    def _watch(self) -> None:
-        """Answer in the server's place once it has failed: its clients would try for minutes."""
-        self._process.wait()
-        if self._is_stopping:
-            return
-        _log.warning(
-            "Prefect's embedded server has ended (code %d): the run goes on, and is missing in "
-            "Prefect's records",
-            self._process.returncode,
+    def _begin(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-c", _CHILD, str(self._place.folder), str(self._linger_s)],
+            env=embedded_server_environment(f"longtake:{secrets.token_urlsafe(32)}"),
+            cwd=self._place.folder,  # the person may want to remove the one that they are in
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+            start_new_session=True,  # a Ctrl-C at the terminal is for the command
         )
-        with contextlib.suppress(OSError), _Gone((_HOST, self._port), _SayGone) as gone:
-            gone.serve_forever()
+
+    def _ready(self) -> Address:
+        if self._address is None:
+            self._address = self._await_start()
+            port = self._address.port
+            threading.Thread(
+                target=self._watch, args=(port,), name="longtake-server", daemon=True
+            ).start()
+        return self._address
+
+    def _await_start(self) -> Address:
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        address = self._found or self._told()
+        while not _answers(address.url):
+            if not self._place.is_alive():
+                raise self._failure("it ended before it answered")
+            if time.monotonic() > deadline:
+                raise self._failure(f"no answer in {_START_TIMEOUT_S:g} s")
+            time.sleep(_POLL_S)
+        return address
+
+    def _told(self) -> Address:
+        """What the process says that was started; it may have found a server of another one."""
+        pipe = self._process.stdout if self._process is not None else None
+        line = b"" if pipe is None else pipe.readline()
+        if not line:
+            raise self._failure("it ended at once")
+        return Address.model_validate_json(line)
+
+    def _await_end(self) -> None:
+        """Wait until the server has ended, unless another command uses it."""
+        own = self._process
+        if own is not None and self._address is None:
+            own.kill()  # nothing of ours is in it yet
+        deadline = time.monotonic() + _END_TIMEOUT_S
+        while self._place.is_alive() or (own is not None and own.poll() is None):
+            unused = try_open_locked(self._place.users_lock)
+            if unused is None:
+                return
+            os.close(unused)
+            if own is not None and time.monotonic() > deadline:
+                own.kill()
+                own.wait()
+                return
+            time.sleep(_POLL_S)
+
+    def _watch(self, port: int) -> None:
+        """Answer in the server's place once it has failed: its clients would try for minutes."""
+        while self._place.is_alive():
+            if self._is_stopping:
+                return
+            time.sleep(_POLL_S)
+        _log.warning(
+            "Prefect's embedded server has ended: the run goes on, and is missing in Prefect's "
+            "records"
+        )
+        # Another command may have been quicker, but may end sooner.
+        while not self._is_stopping:
+            with contextlib.suppress(OSError), _Gone((HOST, port), _SayGone) as gone:
+                gone.serve_forever()
+            time.sleep(_POLL_S)
 
     def _failure(self, what: str) -> ServerError:
         self._said.seek(0)
@@ -182,49 +217,3 @@ def _answers(url: str) -> bool:
             return int(response.status) == 200
     except (OSError, urllib.error.URLError):
         return False
-
-
-def serve(lock_path: Path) -> None:
-    """Run the server until standard input ends; prints its port as a line of JSON."""
-    # Until it has started, what is made stays: to look for what does not costs a quarter of it.
-    gc.disable()
-    # Here, not above: the command itself imports this module, and does not want the server.
-    import uvicorn
-
-    listener = socket.socket()
-    # Else nobody can answer in its place while connections of it are closing.
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((_HOST, 0))
-    config = uvicorn.Config(
-        "prefect.server.api.server:create_app",
-        factory=True,
-        log_level="error",
-        lifespan="on",
-        timeout_graceful_shutdown=_LAST_REQUESTS_S,
-    )
-    server = uvicorn.Server(config)
-    threading.Thread(target=_end_with_parent, args=(server,), daemon=True).start()
-    print(json.dumps({"port": listener.getsockname()[1]}), flush=True)
-    lock = contextlib.ExitStack()
-    lock.enter_context(exclusive(lock_path))
-    threading.Thread(target=_wait_for_start, args=(server, lock), daemon=True).start()
-    server.run(sockets=[listener])
-    # All is written. Python's own way out waits for ten seconds for threads of the database.
-    sys.stderr.flush()
-    os._exit(0 if server.started else 1)
-
-
-def _wait_for_start(server: "uvicorn.Server", lock: contextlib.ExitStack) -> None:
-    """Hold the lock until the server has started."""
-    while not server.started:
-        time.sleep(_POLL_S)
-    lock.close()
-    gc.freeze()
-    gc.enable()
-
-
-def _end_with_parent(server: "uvicorn.Server") -> None:
-    sys.stdin.buffer.read()
-    server.should_exit = True
-    time.sleep(_STOP_TIMEOUT_S)
-    os._exit(0)

@@ -96,6 +96,23 @@ def locked_if_free(path: Path) -> Iterator[bool]:
             os.close(descriptor)
 
 
+@contextlib.contextmanager
+def is_free(descriptor: int) -> Iterator[bool]:
+    """Whether nobody else holds the lock of an open file; within the block, nobody else can.
+
+    Args:
+        descriptor: Open, without a lock. It stays open.
+    """
+    from filelock import unlock_descriptor  # late, as below
+
+    free = _try_lock(descriptor, shared=False)
+    try:
+        yield free
+    finally:
+        if free:
+            unlock_descriptor(descriptor)
+
+
 def lock_identity(path: Path) -> str | None:
     """Names a lock file among those of all machines; None if it is not there.
 

@@ -28,7 +28,7 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     told: list[str] = []
 
     class Server:
-        def __init__(self, lock_path: Path) -> None:
+        def __init__(self, cache_dir: Path, *, linger_s: float) -> None:
             told.append("server")
             raise StorageError("no server in this test")
 

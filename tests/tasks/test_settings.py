@@ -1,5 +1,6 @@
 """The environment is read in one place, and what a person has set stays."""
 
+import itertools
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -8,7 +9,12 @@ import pytest
 
 from flows.server.recovery import rest_setting
 from samcore.errors import InputError
-from tasks.settings import PREFECT_DEFAULTS, load_settings, set_defaults
+from tasks.settings import (
+    PREFECT_DEFAULTS,
+    load_settings,
+    prefect_server_settings,
+    set_defaults,
+)
 
 
 @pytest.mark.parametrize(
@@ -37,6 +43,28 @@ def test_settings_bound_the_rest_after_a_crash(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("LONGTAKE_RECOVERY_REST_S", "9")
     with pytest.raises(InputError, match="at least 10, got 9"):
         load_settings()
+
+
+def test_settings_tell_apart_who_needs_a_server_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Commands share the embedded server for the time that is set, unless they would see another
+    database or other settings of a server; how much a client logs is no such setting."""
+    assert load_settings().server_linger_s == 120
+    monkeypatch.setenv("LONGTAKE_SERVER_LINGER_S", "0")
+    assert load_settings().server_linger_s == 0
+
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    seen = [prefect_server_settings()]
+    monkeypatch.setenv("PREFECT_LOGGING_LEVEL", "DEBUG")
+    assert prefect_server_settings() == seen[0]
+    (tmp_path / "profiles.toml").write_text('active = "mine"')
+    seen.append(prefect_server_settings())
+    monkeypatch.setenv("PREFECT_SERVER_EVENTS_RETENTION_PERIOD", "P1D")
+    seen.append(prefect_server_settings())
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "other"))
+    seen.append(prefect_server_settings())
+    assert all(one != other for one, other in itertools.pairwise(seen))
 
 
 def test_settings_of_ones_own_stay(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The embedded Prefect server: for the command that started it, and for nobody else."""
+"""The embedded Prefect server: for one person's commands, and for nobody else."""
 
 import asyncio
 import contextlib
@@ -47,7 +47,7 @@ def home(prefect_database: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
 @pytest.fixture(scope="module")
 def server(home: Path) -> Iterator[EmbeddedServer]:
     """A server that has started; the last test kills it."""
-    with EmbeddedServer(home / "server.lock") as started:
+    with EmbeddedServer(home, linger_s=0) as started:
         started.url()
         yield started
 
@@ -107,16 +107,20 @@ def test_embedded_server_wants_the_password_for_sockets(server: EmbeddedServer, 
 
 
 def test_embedded_servers_password_does_not_show(server: EmbeddedServer, home: Path) -> None:
-    """It is in no command line and in no file, and another one at the next start."""
+    """It is in no command line, and in no file that others can read; another server has another
+    one."""
     secret = server.password.partition(":")[2]
     assert len(secret) >= 32
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             assert secret not in " ".join(process.cmdline())
-    for path in home.rglob("*"):
-        assert path.is_dir() or secret.encode() not in path.read_bytes()
+    holding = [
+        path for path in home.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()
+    ]
+    assert len(holding) == 1
+    assert holding[0].stat().st_mode & 0o077 == 0
 
-    with EmbeddedServer(home / "server.lock") as other:
+    with EmbeddedServer(home / "other", linger_s=0) as other:
         assert other.password != server.password
 
 
@@ -164,11 +168,53 @@ def test_a_server_that_cannot_be_used_says_why(server: EmbeddedServer) -> None:
 
 
 def test_embedded_server_ends_by_itself(home: Path) -> None:
-    """Told to stop, it ends in good order and is not killed."""
-    with EmbeddedServer(home / "server.lock") as server:
+    """When its last command lets it go, it ends in good order and is not killed."""
+    with EmbeddedServer(home / "ends", linger_s=0) as server:
         server.url()
         process = server._process
+    assert process is not None
     assert process.returncode == 0
+
+
+def test_the_next_command_finds_the_server(
+    home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A server that lingers serves the commands after the one that started it, and those that
+    come at the same time; a command with other settings, or another database, has its own. It
+    ends when its database is gone."""
+    database = tmp_path / "prefect.db"
+    database.write_bytes((home / "prefect.db").read_bytes())
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    with (
+        EmbeddedServer(tmp_path, linger_s=1000) as first,
+        EmbeddedServer(tmp_path, linger_s=1000) as second,  # before there is an address
+    ):
+        assert (first.url(), first.password) == (second.url(), second.password)
+    with EmbeddedServer(tmp_path, linger_s=1000) as third:
+        assert third._process is None
+        assert third.url() == first.url()
+        monkeypatch.setenv("PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS", "31")
+        with EmbeddedServer(tmp_path, linger_s=0) as other:
+            assert other.url() != third.url()
+        database.unlink()
+        for process in (first._process, second._process):
+            assert process is not None
+            assert process.wait(LIMIT_S) == 0
+        assert third.has_failed
+
+
+def test_a_server_outlives_a_command_that_uses_it(home: Path) -> None:
+    """The last command that uses a server ends it, not the one that started it."""
+    first = EmbeddedServer(home / "two", linger_s=0)
+    url = first.url()
+    with EmbeddedServer(home / "two", linger_s=0) as second:
+        first.stop()
+        assert second.url() == url
+        check_with = {PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: second.password}
+        with temporary_settings(check_with):
+            check_server()
+    assert first._process is not None
+    assert first._process.wait(LIMIT_S) == 0
 
 
 def test_who_asks_a_killed_server_is_told(
@@ -176,6 +222,7 @@ def test_who_asks_a_killed_server_is_told(
 ) -> None:
     """After the server was killed its clients do not try for minutes whether it comes back."""
     url = server.url()
+    assert server._process is not None
     os.kill(server._process.pid, signal.SIGKILL)
     deadline = time.monotonic() + LIMIT_S
     while True:
@@ -218,7 +265,7 @@ def test_a_run_outlives_its_server(
     (server,) = [
         child
         for child in psutil.Process(command.pid).children()
-        if "flows.server.embedded_server" in " ".join(child.cmdline())
+        if "flows.server.server_process" in " ".join(child.cmdline())
     ]
     server.kill()
     out, err = command.communicate(timeout=LIMIT_S)
