@@ -3,16 +3,24 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor
 
 from samcore.disk.atomic import atomic
 from samcore.errors import StateError
+from samcore.tracking.keepsakes import Keepsakes
 from samcore.tracking.memory.policy import Json
 from samcore.tracking.memory.store import FrameMemory
 
@@ -47,13 +55,18 @@ class ObjectState:
     """Of the conditioning frames that lie ahead."""
     policy: Json
     """What the policy dumped."""
+    keepsakes: Keepsakes = field(default_factory=Keepsakes)
+    """By these it is found again; empty where objects do not retire."""
+    retired_at: int | None = None
+    """The frame from which on it is only looked for. Its keepsakes are then not in `memories`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrackerState:
     """All that a tracker needs to go on at `next_frame`, on this machine or another.
 
-    About 4 MB an object at 1024 px, whatever the video's length; prompts ahead add 0.8 MB each.
+    About 4 MB an object at 1024 px, whatever the video's length; prompts ahead add 0.8 MB each. With
+    retirement it is 2 MB more, and 2 MB for a retired object.
 
     The file is a safetensors file. Its JSON header lists entries (object, kind, frame, names of
     tensors, scalars); the tensor `logits` of object 3's output on frame 20 is `3.output.20.logits`.
@@ -78,13 +91,20 @@ class TrackerState:
     """By ascending `obj_id`."""
     policy_options: Json = field(default_factory=dict)
     """All constants of the memory policy."""
+    retirement: Json = field(default_factory=dict)
+    """All constants of `RetirementRules`; empty where objects do not retire."""
+    given_up: tuple[int, ...] = ()
+    """Objects that are not looked for any more, ascending: of them there are only these numbers."""
 
-    def options_beside(self, ours: Json) -> list[tuple[str, object, object]]:
-        """The memory policy's constants: of each what it is, the state's value, and ours."""
-        names = {**ours, **self.policy_options}
+    def options_beside(self, policy: Json, retirement: Json) -> list[tuple[str, object, object]]:
+        """The constants of all rules: of each what it is, the state's value, and ours."""
         return [
-            (f"{name} of the memory policy", self.policy_options.get(name), ours.get(name))
-            for name in names
+            (f"{name} of the {what}", theirs.get(name), ours.get(name))
+            for what, theirs, ours in (
+                ("memory policy", self.policy_options, policy),
+                ("retirement", self.retirement, retirement),
+            )
+            for name in {**ours, **theirs}
         ]
 
     def save(self, path: Path) -> None:
@@ -121,10 +141,18 @@ class TrackerState:
             policy=self.policy,
             policy_options=self.policy_options,
             objects=tuple(
-                _ObjectHeader(obj_id=obj.obj_id, begins=obj.begins, policy=obj.policy)
+                _ObjectHeader(
+                    obj_id=obj.obj_id,
+                    begins=obj.begins,
+                    policy=obj.policy,
+                    absent=obj.keepsakes.absent,
+                    retired_at=obj.retired_at,
+                )
                 for obj in self.objects
             ),
             entries=tuple(entries),
+            retirement=self.retirement,
+            given_up=self.given_up,
         )
         data = serialize(own, metadata={_HEADER_KEY: header.model_dump_json()})
         with atomic(path) as file:
@@ -161,21 +189,30 @@ class TrackerState:
             policy=header.policy,
             policy_options=header.policy_options,
             objects=objects,
+            retirement=header.retirement,
+            given_up=header.given_up,
         )
 
 
-_Kind = Literal["memory", "output"]
+_Kind = Literal["memory", "output", "prompted", "view"]
+"""The last two are keepsakes."""
 
 
 def _parts(obj: ObjectState) -> list[tuple[_Kind, int, dict[str, Tensor], dict[str, float]]]:
     """The entries of an object: kind, frame, tensors and scalars of each."""
     parts: list[tuple[_Kind, int, dict[str, Tensor], dict[str, float]]] = []
-    for memory in obj.memories:
-        tensors = {"obj_ptr": memory.obj_ptr_1c}
-        if memory.maskmem is not None:
-            tensors["maskmem"] = memory.maskmem
-        scalars = {"score": memory.score.item(), "predicted_iou": memory.predicted_iou.item()}
-        parts.append(("memory", memory.frame_idx, tensors, scalars))
+    groups: tuple[tuple[_Kind, tuple[FrameMemory, ...]], ...] = (
+        ("memory", obj.memories),
+        ("prompted", obj.keepsakes.prompted),
+        ("view", obj.keepsakes.views),
+    )
+    for kind, memories in groups:
+        for memory in memories:
+            tensors = {"obj_ptr": memory.obj_ptr_1c}
+            if memory.maskmem is not None:
+                tensors["maskmem"] = memory.maskmem
+            scalars = {"score": memory.score.item(), "predicted_iou": memory.predicted_iou.item()}
+            parts.append((kind, memory.frame_idx, tensors, scalars))
     for output in obj.outputs:
         scalars = {"score": output.score, "predicted_iou": output.predicted_iou}
         parts.append(("output", output.frame_idx, {"logits": output.logits_11hw}, scalars))
@@ -184,6 +221,19 @@ def _parts(obj: ObjectState) -> list[tuple[_Kind, int, dict[str, Tensor], dict[s
 
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    only_if_used: ClassVar[frozenset[str]] = frozenset()
+    """Fields that files have only where they are not the default: others are as they always were.
+    """
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {
+            name: value
+            for name, value in serialize(self).items()
+            if name not in self.only_if_used
+            or getattr(self, name) != type(self).model_fields[name].default
+        }
 
 
 class _Entry(_Strict):
@@ -202,6 +252,9 @@ class _ObjectHeader(_Strict):
     obj_id: int
     begins: int
     policy: dict[str, Any]
+    absent: int = 0
+    retired_at: int | None = None
+    only_if_used = frozenset({"absent", "retired_at"})
 
 
 class _Header(_Strict):
@@ -218,6 +271,9 @@ class _Header(_Strict):
     policy_options: dict[str, Any] = Field(default_factory=dict)
     objects: tuple[_ObjectHeader, ...]
     entries: tuple[_Entry, ...]
+    retirement: dict[str, Any] = {}
+    given_up: tuple[int, ...] = ()
+    only_if_used = frozenset({"retirement", "given_up"})
 
 
 class _AnyVersion(BaseModel):
@@ -243,15 +299,15 @@ def _read_header(path: Path, text: str) -> _Header:
 def _read_object(
     header: _ObjectHeader, entries: tuple[_Entry, ...], tensors: Mapping[str, Tensor]
 ) -> ObjectState:
-    memories = []
+    memories: dict[str, list[FrameMemory]] = {"memory": [], "prompted": [], "view": []}
     outputs = []
     for entry in entries:
         if entry.obj_id != header.obj_id:
             continue
         parts = {name: tensors[entry.key(name)] for name in entry.tensors}
-        if entry.kind == "memory":
+        if entry.kind in memories:
             device = parts["obj_ptr"].device
-            memories.append(
+            memories[entry.kind].append(
                 FrameMemory(
                     frame_idx=entry.frame_idx,
                     maskmem=parts.get("maskmem"),
@@ -272,7 +328,9 @@ def _read_object(
     return ObjectState(
         obj_id=header.obj_id,
         begins=header.begins,
-        memories=tuple(memories),
+        memories=tuple(memories["memory"]),
         outputs=tuple(outputs),
         policy=header.policy,
+        keepsakes=Keepsakes(tuple(memories["prompted"]), tuple(memories["view"]), header.absent),
+        retired_at=header.retired_at,
     )

@@ -186,7 +186,11 @@ class MemoryPolicy(Protocol):
         """The most that `holds` names."""
 
     def prompted(self, frame_idx: int, seen: Seen | None) -> Self:
-        """The policy once a prompted frame is in the store; the frame may lie ahead."""
+        """The policy once a prompted frame is in the store; the frame may lie ahead.
+
+        Nothing is seen of a frame of long ago that is put back into the store, when the object
+        returns that it shows. Such a frame may also be a tracked one.
+        """
 
     def read(self, frame_idx: int) -> Read:
         """Which memories frame `frame_idx` attends to.
