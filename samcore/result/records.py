@@ -101,7 +101,13 @@ class RunRecord(Record):
                     mode="json",
                     exclude={
                         name
-                        for name in ("stretch", "memory_policy_options")
+                        for name in (
+                            "stretch",
+                            "memory_policy_options",
+                            "retire_after",
+                            "look_for_every",
+                            "archive_size",
+                        )
                         if not getattr(self.settings, name)
                     },
                 ),
@@ -109,6 +115,8 @@ class RunRecord(Record):
             },
             "frames": [self.start, self.stop],
         }
+        if self.settings.retirement is not None:
+            identity["retirement"] = self.settings.retirement.model_dump(mode="json")
         if not find_handoff(self.handoff).is_exact:
             identity["chunks"] = [self.handoff, self._plan]
         if self.source_reading is not None:
