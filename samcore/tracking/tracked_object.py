@@ -81,12 +81,18 @@ class TrackedObject:
         Raises:
             StateError: The policy cannot read what was saved of it.
         """
+        held = {memory.frame_idx for memory in saved.memories}
+        spatial = {memory.frame_idx for memory in saved.memories if memory.maskmem is not None}
         try:
             policy = load_policy(saved.policy)
-        except (KeyError, TypeError, ValueError) as error:
+            holds = policy.holds()
+            missing = (holds.spatial - spatial) | (holds.pointers - held)
+            if missing:
+                raise ValueError(f"no memory of frame {min(missing)}")
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise StateError(
-                f"the memory policy cannot read its state of object {saved.obj_id}: {error!r}; "
-                "delete the state to track its chunk again"
+                f"the memory policy cannot read its state of object {saved.obj_id}: "
+                f"{ascii(error)[:200]}; delete the state to track its chunk again"
             ) from error
         obj = cls(policy, saved.begins)
         for memory in saved.memories:
