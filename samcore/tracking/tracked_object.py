@@ -92,22 +92,27 @@ class TrackedObject:
         Raises:
             StateError: The policy cannot read what was saved of it.
         """
+        memories = list(saved.memories)
+        if saved.retired_at is not None:
+            memories += saved.keepsakes
+            bank_device = torch.device("cpu")
+        held = {memory.frame_idx for memory in memories}
+        spatial = {memory.frame_idx for memory in memories if memory.maskmem is not None}
         try:
             policy = load_policy(saved.policy)
-        except (KeyError, TypeError, ValueError) as error:
+            holds = policy.holds()
+            missing = (holds.spatial - spatial) | (holds.pointers - held)
+            if missing:
+                raise ValueError(f"no memory of frame {min(missing)}")
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise StateError(
-                f"the memory policy cannot read its state of object {saved.obj_id}: {error!r}; "
-                "delete the state to track its chunk again"
+                f"the memory policy cannot read its state of object {saved.obj_id}: "
+                f"{ascii(error)[:200]}; delete the state to track its chunk again"
             ) from error
-        if saved.retired_at is not None:
-            bank_device = torch.device("cpu")
-        keepsakes = saved.keepsakes.to(bank_device)
-        obj = cls(policy, saved.begins, keepsakes=keepsakes, retired_at=saved.retired_at)
-        for memory in saved.memories:
+        obj = cls(policy, saved.begins, keepsakes=saved.keepsakes.to(bank_device))
+        obj.retired_at = saved.retired_at
+        for memory in memories:
             obj.store.add(memory.to(bank_device))
-        if saved.retired_at is not None:
-            for memory in keepsakes:
-                obj.store.add(memory)
         for output in saved.outputs:
             obj.outputs[output.frame_idx] = ObjectOutput(
                 logits_11hw=output.logits_11hw.to(device),

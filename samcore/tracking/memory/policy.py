@@ -279,6 +279,21 @@ POLICIES = Registry(
 """The policies, by name."""
 
 
+def check_policy_fits(name: str, values: Mapping[str, object], num_maskmem: int) -> None:
+    """Hold a policy's constants against a model that is not built yet.
+
+    Args:
+        name: Of the policy.
+        values: Some of its options.
+        num_maskmem: `ModelFacts.num_maskmem`.
+
+    Raises:
+        InputError: The model cannot be used with them.
+    """
+    limits = MemoryLimits(num_maskmem=num_maskmem, max_obj_ptrs=1, max_cond_frames=1)
+    policy_options(name, values).slots(limits)
+
+
 def policy_options(name: str, values: Mapping[str, object]) -> PolicyOptions:
     """The constants of a policy, as given or else by default.
 

@@ -111,7 +111,7 @@ def test_the_page_in_a_browser(opened, facts, gathered):
 
 
 def test_the_page_says_when_objects_were_not_tracked(facts, gathered):
-    """Those that retired have it beside them, the first few times; other runs have no such column."""
+    """It is beside those that retired, the first few times; other runs have no such column."""
     times = tuple(f"retired at {frame}, returned at {frame + 9}" for frame in (10, 30, 50, 70, 90))
     text = render_report(facts(retirements={1: times[:1], 3: times}), gathered)
 
