@@ -156,7 +156,7 @@ class _Seen:
 
 def _how_gone(score_n: NDArray[np.float32]) -> NDArray[np.int64]:
     """Of each row 0, 1 if the object is retired, 2 if it is given up."""
-    return (score_n == RETIRED_SCORE) + 2 * (score_n == GIVEN_UP_SCORE)
+    return np.where(score_n == GIVEN_UP_SCORE, 2, np.where(score_n == RETIRED_SCORE, 1, 0))
 
 
 @dataclass(slots=True)

@@ -101,15 +101,10 @@ class RunRecord(Record):
                     mode="json",
                     exclude={
                         name
-                        for name in (
-                            "stretch",
-                            "memory_policy_options",
-                            "retire_after",
-                            "look_for_every",
-                            "archive_size",
-                        )
+                        for name in ("stretch", "memory_policy_options")
                         if not getattr(self.settings, name)
-                    },
+                    }
+                    | {"retire_after", "look_for_every", "archive_size"},
                 ),
                 "device": self.settings.device.partition(":")[0],
             },
