@@ -2,7 +2,38 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing_extensions import Self
+
+
+class RetirementRules(BaseModel):
+    """When an object retires, what is kept of it, and when it counts as found again.
+
+    All of this is in the key of a run with retirement, and in the tracker's state.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    after: int
+    """Tracked frames in a row with an empty mask, after which an object retires."""
+    look_every: int = 10
+    """Frames from one look for the retired to the next: multiples of this number in the video."""
+    archive_size: int = 64
+    """Retired objects that are remembered; those with a prompt ahead do not count."""
+    views: int = 2
+    """Good views that are kept of an object, the newest ones, beside its first prompted frame and
+    its last one that shows it."""
+    view_every: int = 8
+    """A good view is on a multiple of this frame number."""
+    view_iou: float = 0.7
+    """A good view has a mask with this predicted IoU or more."""
+    found_score: float = 0.0
+    """An object is found again if its object score (a logit) is above this,"""
+    found_iou: float = 0.6
+    """if its mask has this predicted IoU or more and is not empty,"""
+    found_overlap: float = 0.5
+    """and if that mask has at most this IoU with any other object's. Of two retired objects with
+    one mask the one with the higher score returns, of equal ones that with the lower id."""
 
 
 class TrackSettings(BaseModel):
@@ -36,6 +67,34 @@ class TrackSettings(BaseModel):
     )
     """Some of the policy's constants by name, in place of its defaults; `longtake policies` lists
     them."""
+    retire_after: int | None = Field(default=None, title="Retire objects", ge=1)
+    """Frames in a row on which an object is absent, after which it retires: it is not tracked any
+    more, only looked for, and returns under its old id. A frame's cost then follows the objects
+    that are there. The default is never."""
+    look_for_every: int | None = Field(default=None, title="Look for retired objects", ge=1)
+    """Frames from one look for retired objects to the next: multiples of this number in the video.
+    The default is 10."""
+    archive_size: int | None = Field(default=None, title="Retired objects", ge=1)
+    """Retired objects that are remembered. Beyond that the one that retired first is given up for
+    good, and the result says so. The default is 64."""
     fill_hole_area: int = Field(default=0, title="Fill holes", ge=0)
     """Fill background specks of at most this many pixels of the low-resolution mask; 0 is off.
     An output step: memory is made from the unfilled mask."""
+
+    @model_validator(mode="after")
+    def _retires_or_does_not(self) -> Self:
+        for name in ("look_for_every", "archive_size"):
+            if getattr(self, name) is not None and self.retire_after is None:
+                raise ValueError(
+                    f"{name} needs retire_after, which says when an object retires: give both"
+                )
+        return self
+
+    @property
+    def retirement(self) -> RetirementRules | None:
+        """The rules by which objects retire; None if they do not."""
+        if self.retire_after is None:
+            return None
+        given = {"look_every": self.look_for_every, "archive_size": self.archive_size}
+        chosen = {name: value for name, value in given.items() if value is not None}
+        return RetirementRules(after=self.retire_after, **chosen)

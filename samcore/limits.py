@@ -21,6 +21,8 @@ class Limits:
     """Points of one object on one frame; the model's time grows with their square."""
     max_prompts_bytes: int = 16 * 1024 * 1024
     """Size of a prompts file; masks are files of their own."""
+    max_state_bytes: int = 64 * 10**9
+    """Size of a tracker's state: about 4 MB an object."""
 
     def check_video_bytes(self, size: int, *, name: str) -> None:
         """Refuse a video file that is too large, before it is fetched or read.

@@ -156,6 +156,13 @@ def track(
             rich_help_panel=_MODEL,
         ),
     ] = None,
+    retire_after: Annotated[
+        int | None, request_field(metavar="FRAMES", rich_help_panel=_MODEL)
+    ] = None,
+    look_for_every: Annotated[
+        int | None, request_field(metavar="FRAMES", rich_help_panel=_MODEL)
+    ] = None,
+    archive_size: Annotated[int | None, request_field(metavar="N", rich_help_panel=_MODEL)] = None,
     min_agreement: Annotated[
         float | None, request_field(metavar="IOU", rich_help_panel=_CHUNKS)
     ] = None,

@@ -22,3 +22,8 @@ class FrameMasks:
     """The model's guess of each mask's quality, in [0, 1]; 1 where a mask was given."""
     prompted_n: NDArray[np.bool_]
     """True where the mask comes from a prompt on this very frame."""
+    retired: tuple[int, ...] = ()
+    """Objects that were absent for so long that they are only looked for from time to time. They
+    are absent here and in none of the arrays; ascending."""
+    given_up: tuple[int, ...] = ()
+    """Objects that retired and are not looked for any more; likewise."""

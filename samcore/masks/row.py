@@ -35,6 +35,10 @@ FORMAT_VERSION = 1
 HEADER_KEY = b"longtake.masks"
 """Of the table's metadata: where the picture's size and the like are."""
 
+RETIRED_SCORE, GIVEN_UP_SCORE = -1024.0, -2048.0
+"""The object score of an absent object that is only looked for from time to time, and of one that
+is not looked for any more. No model gives these."""
+
 _PACKED = struct.Struct("<qqqff?iiiiqiiq")
 
 
@@ -49,7 +53,8 @@ class MaskRow:
     object_id: int
     """The caller's number of the object."""
     object_score: float
-    """Logit that the object is in the frame at all; above 0 is present."""
+    """Logit that the object is in the frame at all; above 0 is present. While an object is retired
+    it is `RETIRED_SCORE`, once it is given up `GIVEN_UP_SCORE`."""
     predicted_iou: float
     """The model's guess of the mask's quality, in [0, 1]."""
     prompted: bool

@@ -7,7 +7,7 @@ but the rows, so the same rows give the same bytes however they were cut into ch
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,8 +22,15 @@ from samcore.disk.atomic import AtomicFile, storage_error
 from samcore.errors import StorageError
 from samcore.masks.frame_masks import FrameMasks
 from samcore.masks.reader import MaskReader
-from samcore.masks.rle import Rle, encode_masks
-from samcore.masks.row import FORMAT_VERSION, HEADER_KEY, SCHEMA, MaskRow
+from samcore.masks.rle import Rle, encode_box, encode_masks
+from samcore.masks.row import (
+    FORMAT_VERSION,
+    GIVEN_UP_SCORE,
+    HEADER_KEY,
+    RETIRED_SCORE,
+    SCHEMA,
+    MaskRow,
+)
 
 __all__ = ["MaskReader", "MaskRow", "MaskWriter", "concat_tables", "table_digest"]
 
@@ -138,9 +145,31 @@ class MaskWriter:
         rles = encode_masks(output.masks_nhw)
         # All rows before the first is added: a frame that fails here can be written again.
         rows = [_row(output, place, rle, pts) for place, rle in enumerate(rles)]
+        if output.retired or output.given_up:
+            rows = sorted([*rows, *self._gone(output, pts)], key=lambda row: row.object_id)
         for row in rows:
             self.write_row(row)
         self._last_frame = output.frame_idx
+
+    def _gone(self, output: FrameMasks, pts: int) -> Iterator[MaskRow]:
+        """Rows of the objects that are not tracked. Nothing is as large as a picture here."""
+        height, width = self._size_hw
+        nothing = encode_box(np.zeros((1, 1), np.bool_), (0, 0), height=height, width=width)
+        scores = dict.fromkeys(output.retired, RETIRED_SCORE)
+        scores |= dict.fromkeys(output.given_up, GIVEN_UP_SCORE)
+        for object_id, score in scores.items():
+            yield MaskRow(
+                frame=output.frame_idx,
+                pts=pts,
+                object_id=object_id,
+                object_score=score,
+                predicted_iou=0.0,
+                prompted=False,
+                **dict.fromkeys(("x", "y", "w", "h", "area"), 0),
+                height=height,
+                width=width,
+                counts=nothing.counts,
+            )
 
     def write_row(self, row: MaskRow) -> None:
         """Add one finished row, as another table gave it.

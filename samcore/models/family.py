@@ -192,6 +192,13 @@ class ModelFamily(Protocol):
     def default_image_size(self, config: str) -> int:
         """Side of the input that the configuration is made for, in pixels."""
 
+    def num_maskmem(self, config: str) -> int | None:
+        """`ModelFacts.num_maskmem`; None if that is known only once the model is built.
+
+        Raises:
+            ModelError: The configuration cannot be read.
+        """
+
     def check_image_size(self, config: str, image_size: int) -> None:
         """Check that the architecture takes this input.
 

@@ -83,3 +83,6 @@ class ReportFacts:
     """What the decoder complained of; None if it did not."""
     remarks: tuple[str, ...] = ()
     """What else there is to know of the video, a line each."""
+    retirements: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    """Of objects that were not tracked for a while, because they had been absent for long: when
+    that was, by id."""

@@ -61,6 +61,9 @@ def report_facts(
         min_agreement=manifest.min_agreement,
         damaged=video.damaged,
         remarks=video.remarks,
+        retirements={
+            item.id: tuple(map(str, item.retirements)) for item in objects or () if item.retirements
+        },
     )
 
 

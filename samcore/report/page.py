@@ -25,6 +25,9 @@ from samcore.video.viewers import Show
 MAX_ROWS = 100
 """Rows of each table; the worst ones, and the page says how many there are."""
 
+MAX_RETIREMENTS = 4
+"""Of an object that are written out."""
+
 
 def view_report(
     facts: ReportFacts, table: Path, video: VideoSource, out: Path
@@ -133,7 +136,14 @@ def _object_row(item: ObjectSummary, facts: ReportFacts) -> dict[str, Any]:
         "iou": item.mean_iou if item.present else None,
         "absences": item.absences,
         "jumps": item.jumps,
+        "retirements": _retirements(facts.retirements.get(item.object_id, ())),
     }
+
+
+def _retirements(said: tuple[str, ...]) -> str:
+    """The first ones, and how many more there are."""
+    more = len(said) - MAX_RETIREMENTS
+    return "; ".join(said[:MAX_RETIREMENTS]) + (f"; and {more} more" if more > 0 else "")
 
 
 def _finding_groups(facts: ReportFacts, gathered: ReportContent) -> list[dict[str, Any]]:

@@ -103,12 +103,15 @@ class RunRecord(Record):
                         name
                         for name in ("stretch", "memory_policy_options")
                         if not getattr(self.settings, name)
-                    },
+                    }
+                    | {"retire_after", "look_for_every", "archive_size"},
                 ),
                 "device": self.settings.device.partition(":")[0],
             },
             "frames": [self.start, self.stop],
         }
+        if self.settings.retirement is not None:
+            identity["retirement"] = self.settings.retirement.model_dump(mode="json")
         if not find_handoff(self.handoff).is_exact:
             identity["chunks"] = [self.handoff, self._plan]
         if self.source_reading is not None:

@@ -1,6 +1,7 @@
 """Run the image encoder on frames in batches whose shape never depends on where chunks were cut."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -21,6 +22,31 @@ class FrameLike(Protocol):
     @property
     def image_rgb_hwc_u8(self) -> NDArray[np.uint8]:
         """H x W x 3."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _NumberedFrame:
+    frame_idx: int
+    image_rgb_hwc_u8: NDArray[np.uint8]
+
+
+def numbered(
+    frames: Iterable[FrameLike | NDArray[np.uint8]], next_frame: int
+) -> Iterator[FrameLike]:
+    """Frames with their numbers, checked to come from `next_frame` on without a gap.
+
+    Raises:
+        InputError: A frame is missing.
+    """
+    for wanted, frame in enumerate(frames, start=next_frame):
+        if isinstance(frame, np.ndarray):
+            frame = _NumberedFrame(wanted, frame)
+        if frame.frame_idx != wanted:
+            raise InputError(
+                f"frames must come in order without gaps: wanted frame {wanted}, got "
+                f"{frame.frame_idx}"
+            )
+        yield frame
 
 
 class FrameEncoder:

@@ -1,5 +1,7 @@
 """From the mask decoder's logits to masks at the size of the video."""
 
+from collections.abc import Collection, Mapping
+
 import cv2
 import numpy as np
 import torch
@@ -7,8 +9,57 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from samcore.masks.frame_masks import FrameMasks
+from samcore.tracking.propagation import ObjectOutput
+
 _PIXELS_AT_ONCE = 1 << 26
 """Upper bound of float pixels held while masks are enlarged (256 MiB)."""
+
+
+def frame_masks(
+    frame_idx: int,
+    outputs: Mapping[int, ObjectOutput],
+    prompted: Collection[int],
+    *,
+    height: int,
+    width: int,
+    fill_hole_area: int,
+) -> FrameMasks:
+    """A frame's masks at the size of the video.
+
+    Args:
+        frame_idx: The frame.
+        outputs: Of each object, by `obj_id`.
+        prompted: The objects that have a prompt on the frame.
+        height, width: Size of the video in pixels.
+        fill_hole_area: As for `masks_at_video_size`.
+    """
+    obj_ids = tuple(sorted(outputs))
+    if not obj_ids:
+        none = np.empty(0, dtype=np.float32)
+        masks_nhw = np.empty((0, height, width), dtype=np.bool_)
+        return FrameMasks(frame_idx, (), masks_nhw, none, none, np.empty(0, dtype=np.bool_))
+    ordered = [outputs[obj_id] for obj_id in obj_ids]
+    # One copy from the device for all scores, not two for each object.
+    numbers_2n = torch.stack(
+        [
+            torch.stack([output.score for output in ordered]),
+            torch.stack([output.predicted_iou for output in ordered]),
+        ]
+    ).cpu()
+    return FrameMasks(
+        frame_idx=frame_idx,
+        obj_ids=obj_ids,
+        masks_nhw=masks_at_video_size(
+            torch.cat([output.logits_11hw for output in ordered]),
+            height=height,
+            width=width,
+            fill_hole_area=fill_hole_area,
+        ),
+        object_scores_n=numbers_2n[0].numpy(),
+        predicted_ious_n=numbers_2n[1].numpy(),
+        prompted_n=np.array([obj_id in prompted for obj_id in obj_ids]),
+    )
 
 
 def masks_at_video_size(

@@ -220,6 +220,13 @@ def _gather(
     )
 
 
+def seen_again(output: ObjectOutput, needs: Set[Need]) -> Seen | None:
+    """What a policy saw of a prompted frame when the prompt was encoded, from the mask alone."""
+    iou, score = output.predicted_iou.reshape(1, 1), output.score.reshape(1, 1)
+    candidates = Candidates(output.logits_11hw, iou, tokens_bkc=iou[..., None], score_b1=score)
+    return see(candidates, needs)[0]
+
+
 def _only_candidate(decoded: DecodedMasks) -> Candidates:
     """Masks that were decided on, as candidates among which there is no choice."""
     return Candidates(

@@ -37,6 +37,11 @@ def _resize_object(obj: ObjectState, scale: float) -> ObjectState:
         obj,
         memories=tuple(_resize_memory(memory, scale) for memory in obj.memories),
         outputs=tuple(_resize_output(output, scale) for output in obj.outputs),
+        keepsakes=replace(
+            obj.keepsakes,
+            prompted=tuple(_resize_memory(memory, scale) for memory in obj.keepsakes.prompted),
+            views=tuple(_resize_memory(memory, scale) for memory in obj.keepsakes.views),
+        ),
     )
 
 

@@ -1,23 +1,30 @@
 """The tracker's state as a file: everything of the past that the future can see."""
 
-from collections.abc import Mapping
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor
 
 from samcore.disk.atomic import atomic
-from samcore.errors import StateError
+from samcore.limits import DEFAULT_LIMITS, Limits
+from samcore.tracking.keepsakes import Keepsakes
 from samcore.tracking.memory.policy import Json
 from samcore.tracking.memory.store import FrameMemory
-
-FORMAT_VERSION: Literal[2] = 2
-_HEADER_KEY = "longtake.tracker_state"
+from samcore.tracking.state_file import Refused, open_state_file
+from samcore.tracking.state_header import (
+    FORMAT_VERSION,
+    HEADER_KEY,
+    Kind,
+    ObjectHeader,
+    StateEntry,
+    StateHeader,
+    parse_header,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,6 +54,10 @@ class ObjectState:
     """Of the conditioning frames that lie ahead."""
     policy: Json
     """What the policy dumped."""
+    keepsakes: Keepsakes = field(default_factory=Keepsakes)
+    """By these it is found again; empty where objects do not retire."""
+    retired_at: int | None = None
+    """The frame from which on it is only looked for. Its keepsakes are then not in `memories`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,9 +65,11 @@ class TrackerState:
     """All that a tracker needs to go on at `next_frame`, on this machine or another.
 
     About 4 MB an object at 1024 px, whatever the video's length; prompts ahead add 0.8 MB each.
+    Where objects retire it is 2 MB more, and 2 MB for one that is retired.
 
     The file is a safetensors file. Its JSON header lists entries (object, kind, frame, names of
     tensors, scalars); the tensor `logits` of object 3's output on frame 20 is `3.output.20.logits`.
+    The header has the digest of all there is, so that a flipped bit is found wherever it is.
     """
 
     model_fingerprint: str
@@ -78,13 +91,20 @@ class TrackerState:
     """By ascending `obj_id`."""
     policy_options: Json = field(default_factory=dict)
     """All constants of the memory policy."""
+    retirement: Json = field(default_factory=dict)
+    """All constants of `RetirementRules`; empty where objects do not retire."""
+    given_up: tuple[int, ...] = ()
+    """Objects that are not looked for any more, ascending: of them there are only these numbers."""
 
-    def options_beside(self, ours: Json) -> list[tuple[str, object, object]]:
-        """The memory policy's constants: of each what it is, the state's value, and ours."""
-        names = {**ours, **self.policy_options}
+    def options_beside(self, policy: Json, retirement: Json) -> list[tuple[str, object, object]]:
+        """The constants of all rules: of each what it is, the state's value, and ours."""
         return [
-            (f"{name} of the memory policy", self.policy_options.get(name), ours.get(name))
-            for name in names
+            (f"{name} of the {what}", theirs.get(name), ours.get(name))
+            for what, theirs, ours in (
+                ("memory policy", self.policy_options, policy),
+                ("retirement", self.retirement, retirement),
+            )
+            for name in {**ours, **theirs}
         ]
 
     def save(self, path: Path) -> None:
@@ -93,12 +113,12 @@ class TrackerState:
         Raises:
             StorageError: The file cannot be written.
         """
-        entries: list[_Entry] = []
+        entries: list[StateEntry] = []
         # Rows of a batch share their storage; in the file each tensor stands alone.
         own: dict[str, Tensor] = {}
         for obj in self.objects:
             for kind, frame_idx, tensors, scalars in _parts(obj):
-                entry = _Entry(
+                entry = StateEntry(
                     obj_id=obj.obj_id,
                     kind=kind,
                     frame_idx=frame_idx,
@@ -108,7 +128,7 @@ class TrackerState:
                 entries.append(entry)
                 for name, tensor in tensors.items():
                     own[entry.key(name)] = tensor.detach().cpu().clone()
-        header = _Header(
+        header = StateHeader(
             version=FORMAT_VERSION,
             model_fingerprint=self.model_fingerprint,
             image_size=self.image_size,
@@ -121,34 +141,46 @@ class TrackerState:
             policy=self.policy,
             policy_options=self.policy_options,
             objects=tuple(
-                _ObjectHeader(obj_id=obj.obj_id, begins=obj.begins, policy=obj.policy)
+                ObjectHeader(
+                    obj_id=obj.obj_id,
+                    begins=obj.begins,
+                    policy=obj.policy,
+                    absent=obj.keepsakes.absent,
+                    retired_at=obj.retired_at,
+                )
                 for obj in self.objects
             ),
             entries=tuple(entries),
+            retirement=self.retirement,
+            given_up=self.given_up,
         )
-        data = serialize(own, metadata={_HEADER_KEY: header.model_dump_json()})
+        header = header.model_copy(update={"sha256": _digest(header, own)})
+        data = serialize(own, metadata={HEADER_KEY: header.model_dump_json()})
         with atomic(path) as file:
             file.write(data)
 
     @classmethod
-    def load(cls, path: Path, device: torch.device | str = "cpu") -> "TrackerState":
+    def load(
+        cls, path: Path, device: torch.device | str = "cpu", *, limits: Limits = DEFAULT_LIMITS
+    ) -> "TrackerState":
         """Read what `save` wrote, with its tensors on `device`.
 
+        The file may be of a stranger: all that it says is checked before anything is allocated for
+        a tensor, see `state_file`.
+
         Raises:
-            StateError: The file is missing, damaged, or of another format version.
+            StateError: The file is missing, damaged, too large, or of another format version.
         """
-        try:
-            with safe_open(path, framework="pt", device="cpu") as file:
-                header = _read_header(path, (file.metadata() or {}).get(_HEADER_KEY, ""))
-                # Cloned into memory of our own: mapped bytes lie at any alignment, and arithmetic
-                # libraries may choose other instructions, and so other last bits, for those.
-                tensors = {name: file.get_tensor(name).clone().to(device) for name in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError) as error:
-            raise StateError(f"cannot read the tracker state {path}: {error}") from error
-        try:
-            objects = tuple(_read_object(obj, header.entries, tensors) for obj in header.objects)
-        except KeyError as error:
-            raise StateError(f"the tracker state {path} lacks {error}") from error
+        with open_state_file(path, HEADER_KEY, limits) as file:
+            header = parse_header(file)
+            own = {name: file.read(name) for name in file.places}
+            if header.sha256 is not None and header.sha256 != _digest(header, own):
+                raise Refused("it is damaged: its content does not have the digest that it names")
+        tensors = {name: tensor.to(device) for name, tensor in own.items()}
+        entries: dict[int, list[StateEntry]] = defaultdict(list)
+        for entry in header.entries:
+            entries[entry.obj_id].append(entry)
+        objects = tuple(_read_object(obj, entries[obj.obj_id], tensors) for obj in header.objects)
         return cls(
             model_fingerprint=header.model_fingerprint,
             image_size=header.image_size,
@@ -161,97 +193,53 @@ class TrackerState:
             policy=header.policy,
             policy_options=header.policy_options,
             objects=objects,
+            retirement=header.retirement,
+            given_up=header.given_up,
         )
 
 
-_Kind = Literal["memory", "output"]
-
-
-def _parts(obj: ObjectState) -> list[tuple[_Kind, int, dict[str, Tensor], dict[str, float]]]:
+def _parts(obj: ObjectState) -> list[tuple[Kind, int, dict[str, Tensor], dict[str, float]]]:
     """The entries of an object: kind, frame, tensors and scalars of each."""
-    parts: list[tuple[_Kind, int, dict[str, Tensor], dict[str, float]]] = []
-    for memory in obj.memories:
-        tensors = {"obj_ptr": memory.obj_ptr_1c}
-        if memory.maskmem is not None:
-            tensors["maskmem"] = memory.maskmem
-        scalars = {"score": memory.score.item(), "predicted_iou": memory.predicted_iou.item()}
-        parts.append(("memory", memory.frame_idx, tensors, scalars))
+    parts: list[tuple[Kind, int, dict[str, Tensor], dict[str, float]]] = []
+    groups: tuple[tuple[Kind, tuple[FrameMemory, ...]], ...] = (
+        ("memory", obj.memories),
+        ("prompted", obj.keepsakes.prompted),
+        ("view", obj.keepsakes.views),
+    )
+    for kind, memories in groups:
+        for memory in memories:
+            tensors = {"obj_ptr": memory.obj_ptr_1c}
+            if memory.maskmem is not None:
+                tensors["maskmem"] = memory.maskmem
+            scalars = {"score": memory.score.item(), "predicted_iou": memory.predicted_iou.item()}
+            parts.append((kind, memory.frame_idx, tensors, scalars))
     for output in obj.outputs:
         scalars = {"score": output.score, "predicted_iou": output.predicted_iou}
         parts.append(("output", output.frame_idx, {"logits": output.logits_11hw}, scalars))
     return parts
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class _Entry(_Strict):
-    obj_id: int
-    kind: _Kind
-    frame_idx: int
-    tensors: tuple[str, ...]
-    scalars: dict[str, float]
-
-    def key(self, tensor: str) -> str:
-        """The name of one of its tensors in the file."""
-        return f"{self.obj_id}.{self.kind}.{self.frame_idx}.{tensor}"
-
-
-class _ObjectHeader(_Strict):
-    obj_id: int
-    begins: int
-    policy: dict[str, Any]
-
-
-class _Header(_Strict):
-    version: Literal[2]
-    model_fingerprint: str
-    image_size: int
-    dtype: str
-    height: int
-    width: int
-    num_frames: int | None
-    next_frame: int
-    max_cond_frames: int
-    policy: str
-    policy_options: dict[str, Any] = Field(default_factory=dict)
-    objects: tuple[_ObjectHeader, ...]
-    entries: tuple[_Entry, ...]
-
-
-class _AnyVersion(BaseModel):
-    version: int
-
-
-def _read_header(path: Path, text: str) -> _Header:
-    try:
-        version = _AnyVersion.model_validate_json(text).version
-        if version != FORMAT_VERSION:
-            raise StateError(
-                f"{path} is a tracker state of format version {version}; this Longtake reads "
-                f"version {FORMAT_VERSION}: delete the file to track its chunk again"
-            )
-        return _Header.model_validate_json(text)
-    except ValidationError as error:
-        raise StateError(
-            f"{path} is not a tracker state of format version {FORMAT_VERSION}; delete it to "
-            "track its chunk again"
-        ) from error
+def _digest(header: StateHeader, tensors: Mapping[str, Tensor]) -> str:
+    """Digest of a state: what its header says but for the digest, and its tensors, on the CPU."""
+    digest = hashlib.sha256(header.model_dump_json(exclude={"sha256"}).encode())
+    for entry in header.entries:
+        for name in entry.tensors:
+            tensor = tensors[entry.key(name)].contiguous()
+            digest.update(f"\n{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+            digest.update(tensor.view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _read_object(
-    header: _ObjectHeader, entries: tuple[_Entry, ...], tensors: Mapping[str, Tensor]
+    header: ObjectHeader, entries: Sequence[StateEntry], tensors: Mapping[str, Tensor]
 ) -> ObjectState:
-    memories = []
+    memories: dict[str, list[FrameMemory]] = {"memory": [], "prompted": [], "view": []}
     outputs = []
     for entry in entries:
-        if entry.obj_id != header.obj_id:
-            continue
         parts = {name: tensors[entry.key(name)] for name in entry.tensors}
-        if entry.kind == "memory":
+        if entry.kind in memories:
             device = parts["obj_ptr"].device
-            memories.append(
+            memories[entry.kind].append(
                 FrameMemory(
                     frame_idx=entry.frame_idx,
                     maskmem=parts.get("maskmem"),
@@ -272,7 +260,9 @@ def _read_object(
     return ObjectState(
         obj_id=header.obj_id,
         begins=header.begins,
-        memories=tuple(memories),
+        memories=tuple(memories["memory"]),
         outputs=tuple(outputs),
         policy=header.policy,
+        keepsakes=Keepsakes(tuple(memories["prompted"]), tuple(memories["view"]), header.absent),
+        retired_at=header.retired_at,
     )

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -16,21 +15,16 @@ from samcore.machine.meters import StageClock
 from samcore.masks.frame_masks import FrameMasks
 from samcore.models.family import ImageFeatures, TrackingModel
 from samcore.prompts.prompt import Prompt, check_prompt
-from samcore.tracking.encoder import FrameEncoder, FrameLike
+from samcore.tracking.encoder import FrameEncoder, FrameLike, numbered
 from samcore.tracking.memory.policy import POLICIES, MemoryLimits, MemoryPolicy, policy_options
 from samcore.tracking.memory.store import FrameMemory
-from samcore.tracking.postprocess import masks_at_video_size
+from samcore.tracking.postprocess import frame_masks
 from samcore.tracking.propagation import ObjectOutput, encode_prompt, propagate
+from samcore.tracking.retired import Retirement
 from samcore.tracking.state import TrackerState
 from samcore.tracking.tracked_object import TrackedObject
 
 _Encoded = tuple[FrameMemory, ObjectOutput]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _NumberedFrame:
-    frame_idx: int
-    image_rgb_hwc_u8: NDArray[np.uint8]
 
 
 class VideoTracker:
@@ -111,6 +105,7 @@ class VideoTracker:
         self._next_frame = start_frame
         self._objects: dict[int, TrackedObject] = {}
         self._waiting: dict[int, dict[int, Prompt]] = defaultdict(dict)
+        self._retirement = Retirement(settings.retirement, self._new_policy, self._bank_device)
 
     @property
     def next_frame(self) -> int:
@@ -119,9 +114,9 @@ class VideoTracker:
 
     @property
     def obj_ids(self) -> tuple[int, ...]:
-        """Objects with prompts, whether they have begun or not; ascending."""
+        """Objects with prompts, whether they have begun or not or are gone; ascending."""
         waiting = {obj_id for prompts in self._waiting.values() for obj_id in prompts}
-        return tuple(sorted(self._objects.keys() | waiting))
+        return tuple(sorted(self._objects.keys() | waiting | self._retirement.given_up))
 
     @property
     def prompted_frames(self) -> tuple[int, ...]:
@@ -180,6 +175,7 @@ class VideoTracker:
         if obj_id not in self.obj_ids:
             raise InputError(f"no object {obj_id} to remove; there are {list(self.obj_ids)}")
         self._objects.pop(obj_id, None)
+        self._retirement.given_up -= {obj_id}
         for frame_idx in list(self._waiting):
             self._waiting[frame_idx].pop(obj_id, None)
             if not self._waiting[frame_idx]:
@@ -216,7 +212,7 @@ class VideoTracker:
         Raises:
             InputError: A frame is missing or has another size.
         """
-        for batch in self._encoder.batches(self._numbered(frames)):
+        for batch in self._encoder.batches(numbered(frames, self._next_frame)):
             features: Mapping[int, ImageFeatures] = {}
             for frame in batch:
                 # Around each step, not the loop: held over a yield, the mode would leak into the
@@ -258,6 +254,8 @@ class VideoTracker:
             policy=self._policy_name,
             policy_options=self._policy_options,
             objects=objects,
+            retirement=self._retirement.dump(),
+            given_up=tuple(sorted(self._retirement.given_up)),
         )
 
     @classmethod
@@ -290,7 +288,7 @@ class VideoTracker:
             ("precision", state.dtype, model.dtype_name),
             ("max_cond_frames", state.max_cond_frames, tracker._limits.max_cond_frames),
             ("memory policy", state.policy, tracker._policy_name),
-            *state.options_beside(tracker._policy_options),
+            *state.options_beside(tracker._policy_options, tracker._retirement.dump()),
         ):
             if theirs != ours:
                 raise StateError(
@@ -298,6 +296,7 @@ class VideoTracker:
                     "load the same model with the same settings, or track from the start"
                 )
         tracker._next_frame = state.next_frame
+        tracker._retirement.given_up = frozenset(state.given_up)
         for saved in state.objects:
             tracker._objects[saved.obj_id] = TrackedObject.of(
                 saved,
@@ -307,22 +306,12 @@ class VideoTracker:
             )
         return tracker
 
-    def _numbered(self, frames: Iterable[FrameLike | NDArray[np.uint8]]) -> Iterator[FrameLike]:
-        """Frames with their numbers, checked to come without a gap."""
-        for wanted, frame in enumerate(frames, start=self._next_frame):
-            if isinstance(frame, np.ndarray):
-                frame = _NumberedFrame(wanted, frame)
-            if frame.frame_idx != wanted:
-                raise InputError(
-                    f"frames must come in order without gaps: wanted frame {wanted}, got "
-                    f"{frame.frame_idx}"
-                )
-            yield frame
-
     def _needs_image(self, frame_idx: int) -> bool:
         """Whether anything looks at this frame's pixels."""
-        return frame_idx in self._waiting or any(
-            obj.is_tracked(frame_idx) for obj in self._objects.values()
+        return (
+            frame_idx in self._waiting
+            or any(obj.is_tracked(frame_idx) for obj in self._objects.values())
+            or bool(self._retirement.sought(self._objects, frame_idx))
         )
 
     def _encode_waiting(self, frame_idx: int, features: ImageFeatures) -> dict[int, _Encoded]:
@@ -354,66 +343,57 @@ class VideoTracker:
         All of it is computed before anything is changed, so that a step that fails, for want of
         memory say, leaves the tracker as it was and can be taken again.
         """
+        objects, gone = self._objects, self._retirement
         encoded: Mapping[int, _Encoded] = {}
-        tracked: Mapping[int, _Encoded] = {}
+        tracked: dict[int, _Encoded] = {}
+        sought: dict[int, _Encoded] = {}
         if features is not None:
             encoded = self._encode_waiting(frame_idx, features)
-            remembered = {
-                obj_id: (obj.policy, obj.store)
-                for obj_id, obj in self._objects.items()
-                if obj.is_tracked(frame_idx) and obj_id not in encoded
-            }
-            tracked = propagate(
-                self.model,
-                features,
-                frame_idx,
-                remembered,
-                object_batch=self._object_batch,
-                max_ptr_age=self._limits.max_obj_ptrs - 1,
-                bank_device=self._bank_device,
-            )
+            known = [i for i in objects if objects[i].is_tracked(frame_idx) and i not in encoded]
+            tracked = self._propagate(frame_idx, features, known)
+            missed = [i for i in gone.sought(objects, frame_idx) if i not in encoded]
+            sought = self._propagate(frame_idx, features, missed)
+        promising = gone.promising({obj_id: output for obj_id, (_, output) in sought.items()})
         prompted = {
             obj_id: obj.outputs[frame_idx]
             for obj_id, obj in self._objects.items()
             if frame_idx in obj.outputs
         }
         prompted.update({obj_id: output for obj_id, (_, output) in encoded.items()})
-        outputs = {obj_id: output for obj_id, (_, output) in tracked.items()} | prompted
-        masks = self._frame_masks(frame_idx, outputs, set(prompted))
+        stepped = tracked | {obj_id: sought[obj_id] for obj_id in sought if obj_id in promising}
+        outputs = {obj_id: output for obj_id, (_, output) in stepped.items()} | prompted
+        masks = frame_masks(
+            frame_idx,
+            outputs,
+            prompted,
+            height=self.height,
+            width=self.width,
+            fill_hole_area=self.settings.fill_hole_area,
+        )
+        masks = gone.settled(masks, objects, promising)
+        memories = {obj_id: memory for obj_id, (memory, _) in (*stepped.items(), *encoded.items())}
+        changes = gone.changes(objects, masks, memories)
+        objects.update(changes.returned)
         self._take_prompts(frame_idx, encoded)
-        for obj_id, (memory, output) in tracked.items():
-            self._objects[obj_id].take_step(memory, output)
+        for obj_id in stepped.keys() & set(masks.obj_ids):
+            objects[obj_id].take_step(*stepped[obj_id])
         self._next_frame = frame_idx + 1
-        for obj in self._objects.values():
+        gone.take(objects, changes, masks)
+        for obj in objects.values():
             obj.forget(self._next_frame)
         return masks
 
-    def _frame_masks(
-        self, frame_idx: int, outputs: dict[int, ObjectOutput], prompted: set[int]
-    ) -> FrameMasks:
-        obj_ids = tuple(sorted(outputs))
-        if not obj_ids:
-            none = np.empty(0, dtype=np.float32)
-            masks_nhw = np.empty((0, self.height, self.width), dtype=np.bool_)
-            return FrameMasks(frame_idx, (), masks_nhw, none, none, np.empty(0, dtype=np.bool_))
-        ordered = [outputs[obj_id] for obj_id in obj_ids]
-        # One copy from the device for all scores, not two for each object.
-        numbers_2n = torch.stack(
-            [
-                torch.stack([output.score for output in ordered]),
-                torch.stack([output.predicted_iou for output in ordered]),
-            ]
-        ).cpu()
-        return FrameMasks(
-            frame_idx=frame_idx,
-            obj_ids=obj_ids,
-            masks_nhw=masks_at_video_size(
-                torch.cat([output.logits_11hw for output in ordered]),
-                height=self.height,
-                width=self.width,
-                fill_hole_area=self.settings.fill_hole_area,
-            ),
-            object_scores_n=numbers_2n[0].numpy(),
-            predicted_ious_n=numbers_2n[1].numpy(),
-            prompted_n=np.array([obj_id in prompted for obj_id in obj_ids]),
+    def _propagate(
+        self, frame_idx: int, features: ImageFeatures, obj_ids: Iterable[int]
+    ) -> dict[int, _Encoded]:
+        """Memory and masks of a frame, by what is remembered of each of these objects."""
+        remembered = {i: (self._objects[i].policy, self._objects[i].store) for i in obj_ids}
+        return propagate(
+            self.model,
+            features,
+            frame_idx,
+            remembered,
+            object_batch=self._object_batch,
+            max_ptr_age=self._limits.max_obj_ptrs - 1,
+            bank_device=self._bank_device,
         )

@@ -12,7 +12,9 @@ from samcore.disk.fetch import Progress
 from samcore.disk.files import check_writable
 from samcore.errors import InputError, StorageError
 from samcore.exports import check_objects
-from samcore.models.registry import ModelSpec, list_models, resolve_model
+from samcore.models.family import model_family
+from samcore.models.registry import KNOWN_MODELS, ModelSpec, list_models, resolve_model
+from samcore.tracking.memory.policy import check_policy_fits
 from samcore.video import check_source
 from tasks.request.prompt_source import GivenPrompts, read_prompts
 from tasks.request.segment_request import SegmentRequest
@@ -58,6 +60,7 @@ def check_request(
     model = None
     if not _needs_download(request, cache_dir):
         model = resolve_asked_model(request, cache_dir)
+    _check_policy(request, model)
     _check_places(request, buckets=buckets)
     if not isinstance(source, Path) and (buckets or not isinstance(source, S3Location)):
         look_up_source(source, request.source_version, credentials=request.credentials)
@@ -71,6 +74,17 @@ def _in_bucket(prompts: object) -> bool:
 def _needs_download(request: SegmentRequest, cache_dir: Path) -> bool:
     here = {entry.name: entry.available for entry in list_models(cache_dir)}
     return request.checkpoint is None and not here.get(request.model or "", True)
+
+
+def _check_policy(request: SegmentRequest, model: ModelSpec | None) -> None:
+    """Hold the memory policy's constants against the model, of which its configuration is here."""
+    settings = request.settings
+    found = model or next((one for one in KNOWN_MODELS if one.name == request.model), None)
+    if found is None or not settings.memory_policy_options:
+        return
+    num_maskmem = model_family(found.family).num_maskmem(found.config)
+    if num_maskmem is not None:
+        check_policy_fits(settings.memory_policy, settings.memory_policy_options, num_maskmem)
 
 
 def resolve_asked_model(

@@ -194,9 +194,9 @@ def _iou(a_hw: NDArray[np.bool_], b_hw: NDArray[np.bool_]) -> float:
     return np.count_nonzero(a_hw & b_hw) / union if union else 1.0
 
 
-def put_into(page: Path, text: str) -> None:
-    """Put the table between its marks on a page; without marks at the end."""
-    begin, end = "<!-- policies.py -->", "<!-- end of policies.py -->"
+def put_into(page: Path, text: str, script: str) -> None:
+    """Put a script's table between its marks on a page; without marks at the end."""
+    begin, end = f"<!-- {script} -->", f"<!-- end of {script} -->"
     old = page.read_text() if page.exists() else "# Results\n\n"
     before, mark, rest = old.partition(begin)
     after = rest.partition(end)[2] if mark else "\n"
@@ -233,7 +233,7 @@ def main() -> int:
     text = "\n".join(lines)
     print(text)
     if args.write:
-        put_into(args.write, text)
+        put_into(args.write, text, "policies.py")
     return 0
 
 

@@ -13,6 +13,7 @@ from samcore.errors import InputError, ModelError
 
 _MIN_IMAGE_SIZE = 64
 _DEFAULT_IMAGE_SIZE = 1024
+_DEFAULT_MASKMEM = 7
 _DEFAULT_WINDOW = 8
 """First entry of Hiera's default `window_spec`."""
 
@@ -54,6 +55,18 @@ def config_default_size(config: str) -> int:
     if not isinstance(size, int):
         raise ModelError(f"{config}: image_size must be a number of pixels, got {size!r}")
     return size
+
+
+def config_num_maskmem(config: str) -> int:
+    """Spatial memories of a step that a configuration asks for.
+
+    Raises:
+        ModelError: The file cannot be read as a configuration.
+    """
+    found = _model_section(config).get("num_maskmem", _DEFAULT_MASKMEM)
+    if not isinstance(found, int):
+        raise ModelError(f"{config}: num_maskmem must be a number of memories, got {found!r}")
+    return found
 
 
 def check_image_size(config: str, image_size: int) -> None:

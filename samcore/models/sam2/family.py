@@ -10,6 +10,7 @@ from samcore.models.sam2.configs import (
     check_image_size,
     config_default_size,
     config_file,
+    config_num_maskmem,
     find_config,
 )
 
@@ -30,6 +31,9 @@ class Sam2Family:
 
     def default_image_size(self, config: str) -> int:
         return config_default_size(config)
+
+    def num_maskmem(self, config: str) -> int | None:
+        return config_num_maskmem(config)
 
     def check_image_size(self, config: str, image_size: int) -> None:
         check_image_size(config, image_size)

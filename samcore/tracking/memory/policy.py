@@ -186,7 +186,11 @@ class MemoryPolicy(Protocol):
         """The most that `holds` names."""
 
     def prompted(self, frame_idx: int, seen: Seen | None) -> Self:
-        """The policy once a prompted frame is in the store; the frame may lie ahead."""
+        """The policy once a prompted frame is in the store; the frame may lie ahead.
+
+        Nothing is seen of a frame of long ago that is put back into the store, when the object
+        returns that it shows. Such a frame may also be a tracked one.
+        """
 
     def read(self, frame_idx: int) -> Read:
         """Which memories frame `frame_idx` attends to.
@@ -273,6 +277,21 @@ POLICIES = Registry(
     ],
 )
 """The policies, by name."""
+
+
+def check_policy_fits(name: str, values: Mapping[str, object], num_maskmem: int) -> None:
+    """Hold a policy's constants against a model that is not built yet.
+
+    Args:
+        name: Of the policy.
+        values: Some of its options.
+        num_maskmem: `ModelFacts.num_maskmem`.
+
+    Raises:
+        InputError: The model cannot be used with them.
+    """
+    limits = MemoryLimits(num_maskmem=num_maskmem, max_obj_ptrs=1, max_cond_frames=1)
+    policy_options(name, values).slots(limits)
 
 
 def policy_options(name: str, values: Mapping[str, object]) -> PolicyOptions:

@@ -35,6 +35,16 @@ class FrameMemory:
             predicted_iou=self.predicted_iou.to(device),
         )
 
+    def clone(self) -> "FrameMemory":
+        """The same memory in tensors of its own."""
+        return replace(
+            self,
+            maskmem=None if self.maskmem is None else self.maskmem.clone(),
+            obj_ptr_1c=self.obj_ptr_1c.clone(),
+            score=self.score.clone(),
+            predicted_iou=self.predicted_iou.clone(),
+        )
+
 
 class MemoryStore:
     """All that the tracker may attend to for one object: at most what its policy holds."""
@@ -52,6 +62,10 @@ class MemoryStore:
     def add(self, memory: FrameMemory) -> None:
         """Remember a frame, in the place of an earlier memory of it."""
         self._by_frame[memory.frame_idx] = memory
+
+    def memory(self, frame_idx: int) -> FrameMemory:
+        """All that is remembered of a frame."""
+        return self._by_frame[frame_idx]
 
     def maskmem(self, frame_idx: int) -> Tensor:
         """The spatial memory of a frame, with a batch axis of 1."""

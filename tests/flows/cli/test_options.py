@@ -27,6 +27,9 @@ ASKED: dict[str, tuple[list[str], Any]] = {
     "overlap": (["--overlap", "0"], 0),
     "handoff": (["--handoff", "mask"], "mask"),
     "memory_policy": (["--memory-policy", "dam"], "dam"),
+    "retire_after": (["--retire-after", "30"], 30),
+    "look_for_every": (["--retire-after", "30", "--look-for-every", "5"], 5),
+    "archive_size": (["--retire-after", "30", "--archive-size", "9"], 9),
     "min_agreement": (["--min-agreement", "0.25"], 0.25),
     "on_disagreement": (["--on-disagreement", "fail"], "fail"),
     "start": (["--start", "3"], 3),
@@ -103,3 +106,23 @@ def test_options_reach_their_fields(monkeypatch: pytest.MonkeyPatch, name: str) 
     ]
     assert changed == ["settings" if where is request.settings else name]
     assert Path(request.source).name == "v.mp4"
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--retire-after", "0"], "settings.retire_after: Input should be greater than or equal"),
+        (["--look-for-every", "0", "--retire-after", "3"], "settings.look_for_every: Input should"),
+        (["--archive-size", "0", "--retire-after", "3"], "settings.archive_size: Input should be"),
+        (["--look-for-every", "5"], "look_for_every needs retire_after, which says when an object"),
+        (["--archive-size", "5"], "archive_size needs retire_after, which says when an object"),
+    ],
+)
+def test_retirement_that_makes_no_sense_is_one_line(
+    capsys: pytest.CaptureFixture[str], args: list[str], said: str
+) -> None:
+    """It is refused before anything is opened."""
+    assert run(["track", "v.mp4", "-o", "out", "--box", BOX, *args]) == 2
+    error = capsys.readouterr().err
+    assert said in " ".join(error.split())
+    assert "Traceback" not in error

@@ -7,6 +7,7 @@ import pytest
 
 from samcore.findings.check import CHECKS, WatchedObject
 from samcore.findings.rows import Rows
+from samcore.masks.row import GIVEN_UP_SCORE
 from samcore.masks.table import MaskReader
 from samcore.prompts.prompt import Prompt
 from tests.samcore.report.conftest import FRAMES, RATE, chunk, seam
@@ -16,13 +17,14 @@ PIECES = ([FRAMES], [1] * FRAMES, [7, 34, FRAMES - 41], [50, FRAMES - 50])
 
 
 def odd_rows():
-    """An object of 20 x 20 pixels that jumps, is absent, is in doubt, and spreads."""
+    """An object of 20 x 20 pixels that jumps, is absent and given up, is in doubt, and spreads."""
     frame = np.arange(FRAMES)
     absent, doubtful, spread = (frame >= 60) & (frame < 85), frame // 4 == 22, frame >= 95
+    given_up = (frame >= 77) & (frame < 85)
     side = np.where(spread, 100, 20)
     return Rows(
         frame=frame,
-        object_score=np.where(doubtful, 0.2, 6.0).astype("f4"),
+        object_score=np.where(given_up, GIVEN_UP_SCORE, np.where(doubtful, 0.2, 6.0)).astype("f4"),
         predicted_iou=np.where(spread, 0.6, 0.9).astype("f4"),
         prompted=frame == 0,
         x=np.where(frame < 40, 30, 200).astype("i4"),
@@ -71,6 +73,17 @@ def test_checks_of_rows_find_the_same_in_any_pieces(name):
         check_told(found, name, {7})
         told.append(found)
     assert all(found == told[0] for found in told)
+
+
+def test_an_absence_says_when_an_object_was_given_up():
+    """The finding tells from which frame on nobody looked for it."""
+    found = []
+    check = CHECKS.get("absence").load()(WatchedObject(7, RATE, (480, 640)), found.append)
+    check.add(odd_rows())
+    check.end(FRAMES)
+
+    (item,) = found
+    assert item.text.startswith("absent for 2.5 s, until frame 85; given up at frame 77")
 
 
 @pytest.mark.parametrize("name", SEEN["run"])

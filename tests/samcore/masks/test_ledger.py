@@ -8,8 +8,8 @@ import pytest
 
 from samcore.errors import StorageError
 from samcore.masks.frame_masks import FrameMasks
-from samcore.masks.ledger import ResultObject, make_ledger, read_ledger
-from samcore.masks.table import MaskWriter
+from samcore.masks.ledger import MAX_RETIREMENTS, ResultObject, make_ledger, read_ledger
+from samcore.masks.table import MaskReader, MaskWriter
 
 
 @pytest.fixture
@@ -57,3 +57,57 @@ def test_ledger_is_read_as_it_was_written(table: Path, tmp_path: Path) -> None:
     path.write_text('{"objects": 3}')
     with pytest.raises(StorageError, match=r"objects\.json: it is no list of objects"):
         read_ledger(path)
+
+
+def write_gone(path: Path, gone: dict[int, dict[str, tuple[int, ...]]], *, frames: int) -> Path:
+    """Object 1 on all frames, in small row groups; on some the others are gone."""
+    with MaskWriter(path, height=8, width=8, rows_per_group=3) as writer:
+        for frame in range(frames):
+            here = tuple(
+                n for n in (1, 2, 5) if all(n not in ids for ids in gone.get(frame, {}).values())
+            )
+            ones = np.ones(len(here), np.float32)
+            masks = np.ones((len(here), 8, 8), bool)
+            output = FrameMasks(frame, here, masks, ones, ones, ones > 2, **gone.get(frame, {}))
+            writer.write(output, pts=frame)
+    return path
+
+
+def test_ledger_says_when_an_object_was_not_tracked(tmp_path: Path) -> None:
+    """Retired, given up and returned are frames, whatever row groups they lie in. Where nobody
+    retires the file says nothing of it."""
+    gone = {frame: {"retired": (2,)} for frame in range(3, 7)}
+    gone |= {frame: {"retired": (2, 5)} for frame in range(9, 11)}
+    gone |= {frame: {"retired": (5,), "given_up": (2,)} for frame in range(11, 14)}
+    gone |= {14: {"given_up": (2,)}}
+
+    path = write_gone(tmp_path / "masks.parquet", gone, frames=16)
+    one, two, five = make_ledger(path, []).objects
+
+    assert one.retirements == ()
+    assert list(map(str, two.retirements)) == [
+        "retired at 3, returned at 7",
+        "retired at 9, given up at 11, returned at 15",
+    ]
+    assert list(map(str, five.retirements)) == ["retired at 9, returned at 14"]
+    assert "retirements" not in one.model_dump_json()
+    assert (two.first_frame, two.last_frame) == (0, 15)
+    with MaskReader(path) as reader:
+        assert [(row.frame, row.object_id) for row in reader.rows()] == [
+            (frame, object_id) for frame in range(16) for object_id in (1, 2, 5)
+        ]
+        assert not reader.masks(4)[2].any()
+
+
+def test_ledger_is_bounded(tmp_path: Path) -> None:
+    """Of an object that comes and goes all the time the first retirements and the last are told."""
+    gone = {frame: {"retired": (2,)} for frame in range(1, 300, 2)}
+    path = write_gone(tmp_path / "masks.parquet", gone, frames=300)
+
+    _, two, _ = make_ledger(path, []).objects
+
+    assert len(two.retirements) == MAX_RETIREMENTS
+    assert [str(two.retirements[place]) for place in (0, -1)] == [
+        "retired at 1, returned at 2",
+        "retired at 299",
+    ]

@@ -111,6 +111,17 @@ def test_the_page_in_a_browser(opened, facts, gathered):
     assert page.complaints == []
 
 
+def test_the_page_says_when_objects_were_not_tracked(facts, gathered):
+    """It is beside those that retired, the first few times; other runs have no such column."""
+    times = tuple(f"retired at {frame}, returned at {frame + 9}" for frame in (10, 30, 50, 70, 90))
+    text = render_report(facts(retirements={1: times[:1], 3: times}), gathered)
+
+    assert ">not tracked</th>" in text
+    assert ">retired at 10, returned at 19</td>" in text
+    assert "retired at 70, returned at 79; and 1 more</td>" in text
+    assert "not tracked</th>" not in render_report(facts(), gathered)
+
+
 def figures_in(page_text):
     """What the page's plots show, by their names."""
     return json.loads(re.search(r'id="figures"[^>]*>(.*?)</script>', page_text)[1])

@@ -17,6 +17,7 @@ from samcore.models.registry import resolve_model
 from samcore.models.sam2.adapter import Sam2Model, build_model
 from samcore.prompts.prompt import Prompt
 from samcore.scenes import Scene
+from samcore.tracking.postprocess import masks_at_video_size
 from samcore.tracking.tracker import VideoTracker
 
 IMAGE_SIZE = 128
@@ -129,13 +130,13 @@ RunOurs = Callable[..., Tracked]
 def run_ours(monkeypatch: pytest.MonkeyPatch) -> RunOurs:
     """Track with Longtake; `logits` holds the low-resolution ones."""
     logits: list[torch.Tensor] = []
-    enlarge = VideoTracker.track.__globals__["masks_at_video_size"]
+    enlarge = masks_at_video_size
 
     def listen(logits_n1hw: torch.Tensor, **kwargs: int) -> NDArray[np.bool_]:
         logits.append(logits_n1hw.clone())
         return enlarge(logits_n1hw, **kwargs)
 
-    monkeypatch.setattr("samcore.tracking.tracker.masks_at_video_size", listen)
+    monkeypatch.setattr("samcore.tracking.postprocess.masks_at_video_size", listen)
 
     def run(
         model: Sam2Model,

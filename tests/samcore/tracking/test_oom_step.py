@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-import samcore.tracking.tracker
+import samcore.tracking.postprocess
 from samcore.config import TrackSettings
 from samcore.machine.device import choose_compute
 from samcore.models.loader import load_model
@@ -21,7 +21,7 @@ CALLS = {
     "attention": (Sam2Model, "with_memory"),
     "decoder": (Sam2Model, "decode"),
     "memory encoder": (Sam2Model, "encode_memory"),
-    "masks": (samcore.tracking.tracker, "masks_at_video_size"),
+    "masks": (samcore.tracking.postprocess, "masks_at_video_size"),
 }
 
 

@@ -72,6 +72,23 @@ def test_impossible_values_name_their_field(ask: Ask, change: dict[str, object],
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("policy", ["sam2-stride", "samurai", "dam", "sam3"])
+def test_a_policy_that_the_model_cannot_have_is_refused_before_the_scan(
+    ask: Ask, policy: str
+) -> None:
+    """More memories a step than the model was trained with: said when the request is planned."""
+    options = {"memory_policy": policy, "memory_policy_options": {"num_maskmem": 8}}
+    scanned: list[int] = []
+    with (
+        listening(lambda progress: scanned.append(progress.done)),
+        pytest.raises(InputError, match=r"num_maskmem: wanted 2 to 7, .*; got 8"),
+    ):
+        resolve_request(
+            ask(settings={"device": "cpu", **options}), cache_dir=load_settings().cache_dir
+        )
+    assert not scanned
+
+
 def test_unwritable_destination_is_said_before_the_scan(ask: Ask, tmp_path: Path) -> None:
     """A file where the folder should be is found before minutes go into the video."""
     blocked = tmp_path / "file"

@@ -1,0 +1,207 @@
+"""What a state's file says of itself: its JSON header, held against the tensors that are there.
+
+Imports no torch: what is wrong with a file should not take seconds to say.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
+
+from samcore.limits import DEFAULT_LIMITS, Limits
+from samcore.tracking.state_file import (
+    Refused,
+    StateFile,
+    check_plain,
+    open_state_file,
+    parse_json,
+    shown,
+)
+
+FORMAT_VERSION: Literal[2] = 2
+HEADER_KEY = "longtake.tracker_state"
+
+Kind = Literal["memory", "output", "prompted", "view"]
+"""The last two are keepsakes."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    only_if_used: ClassVar[frozenset[str]] = frozenset()
+    """Fields that files have only where they are not the default: others are as they always were.
+    """
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {
+            name: value
+            for name, value in serialize(self).items()
+            if name not in self.only_if_used
+            or getattr(self, name) != type(self).model_fields[name].default
+        }
+
+
+class StateEntry(_Strict):
+    """One frame of one object."""
+
+    obj_id: int
+    kind: Kind
+    frame_idx: int
+    tensors: tuple[str, ...]
+    scalars: dict[str, float]
+
+    def key(self, tensor: str) -> str:
+        """The name of one of its tensors in the file."""
+        return f"{self.obj_id}.{self.kind}.{self.frame_idx}.{tensor}"
+
+
+class ObjectHeader(_Strict):
+    """One object."""
+
+    obj_id: int
+    begins: int
+    policy: dict[str, Any]
+    absent: int = Field(default=0, ge=0)
+    retired_at: int | None = Field(default=None, ge=0)
+    only_if_used = frozenset({"absent", "retired_at"})
+
+
+class StateHeader(_Strict):
+    """A tracker's state but for its tensors; the fields are those of `TrackerState`."""
+
+    version: Literal[2]
+    model_fingerprint: str
+    image_size: int = Field(ge=1)
+    dtype: str
+    height: int = Field(ge=1)
+    width: int = Field(ge=1)
+    num_frames: int | None = Field(ge=1)
+    next_frame: int = Field(ge=0)
+    max_cond_frames: int = Field(ge=1)
+    policy: str
+    policy_options: dict[str, Any] = Field(default_factory=dict)
+    objects: tuple[ObjectHeader, ...]
+    entries: tuple[StateEntry, ...]
+    retirement: dict[str, Any] = {}
+    given_up: tuple[int, ...] = ()
+    only_if_used = frozenset({"retirement", "given_up"})
+    sha256: str | None = None
+    """Digest of the rest and of all tensors; None in files of versions that wrote none."""
+
+
+def read_header(path: Path, limits: Limits = DEFAULT_LIMITS) -> StateHeader:
+    """What a file says of itself, held against the tensors that it has; these are not read.
+
+    Raises:
+        StateError: The file is missing, damaged, too large, or of another format version.
+    """
+    with open_state_file(path, HEADER_KEY, limits) as file:
+        return parse_header(file)
+
+
+def parse_header(file: StateFile) -> StateHeader:
+    """The same of an open file.
+
+    Raises:
+        Refused: It is no state.
+    """
+    header = _parse(file.text)
+    _check_entries(header, file)
+    return header
+
+
+def _parse(text: str) -> StateHeader:
+    content = parse_json(text, "what it says of itself")
+    version = content.get("version") if isinstance(content, dict) else None
+    if isinstance(version, int) and version != FORMAT_VERSION:
+        raise Refused(
+            f"it is of format version {version}; this Longtake reads version {FORMAT_VERSION}"
+        )
+    check_plain(content, "what it says of itself")
+    try:
+        return StateHeader.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = shown(".".join(map(str, first["loc"])))
+        raise Refused(
+            f"it is no tracker state of format version {FORMAT_VERSION}: {where}: "
+            f"{first['msg'].lower()}"
+        ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What one kind of entry consists of."""
+
+    tensors: dict[str, Callable[[tuple[int, ...]], bool]]
+    """Whether a shape is right, by name."""
+    optional: frozenset[str] = frozenset()
+    scalars: frozenset[str] = frozenset({"score", "predicted_iou"})
+
+
+def _is_one_row(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 2 and shape[0] == 1
+
+
+def _is_one_map(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 4 and shape[0] == 1
+
+
+_KEEPSAKE = _Wanted({"obj_ptr": _is_one_row, "maskmem": _is_one_map})
+_WANTED: dict[Kind, _Wanted] = {
+    "prompted": _KEEPSAKE,
+    "view": _KEEPSAKE,
+    "memory": _Wanted({"obj_ptr": _is_one_row, "maskmem": _is_one_map}, frozenset({"maskmem"})),
+    "output": _Wanted({"logits": lambda shape: _is_one_map(shape) and shape[1] == 1}),
+}
+
+
+def _check_entries(header: StateHeader, file: StateFile) -> None:
+    """Hold what the header lists against the tensors that there are.
+
+    Raises:
+        Refused: They do not fit, or a frame cannot be.
+    """
+    objects = {obj.obj_id for obj in header.objects}
+    if len(objects) < len(header.objects):
+        raise Refused("it has an object twice")
+    stop = header.num_frames or math.inf
+    known: set[str] = set()
+    shapes: dict[str, tuple[int, ...]] = {}
+    for entry in header.entries:
+        wanted = _WANTED[entry.kind]
+        where = f"{entry.kind} of object {entry.obj_id} on frame {entry.frame_idx}"
+        names = set(entry.tensors)
+        if entry.obj_id not in objects:
+            raise Refused(f"it has no object for the {where}")
+        if entry.kind == "output" and not header.next_frame <= entry.frame_idx < stop:
+            raise Refused(f"the {where} does not lie ahead, from {header.next_frame} to {stop}")
+        if (
+            len(names) < len(entry.tensors)
+            or not set(wanted.tensors) - wanted.optional <= names <= set(wanted.tensors)
+            or set(entry.scalars) != wanted.scalars
+        ):
+            raise Refused(f"the {where} has not the parts of one")
+        for name in entry.tensors:
+            key = entry.key(name)
+            if key in known or key not in file.places:
+                wrong = "there twice" if key in known else "missing"
+                raise Refused(f"tensor {shown(key)} is {wrong}")
+            known.add(key)
+            shape = file.places[key].shape
+            if not wanted.tensors[name](shape) or shapes.setdefault(name, shape) != shape:
+                raise Refused(f"tensor {shown(key)} has another shape than such a one: {shape}")
+    if len(known) < len(file.places):
+        (other, *_) = file.places.keys() - known
+        raise Refused(f"it has a tensor that belongs to nothing, {shown(other)}")
