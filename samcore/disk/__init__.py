@@ -1,1 +1,1 @@
-"""Files that are written whole, their digests, and downloads."""
+"""Files that are written whole, their digests, locks, downloads, and what may be removed when."""

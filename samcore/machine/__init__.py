@@ -1,1 +1,1 @@
-"""Devices, what they have left, and what happens when memory runs out."""
+"""Devices, what they have left, what happens when memory runs out, and signals to stop."""

@@ -1,1 +1,1 @@
-"""What is published: results in folders and buckets, and what is said of them."""
+"""What is published: the door to results, those in buckets, and what is said of them."""

@@ -1,1 +1,1 @@
-"""Work in progress: the run's folder, its records, and their mirror in a bucket."""
+"""Work in progress: where a run is, and its mirror in a bucket."""

@@ -1,1 +1,1 @@
-"""Videos to read, wherever they lie, and the cache of what was downloaded."""
+"""Videos to read, wherever they lie: from a copy in the cache, or from there."""
