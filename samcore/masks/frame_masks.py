@@ -22,3 +22,10 @@ class FrameMasks:
     """The model's guess of each mask's quality, in [0, 1]; 1 where a mask was given."""
     prompted_n: NDArray[np.bool_]
     """True where the mask comes from a prompt on this very frame."""
+
+    @classmethod
+    def of_none(cls, frame_idx: int, *, height: int, width: int) -> "FrameMasks":
+        """A frame before any object has begun."""
+        none = np.empty(0, dtype=np.float32)
+        masks_nhw = np.empty((0, height, width), dtype=np.bool_)
+        return cls(frame_idx, (), masks_nhw, none, none, np.empty(0, dtype=np.bool_))

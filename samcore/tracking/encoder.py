@@ -1,6 +1,7 @@
 """Run the image encoder on frames in batches whose shape never depends on where chunks were cut."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -21,6 +22,14 @@ class FrameLike(Protocol):
     @property
     def image_rgb_hwc_u8(self) -> NDArray[np.uint8]:
         """H x W x 3."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NumberedFrame:
+    """A plain array that was given its number."""
+
+    frame_idx: int
+    image_rgb_hwc_u8: NDArray[np.uint8]
 
 
 class FrameEncoder:

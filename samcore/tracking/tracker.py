@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -16,21 +15,16 @@ from samcore.machine.meters import StageClock
 from samcore.masks.frame_masks import FrameMasks
 from samcore.models.family import ImageFeatures, TrackingModel
 from samcore.prompts.prompt import Prompt, check_prompt
-from samcore.tracking.encoder import FrameEncoder, FrameLike
+from samcore.tracking.encoder import FrameEncoder, FrameLike, NumberedFrame
 from samcore.tracking.memory.policy import POLICIES, MemoryLimits, MemoryPolicy, policy_options
 from samcore.tracking.memory.store import FrameMemory
 from samcore.tracking.postprocess import masks_at_video_size
 from samcore.tracking.propagation import ObjectOutput, encode_prompt, propagate
 from samcore.tracking.state import TrackerState
 from samcore.tracking.tracked_object import TrackedObject
+from samcore.tracking.warm_start import warm_objects
 
 _Encoded = tuple[FrameMemory, ObjectOutput]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _NumberedFrame:
-    frame_idx: int
-    image_rgb_hwc_u8: NDArray[np.uint8]
 
 
 class VideoTracker:
@@ -62,10 +56,11 @@ class VideoTracker:
         num_frames: int | None = None,
         start_frame: int = 0,
         settings: TrackSettings | None = None,
+        warm_start: TrackerState | None = None,
         bank_on_cpu: bool = False,
         clock: StageClock | None = None,
     ) -> None:
-        """Start with no objects.
+        """Start with no objects, or with another video's (`warm_start`).
 
         Args:
             model: From `samcore.load_model`.
@@ -73,6 +68,7 @@ class VideoTracker:
             num_frames: Length of the whole video (not of a chunk); None for a stream.
             start_frame: The first frame to come.
             settings: Batch sizes and bounds. Device and precision are the model's already.
+            warm_start: A state of another video, to track its objects from `start_frame` on.
             bank_on_cpu: Keep memories in main memory and bring them to the device for each step:
                 slower, the same masks, and the GPU holds none of them.
             clock: Told how long encoding (`encode`) and tracking (`track`) take.
@@ -103,13 +99,19 @@ class VideoTracker:
         )
         entry = POLICIES.get(settings.memory_policy)
         policy_class: type[MemoryPolicy] = entry.load()
-        self._policy_name = f"{entry.name} {entry.version}"
+        self._policy_name = entry.title
         options = policy_options(entry.name, settings.memory_policy_options)
         self._new_policy = policy_class.new(self._limits, options)
         self._load_policy = partial(policy_class.load, self._limits, options)
         self._policy_options = options.model_dump(mode="json")
         self._next_frame = start_frame
         self._objects: dict[int, TrackedObject] = {}
+        if warm_start is not None:
+            self._objects = warm_objects(
+                *(warm_start, model, entry, self._new_policy, self._limits),
+                start=start_frame,
+                bank_device=self._bank_device,
+            )
         self._waiting: dict[int, dict[int, Prompt]] = defaultdict(dict)
 
     @property
@@ -311,7 +313,7 @@ class VideoTracker:
         """Frames with their numbers, checked to come without a gap."""
         for wanted, frame in enumerate(frames, start=self._next_frame):
             if isinstance(frame, np.ndarray):
-                frame = _NumberedFrame(wanted, frame)
+                frame = NumberedFrame(wanted, frame)
             if frame.frame_idx != wanted:
                 raise InputError(
                     f"frames must come in order without gaps: wanted frame {wanted}, got "
@@ -393,9 +395,7 @@ class VideoTracker:
     ) -> FrameMasks:
         obj_ids = tuple(sorted(outputs))
         if not obj_ids:
-            none = np.empty(0, dtype=np.float32)
-            masks_nhw = np.empty((0, self.height, self.width), dtype=np.bool_)
-            return FrameMasks(frame_idx, (), masks_nhw, none, none, np.empty(0, dtype=np.bool_))
+            return FrameMasks.of_none(frame_idx, height=self.height, width=self.width)
         ordered = [outputs[obj_id] for obj_id in obj_ids]
         # One copy from the device for all scores, not two for each object.
         numbers_2n = torch.stack(

@@ -186,7 +186,11 @@ class MemoryPolicy(Protocol):
         """The most that `holds` names."""
 
     def prompted(self, frame_idx: int, seen: Seen | None) -> Self:
-        """The policy once a prompted frame is in the store; the frame may lie ahead."""
+        """The policy once a prompted frame is in the store; the frame may lie ahead.
+
+        A memory of another video (`warm_start`) is one of a frame before this video. What it looked
+        like is not seen then, whatever the policy needs, and does not say where the object is.
+        """
 
     def read(self, frame_idx: int) -> Read:
         """Which memories frame `frame_idx` attends to.
@@ -233,6 +237,11 @@ class PolicyEntry(Entry):
 
     version: int = 1
     """Goes up when the same frames would give other masks or another state."""
+
+    @property
+    def title(self) -> str:
+        """Name and version, as states have them."""
+        return f"{self.name} {self.version}"
 
 
 POLICIES = Registry(
