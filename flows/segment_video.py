@@ -107,7 +107,7 @@ def end_state(result: ResultRef) -> State[ResultRef]:
 
 def _with_one_choice(request: SegmentRequest) -> SegmentRequest:
     """The request without the default of its deployment that somebody has chosen against."""
-    if request.prompts is None or request.automatic is None:
+    if not request.names_objects or request.automatic is None:
         return request
     chosen = choose_prompts(request, default_request(runtime.deployment.id))
     kept, left = ("prompts", "automatic") if chosen.automatic is None else ("automatic", "prompts")

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import demo, deploy, evaluate, export, listen, models, probe, show, track
+from flows.cli import demo, deploy, evaluate, export, listen, memory, models, probe, show, track
 from flows.cli.options import RequestCommand
 from flows.commands.process import ProcessEnd, Terminated, raise_on_sigterm
 from samcore.errors import SegmentationError
@@ -36,6 +36,7 @@ app.command("train-nano", epilog=models.TRAIN_EXAMPLES)(models.train_nano)
 app.command(epilog=probe.EXAMPLES)(probe.probe)
 app.command(epilog=show.EXAMPLES)(show.show)
 app.command(epilog=export.EXAMPLES)(export.export)
+app.command(epilog=memory.EXAMPLES)(memory.memory)
 app.command("eval", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command(epilog=listen.EXAMPLES)(listen.listen)
 app.command(epilog=deploy.DEPLOY_EXAMPLES)(deploy.deploy)

@@ -52,6 +52,10 @@ Whatever there is to see on frame 0, ten objects at most:
 
   longtake track tape.mkv --automatic 10 -o out
 
+The objects of another video's result, once `longtake memory other` was run:
+
+  longtake track tape.mkv --warm-start other -o out
+
 Stopped or killed? The same command goes on where it was. The masks are in out/masks.parquet."""
 
 
@@ -124,6 +128,9 @@ def track(
             "looks, look_ahead_s (32); and what finds them, detector (masks).",
             rich_help_panel=_PROMPTS,
         ),
+    ] = None,
+    warm_start: Annotated[
+        str | None, request_field(metavar="STATE", rich_help_panel=_PROMPTS)
     ] = None,
     model: Annotated[str | None, request_field(metavar="NAME", rich_help_panel=_MODEL)] = None,
     checkpoint: Annotated[str | None, request_field(metavar="FILE", rich_help_panel=_MODEL)] = None,
@@ -212,10 +219,10 @@ def track(
         raise InputError(
             "give --box, --point, --mask and --masks, or --prompts, or --automatic; not both"
         )
-    if not any(ways):
+    if not any(ways) and warm_start is None:
         raise InputError(
-            "no prompts: give --box, --point, --mask or --masks, --prompts FILE, or --automatic N "
-            "to find objects"
+            "no prompts: give --box, --point, --mask or --masks, --prompts FILE, --automatic N to "
+            "find objects, or --warm-start STATE to begin with those of another video"
         )
     fields = given_fields(ctx)
     fields["settings"]["memory_policy_options"] = parse_policy_options(

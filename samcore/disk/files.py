@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -95,6 +96,18 @@ def write_atomic(path: Path, data: bytes) -> None:
         with atomic(path) as file:
             file.write(data)
         sync_folder(path.parent)
+
+
+def copy_atomic(source: Path, target: Path) -> None:
+    """Copy a file, whole or not at all; the copy outlives a power cut.
+
+    Raises:
+        StorageError: It cannot be read, or the copy not be written.
+    """
+    with storage_errors(source, "read"), source.open("rb") as file, atomic(target) as copy:
+        shutil.copyfileobj(file, copy, 1 << 20)
+    with storage_errors(target, "write"):
+        sync_folder(target.parent)
 
 
 def write_json(path: Path, record: BaseModel) -> None:

@@ -4,6 +4,7 @@
     a run's work                  CACHE/runs/<key>           14 days untouched, and its lock is free
     an index of a video's frames  CACHE/index/*              14 days unused
     objects that were found       CACHE/found/*              14 days unused
+    fetched warm starts           CACHE/warm/*               14 days unused
     copies of a result's files    CACHE/results/*            7 days not opened
     downloaded sources            CACHE/sources/*            room is needed: the least used first,
                                                              if its lock is free (cache.py)
@@ -38,12 +39,13 @@ _WORK_S = 14 * _DAY_S
 
 
 def remove_stale_work(work_dir: Path) -> None:
-    """Remove old runs, indexes and found objects of a cache."""
+    """Remove old runs, indexes, found objects and fetched warm starts of a cache."""
     for folder in _entries(work_dir / "runs"):
         with contextlib.suppress(OSError):
             if folder.is_dir() and not folder.is_symlink() and _is_untouched(folder):
                 _remove_run(folder)
-    _remove_old((*_entries(work_dir / "index"), *_entries(work_dir / "found")), _WORK_S)
+    for name in ("index", "found", "warm"):
+        _remove_old(_entries(work_dir / name), _WORK_S)
 
 
 def remove_stale_copies(copies: Path) -> None:

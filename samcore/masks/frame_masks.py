@@ -27,3 +27,10 @@ class FrameMasks:
     are absent here and in none of the arrays; ascending."""
     given_up: tuple[int, ...] = ()
     """Objects that retired and are not looked for any more; likewise."""
+
+    @classmethod
+    def of_none(cls, frame_idx: int, *, height: int, width: int) -> "FrameMasks":
+        """A frame before any object has begun."""
+        none = np.empty(0, dtype=np.float32)
+        masks_nhw = np.empty((0, height, width), dtype=np.bool_)
+        return cls(frame_idx, (), masks_nhw, none, none, np.empty(0, dtype=np.bool_))

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from samcore.disk.atomic import atomic, sync_folder
 from samcore.disk.files import (
     FileRecord,
+    copy_atomic,
     exclusive,
     fsync_and_record,
     is_intact,
@@ -162,12 +162,5 @@ class LocalResults(ResultStore):
                 # A work folder may be a link to another disk.
                 if not isinstance(error.__cause__, OSError) or error.__cause__.errno != errno.EXDEV:
                     raise
-        with storage_errors(target, "write"):
-            _copy(path, target)
+        copy_atomic(path, target)
         return target
-
-
-def _copy(source: Path, target: Path) -> None:
-    with source.open("rb") as file, atomic(target) as copy:
-        shutil.copyfileobj(file, copy, 1 << 20)
-    sync_folder(target.parent)

@@ -34,11 +34,23 @@ class ObjectRecord(Record):
     prompted_frames: tuple[int, ...]
     """Ascending."""
     source: str = "prompt"
-    """Where it comes from: `prompt`, or `automatic` if it was found."""
+    """Where it comes from: `prompt`, `automatic` if it was found, or `warm-start` if the run began
+    with its memory and has no prompt of it."""
 
     def entry(self) -> ResultObject:
         """Its entry in the ledger of objects, before anything was tracked."""
         return ResultObject(id=self.id, label=self.label, source=self.source)
+
+
+class WarmStartRecord(Record):
+    """What a run begins with: the memory of objects in another video."""
+
+    source: str
+    """Absolute path or address of the state, or of the result that it lies in."""
+    file: FileRecord
+    """The state."""
+    objects: tuple[int, ...]
+    """Its objects, ascending; they are tracked from the run's first frame on."""
 
 
 class Rung(Record):
@@ -81,6 +93,8 @@ class RunRecord(Record):
     """The plan: in order, from `start` to `stop`."""
     handoff: str
     """A name in `samcore.chunks.handoff.HANDOFFS`."""
+    warm_start: WarmStartRecord | None = None
+    """What the run begins with; None if with prompts only."""
 
     @property
     def result_key(self) -> str:
@@ -116,6 +130,8 @@ class RunRecord(Record):
             identity["chunks"] = [self.handoff, self._plan]
         if self.source_reading is not None:
             identity["reading"] = self.source_reading
+        if self.warm_start is not None:
+            identity["warm_start"] = self.warm_start.file.sha256
         return _key_of(identity)
 
     @property

@@ -11,14 +11,27 @@ from typing import Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from samcore.disk.files import exclusive, is_intact, make_folder, storage_errors, write_atomic
+from samcore.disk.files import (
+    copy_atomic,
+    exclusive,
+    is_intact,
+    make_folder,
+    storage_errors,
+    write_atomic,
+)
 from samcore.disk.sealed import open_record, parse_sealed, read_sealed, seal_record, write_sealed
-from samcore.errors import InputError, LostWorkError
+from samcore.errors import InputError, LostWorkError, StateError
 from samcore.prompts.file import PromptFile
 from samcore.prompts.kept import from_file, to_file
 from samcore.prompts.prompt import Prompt
 from samcore.prompts.resolve import prompts_digest
-from samcore.result.records import ChunkRecord, PassRecord, RunRecord, SeamRecord
+from samcore.result.records import (
+    ChunkRecord,
+    PassRecord,
+    RunRecord,
+    SeamRecord,
+    WarmStartRecord,
+)
 from samcore.video import FrameNames, VideoInfo
 
 _log = logging.getLogger(__name__)
@@ -48,6 +61,7 @@ class RunFolder:
         video.json                      what was probed
         names.json                      what the pictures of a folder are called
         prompts.json                    the prompts, masks included: a prompts file
+        warm.safetensors                what the run begins with, if it has a warm start
         prompts.safetensors             the tracker's state after the prompt pass
         prompts.done.json               written after it
         chunks/00007/masks.parquet      the chunk's masks
@@ -114,6 +128,7 @@ class RunFolder:
         video: VideoInfo,
         prompts: Sequence[Prompt],
         names: FrameNames | None = None,
+        warm_start: Path | None = None,
     ) -> None:
         """Write down what is asked, if it is not there already.
 
@@ -122,8 +137,10 @@ class RunFolder:
             video: What was probed.
             prompts: What the tracker is told.
             names: Of the pictures, if the video is a folder of them.
+            warm_start: The state that the run begins with.
 
         Raises:
+            StateError: `warm_start` is not what `record` says any more.
             StorageError: The folder cannot be written to.
         """
         make_folder(self.path / "chunks")
@@ -133,8 +150,11 @@ class RunFolder:
             if self.read_record(self.path / name, type(content)) != content:
                 self.write_record(self.path / name, content)
         labels = {item.id: item.label for item in record.objects if item.label}
-        spec = to_file(prompts, labels).model_dump_json(exclude_defaults=True)
-        write_atomic(self.path / "prompts.json", (spec + "\n").encode())
+        if prompts:
+            spec = to_file(prompts, labels).model_dump_json(exclude_defaults=True)
+            write_atomic(self.path / "prompts.json", (spec + "\n").encode())
+        if record.warm_start is not None and warm_start is not None:
+            self._take_warm_start(warm_start, record.warm_start)
         if names is not None:
             path = self.path / "names.json"
             write_atomic(path, seal_record(names.to_text(), of=self._name_of(path)))
@@ -146,6 +166,8 @@ class RunFolder:
             LostWorkError: It is not there or damaged.
         """
         path = self.path / "prompts.json"
+        if self.record().prompts_digest == prompts_digest(()):
+            return ()
         try:
             prompts = from_file(PromptFile.model_validate_json(path.read_bytes()))
         except (OSError, InputError, ValidationError) as error:
@@ -206,6 +228,32 @@ class RunFolder:
         if not isinstance(text, str):
             raise _lost(path)
         return FrameNames.from_text(text, where=str(path))
+
+    def warm_start(self) -> Path | None:
+        """The state that the run begins with; None if with prompts only.
+
+        Raises:
+            LostWorkError: It is not there or damaged.
+        """
+        wanted = self.record().warm_start
+        if wanted is None:
+            return None
+        if not is_intact(self._warm_start_path, wanted.file):
+            raise _lost(self._warm_start_path)
+        return self._warm_start_path
+
+    @property
+    def _warm_start_path(self) -> Path:
+        return self.path / "warm.safetensors"
+
+    def _take_warm_start(self, source: Path, wanted: WarmStartRecord) -> None:
+        path = self._warm_start_path
+        if is_intact(path, wanted.file):
+            return
+        copy_atomic(source, path)
+        if not is_intact(path, wanted.file):
+            _remove(path)
+            raise StateError(f"the warm start {wanted.source} was changed meanwhile; run again")
 
     @property
     def prompt_state_path(self) -> Path:
@@ -291,6 +339,7 @@ class RunFolder:
                 _remove(state)
         _remove(self.path / "prompts.done.json")
         _remove(self.prompt_state_path)
+        _remove(self._warm_start_path)
 
     def clear(self) -> None:
         """Remove all that weighs something: the result is published, in a bucket. Only with the

@@ -1,6 +1,6 @@
 """What is kept of an object for the case that it goes away: a few memories that show it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -23,6 +23,11 @@ class Keepsakes:
     """Of the last tracked frames that show it well, ascending."""
     absent: int = 0
     """Tracked frames in a row that do not show it, the last one included."""
+
+    @classmethod
+    def of_memories(cls, memories: Sequence[FrameMemory]) -> "Keepsakes":
+        """Of an object that begins with memories of prompts, ascending: the first and the last."""
+        return cls(prompted=(*memories[:1], *memories[1:][-1:]))
 
     def __iter__(self) -> Iterator[FrameMemory]:
         """All of them, by ascending frame."""

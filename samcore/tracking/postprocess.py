@@ -36,9 +36,7 @@ def frame_masks(
     """
     obj_ids = tuple(sorted(outputs))
     if not obj_ids:
-        none = np.empty(0, dtype=np.float32)
-        masks_nhw = np.empty((0, height, width), dtype=np.bool_)
-        return FrameMasks(frame_idx, (), masks_nhw, none, none, np.empty(0, dtype=np.bool_))
+        return FrameMasks.of_none(frame_idx, height=height, width=width)
     ordered = [outputs[obj_id] for obj_id in obj_ids]
     # One copy from the device for all scores, not two for each object.
     numbers_2n = torch.stack(

@@ -19,8 +19,9 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from samcore.errors import StateError
 from samcore.limits import DEFAULT_LIMITS, Limits
@@ -72,7 +73,7 @@ class StateFile:
     """The metadata; JSON, or anything else."""
     places: dict[str, TensorPlace]
     """The tensors, by name, in the order of the header."""
-    file: BinaryIO
+    file: BufferedReader
 
     def read(self, name: str) -> "Tensor":
         """A tensor in memory of its own.
@@ -87,9 +88,9 @@ class StateFile:
         # and so other last bits, for those.
         tensor = torch.empty(place.shape, dtype=getattr(torch, place.dtype))
         self.file.seek(place.begin)
-        if self.file.readinto(memoryview(tensor.view(torch.uint8).numpy()).cast("B")) != place.size:
+        if self.file.readinto(tensor.view(torch.uint8).numpy().data.cast("B")) != place.size:
             raise Refused("it was cut short while it was read")
-        if not all(bool(part.isfinite().all()) for part in tensor.view(-1).split(_BLOCK)):
+        if not all(bool(part.isfinite().all()) for part in torch.split(tensor.view(-1), _BLOCK)):
             raise Refused(f"{shown(name)} has NaN or infinity in it")
         return tensor
 
@@ -174,7 +175,7 @@ def shown(text: str) -> str:
     return ascii(text[:60])
 
 
-def _checked(file: BinaryIO, size: int, key: str, limits: Limits) -> StateFile:
+def _checked(file: BufferedReader, size: int, key: str, limits: Limits) -> StateFile:
     if size > limits.max_state_bytes:
         raise Refused(
             f"it has {size:,} bytes; the limit is {limits.max_state_bytes:,}, which "
@@ -195,7 +196,7 @@ def _checked(file: BinaryIO, size: int, key: str, limits: Limits) -> StateFile:
     return StateFile(text, places, file)
 
 
-def _read_header(file: BinaryIO, size: int) -> tuple[str, int]:
+def _read_header(file: BufferedReader, size: int) -> tuple[str, int]:
     """The header's text, and where tensors begin."""
     length = int.from_bytes(file.read(8), "little")
     data = 8 + length

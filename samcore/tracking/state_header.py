@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 from pydantic import (
     BaseModel,
@@ -18,6 +18,7 @@ from pydantic import (
     model_serializer,
 )
 
+from samcore.errors import StateError
 from samcore.limits import DEFAULT_LIMITS, Limits
 from samcore.tracking.state_file import (
     Refused,
@@ -108,6 +109,52 @@ def read_header(path: Path, limits: Limits = DEFAULT_LIMITS) -> StateHeader:
     """
     with open_state_file(path, HEADER_KEY, limits) as file:
         return parse_header(file)
+
+
+class Made(Protocol):
+    """How a state was made: a `TrackerState`, or the header of its file."""
+
+    @property
+    def model_fingerprint(self) -> str: ...
+    @property
+    def image_size(self) -> int: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def policy(self) -> str: ...
+
+
+def check_made_for(
+    state: Made,
+    *,
+    fingerprint: str | None = None,
+    image_size: int | None = None,
+    dtype: str | None = None,
+    policy: str,
+) -> None:
+    """Refuse a state whose memories would mean nothing here.
+
+    Args:
+        state: What is to be begun with.
+        fingerprint, image_size: Of the model; None if they are not known yet.
+        dtype: Arithmetic of the model; None if it is not known yet.
+        policy: Name and version of the memory policy.
+
+    Raises:
+        StateError: It was made with another one; which, is said.
+    """
+    for name, theirs, ours in (
+        # The size first: it is in the fingerprint, too, which says less.
+        ("image size", state.image_size, image_size),
+        ("model", state.model_fingerprint, fingerprint),
+        ("precision", state.dtype, dtype),
+        ("memory policy", state.policy, policy),
+    ):
+        if ours is not None and theirs != ours:
+            raise StateError(
+                f"the warm start was made with another {name}: {theirs}, here it is {ours}; make "
+                "it anew by `longtake memory` with the options of this run, or change these"
+            )
 
 
 def parse_header(file: StateFile) -> StateHeader:

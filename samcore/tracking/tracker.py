@@ -23,6 +23,7 @@ from samcore.tracking.propagation import ObjectOutput, encode_prompt, propagate
 from samcore.tracking.retired import Retirement
 from samcore.tracking.state import TrackerState
 from samcore.tracking.tracked_object import TrackedObject
+from samcore.tracking.warm_start import warm_objects
 
 _Encoded = tuple[FrameMemory, ObjectOutput]
 
@@ -56,10 +57,11 @@ class VideoTracker:
         num_frames: int | None = None,
         start_frame: int = 0,
         settings: TrackSettings | None = None,
+        warm_start: TrackerState | None = None,
         bank_on_cpu: bool = False,
         clock: StageClock | None = None,
     ) -> None:
-        """Start with no objects.
+        """Start with no objects, or with another video's (`warm_start`).
 
         Args:
             model: From `samcore.load_model`.
@@ -67,6 +69,7 @@ class VideoTracker:
             num_frames: Length of the whole video (not of a chunk); None for a stream.
             start_frame: The first frame to come.
             settings: Batch sizes and bounds. Device and precision are the model's already.
+            warm_start: A state of another video, to track its objects from `start_frame` on.
             bank_on_cpu: Keep memories in main memory and bring them to the device for each step:
                 slower, the same masks, and the GPU holds none of them.
             clock: Told how long encoding (`encode`) and tracking (`track`) take.
@@ -97,13 +100,20 @@ class VideoTracker:
         )
         entry = POLICIES.get(settings.memory_policy)
         policy_class: type[MemoryPolicy] = entry.load()
-        self._policy_name = f"{entry.name} {entry.version}"
+        self._policy_name = entry.title
         options = policy_options(entry.name, settings.memory_policy_options)
         self._new_policy = policy_class.new(self._limits, options)
         self._load_policy = partial(policy_class.load, self._limits, options)
         self._policy_options = options.model_dump(mode="json")
         self._next_frame = start_frame
         self._objects: dict[int, TrackedObject] = {}
+        if warm_start is not None:
+            self._objects = warm_objects(
+                *(warm_start, model, entry, self._new_policy, self._limits),
+                start=start_frame,
+                bank_device=self._bank_device,
+                retire=settings.retirement is not None,
+            )
         self._waiting: dict[int, dict[int, Prompt]] = defaultdict(dict)
         self._retirement = Retirement(settings.retirement, self._new_policy, self._bank_device)
 

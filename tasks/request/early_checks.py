@@ -18,6 +18,7 @@ from samcore.tracking.memory.policy import check_policy_fits
 from samcore.video import check_source
 from tasks.request.prompt_source import GivenPrompts, read_prompts
 from tasks.request.segment_request import SegmentRequest
+from tasks.request.warm_source import GivenWarmStart, read_warm_start
 from tasks.settings import load_settings
 from tasks.sources.opened import look_up_source
 from tasks.store.locations import S3Location, parse_location
@@ -29,6 +30,8 @@ class CheckedRequest:
 
     prompts: GivenPrompts | None
     """None if objects are to be found, or the prompts were not looked at."""
+    warm_start: GivenWarmStart | None
+    """None if there is none, or it was not looked at."""
     model: ModelSpec | None
     """None if it is to be downloaded first: a long download waits until all else is right."""
 
@@ -54,6 +57,9 @@ def check_request(
     if given is not None:
         ids = sorted(item.id for item in given.spec.objects)
         check_objects(request.formats, ids, given.spec.labels)
+    warm = None
+    if buckets or not _in_bucket(request.warm_start):
+        warm = read_warm_start(request, limits)
     source = request.source_place
     if isinstance(source, Path):
         check_source(source, limits)
@@ -61,14 +67,16 @@ def check_request(
     if not _needs_download(request, cache_dir):
         model = resolve_asked_model(request, cache_dir)
     _check_policy(request, model)
+    if warm is not None:
+        warm.check(request, model)
     _check_places(request, buckets=buckets)
     if not isinstance(source, Path) and (buckets or not isinstance(source, S3Location)):
         look_up_source(source, request.source_version, credentials=request.credentials)
-    return CheckedRequest(given, model)
+    return CheckedRequest(given, warm, model)
 
 
-def _in_bucket(prompts: object) -> bool:
-    return isinstance(prompts, str) and isinstance(parse_location(prompts), S3Location)
+def _in_bucket(place: object) -> bool:
+    return isinstance(place, str) and isinstance(parse_location(place), S3Location)
 
 
 def _needs_download(request: SegmentRequest, cache_dir: Path) -> bool:

@@ -38,6 +38,8 @@ class ResolvedRun:
     prompts: tuple[Prompt, ...]
     folder: RunFolder
     ref: RunRef
+    warm_start: Path | None
+    """The state that it begins with."""
 
     def lay_out(self) -> RunRef:
         """Write down in the run's folder what is asked; where the run is.
@@ -45,7 +47,9 @@ class ResolvedRun:
         Raises:
             StorageError: The folder cannot be written to.
         """
-        self.folder.create(self.record, self.video.info, self.prompts, self.video.names)
+        self.folder.create(
+            self.record, self.video.info, self.prompts, self.video.names, self.warm_start
+        )
         return self.ref
 
 
@@ -70,10 +74,14 @@ def resolve_request(
     """
     checked = checked or check_request(request, cache_dir=cache_dir)
     given, model, source = checked.prompts, checked.model, request.source_place
+    warm = checked.warm_start
     # Here, not above: it imports torch, and what is wrong so far should not take seconds to say.
     from samcore.machine.device import choose_compute
 
     compute = choose_compute(request.settings.device, request.settings.dtype)
+    settings = _resolve_settings(request.settings, compute)
+    if warm is not None:
+        warm.check(request, model, settings.dtype)
     version, mark = find_version(source, request.source_version, credentials=request.credentials)
     video = open_source(
         source,
@@ -92,6 +100,8 @@ def resolve_request(
     if model is None:
         on_download = reporter("downloading the model", "MB", scale=1_000_000)
         model = resolve_asked_model(request, cache_dir, on_download)
+        if warm is not None:
+            warm.check(request, model, settings.dtype)
     if request.automatic is not None:
         from tasks.tracking.found_objects import find_objects_once  # late, like all of torch
 
@@ -104,7 +114,9 @@ def resolve_request(
             work_dir=request.work_path,
         )
     source_of_objects = "prompt" if request.automatic is None else "automatic"
-    objects = _objects({} if given is None else given.spec.labels, prompts, source_of_objects)
+    labels = {} if given is None else given.spec.labels
+    known = () if warm is None else warm.record.objects
+    objects = _objects(labels, prompts, source_of_objects, known)
     check_objects(request.formats, [item.id for item in objects], _labels(objects))
     record = RunRecord(
         source=str(source),  # without the query of a web address, which may hold a secret
@@ -115,11 +127,12 @@ def resolve_request(
         objects=objects,
         prompts_digest=prompts_digest(prompts),
         model=model,
-        settings=_resolve_settings(request.settings, compute),
+        settings=settings,
         start=start,
         stop=stop,
         chunks=plan_chunks(start, stop, chunk_frames=request.chunk_frames, overlap=request.overlap),
         handoff=request.handoff,
+        warm_start=None if warm is None else warm.record,
     )
     store = open_result_store(request.destination_place, request.credentials)
     refuse_other(request, store.published_key(), record.result_key)
@@ -134,7 +147,14 @@ def resolve_request(
         allow_quality_loss=request.allow_quality_loss,
         memory_log=None if log is None else str(log),
     )
-    return ResolvedRun(record=record, video=video, prompts=prompts, folder=folder, ref=ref)
+    return ResolvedRun(
+        record=record,
+        video=video,
+        prompts=prompts,
+        folder=folder,
+        ref=ref,
+        warm_start=None if warm is None else warm.path,
+    )
 
 
 def _hold_against(
@@ -171,9 +191,10 @@ def _resolve_settings(settings: TrackSettings, compute: "Compute") -> TrackSetti
 
 
 def _objects(
-    labels: dict[int, str], prompts: tuple[Prompt, ...], source: str
+    labels: dict[int, str], prompts: tuple[Prompt, ...], source: str, known: tuple[int, ...]
 ) -> tuple[ObjectRecord, ...]:
-    frames: dict[int, list[int]] = {}
+    """All objects of a run: those with prompts, and the ones whose memory it begins with."""
+    frames: dict[int, list[int]] = {obj_id: [] for obj_id in known}
     for prompt in prompts:
         frames.setdefault(prompt.obj_id, []).append(prompt.frame_idx)
     return tuple(
@@ -181,7 +202,7 @@ def _objects(
             id=obj_id,
             label=labels.get(obj_id),
             prompted_frames=tuple(sorted(found)),
-            source=source,
+            source=source if found else "warm-start",
         )
         for obj_id, found in sorted(frames.items())
     )

@@ -81,6 +81,14 @@ class SegmentRequest(BaseModel):
         description="Track what SAM 2's mask generator finds on the first frame that shows any "
         "objects.",
     )
+    warm_start: str | None = Field(
+        default=None,
+        min_length=1,
+        title="Warm start",
+        description="Begin with what objects looked like in another video: a file that `longtake "
+        "memory` made, or the result that it made it in, as a path or s3:// address. All its "
+        "objects are tracked from the first frame on; prompts for their numbers correct them.",
+    )
     start: int = Field(
         default=0, ge=0, title="First frame", description="The first frame to track, from 0."
     )
@@ -256,13 +264,18 @@ class SegmentRequest(BaseModel):
 
     @model_validator(mode="after")
     def _says_what_to_track(self) -> "SegmentRequest":
-        if self.prompts is None and self.automatic is None:
+        if not self.names_objects and self.automatic is None:
             raise ValueError(
                 "nothing to track: wanted prompts (objects with a box, points or a mask each, or a "
-                "file of them), or automatic; got neither"
+                "file of them), a warm start, or automatic; got none of them"
             )
         # Both are taken here: one of them may be a default, see `choose_prompts`.
         return self
+
+    @property
+    def names_objects(self) -> bool:
+        """Whether a person says what is tracked: by prompts, a warm start, or both."""
+        return self.prompts is not None or self.warm_start is not None
 
     @property
     def source_place(self) -> Path | S3Location | HttpsLocation:
@@ -344,7 +357,7 @@ def validate_request(**values: object) -> SegmentRequest:
 
 
 def choose_prompts(request: SegmentRequest, default: object = None) -> SegmentRequest:
-    """Keep the prompts or `automatic` where the other one is only a deployment's default.
+    """Keep what names objects, or `automatic`, where the other one is only a deployment's default.
 
     Prefect's form fills in the deployment's own request. A person who types an object there sends
     the default `automatic` with it. Where both are defaults, the prompts count.
@@ -356,10 +369,13 @@ def choose_prompts(request: SegmentRequest, default: object = None) -> SegmentRe
     Raises:
         InputError: Neither of the two is a default.
     """
-    if request.prompts is None or request.automatic is None:
+    if not request.names_objects or request.automatic is None:
         return request
     if request.automatic == _default(request, default, "automatic"):
         return request.model_copy(update={"automatic": None})
+    if request.warm_start is not None:
+        # What is found gets numbers from 1 on, which would be those of other objects.
+        raise InputError("warm_start and automatic: wanted one of them, got both")
     if request.prompts == _default(request, default, "prompts"):
         return request.model_copy(update={"prompts": None})
     raise InputError("prompts and automatic: wanted one of them, got both")

@@ -51,11 +51,14 @@ class OpenRun:
         return self.record.settings.model_copy(update=batches)
 
     def new_tracker(self, prompts: Sequence[Prompt], *, start: int) -> VideoTracker:
-        """A tracker that begins at `start`, with these prompts encoded.
+        """A tracker that begins at `start`, with these prompts encoded, and with the run's warm
+        start.
 
         Raises:
             VideoError: A prompted frame cannot be decoded.
+            LostWorkError: The warm start is gone.
         """
+        warm = self.folder.warm_start()
         tracker = VideoTracker(
             self.model,
             height=self.video.info.height,
@@ -63,6 +66,7 @@ class OpenRun:
             num_frames=self.video.info.num_frames,
             start_frame=start,
             settings=self.settings,
+            warm_start=None if warm is None else self._fitting(TrackerState.load(warm)),
             bank_on_cpu=self.rung.bank_on_cpu,
             clock=self.clock,
         )
@@ -104,22 +108,23 @@ class OpenRun:
         Raises:
             StateError: The state is of another run.
         """
-        asked = self.record.model
-        if state.image_size > self.model.facts.image_size:
-            if state.model_fingerprint != resized_model(asked, state.image_size).fingerprint:
-                raise StateError("this tracker state was made with another model")
-            state = resize_state(
-                state,
-                model_fingerprint=self.model.facts.fingerprint,
-                image_size=self.model.facts.image_size,
-            )
         return VideoTracker.from_state(
             self.model,
-            state,
+            self._fitting(state),
             settings=self.settings,
             bank_on_cpu=self.rung.bank_on_cpu,
             clock=self.clock,
         )
+
+    def _fitting(self, state: TrackerState) -> TrackerState:
+        """A state as the model can use it, which may be one of a larger input of the model."""
+        facts = self.model.facts
+        if state.image_size <= facts.image_size:
+            return state
+        larger = resized_model(self.record.model, state.image_size)
+        if state.model_fingerprint != larger.fingerprint:
+            raise StateError("this tracker state was made with another model")
+        return resize_state(state, model_fingerprint=facts.fingerprint, image_size=facts.image_size)
 
     def _frames(self, wanted: Sequence[int]) -> Iterator[Frame]:
         for frame_idx in wanted:

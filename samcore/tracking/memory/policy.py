@@ -188,8 +188,9 @@ class MemoryPolicy(Protocol):
     def prompted(self, frame_idx: int, seen: Seen | None) -> Self:
         """The policy once a prompted frame is in the store; the frame may lie ahead.
 
-        Nothing is seen of a frame of long ago that is put back into the store, when the object
-        returns that it shows. Such a frame may also be a tracked one.
+        Nothing is seen of a memory of another video (`warm_start`), which has a frame number before
+        this video, nor of one of long ago that is put back into the store when the object returns
+        that it shows; that one may also be a tracked frame. Neither says where the object is.
         """
 
     def read(self, frame_idx: int) -> Read:
@@ -237,6 +238,11 @@ class PolicyEntry(Entry):
 
     version: int = 1
     """Goes up when the same frames would give other masks or another state."""
+
+    @property
+    def title(self) -> str:
+        """Name and version, as states have them."""
+        return f"{self.name} {self.version}"
 
 
 POLICIES = Registry(

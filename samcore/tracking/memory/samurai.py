@@ -100,11 +100,12 @@ class SamuraiPolicy(Sam2Policy):
         return Bound(cond + self._num_slots + 1, cond + self._max_age + self._num_slots + 1)
 
     def prompted(self, frame_idx: int, seen: Seen | None) -> Self:
-        starts = dict(self.starts)
-        if seen is not None:
-            starts[frame_idx] = self._boxes(seen)[0]
+        prompted = Sam2Policy.prompted(self, frame_idx, seen)
+        if seen is None:
+            return prompted
+        box = self._boxes(seen)[0]
         return replace(
-            Sam2Policy.prompted(self, frame_idx, seen), starts=tuple(sorted(starts.items()))
+            prompted, starts=tuple(sorted({**dict(self.starts), frame_idx: box}.items()))
         )
 
     def choose(self, frame_idx: int, seen: Seen) -> int:

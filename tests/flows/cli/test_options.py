@@ -15,6 +15,7 @@ from tasks.request.segment_request import SegmentRequest, validate_request
 FIELDS = {**TrackSettings.model_fields, **SegmentRequest.model_fields}
 BOX = "1:0:10,10,60,60"
 ASKED: dict[str, tuple[list[str], Any]] = {
+    "warm_start": (["--warm-start", "s.safetensors"], "s.safetensors"),
     "model": (["--model", "nano"], "nano"),
     "checkpoint": (["--checkpoint", "w.pt"], "w.pt"),
     "config": (["--config", "c.yaml"], "c.yaml"),

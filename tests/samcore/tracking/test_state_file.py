@@ -171,7 +171,7 @@ def _twice(data: bytes, rng: random.Random) -> bytes:
 
 
 def _no_numbers(data: bytes, rng: random.Random) -> bytes:
-    at = data.index(b"}" + data[-len(_parts(data)[2]) :]) + 1
+    at = len(data) - len(_parts(data)[2])
     at += 4 * rng.randrange((len(data) - at) // 4)
     return data[:at] + b"\xff\xff\xff\xff" + data[at + 4 :]
 

@@ -63,6 +63,11 @@ class Remembered:
         self.policy = self.policy.prompted(frame_idx, seen if self.policy.needs else None)
         self._prompted.add(frame_idx)
 
+    def recall(self, frame_idx: int) -> None:
+        """Take a memory of another video, which has a number before this one."""
+        self.store.add(memory(frame_idx))
+        self.policy = self.policy.prompted(frame_idx, None)
+
     def step(self, frame_idx: int, seen: Seen | None = None) -> int:
         """Pass a frame: track it, unless it was prompted. Gives which candidate was chosen."""
         chosen = 0
