@@ -11,7 +11,13 @@ from pathlib import Path
 from samcore.chunks.plan import plan_chunks
 from samcore.errors import InputError, StorageError
 from samcore.exports import check_objects
-from samcore.models.registry import ModelSpec, list_models, resolve_model
+from samcore.models.registry import (
+    PREFIX,
+    ModelSpec,
+    check_can_be_had,
+    needs_download,
+    resolve_model,
+)
 from samcore.video import check_source
 from tasks.disk.files import check_writable
 from tasks.request.prompt_source import GivenPrompts, read_prompts
@@ -58,8 +64,10 @@ def check_request(
     if isinstance(source, Path):
         check_source(source, limits)
     model = None
-    if not _needs_download(request, cache_dir):
+    if request.checkpoint is not None or not needs_download(request.model, cache_dir):
         model = resolve_asked_model(request, cache_dir)
+    elif request.model is not None:
+        check_can_be_had(request.model)
     _check_places(request, buckets=buckets)
     if not isinstance(source, Path) and (buckets or not isinstance(source, S3Location)):
         look_up_source(source, request.source_version, credentials=request.credentials)
@@ -68,11 +76,6 @@ def check_request(
 
 def _in_bucket(prompts: object) -> bool:
     return isinstance(prompts, str) and isinstance(parse_location(prompts), S3Location)
-
-
-def _needs_download(request: SegmentRequest, cache_dir: Path) -> bool:
-    here = {entry.name: entry.available for entry in list_models(cache_dir)}
-    return request.checkpoint is None and not here.get(request.model or "", True)
 
 
 def resolve_asked_model(
@@ -93,7 +96,7 @@ def resolve_asked_model(
         cache_dir=cache_dir,
         on_progress=on_download,
     )
-    if request.checkpoint is not None:
+    if request.checkpoint is not None or (request.model or "").startswith(PREFIX):
         from samcore.models.loader import check_model  # late: it imports torch
 
         check_model(model)
