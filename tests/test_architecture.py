@@ -32,6 +32,8 @@ DOORS = {
     "typer": ("flows/",),
     "rich": ("flows/",),
     "skimage": ("samcore/scenes/photos.py",),
+    "transformers": ("samcore/models/transformers/",),
+    "huggingface_hub": ("samcore/models/transformers/hub.py",),
     "supervision": ("samcore/result/reader.py",),
 }
 """An outside package, and where it may be imported."""

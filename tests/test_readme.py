@@ -14,7 +14,8 @@ from flows.cli import app
 from samcore.config import TrackSettings
 from samcore.masks.ledger import OBJECTS
 from samcore.masks.row import SCHEMA
-from samcore.models.registry import DEFAULT_MODEL, KNOWN_MODELS, RemoteWeights, resolve_model
+from samcore.models.known import DEFAULT_MODEL, KNOWN_MODELS, RemoteWeights
+from samcore.models.registry import resolve_model
 from samcore.prompts.file import parse_prompts
 from samcore.result.manifest import MANIFEST, MASKS, OVERLAY, SEAMS
 from samcore.video import VideoWriter

@@ -9,7 +9,10 @@ from flows.cli.options import Verbose
 from flows.commands.console import Terminal
 from tasks.settings import load_settings
 
-MODELS_EXAMPLES = "[bold]Example[/bold]\n\n  longtake track dog.mp4 --model sam2.1-small ..."
+MODELS_EXAMPLES = (
+    "[bold]Examples[/bold]\n\n  longtake track dog.mp4 --model sam2.1-small ...\n\n"
+    "  longtake track dog.mp4 --model hf:facebook/sam2.1-hiera-tiny ..."
+)
 POLICIES_EXAMPLES = (
     "[bold]Example[/bold]\n\n  longtake track dog.mp4 --memory-policy sam2-stride "
     "--memory-policy-option stride=4 ..."
@@ -22,9 +25,10 @@ TRAIN_EXAMPLES = (
 
 
 def models() -> None:
-    """List the models that are known by name, and which of them are on this machine.
+    """List the models that are known by name, which of them are here, and what others want.
 
-    The others are downloaded when they are first named.
+    Those that are not here are downloaded when they are first named. Any other SAM 2, SAM 3 or
+    EdgeTAM of the Hugging Face hub is hf:ORG/NAME; in a folder as the hub has it, hf:FOLDER.
     """
     from flows.commands.lines import model_lines
 

@@ -1,11 +1,14 @@
 """What commands print when they are done."""
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from samcore.config import TrackSettings
-from samcore.models.registry import DEFAULT_MODEL, RemoteWeights, list_models
+from samcore.models.family import FAMILIES, missing_extra
+from samcore.models.known import DEFAULT_MODEL, HubWeights, RemoteWeights
+from samcore.models.registry import ModelEntry, list_models
+from samcore.models.transformers.family import is_logged_in
 from samcore.progress import clock, counted
 from samcore.result.manifest import EXPORTS, MANIFEST, MASKS, OVERLAY, REPORT
 from samcore.tracking.memory.policy import POLICIES, PolicyOptions
@@ -74,18 +77,39 @@ def _finding_lines(result: ResultRef) -> Iterator[str]:
 def model_lines(cache_dir: Path) -> Iterator[str]:
     """A table of the known models."""
     rows = [("NAME", "HERE", "INPUT", "LICENCE", "ABOUT")]
-    for entry in list_models(cache_dir):
+    entries = list_models(cache_dir)
+    for entry in entries:
         model = entry.model
         here = "yes" if entry.available else "no"
         if not entry.available and isinstance(model.weights, RemoteWeights):
             here = f"{model.weights.size / 1e6:.0f} MB"
+        elif not entry.available:
+            here = "no"
         about = model.about + (" (default)" if model.name == DEFAULT_MODEL else "")
         rows.append((model.name, here, f"{model.image_size} px", model.licence, about))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         cells = zip(row, widths, strict=True)
         yield "  ".join(cell.ljust(width) for cell, width in cells).rstrip()
-    yield f"HERE: yes, or the size of the download to {cache_dir}"
+    yield f"HERE: yes, or the size of the download to {cache_dir}; no: the hub's cache has it not"
+    yield "any other: hf:ORG/NAME on the Hugging Face hub, or hf:FOLDER, such as"
+    yield "  hf:facebook/sam2.1-hiera-tiny"
+    yield from _wanted_lines(entries)
+
+
+def _wanted_lines(entries: Sequence[ModelEntry]) -> Iterator[str]:
+    """What is missing on this machine to use each family, and each model that is not for all."""
+    missing = {family.name: missing_extra(family) for family in FAMILIES}
+    for family in FAMILIES:
+        state = f"wants {missing[family.name]}" if missing[family.name] else "ready"
+        yield f"family {family.name}: {family.about}; {state}"
+    for entry in entries:
+        weights = entry.model.weights
+        if isinstance(weights, HubWeights) and weights.is_gated and not entry.available:
+            steps = [f"its licence accepted at https://huggingface.co/{weights.repo}"]
+            if missing[entry.model.family] or not is_logged_in():
+                steps.append("`hf auth login`")
+            yield f"{entry.name} wants {' and '.join(steps)}"
 
 
 def policy_lines() -> Iterator[str]:

@@ -6,8 +6,9 @@ from pathlib import Path
 from samcore.config import TrackSettings
 from samcore.errors import InputError, TransientError, VideoError
 from samcore.machine.device import choose_compute
+from samcore.models.known import KNOWN_MODELS
 from samcore.models.loader import load_model
-from samcore.models.registry import KNOWN_MODELS, ModelSpec, resolve_model
+from samcore.models.registry import ModelSpec, resolve_model
 from samcore.progress import counted, reporter
 from samcore.result.looks import choose_looks
 from samcore.result.manifest import MEMORY

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from flows.commands.console import Terminal
-from samcore.models.registry import NANO_DIR
+from samcore.models.known import NANO_DIR
 from samcore.progress import Progress, clock
 from samcore.training import Progress as TrainingProgress
 from samcore.training import Start, train

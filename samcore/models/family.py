@@ -7,6 +7,7 @@ generator and the tasks name only what is here.
 
 from __future__ import annotations  # torch takes a second to import; only types need it here
 
+import importlib.util
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -90,7 +91,7 @@ class AttendedMemory:
     """What B objects with one memory layout attend to at a frame; lists run over memory slots."""
 
     maskmem_bchw: Sequence[Tensor]
-    """Spatial memories, each B x 64 x H/16 x W/16."""
+    """Spatial memories as `encode_memory` gave them, such as B x 64 x H/16 x W/16."""
     temporal_positions: Sequence[int]
     """For each spatial memory: 0 for a conditioning frame, else num_maskmem minus its age."""
     obj_ptr_bc: Sequence[Tensor]
@@ -227,6 +228,8 @@ class FamilyEntry(Entry):
 
     extra: str = ""
     """The optional dependencies of Longtake that it needs; empty where none."""
+    packages: tuple[str, ...] = ()
+    """Modules that must be there for it."""
 
 
 FAMILIES = Registry(
@@ -239,9 +242,23 @@ FAMILIES = Registry(
             about="SAM 2 and 2.1, by the sam2 package",
             home="samcore.models.sam2.family:Sam2Family",
         ),
+        FamilyEntry(
+            name="transformers",
+            about="SAM 2, SAM 3's tracker and EdgeTAM, by the package transformers",
+            home="samcore.models.transformers.family:TransformersFamily",
+            extra="transformers",
+            packages=("transformers", "timm"),
+        ),
     ],
 )
 """The families, by name."""
+
+
+def missing_extra(family: FamilyEntry) -> str:
+    """How to install what a family lacks on this machine; empty where nothing is missing."""
+    if all(importlib.util.find_spec(package) is not None for package in family.packages):
+        return ""
+    return f"pip install 'longtake[{family.extra}]'"
 
 
 def model_family(name: str) -> ModelFamily:

@@ -1,4 +1,4 @@
-"""The models that Longtake knows by name, and how a request becomes one exact model.
+"""How a request becomes one exact model.
 
 Imports neither torch nor sam2, so that listing models takes no seconds.
 """
@@ -16,154 +16,22 @@ from pydantic import BaseModel, ConfigDict
 from samcore.disk.digests import file_digest
 from samcore.errors import InputError, ModelError
 from samcore.models.family import model_family
+from samcore.models.known import (
+    DEFAULT_MODEL,
+    KNOWN_MODELS,
+    Embedded,
+    HubWeights,
+    KnownModel,
+    RemoteWeights,
+    Seeded,
+)
+from samcore.models.transformers.family import find_model, is_model_here, look_up_model
+from samcore.models.transformers.names import PREFIX, SAM3_FILES, refuse_other_forms
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_MODEL = "sam2.1-tiny"
-
-_PUBLISHED = "https://dl.fbaipublicfiles.com/segment_anything_2"
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteWeights:
-    """Weights that are downloaded at first use."""
-
-    url: str
-    size: int
-    """Bytes."""
-    sha256: str | None
-    """Hex digest, where one is known."""
-
-    @property
-    def file_name(self) -> str:
-        return self.url.rsplit("/", 1)[1]
-
-
-@dataclass(frozen=True, slots=True)
-class Embedded:
-    """Weights that come with Longtake."""
-
-    path: Path
-
-
-@dataclass(frozen=True, slots=True)
-class Seeded:
-    """Random weights, the same for everyone."""
-
-    seed: int
-
-
-@dataclass(frozen=True, slots=True)
-class KnownModel:
-    """A model that has a name."""
-
-    name: str
-    config: str
-    """As its family names configurations: a name of the sam2 package's, or a file's path."""
-    weights: RemoteWeights | Embedded | Seeded
-    about: str
-    """One line for a person who chooses."""
-    image_size: int = 1024
-    """Side of the square that it was trained on, in pixels."""
-    licence: str = "Apache-2.0"
-    family: str = "sam2"
-    """A name in `samcore.models.family.FAMILIES`."""
-
-
-NANO_DIR = Path(__file__).parent / "nano"
-"""The embedded model: weights, configuration, recipe and model card."""
-
-
-def _published(generation: str, size: str, num_bytes: int, sha256: str, about: str) -> KnownModel:
-    # The package shortens the sizes in its configurations' names, but not in the checkpoints'.
-    short = {"tiny": "t", "small": "s", "base-plus": "b+", "large": "l"}[size]
-    date = {"sam2": "072824", "sam2.1": "092824"}[generation]
-    return KnownModel(
-        name=f"{generation}-{size}",
-        config=f"configs/{generation}/{generation}_hiera_{short}.yaml",
-        weights=RemoteWeights(
-            url=f"{_PUBLISHED}/{date}/{generation}_hiera_{size.replace('-', '_')}.pt",
-            size=num_bytes,
-            sha256=sha256,
-        ),
-        about=about,
-    )
-
-
-KNOWN_MODELS: tuple[KnownModel, ...] = (
-    # Sizes and digests: Git LFS pointers and hash tables of several unrelated public projects
-    # that use these files, which agree. The publisher gives none.
-    _published(
-        "sam2.1",
-        "tiny",
-        156_008_466,
-        "7402e0d864fa82708a20fbd15bc84245c2f26dff0eb43a4b5b93452deb34be69",
-        "SAM 2.1, 39 M parameters; the fastest",
-    ),
-    _published(
-        "sam2.1",
-        "small",
-        184_416_285,
-        "6d1aa6f30de5c92224f8172114de081d104bbd23dd9dc5c58996f0cad5dc4d38",
-        "SAM 2.1, 46 M parameters",
-    ),
-    _published(
-        "sam2.1",
-        "base-plus",
-        323_606_802,
-        "a2345aede8715ab1d5d31b4a509fb160c5a4af1970f199d9054ccfb746c004c5",
-        "SAM 2.1, 81 M parameters",
-    ),
-    _published(
-        "sam2.1",
-        "large",
-        898_083_611,
-        "2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318",
-        "SAM 2.1, 224 M parameters; the most accurate",
-    ),
-    _published(
-        "sam2",
-        "tiny",
-        155_906_050,
-        "65b50056e05bcb13694174f51bb6da89c894b57b75ccdf0ba6352c597c5d1125",
-        "SAM 2.0, 39 M parameters",
-    ),
-    _published(
-        "sam2",
-        "small",
-        184_309_650,
-        "95949964d4e548409021d47b22712d5f1abf2564cc0c3c765ba599a24ac7dce3",
-        "SAM 2.0, 46 M parameters",
-    ),
-    _published(
-        "sam2",
-        "base-plus",
-        323_493_298,
-        "d0bb7f236400a49669ffdd1be617959a8b1d1065081789d7bbff88eded3a8071",
-        "SAM 2.0, 81 M parameters",
-    ),
-    _published(
-        "sam2",
-        "large",
-        897_952_466,
-        "7442e4e9b732a508f80e141e7c2913437a3610ee0c77381a66658c3a445df87b",
-        "SAM 2.0, 224 M parameters",
-    ),
-    KnownModel(
-        name="nano",
-        config=str(NANO_DIR / "config.yaml"),
-        weights=Embedded(NANO_DIR / "nano.safetensors"),
-        about="3 M parameters, in this package; for demos and tests, not for real footage",
-        image_size=128,
-    ),
-    KnownModel(
-        name="random-tiny",
-        config="configs/sam2.1/sam2.1_hiera_t.yaml",
-        weights=Seeded(seed=0),
-        about="masks are noise; for trying the machinery and tests",
-        image_size=256,
-    ),
-)
+HUB_FAMILY = "transformers"
+"""The family of models in folders as the hub has them."""
 
 
 class ModelSpec(BaseModel):
@@ -176,9 +44,9 @@ class ModelSpec(BaseModel):
     family: str = "sam2"
     """A name in `samcore.models.family.FAMILIES`."""
     config: str
-    """As the family names it: a name of the sam2 package's, or a file's absolute path."""
+    """As the family names it: a name of the sam2 package's, or an absolute path."""
     checkpoint: Path | None
-    """None where the weights are random."""
+    """The weights' file, or the index of several; None where they are random."""
     seed: int | None
     """Of random weights; None where there is a checkpoint."""
     image_size: int
@@ -193,7 +61,7 @@ class ModelEntry:
 
     model: KnownModel
     path: Path | None
-    """Where its weights are, or will be; None where they are random."""
+    """Where its weights are, or will be; None where they are random, or in the hub's own cache."""
     available: bool
     """It needs no download."""
 
@@ -220,8 +88,9 @@ def resolve_model(
     """Turn a request into one exact model whose weights are on this machine.
 
     Args:
-        name: A known model; None with no checkpoint is `sam2.1-tiny`, if it is here: a model that
-            nobody named is not worth a download that nobody asked for.
+        name: A known model, or `hf:ORG/NAME`, `hf:ORG/NAME@REVISION`, `hf:FOLDER`; None with no
+            checkpoint is `sam2.1-tiny`, if it is here: a model that nobody named is not worth a
+            download that nobody asked for.
         checkpoint: Weights to use in place of the named model's. Without a name it needs `config`.
         config: What `checkpoint` was made with: a name of the sam2 package's, or a file's path.
         image_size: Side of the model's input in pixels; None is the model's own.
@@ -246,7 +115,12 @@ def resolve_model(
             f"--model {DEFAULT_MODEL} downloads it (156 MB); --model nano needs no download, but "
             "is for trying things out, not for real footage"
         )
+    if name is not None and name.startswith(PREFIX):
+        return _resolve_hub(name, None, image_size, cache_dir, download, on_progress)
     model = _known(name or DEFAULT_MODEL)
+    if isinstance(model.weights, HubWeights):
+        repo = model.weights.repo
+        return _resolve_hub(model.name, repo, image_size, cache_dir, download, on_progress)
     size = _image_size(model.family, model.config, model.image_size, image_size)
     if isinstance(model.weights, Seeded):
         return _spec(model.family, model.name, model.config, size, seed=model.weights.seed)
@@ -258,6 +132,33 @@ def resolve_model(
     else:
         digest = file_digest(path, cache_dir=cache_dir)
     return _spec(model.family, model.name, model.config, size, checkpoint=path, digest=digest)
+
+
+def needs_download(name: str | None, cache_dir: Path) -> bool:
+    """Whether a model has to be fetched before it can be used; False where nobody knows it.
+
+    Raises:
+        ModelError: It is an `hf:` name of nothing.
+    """
+    if name is not None and name.startswith(PREFIX):
+        return not is_model_here(name, None)
+    here = {entry.name: entry.available for entry in list_models(cache_dir)}
+    return not here.get(name or "", True)
+
+
+def check_can_be_had(name: str) -> None:
+    """See early whether a model that needs a download can be had; asks the hub, where it is one's.
+
+    Raises:
+        ModelError: It cannot be had or used; the message says why, and what to do.
+        StorageError: What the hub says of it cannot be kept.
+    """
+    if name.startswith(PREFIX):
+        look_up_model(name, None)
+        return
+    weights = _known(name).weights
+    if isinstance(weights, HubWeights):
+        look_up_model(name, weights.repo)
 
 
 def resized_model(spec: ModelSpec, image_size: int) -> ModelSpec:
@@ -276,6 +177,30 @@ def resized_model(spec: ModelSpec, image_size: int) -> ModelSpec:
     return spec.model_copy(update={"image_size": image_size, "fingerprint": f"sha256:{digest}"})
 
 
+def _resolve_hub(
+    name: str,
+    repo: str | None,
+    image_size: int | None,
+    cache_dir: Path,
+    download: bool,
+    on_progress: Callable[[int, int | None], None] | None,
+) -> ModelSpec:
+    """A model on the hub or in a folder. The hub keeps what it fetches in a cache of its own."""
+    found = find_model(name, repo, cache_dir=cache_dir, download=download, on_progress=on_progress)
+    family = model_family(HUB_FAMILY)
+    size = _image_size(
+        HUB_FAMILY, found.config, family.default_image_size(found.config), image_size
+    )
+    return _spec(
+        HUB_FAMILY,
+        found.name,
+        found.config,
+        size,
+        checkpoint=found.weights,
+        digest=found.digest,
+    )
+
+
 def _resolve_checkpoint(
     name: str | None,
     checkpoint: Path,
@@ -291,6 +216,15 @@ def _resolve_checkpoint(
         )
     if name is not None and config is not None:
         raise InputError("give --model or --config with --checkpoint, not both")
+    if checkpoint.name in SAM3_FILES:
+        refuse_other_forms(str(checkpoint))
+    if name is not None and (
+        name.startswith(PREFIX) or isinstance(_known(name).weights, HubWeights)
+    ):
+        raise InputError(
+            f"--checkpoint does not go with --model {name}: such a model is a whole folder, as the "
+            "hub has it; give that as --model hf:FOLDER (sam3.pt is in another layout)"
+        )
     if not checkpoint.is_file():
         raise ModelError(f"no checkpoint file {checkpoint}; wanted a SAM 2 .pt or .safetensors")
     if config is None:
@@ -310,14 +244,19 @@ def _known(name: str) -> KnownModel:
     models = {model.name: model for model in KNOWN_MODELS}
     if name in models:
         return models[name]
+    refuse_other_forms(name)
     close = difflib.get_close_matches(name.lower(), models, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
-    raise ModelError(f"unknown model {name!r}: known are {', '.join(models)}{hint}")
+    raise ModelError(
+        f"unknown model {name!r}: known are {', '.join(models)}, and hf:ORG/NAME or hf:FOLDER{hint}"
+    )
 
 
 def _entry(model: KnownModel, cache_dir: Path) -> ModelEntry:
     if isinstance(model.weights, Seeded):
         return ModelEntry(model, None, available=True)
+    if isinstance(model.weights, HubWeights):
+        return ModelEntry(model, None, available=is_model_here(model.name, model.weights.repo))
     path = _weights_path(model.weights, cache_dir)
     if isinstance(model.weights, Embedded):
         return ModelEntry(model, path, available=True)

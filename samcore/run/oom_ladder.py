@@ -247,8 +247,9 @@ def describe_rung(rung: Rung) -> str:
 
 def _smaller_sizes(model: ModelSpec) -> list[int]:
     """Input sizes below the model's own that its architecture can take, descending."""
-    sizes = dict.fromkeys(int(model.image_size * part) // 32 * 32 for part in _SMALLER)
-    return [size for size in sizes if size < model.image_size and _fits(model, size)]
+    wanted = [int(model.image_size * part) for part in _SMALLER]
+    fitting = (next((n for n in range(most, 0, -1) if _fits(model, n)), 0) for most in wanted)
+    return [size for size in dict.fromkeys(fitting) if 0 < size < model.image_size]
 
 
 def _fits(model: ModelSpec, size: int) -> bool:

@@ -47,7 +47,9 @@ def _resize_object(obj: ObjectState, scale: float) -> ObjectState:
 
 def _resize_memory(memory: FrameMemory, scale: float) -> FrameMemory:
     maskmem = memory.maskmem
-    return replace(memory, maskmem=None if maskmem is None else _resize(maskmem, scale))
+    if maskmem is None or maskmem.ndim < 4:
+        return memory  # EdgeTAM's tokens lie on no map of the picture's size
+    return replace(memory, maskmem=_resize(maskmem, scale))
 
 
 def _resize_output(output: CondOutput, scale: float) -> CondOutput:
@@ -55,7 +57,7 @@ def _resize_output(output: CondOutput, scale: float) -> CondOutput:
 
 
 def _resize(maps_1chw: Tensor, scale: float) -> Tensor:
-    # Sizes of the model's input are multiples of 32, so both sides come out whole.
+    # Sizes of the model's input are multiples of its stride, so both sides come out whole.
     size = (round(maps_1chw.shape[-2] * scale), round(maps_1chw.shape[-1] * scale))
     resized = F.interpolate(
         maps_1chw.float(), size=size, mode="bilinear", align_corners=False, antialias=True

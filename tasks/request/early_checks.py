@@ -13,7 +13,14 @@ from samcore.disk.files import check_writable
 from samcore.errors import InputError, StorageError
 from samcore.exports import check_objects
 from samcore.models.family import model_family
-from samcore.models.registry import KNOWN_MODELS, ModelSpec, list_models, resolve_model
+from samcore.models.known import KNOWN_MODELS, HubWeights
+from samcore.models.registry import (
+    ModelSpec,
+    check_can_be_had,
+    needs_download,
+    resolve_model,
+)
+from samcore.models.transformers.names import PREFIX
 from samcore.tracking.memory.policy import check_policy_fits
 from samcore.video import check_source
 from tasks.request.prompt_source import GivenPrompts, read_prompts
@@ -64,8 +71,10 @@ def check_request(
     if isinstance(source, Path):
         check_source(source, limits)
     model = None
-    if not _needs_download(request, cache_dir):
+    if request.checkpoint is not None or not needs_download(request.model, cache_dir):
         model = resolve_asked_model(request, cache_dir)
+    elif request.model is not None:
+        check_can_be_had(request.model)
     _check_policy(request, model)
     if warm is not None:
         warm.check(request, model)
@@ -79,15 +88,11 @@ def _in_bucket(place: object) -> bool:
     return isinstance(place, str) and isinstance(parse_location(place), S3Location)
 
 
-def _needs_download(request: SegmentRequest, cache_dir: Path) -> bool:
-    here = {entry.name: entry.available for entry in list_models(cache_dir)}
-    return request.checkpoint is None and not here.get(request.model or "", True)
-
-
 def _check_policy(request: SegmentRequest, model: ModelSpec | None) -> None:
     """Hold the memory policy's constants against the model, of which its configuration is here."""
     settings = request.settings
-    found = model or next((one for one in KNOWN_MODELS if one.name == request.model), None)
+    here = (one for one in KNOWN_MODELS if not isinstance(one.weights, HubWeights))
+    found = model or next((one for one in here if one.name == request.model), None)
     if found is None or not settings.memory_policy_options:
         return
     num_maskmem = model_family(found.family).num_maskmem(found.config)
@@ -113,7 +118,7 @@ def resolve_asked_model(
         cache_dir=cache_dir,
         on_progress=on_download,
     )
-    if request.checkpoint is not None:
+    if request.checkpoint is not None or (request.model or "").startswith(PREFIX):
         from samcore.models.loader import check_model  # late: it imports torch
 
         check_model(model)

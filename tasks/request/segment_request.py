@@ -17,7 +17,7 @@ from samcore.chunks.handoff import HANDOFFS, find_handoff
 from samcore.config import TrackSettings
 from samcore.errors import InputError
 from samcore.exports import FORMATS, check_formats
-from samcore.models.registry import KNOWN_MODELS
+from samcore.models.known import KNOWN_MODELS
 from samcore.prompts.automatic import AutomaticPrompts
 from samcore.tracking.memory.policy import policy_options
 from tasks.request.prompt_form import Prompts, name_tabs
@@ -33,6 +33,10 @@ from tasks.store.locations import (
 _HandoffName = Annotated[str, Field(json_schema_extra={"enum": list(HANDOFFS.names)})]
 # The form shows them to choose from; the line on a wrong name is the registry's.
 _ModelName = Annotated[str, Field(json_schema_extra={"enum": [one.name for one in KNOWN_MODELS]})]
+_HubName = Annotated[
+    str,
+    Field(title="Hugging Face", json_schema_extra={"pattern": "^hf:.+"}),
+]
 
 # Likewise.
 _FormatName = Annotated[str, Field(json_schema_extra={"enum": list(FORMATS.names)})]
@@ -121,17 +125,18 @@ class SegmentRequest(BaseModel):
         title="Replace",
         description="Replace the result of another request at the destination.",
     )
-    model: _ModelName | None = Field(
+    model: _ModelName | _HubName | None = Field(
         default=None,
         title="Model",
-        description="A name that `longtake models` lists, downloaded where need be. Left out: "
-        "sam2.1-tiny, where it is on the machine already.",
+        description="A name that `longtake models` lists; or hf:ORG/NAME on the Hugging Face hub, "
+        "hf:FOLDER for a folder as it has them. Downloaded where need be. Left out: sam2.1-tiny, "
+        "where it is on the machine already.",
     )
     image_size: int | None = Field(
         default=None,
         title="Image size",
-        description="Side of the model's square input in pixels, a multiple of 32: smaller is "
-        "faster and coarser. The default is the model's own.",
+        description="Side of the model's square input in pixels, a multiple of 32 for SAM 2: "
+        "smaller is faster and coarser. The default is the model's own.",
     )
     allow_quality_loss: bool = Field(
         default=False,

@@ -25,8 +25,9 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from samcore.machine.device import choose_compute
+from samcore.models.known import NANO_DIR
 from samcore.models.loader import load_model
-from samcore.models.registry import NANO_DIR, ModelSpec, resolve_model
+from samcore.models.registry import ModelSpec, resolve_model
 from samcore.models.sam2.adapter import Sam2Model
 from samcore.scenes import SCENE_KINDS, box_of
 from samcore.tracking.tracker import VideoTracker

@@ -204,6 +204,17 @@ def test_models_says_what_is_here(capsys: pytest.CaptureFixture[str]) -> None:
     assert "156 MB" in lines["sam2.1-tiny"]
     assert "(default)" in lines["sam2.1-tiny"]
     assert " yes " in lines["random-tiny"]
+    assert " no " in lines["edgetam"]
+
+
+def test_models_says_what_each_family_wants(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each family has a line; a gated model says what a person has to do first."""
+    assert run(["models"]) == 0
+    text = capsys.readouterr().out
+    assert "family sam2: SAM 2 and 2.1, by the sam2 package; ready" in text
+    assert "family transformers: SAM 2, SAM 3's tracker and EdgeTAM" in text
+    assert "sam3 wants its licence accepted at https://huggingface.co/facebook/sam3" in text
+    assert "hf:ORG/NAME" in text
 
 
 def test_policies_lists_options(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 import flows.commands.run_local as run_local
 from flows.cli import run as longtake
 from samcore.errors import StorageError
-from samcore.models.registry import NANO_DIR
+from samcore.models.known import NANO_DIR
 from tasks.plan_run import plan_run
 from tasks.request.segment_request import SegmentRequest
 from tasks.sources import opened as sources

@@ -29,7 +29,7 @@ from flows.server.deployments import (
 )
 from flows.sweep_bucket import sweep_bucket
 from samcore.errors import InputError
-from samcore.models.registry import DEFAULT_MODEL
+from samcore.models.known import DEFAULT_MODEL
 from samcore.prompts.automatic import AutomaticPrompts
 from samcore.result.manifest import MANIFEST
 from tasks.request.segment_request import SegmentRequest

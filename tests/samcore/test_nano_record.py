@@ -3,8 +3,9 @@
 import pytest
 
 from samcore.machine.device import choose_compute
+from samcore.models.known import NANO_DIR
 from samcore.models.loader import load_model
-from samcore.models.registry import NANO_DIR, resolve_model
+from samcore.models.registry import resolve_model
 from samcore.scenes import SCENE_KINDS
 from samcore.scenes.photos import PHOTOGRAPHS
 from samcore.training.clips import TEST_SEEDS

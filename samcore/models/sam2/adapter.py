@@ -29,6 +29,7 @@ from samcore.models.family import (
     ImageFeatures,
     ModelFacts,
 )
+from samcore.models.pixels import mask_at_input_size, normalise
 from samcore.models.sam2.network import build_network
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
@@ -109,24 +110,13 @@ class Sam2Model:
             yield
 
     def preprocess(self, images_rgb_nhwc_u8: NDArray[np.uint8]) -> Tensor:
-        """Resize and normalise frames for the image encoder.
-
-        Bilinear with antialiasing on floats, as the package's image predictor does it. (Its video
-        predictor's loaders resize to 8-bit values with whatever PIL or decord does.)
-
-        Args:
-            images_rgb_nhwc_u8: N x H x W x 3, RGB.
-
-        Returns:
-            N x 3 x image_size x image_size, float32, on the device.
-        """
-        images = torch.from_numpy(np.ascontiguousarray(images_rgb_nhwc_u8)).to(self.device)
-        images = images.permute(0, 3, 1, 2).float() / 255.0
-        if images.shape[-2:] != (self.image_size, self.image_size):
-            size = (self.image_size, self.image_size)
-            images = F.interpolate(images, size=size, mode="bilinear", antialias=True)
-        normalised: Tensor = (images - self._mean_1c11) / self._std_1c11
-        return normalised
+        """Resize and normalise N frames: N x 3 x image_size x image_size, float32."""
+        return normalise(
+            images_rgb_nhwc_u8,
+            image_size=self.image_size,
+            mean_1c11=self._mean_1c11,
+            std_1c11=self._std_1c11,
+        )
 
     def encode_images(self, images_n3hw: Tensor) -> list[ImageFeatures]:
         """Run the image encoder on N preprocessed frames; features of each, in order."""
@@ -263,11 +253,7 @@ class Sam2Model:
         Follows `SAM2VideoPredictor.add_new_mask` and `SAM2Base._use_mask_as_output`; models that
         were trained to decode mask prompts do that instead.
         """
-        size = (self.image_size, self.image_size)
-        mask = torch.from_numpy(np.ascontiguousarray(mask_hw)).to(self.device).float()[None, None]
-        if mask.shape[-2:] != size:
-            mask = F.interpolate(mask, size=size, mode="bilinear", antialias=True)
-            mask = (mask >= 0.5).float()
+        mask = mask_at_input_size(mask_hw, image_size=self.image_size, device=self.device)
         if not self._net.use_mask_input_as_output_without_sam:
             candidates = self.decode(
                 self.without_memory(features), features, is_cond=True, prior_logits_b1hw=mask

@@ -17,6 +17,7 @@ from yaml import YAMLError
 
 from samcore.errors import ModelError
 from samcore.models.sam2.configs import config_file, find_config
+from samcore.models.transformers.names import OTHER_LAYOUT
 
 _PREDICTOR_FLAGS = {
     # What build_sam2_video_predictor sets when apply_postprocessing is True, its default. Hole
@@ -112,6 +113,8 @@ def _refuse_foreign_targets(node: Any, path: Path) -> None:
 
 def _load_weights(net: SAM2Base, checkpoint: Path, *, config: str) -> None:
     weights = _read_weights(checkpoint)
+    if any(key.startswith(("detector.", "tracker.")) for key in weights):
+        raise ModelError(f"{checkpoint} {OTHER_LAYOUT}")
     try:
         net.load_state_dict(weights, strict=True)
     except RuntimeError as error:

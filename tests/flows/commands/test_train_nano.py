@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli import run
-from samcore.models.registry import NANO_DIR
+from samcore.models.known import NANO_DIR
 
 RECIPE = """
 seed: 3

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from samcore.detectors.masks import MaskGrid
 from samcore.errors import ModelError
 from samcore.machine.device import choose_compute
-from samcore.models.registry import NANO_DIR
+from samcore.models.known import NANO_DIR
 from samcore.models.sam2.adapter import Sam2Model, build_model
 from samcore.models.sam2.network import build_network
 from samcore.prompts.automatic import AutomaticPrompts

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from samcore.errors import InputError, StateError
-from samcore.models.registry import NANO_DIR
+from samcore.models.known import NANO_DIR
 from samcore.models.sam2.network import build_network
 from samcore.scenes import SCENE_KINDS, Scene, box_of
 from samcore.training import Start, train
