@@ -396,3 +396,28 @@ def test_what_is_kept_is_bounded():
 
     assert [memory.frame_idx for memory in kept] == [0, 200, 376, 384]
     assert [memory.frame_idx for memory in kept.prompted] == [0, 200]
+
+
+def test_one_known_from_elsewhere_retires_and_is_found(model, clip, tmp_path):
+    """A warm start's object that is not in the video at first retires, keeps what it looked like
+    there, also in a state's file, and is found when it comes. So does one that was retired where
+    the state was saved."""
+    known = started(model, clip, settings_of(), PROMPTS[:1])
+    for _ in known.track(clip[:30]):
+        pass
+    file = tmp_path / "state.safetensors"
+    for state in (started(model, clip, settings_of(), PROMPTS[:1]).state(), known.state()):
+        tracker = VideoTracker(
+            *(model,),
+            **{"height": HEIGHT, "width": WIDTH, "num_frames": 40},
+            settings=settings_of(),
+            warm_start=state,
+        )
+        outputs = list(tracker.track(clip[22:30]))
+        assert outputs[-1].retired == (DISC,)
+        tracker.state().save(file)
+        tracker = VideoTracker.from_state(model, TrackerState.load(file), settings=settings_of())
+        outputs += tracker.track(clip[30:62])
+        assert [output.frame_idx for output in outputs] == list(range(40))
+        assert outputs[-1].obj_ids == (DISC,)
+        assert outputs[-1].masks_nhw.any()
