@@ -79,6 +79,12 @@ def _log_plan(folder: RunFolder) -> None:
                 "object %d on frame %d: %.1f %% of the picture",
                 *(prompt.obj_id, prompt.frame_idx, 100 * share),
             )
+    if record.warm_start is not None:
+        _log.info(
+            "begins with what %s looked like, from %s",
+            counted(len(record.warm_start.objects), "object"),
+            record.warm_start.source,
+        )
     _log.info(
         "run %s: %s in %s, %s, %s on %s",
         record.work_key,

@@ -19,6 +19,8 @@ from tasks.request.resolve import resolve_request
 from tasks.request.segment_request import SegmentRequest, validate_request
 from tasks.run.refs import ResultRef
 from tasks.settings import load_settings
+from tasks.store.locations import S3Location
+from tasks.store.object_store import ObjectStore
 
 Ask = Callable[..., SegmentRequest]
 Segment = Callable[[SegmentRequest], ResultRef]
@@ -74,7 +76,7 @@ def state(tracked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def _warm(ask: Ask, state: Path, **changes: object) -> SegmentRequest:
+def _warm(ask: Ask, state: Path | str, **changes: object) -> SegmentRequest:
     return ask(**{"prompts": None, "warm_start": str(state), **SHORT, **changes})
 
 
@@ -204,6 +206,25 @@ def test_what_does_not_fit_is_said_before_the_video(
     with pytest.raises(kind, match=says) as caught:
         resolve_request(_warm(ask, state, **change), cache_dir=load_settings().cache_dir)
     assert "\n" not in str(caught.value)
+
+
+def test_a_state_may_lie_in_a_bucket(ask: Ask, state: Path, bucket: str) -> None:
+    """It is fetched, and is the same run as with the file; one that is not there is said."""
+    store, place = ObjectStore(None), S3Location(bucket, "dogs/memory of.safetensors")
+    with pytest.raises(InputError, match=f"there is no warm start {place.uri}"):
+        resolve_request(_warm(ask, place.uri), cache_dir=load_settings().cache_dir)
+    store.put_bytes(place, state.read_bytes())
+
+    run = resolve_request(_warm(ask, place.uri), cache_dir=load_settings().cache_dir)
+
+    run.lay_out()
+    kept = run.folder.warm_start()
+    assert kept is not None
+    assert kept.read_bytes() == state.read_bytes()
+    local = resolve_request(_warm(ask, state), cache_dir=load_settings().cache_dir)
+    assert run.record.result_key == local.record.result_key
+    assert run.record.warm_start is not None
+    assert run.record.warm_start.source == place.uri
 
 
 def test_a_damaged_state_is_refused_when_the_run_is_planned(
