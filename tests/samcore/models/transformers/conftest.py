@@ -86,7 +86,8 @@ def score(request: pytest.FixtureRequest) -> float:
 
 @pytest.fixture
 def run_ours(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[tuple[int, int], torch.Tensor]]:
-    """Track with Longtake; low-resolution logits by frame and object."""
+    """Track with Longtake; low-resolution logits by frame and object. The last tracker stays as an
+    attribute."""
     logits: list[torch.Tensor] = []
     enlarge = VideoTracker.track.__globals__["masks_at_video_size"]
 
@@ -103,7 +104,7 @@ def run_ours(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[tuple[int, i
         settings: TrackSettings | None = None,
     ) -> dict[tuple[int, int], torch.Tensor]:
         logits.clear()
-        tracker = start(model, frames, prompts, settings)
+        tracker = run.tracker = start(model, frames, prompts, settings)
         return {
             (output.frame_idx, obj_id): logits[-1][row, 0]
             for output in tracker.track(frames)

@@ -19,7 +19,7 @@ from transformers import (
 from transformers.models.edgetam.configuration_edgetam import EdgeTamVisionConfig
 from transformers.models.sam3.configuration_sam3 import Sam3Config, Sam3VisionConfig, Sam3ViTConfig
 
-SIZES = {"sam2": 128, "sam3": 168, "edgetam": 128}
+SIZES = {"sam2": 96, "sam3": 84, "edgetam": 96}
 """Families, and the side of their input here."""
 
 PRESENT, ABSENT = 10.0, -3.0
@@ -124,10 +124,10 @@ def edgetam_config(size: int) -> EdgeTamVideoConfig:
         mask_decoder_config={"mlp_dim": 256},
         image_size=size,
         memory_attention_rope_feat_sizes=[side, side],
-        memory_attention_rope_k_sizes=[side // 4, side // 4],
+        memory_attention_rope_k_sizes=[2, 2],
         memory_attention_mlp_hidden_size=256,
         perceiver_resampler_num_latents=32,
-        perceiver_resampler_num_latents_2d=(side // 4) ** 2,
+        perceiver_resampler_num_latents_2d=4,
     )
 
 
