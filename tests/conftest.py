@@ -26,6 +26,7 @@ from tasks.request.segment_request import SegmentRequest, validate_request
 from tests.servers.aws import AwsServer
 from tests.servers.faults import FaultProxy
 from tests.servers.forked_commands import WarmCommands
+from tests.servers.prefect_server import READY
 from tests.servers.swift import SwiftServer
 
 NUM_FRAMES = 66
@@ -196,7 +197,10 @@ def _prefect(
                     source.backup(target)
                 half.rename(migrated)
                 harness = contextlib.nullcontext()
-        stack.enter_context(harness)
+        with pytest.MonkeyPatch.context() as starting:
+            for name, value in READY.items():
+                starting.setenv(name, value)
+            stack.enter_context(harness)
         yield PREFECT_API_URL.value(), str(migrated)
 
 
