@@ -5,6 +5,8 @@ be killed like any, and starts in a tenth of a second, where twenty of them woul
 """
 
 import contextlib
+import gc
+import importlib
 import json
 import os
 import signal
@@ -18,6 +20,21 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).parents[2]
+
+
+_LATE = (
+    "anyio._backends._asyncio",
+    "fastapi.encoders",
+    "filelock",
+    "graphviz",
+    "prefect.task_engine",
+    "sam2.modeling.backbones.hieradet",
+    "sam2.modeling.memory_attention",
+    "sam2.modeling.memory_encoder",
+    "sam2.modeling.sam.transformer",
+    "samcore.models.sam2.adapter",
+)
+"""What a command imports only where it needs it: half of a short command's time."""
 
 
 class WarmCommand:
@@ -144,7 +161,10 @@ def _serve() -> None:
     import flows.commands.run_local
     import flows.segment_video
 
+    for name in _LATE:
+        importlib.import_module(name)
     pa.array([0])  # imports pandas, where it is
+    gc.freeze()  # what is here stays: the commands need not look for garbage in it
     for line in sys.stdin:
         order = json.loads(line)
         folder = Path(order["folder"])
