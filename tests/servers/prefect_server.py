@@ -20,6 +20,8 @@ _LIMIT_S = 180.0
 READY = {
     "PREFECT_API_DATABASE_MIGRATE_ON_START": "false",
     "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
+    # Imports all collections, Kubernetes too, to know whether their blocks are registered.
+    "PREFECT_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",
 }
 """For a server whose database has its tables and types of blocks: it need not look for them."""
 
