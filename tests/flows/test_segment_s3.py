@@ -43,6 +43,7 @@ Ask = Callable[..., SegmentRequest]
 
 START_LIMIT_S = 120
 CHUNKS = {
+    "image_size": 64,
     "stop": 22,
     "chunk_frames": 8,
     "overlap": 2,
@@ -125,7 +126,7 @@ def test_the_report_comes_last(
         return answer
 
     monkeypatch.setattr(ObjectStore, "put_file", recorded)
-    asked = {**CHUNKS, "report": True, "formats": ("overlay", "mot-txt"), "image_size": 64}
+    asked = {**CHUNKS, "report": True, "formats": ("overlay", "mot-txt")}
     segment_video(ask(**asked, source=source, destination=f"s3://{bucket}/out"))
 
     files = [key for key in written if not key.startswith("out/.longtake/")]
@@ -179,7 +180,7 @@ def test_killed_machine_is_replaced(
     destination = f"s3://{bucket}/out"
     args = [
         *("track", source, "--box", "1:0:10,10,60,60", "-o", destination, "--no-report"),
-        *("--model", "nano", "--device", "cpu"),
+        *("--model", "nano", "--image-size", "64", "--device", "cpu"),
         *("--stop", "22", "--chunk-frames", "8", "--overlap", "2"),
     ]
     command = warm.start(args, **swift.environment(), LONGTAKE_CACHE=str(tmp_path / "first"))
@@ -259,7 +260,7 @@ def test_two_machines_at_one_request(
     """One tracks; the other says that it waits, and for which machine, and then has the result."""
     args = [
         *("track", source, "--box", "1:0:10,10,60,60", "-o", f"s3://{bucket}/out", "--no-report"),
-        *("--model", "nano", "--device", "cpu"),
+        *("--model", "nano", "--image-size", "64", "--device", "cpu"),
         *("--stop", "22", "--chunk-frames", "8", "--overlap", "2"),
     ]
 

@@ -27,6 +27,7 @@ from tasks.settings import load_settings
 Ask = Callable[..., SegmentRequest]
 
 TWO_CHUNKS = {
+    "image_size": 64,
     "stop": 14,
     "chunk_frames": 8,
     "overlap": 2,

@@ -31,6 +31,7 @@ Ask = Callable[..., SegmentRequest]
 Segment = Callable[[SegmentRequest], ResultRef]
 
 TINY = {
+    "image_size": 64,
     "stop": 8,
     "chunk_frames": 8,
     "overlap": 0,

@@ -29,6 +29,7 @@ def unchunked(
             destination=str(destination),
             model="nano",
             settings={"device": "cpu"},
+            image_size=64,
             chunk_frames=1000,
             overlap=0,
         )
@@ -47,7 +48,7 @@ def test_masks_do_not_depend_on_chunks(
     overlap: int,
 ) -> None:
     """Whatever the chunks: the same bytes are published, and chunks agree to the last bit."""
-    result = segment(ask(chunk_frames=chunk_frames, overlap=overlap))
+    result = segment(ask(image_size=64, chunk_frames=chunk_frames, overlap=overlap))
 
     published = Path(result.destination) / "masks.parquet"
     assert table_digest(published) == table_digest(unchunked / "masks.parquet")

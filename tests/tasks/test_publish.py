@@ -22,6 +22,7 @@ Ask = Callable[..., SegmentRequest]
 Segment = Callable[[SegmentRequest], ResultRef]
 
 TINY = {
+    "image_size": 64,
     "stop": 12,
     "chunk_frames": 7,
     "overlap": 2,

@@ -28,6 +28,7 @@ Segment = Callable[[SegmentRequest], ResultRef]
 TrackChunks = Callable[..., RunRef]
 
 THREE_CHUNKS = {
+    "image_size": 64,
     "stop": 16,
     "chunk_frames": 8,
     "overlap": 3,

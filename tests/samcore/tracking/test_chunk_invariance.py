@@ -10,6 +10,9 @@ import torch
 
 from samcore.chunks.plan import plan_chunks
 from samcore.config import TrackSettings
+from samcore.machine.device import choose_compute
+from samcore.models.loader import load_model
+from samcore.models.registry import resolve_model
 from samcore.prompts.prompt import Prompt
 from samcore.tracking.state import TrackerState
 from samcore.tracking.tracker import VideoTracker
@@ -20,6 +23,13 @@ PROMPTS = (
     Prompt(2, 9, points_xy_px=((50, 40),), point_labels=(1,)),
     Prompt(2, 41, box_xyxy_px=(30, 20, 90, 90)),
 )
+
+
+@pytest.fixture(scope="module")
+def smallest_model(tmp_path_factory):
+    """At the smallest size, too: what is equal to the last bit is so at any."""
+    spec = resolve_model("nano", cache_dir=tmp_path_factory.mktemp("none"), image_size=64)
+    return load_model(spec, choose_compute("cpu", "float32"))
 
 
 def start(model, frames, settings, prompts=PROMPTS) -> VideoTracker:
@@ -106,7 +116,7 @@ import torch
 from samcore import TrackerState, VideoTracker, choose_compute, load_model, resolve_model
 
 torch.set_num_threads(int(sys.argv[2]))
-spec = resolve_model("nano", cache_dir=Path(sys.argv[1]))
+spec = resolve_model("nano", cache_dir=Path(sys.argv[1]), image_size=64)
 model = load_model(spec, choose_compute("cpu", "float32"))
 tracker = VideoTracker.from_state(model, TrackerState.load(Path(sys.argv[1], "state.safetensors")))
 outputs = list(tracker.track(np.load(sys.argv[1] + "/frames.npy")))

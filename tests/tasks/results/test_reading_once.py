@@ -28,6 +28,7 @@ Ask = Callable[..., SegmentRequest]
 Segment = Callable[[SegmentRequest], ResultRef]
 
 ALL = {
+    "image_size": 64,
     "stop": 8,
     "chunk_frames": 6,
     "overlap": 2,

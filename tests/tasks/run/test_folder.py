@@ -24,7 +24,7 @@ from tasks.track_chunk import track_chunk
 Ask = Callable[..., SegmentRequest]
 TrackChunks = Callable[..., RunRef]
 
-SMALL = {"stop": 32, "chunk_frames": 8, "overlap": 2}
+SMALL = {"image_size": 64, "stop": 32, "chunk_frames": 8, "overlap": 2}
 """Five chunks: [0, 8) [6, 14) [12, 20) [18, 26) [24, 32), and all prompts of the clip."""
 
 
@@ -70,7 +70,7 @@ def test_damage_is_tracked_again(
 def test_a_damaged_prompt_pass_is_none(ask: Ask, track_chunks: TrackChunks) -> None:
     """The state after the prompts is believed only with the digest that was written for it: one
     that is flipped, cut off or gone is made again, the same to the last byte."""
-    run = track_chunks(ask(**SMALL, image_size=64), only=0)
+    run = track_chunks(ask(**SMALL), only=0)
     folder = RunFolder.from_ref(run)
     path = folder.prompt_state_path
     content = path.read_bytes()
@@ -136,7 +136,7 @@ def test_half_written_files_are_swept(ask: Ask) -> None:
     "change",
     [
         {"handoff": "mask"},
-        {"image_size": 64},
+        {"image_size": 96},
         {"stop": 33},
         {"settings": {"device": "cpu", "fill_hole_area": 8}},
         {"settings": {"device": "cpu", "object_batch": 1}},
