@@ -11,13 +11,19 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
+import certifi
 import prefect
 import prefect.testing.utilities
 import pytest
 import torch
 from filelock import FileLock
 from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, PREFECT_API_URL
+from prefect.settings import (
+    PREFECT_API_DATABASE_CONNECTION_URL,
+    PREFECT_API_SSL_CERT_FILE,
+    PREFECT_API_URL,
+    temporary_settings,
+)
 from prefect.testing.utilities import prefect_test_harness
 
 from samcore.scenes import Scene, box_of
@@ -163,6 +169,22 @@ def faults(
     with FaultProxy(swift.endpoint) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
         yield proxy
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_certificate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Prefect's clients trust a single authority: each of them reads all that it trusts, which
+    takes a client of a hundred authorities 50 ms, and none of the tests' servers has a certificate.
+    """
+    (first, end, _) = Path(certifi.where()).read_text().partition("-----END CERTIFICATE-----\n")
+    path = tmp_path_factory.mktemp("certificate") / "one.pem"
+    path.write_text(first + end)
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        temporary_settings({PREFECT_API_SSL_CERT_FILE: str(path)}),
+    ):
+        patch.setenv("PREFECT_API_SSL_CERT_FILE", str(path))  # for what is started
+        yield
 
 
 @pytest.fixture(scope="session")
