@@ -148,13 +148,14 @@ def test_the_models_are_the_ones_known():
         for row in (*rows(README, f"`{known.name}`"), *rows(REFERENCE, f"`{known.name}`")):
             if isinstance(known.weights, RemoteWeights) and "`, `" not in row:
                 assert f"| {known.weights.size / 1e6:.0f} MB |" in row
-    for page in (README, REFERENCE):
-        assert rows(page, f"`{DEFAULT_MODEL}` (default) |")
+    assert rows(REFERENCE, f"`{DEFAULT_MODEL}` (default) |")
+    assert f"`--model {DEFAULT_MODEL}` (default)" in README
 
 
 def test_the_columns_are_the_tables():
     """The columns of masks.parquet, in order."""
-    paragraph = README[README.index("The columns of") : README.index("To read it:")]
+    page = PAGES["infra/README.md"]
+    paragraph = page[page.index("The columns of") : page.index("run lengths.")]
     named = re.findall(r"`(\w+)`", paragraph.replace("`masks.parquet`", ""))
 
     assert named == SCHEMA.names

@@ -87,10 +87,12 @@ class StateFile:
         # Mapped bytes lie at any alignment, and arithmetic libraries may choose other instructions,
         # and so other last bits, for those.
         tensor = torch.empty(place.shape, dtype=getattr(torch, place.dtype))
+        flat = tensor.view(-1)
         self.file.seek(place.begin)
-        if self.file.readinto(tensor.view(torch.uint8).numpy().data.cast("B")) != place.size:
+        if self.file.readinto(flat.view(torch.uint8).numpy().data) != place.size:
             raise Refused("it was cut short while it was read")
-        if not all(bool(part.isfinite().all()) for part in torch.split(tensor.view(-1), _BLOCK)):
+        blocks = (flat[i : i + _BLOCK] for i in range(0, len(flat), _BLOCK))
+        if not all(bool(block.isfinite().all()) for block in blocks):
             raise Refused(f"{shown(name)} has NaN or infinity in it")
         return tensor
 
@@ -109,8 +111,7 @@ def open_state_file(path: Path, key: str, limits: Limits = DEFAULT_LIMITS) -> It
             `Refused`.
     """
     try:
-        # Not waiting for who writes to a pipe.
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        with open(path, "rb", opener=_open_at_once) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise Refused("it is no file")
@@ -173,6 +174,11 @@ def check_plain(value: Any, what: str) -> None:
 def shown(text: str) -> str:
     """A name from a file as a line can show it."""
     return ascii(text[:60])
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open without waiting for who writes to a pipe."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _checked(file: BufferedReader, size: int, key: str, limits: Limits) -> StateFile:

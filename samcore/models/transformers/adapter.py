@@ -20,7 +20,7 @@ follows Meta's, as `samcore/models/sam2/adapter.py` does:
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,9 +41,6 @@ from samcore.models.pixels import mask_at_input_size, normalise
 
 _INSIDE, _OUTSIDE = 10.0, -10.0
 """Logits of a given mask (`_use_mask_as_output`)."""
-
-Kind = Literal["sam2_video", "sam3_tracker_video", "edgetam_video"]
-"""A model's type, as transformers calls it."""
 
 
 class TransformersModel:
