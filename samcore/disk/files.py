@@ -102,11 +102,11 @@ def copy_atomic(source: Path, target: Path) -> None:
     """Copy a file, whole or not at all; the copy outlives a power cut.
 
     Raises:
-        StorageError: It cannot be read, or the copy not be written.
+        StorageError: The copy cannot be made.
     """
-    with storage_errors(source, "read"), source.open("rb") as file, atomic(target) as copy:
-        shutil.copyfileobj(file, copy, 1 << 20)
     with storage_errors(target, "write"):
+        with source.open("rb") as file, atomic(target) as copy:
+            shutil.copyfileobj(file, copy, 1 << 20)
         sync_folder(target.parent)
 
 

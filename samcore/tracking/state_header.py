@@ -205,11 +205,16 @@ def _is_one_map(shape: tuple[int, ...]) -> bool:
     return len(shape) == 4 and shape[0] == 1
 
 
-_KEEPSAKE = _Wanted({"obj_ptr": _is_one_row, "maskmem": _is_one_map})
+def _is_one_memory(shape: tuple[int, ...]) -> bool:
+    """A map, or a list of tokens, as EdgeTAM has it."""
+    return len(shape) in (3, 4) and shape[0] == 1
+
+
+_KEEPSAKE = _Wanted({"obj_ptr": _is_one_row, "maskmem": _is_one_memory})
 _WANTED: dict[Kind, _Wanted] = {
     "prompted": _KEEPSAKE,
     "view": _KEEPSAKE,
-    "memory": _Wanted({"obj_ptr": _is_one_row, "maskmem": _is_one_map}, frozenset({"maskmem"})),
+    "memory": _Wanted({"obj_ptr": _is_one_row, "maskmem": _is_one_memory}, frozenset({"maskmem"})),
     "output": _Wanted({"logits": lambda shape: _is_one_map(shape) and shape[1] == 1}),
 }
 

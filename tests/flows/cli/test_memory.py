@@ -14,7 +14,7 @@ from flows.cli import run
         (["memory", "out", "--objects", "-1"], "--objects: wanted whole numbers such as 0,40"),
         (["memory", "out", "-o", "s3://b/k"], "--output is a path of this machine"),
         (["memory", "out", "--memory-policy", "elephant"], "known are sam2, sam2-stride"),
-        (["memory", "missing"], "there is no whole result in missing"),
+        (["memory", "missing"], "give the one that was tracked to (-o)"),
         (
             ["track", "v.mp4", "-o", "out", "--warm-start", "s", "--automatic", "3"],
             "warm_start and automatic: wanted one of them, got both",

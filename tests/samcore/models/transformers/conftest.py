@@ -14,6 +14,7 @@ from samcore.machine.device import choose_compute
 from samcore.models.transformers.adapter import EdgeTamModel, TransformersModel
 from samcore.prompts.prompt import Prompt
 from samcore.scenes import Scene
+from samcore.tracking import postprocess
 from samcore.tracking.tracker import VideoTracker
 from tests.samcore.models.transformers.small_models import (
     ABSENT,
@@ -89,13 +90,13 @@ def run_ours(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[tuple[int, i
     """Track with Longtake; low-resolution logits by frame and object. The last tracker stays as an
     attribute."""
     logits: list[torch.Tensor] = []
-    enlarge = VideoTracker.track.__globals__["masks_at_video_size"]
+    enlarge = postprocess.masks_at_video_size
 
     def listen(logits_n1hw: torch.Tensor, **kwargs: int) -> Any:
         logits.append(logits_n1hw.clone())
         return enlarge(logits_n1hw, **kwargs)
 
-    monkeypatch.setattr("samcore.tracking.tracker.masks_at_video_size", listen)
+    monkeypatch.setattr(postprocess, "masks_at_video_size", listen)
 
     def run(
         model: Any,
