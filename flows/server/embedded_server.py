@@ -39,6 +39,8 @@ _START_TIMEOUT_S = 180.0
 _END_TIMEOUT_S = 10.0
 """A server that has nobody to serve ends in a second, and is killed by itself after eight."""
 _POLL_S = 0.1
+_outliving: list[subprocess.Popen[bytes]] = []
+"""Servers that this process has started and that stay. Python would warn of those it forgets."""
 
 
 class ServerError(SegmentationError, RuntimeError):
@@ -105,6 +107,8 @@ class EmbeddedServer:
             self._process.stdout.close()
         if not self._linger_s:
             self._await_end()
+        if self._process is not None and self._process.poll() is None:
+            _outliving.append(self._process)
         self._said.close()
 
     def _begin(self) -> subprocess.Popen[bytes]:

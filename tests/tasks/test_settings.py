@@ -50,6 +50,7 @@ def test_settings_tell_apart_who_needs_a_server_of_its_own(
 ) -> None:
     """Commands share the embedded server for the time that is set, unless they would see another
     database or other settings of a server; how much a client logs is no such setting."""
+    monkeypatch.delenv("LONGTAKE_SERVER_LINGER_S")
     assert load_settings().server_linger_s == 120
     monkeypatch.setenv("LONGTAKE_SERVER_LINGER_S", "0")
     assert load_settings().server_linger_s == 0
