@@ -25,6 +25,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Load:
     return importlib.import_module
 
 
+@pytest.mark.slow
 def test_all_peers_track_the_same_masks(load: Load) -> None:
     """Weights, frames and prompts are the same: two objects' masks agree for six frames."""
     peers = load("peers")

@@ -112,9 +112,10 @@ def out_of_memory(work: Work) -> Iterator[Found]:
     whole = _with_memory(work, lambda: _track_at(model, asked, frames, boxes))
     small = _with_memory(work, lambda: _track_at(model, least, frames, boxes))
     yield {"bytes_as_asked": whole[1], "bytes_at_least": small[1]}
-    with LessMemory(work, model, whole[1], small[1]) as limit:
-        yield {"limit_bytes": limit}
-        masks, steps, rung = _down_the_ladder(work, model, asked, frames, boxes)
+    limit = LessMemory(work, model, whole[1], small[1])
+    yield {"limit_bytes": limit.limit_bytes}
+    with limit:
+        masks, steps, rung = _down_the_ladder(work, model, asked, frames, boxes, limit)
     ious = _ious(masks, whole[0])
     yield {
         "steps": steps,
@@ -166,21 +167,29 @@ def _with_memory(work: Work, run: Callable[[], Any]) -> tuple[Any, int | None]:
 
 
 class LessMemory:
-    """A limit between what the smallest batches need and what those asked for need.
+    """From `press` on, a limit between what the smallest batches and those asked for need.
 
     On a device without such a limit the encoder refuses batches of more than one frame.
     """
 
     def __init__(self, work: Work, model: Sam2Model, most: int | None, least: int | None) -> None:
-        self._cuda, self._device, self._model = work.is_cuda, work.compute.device, model
-        self._limit = None if most is None or least is None else least + (most - least) // 3
+        self._device, self._model = work.compute.device, model
+        self.limit_bytes = None if most is None or least is None else least + (most - least) // 3
+        self._pressed = False
 
-    def __enter__(self) -> int | None:
-        if self._limit is not None:
+    def __enter__(self) -> None:
+        pass
+
+    def press(self) -> None:
+        """Set the limit."""
+        if self._pressed:
+            return
+        self._pressed = True
+        if self.limit_bytes is not None:
             free_caches()
             total = torch.cuda.get_device_properties(self._device).total_memory
-            torch.cuda.set_per_process_memory_fraction(self._limit / total, self._device)
-            return self._limit
+            torch.cuda.set_per_process_memory_fraction(self.limit_bytes / total, self._device)
+            return
         encode = self._model.encode_images
 
         def refuse(images: torch.Tensor) -> Any:
@@ -189,19 +198,21 @@ class LessMemory:
             return encode(images)
 
         self._model.encode_images = refuse  # type: ignore[method-assign]
-        return None
 
     def __exit__(self, *_: object) -> None:
-        if self._limit is not None:
+        if self._pressed and self.limit_bytes is not None:
             torch.cuda.set_per_process_memory_fraction(1.0, self._device)
-        else:
+        elif self._pressed:
             del self._model.encode_images
 
 
 def _down_the_ladder(
-    work: Work, model: Sam2Model, asked: Rung, frames: Any, boxes: Any
+    work: Work, model: Sam2Model, asked: Rung, frames: Any, boxes: Any, limit: LessMemory
 ) -> tuple[list[NDArray[np.bool_]], list[str], Rung]:
-    """Track as a run does: after a failure go on from the last good frame with less at once."""
+    """Track as a run does: after a failure go on from the last good frame with less at once.
+
+    Memory becomes scarce after the first batch of frames.
+    """
     spec = ModelSpec(
         name="gpu-check",
         config=work.config,
@@ -220,6 +231,12 @@ def _down_the_ladder(
     masks: list[NDArray[np.bool_]] = []
     states: list[Any] = []
 
+    def pictures(start: int) -> Iterator[NDArray[np.uint8]]:
+        for frame_idx in range(start, len(frames)):
+            if frame_idx == asked.encode_batch:
+                limit.press()
+            yield frames[frame_idx]
+
     def go_on() -> None:
         settings, on_cpu = _settings(ladder.rung), ladder.rung.bank_on_cpu
         if states:
@@ -234,7 +251,7 @@ def _down_the_ladder(
                 bank_on_cpu=on_cpu,
             )
         try:
-            masks.extend(out.masks_nhw for out in tracker.track(frames[tracker.next_frame :]))
+            masks.extend(out.masks_nhw for out in tracker.track(pictures(tracker.next_frame)))
         finally:
             if tracker.next_frame:
                 states.append(tracker.state())
