@@ -10,7 +10,8 @@ from prefect.states import Completed
 
 from samcore.disk.files import fsync_and_record
 from samcore.machine.meters import MemoryMeter
-from samcore.result.records import PassRecord, Rung
+from samcore.machine.rung import Rung
+from samcore.result.records import PassRecord
 from samcore.run.folder import RunFolder
 from samcore.run.memory_log import describe_peak
 from samcore.run.oom_ladder import record_ladder

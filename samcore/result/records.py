@@ -11,6 +11,7 @@ from samcore.chunks.plan import Chunk
 from samcore.chunks.seams import SeamReport
 from samcore.config import TrackSettings
 from samcore.disk.files import FileRecord
+from samcore.machine.rung import Rung
 from samcore.masks.ledger import ResultObject
 from samcore.models.registry import ModelSpec
 
@@ -51,19 +52,6 @@ class WarmStartRecord(Record):
     """The state."""
     objects: tuple[int, ...]
     """Its objects, ascending; they are tracked from the run's first frame on."""
-
-
-class Rung(Record):
-    """How much is done at once. A step down the ladder of `OomLadder` changes one of these."""
-
-    encode_batch: int
-    """Frames that the image encoder takes at once."""
-    object_batch: int
-    """Most objects that run as one batch."""
-    bank_on_cpu: bool = False
-    """Whether memories are kept in main memory and not on the device."""
-    image_size: int
-    """Side of the model's input in pixels; only this one changes masks beyond their last bits."""
 
 
 class RunRecord(Record):

@@ -4,13 +4,17 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from samcore.errors import InputError, OutOfMemory
 from samcore.machine.out_of_memory import free_caches, memory_failure
+from samcore.machine.rung import Rung
 from samcore.models.registry import ModelSpec, resized_model
-from samcore.result.records import Rung, RunRecord
 from samcore.run.attempts import Attempt, attempting
+
+if TYPE_CHECKING:
+    # The records need pyarrow; a library on a bare machine needs the ladder alone.
+    from samcore.result.records import RunRecord
 
 # Not the run's own log: what is logged here shows in it, and on the terminal of a command.
 _log = logging.getLogger(__name__)
@@ -203,7 +207,7 @@ class OomLadder:
 
 
 def record_ladder(
-    record: RunRecord,
+    record: "RunRecord",
     *,
     allow_quality_loss: bool,
     base: Rung | None = None,

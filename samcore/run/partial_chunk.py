@@ -16,8 +16,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from samcore.disk.files import FileRecord, fsync_and_record, is_intact, move, storage_errors
+from samcore.machine.rung import Rung
 from samcore.masks.table import MaskReader, MaskWriter
-from samcore.result.records import Rung
 from samcore.run.folder import RunFolder
 from samcore.tracking.state import TrackerState
 

@@ -10,6 +10,7 @@ from samcore.disk.files import exclusive
 from samcore.disk.sealed import read_sealed, write_sealed
 from samcore.machine.device import Compute
 from samcore.machine.meters import MemoryMeter
+from samcore.machine.rung import Rung
 from samcore.models.loader import load_model
 from samcore.models.registry import ModelSpec
 from samcore.progress import counted, reporter
@@ -23,7 +24,6 @@ from samcore.prompts.automatic import (
 from samcore.prompts.file import PromptFile
 from samcore.prompts.kept import from_file, to_file
 from samcore.prompts.prompt import Prompt
-from samcore.result.records import Rung
 from samcore.run.memory_log import describe_peak
 from samcore.run.oom_ladder import OomLadder
 from samcore.video import VideoSource

@@ -13,12 +13,13 @@ from samcore.disk.files import FileRecord, is_intact, storage_errors
 from samcore.errors import LostWorkError, StateError
 from samcore.machine.device import Compute, choose_compute
 from samcore.machine.meters import StageClock
+from samcore.machine.rung import Rung
 from samcore.masks.table import MaskReader
 from samcore.models.family import TrackingModel
 from samcore.models.loader import load_model
 from samcore.models.registry import resized_model
 from samcore.prompts.prompt import Prompt
-from samcore.result.records import ChunkRecord, PassRecord, Rung, RunRecord
+from samcore.result.records import ChunkRecord, PassRecord, RunRecord
 from samcore.run.folder import RunFolder
 from samcore.tracking.resize import resize_state
 from samcore.tracking.state import TrackerState

@@ -12,8 +12,8 @@ import pytest
 
 import samcore.run.attempts
 from samcore.disk.sealed import seal_record
+from samcore.machine.rung import Rung
 from samcore.models.registry import resolve_model
-from samcore.result.records import Rung
 from samcore.run.attempts import attempting
 from samcore.run.oom_ladder import OomLadder, describe_step, ladder_rungs
 
