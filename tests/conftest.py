@@ -40,7 +40,8 @@ NUM_FRAMES = 66
 
 def pytest_sessionstart() -> None:
     """Ctrl-C is heard, which tests press, also where a shell began this in its background. No test
-    sees this machine's models of the Hugging Face hub, or asks the hub; no command leaves a server."""
+    sees this machine's models of the Hugging Face hub, or asks the hub. No command leaves a
+    server."""
     os.environ["LONGTAKE_SERVER_LINGER_S"] = "0"
     os.environ["HF_HOME"] = str(Path(tempfile.gettempdir()) / "longtake-tests-have-no-models")
     os.environ["HF_HUB_OFFLINE"] = "1"
