@@ -9,7 +9,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from samcore.machine.shortcuts import take_shortcuts
 from samcore.masks.frame_masks import FrameMasks
+from samcore.tracking.enlarge import enlarge_and_cut
 from samcore.tracking.propagation import ObjectOutput
 
 _PIXELS_AT_ONCE = 1 << 26
@@ -75,11 +77,14 @@ def masks_at_video_size(
     """
     if fill_hole_area > 0:
         logits_n1hw = fill_holes(logits_n1hw, max_area=fill_hole_area)
-    masks_nhw = np.empty((logits_n1hw.shape[0], height, width), dtype=np.bool_)
+    masks_nhw = np.zeros((logits_n1hw.shape[0], height, width), dtype=np.bool_)
     # An object at a time on the CPU: the batch's shape must not reach the pixels, and one mask
     # fits the cache. A GPU takes as many as the bound lets it.
     at_once = 1 if logits_n1hw.device.type == "cpu" else max(1, _PIXELS_AT_ONCE // (height * width))
+    by_cells = logits_n1hw.device.type == "cpu" and take_shortcuts()
     for start in range(0, len(masks_nhw), at_once):
+        if by_cells and enlarge_and_cut(logits_n1hw[start, 0].float().numpy(), masks_nhw[start]):
+            continue
         large = F.interpolate(
             logits_n1hw[start : start + at_once].float(), size=(height, width), mode="bilinear"
         )
