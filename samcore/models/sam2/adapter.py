@@ -30,7 +30,6 @@ from samcore.models.family import (
     ModelFacts,
 )
 from samcore.models.pixels import mask_at_input_size, normalise
-from samcore.models.sam2.encoder import ImageEncoder
 from samcore.models.sam2.network import build_network
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
@@ -80,7 +79,6 @@ class Sam2Model:
                 "2 or more, as every published SAM 2 has"
             )
         self._net = net
-        self._encoder = ImageEncoder(net)
         self.compute = compute
         self.image_size = int(net.image_size)
         self.feature_size = self.image_size // int(net.backbone_stride)
@@ -122,7 +120,7 @@ class Sam2Model:
 
     def encode_images(self, images_n3hw: Tensor) -> list[ImageFeatures]:
         """Run the image encoder on N preprocessed frames; features of each, in order."""
-        out = self._encoder(images_n3hw)
+        out = self._net.forward_image(images_n3hw)
         _, feats, pos, sizes = self._net._prepare_backbone_features(out)
         maps = [
             feat.permute(1, 2, 0).reshape(feat.shape[1], feat.shape[2], *size)
