@@ -400,25 +400,35 @@ def test_an_old_uv_is_not_used(checkout):
     assert "fetching uv" in checkout.run("infra/setup.sh").stderr
 
 
-def test_the_checks_stop_at_the_first_that_fails(with_uv):
-    """`infra/test` runs ruff, mypy and pytest in the project's folder; CI runs just that."""
+def test_all_checks_are_made(with_uv):
+    """`infra/test` runs ruff, mypy and pytest in the project's folder, and fails if one of them
+    does; CI runs just that."""
     set_up(with_uv, "dev")
     binaries = with_uv.root / ".venv" / "bin"
-    for name in ("ruff", "mypy", "python"):
+
+    def fake(name, code=0):
         (binaries / name).unlink(missing_ok=True)
-        (binaries / name).write_text(f'#!/bin/sh\necho {name} "$@"\n')
+        (binaries / name).write_text(f'#!/bin/sh\necho {name} "$@"\nexit {code}\n')
         (binaries / name).chmod(0o755)
 
+    for name in ("ruff", "mypy", "python"):
+        fake(name)
     done = with_uv.run(".ci/run", "-k", "chunks", cwd=with_uv.root.parent)
     assert done.stdout.splitlines() == [
         "ruff check",
         "ruff format --check",
-        "mypy",
         "python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder "
         "--max-worker-restart 0 -k chunks",
+        "mypy",
     ]
 
-    (binaries / "mypy").write_text("#!/bin/sh\nexit 3\n")
+    for name in ("mypy", "python"):
+        fake(name, 3)
+        done = with_uv.run("infra/test")
+        assert done.returncode == 3
+        assert done.stdout.splitlines()[-1] == "mypy"
+        fake(name)
+    fake("ruff", 3)
     done = with_uv.run("infra/test")
     assert done.returncode == 3
     assert "pytest" not in done.stdout
