@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from samcore.machine.shortcuts import take_shortcuts
 from samcore.masks.frame_masks import FrameMasks
 from samcore.tracking.enlarge import enlarge_and_cut
 from samcore.tracking.propagation import ObjectOutput
@@ -81,7 +80,7 @@ def masks_at_video_size(
     # An object at a time on the CPU: the batch's shape must not reach the pixels, and one mask
     # fits the cache. A GPU takes as many as the bound lets it.
     at_once = 1 if logits_n1hw.device.type == "cpu" else max(1, _PIXELS_AT_ONCE // (height * width))
-    by_cells = logits_n1hw.device.type == "cpu" and take_shortcuts()
+    by_cells = logits_n1hw.device.type == "cpu"
     for start in range(0, len(masks_nhw), at_once):
         if by_cells and enlarge_and_cut(logits_n1hw[start, 0].float().numpy(), masks_nhw[start]):
             continue
