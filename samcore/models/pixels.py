@@ -6,6 +6,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+Rgb = tuple[float, float, float]
+"""A number for red, green and blue each, of pictures from 0 to 1."""
+
 
 def normalise(
     images_rgb_nhwc_u8: NDArray[np.uint8], *, image_size: int, mean_1c11: Tensor, std_1c11: Tensor

@@ -8,8 +8,6 @@ The computations follow `sam2/modeling/sam2_base.py` and `sam2/sam2_video_predic
 1.1.0 (github.com/facebookresearch/sam2), as `build_sam2_video_predictor` sets them up by default.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +19,8 @@ from sam2.modeling.sam2_utils import get_1d_sine_pe
 from torch import Tensor
 
 from samcore.errors import ModelError
-from samcore.machine.device import Compute, repeatable_kernels
+from samcore.machine.device import Compute
+from samcore.models.adapter import Adapter
 from samcore.models.family import (
     AttendedMemory,
     Candidates,
@@ -29,7 +28,7 @@ from samcore.models.family import (
     ImageFeatures,
     ModelFacts,
 )
-from samcore.models.pixels import mask_at_input_size, normalise
+from samcore.models.pixels import mask_at_input_size
 from samcore.models.sam2.network import build_network
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
@@ -63,12 +62,8 @@ def build_model(
     return Sam2Model(net.to(compute.device), compute=compute, fingerprint=fingerprint)
 
 
-class Sam2Model:
-    """SAM 2's network on one device, in inference mode, without any memory of its own.
-
-    All methods take and give tensors on `compute.device`. Batch results do not depend on what else
-    is in the batch, but their last bits may depend on the batch's shape.
-    """
+class Sam2Model(Adapter):
+    """SAM 2's network of the sam2 package."""
 
     def __init__(self, net: SAM2Base, *, compute: Compute, fingerprint: str) -> None:
         if net.memory_temporal_stride_for_eval != 1 or net.num_maskmem < 2:
@@ -78,10 +73,15 @@ class Sam2Model:
                 f"num_maskmem={net.num_maskmem}); Longtake tracks with stride 1 and num_maskmem of "
                 "2 or more, as every published SAM 2 has"
             )
+        image_size = int(net.image_size)
+        super().__init__(
+            compute=compute,
+            image_size=image_size,
+            feature_size=image_size // int(net.backbone_stride),
+            mean=IMAGE_MEAN,
+            std=IMAGE_STD,
+        )
         self._net = net
-        self.compute = compute
-        self.image_size = int(net.image_size)
-        self.feature_size = self.image_size // int(net.backbone_stride)
         self.facts = ModelFacts(
             fingerprint=fingerprint,
             image_size=self.image_size,
@@ -91,50 +91,12 @@ class Sam2Model:
             max_cond_frames=int(net.max_cond_frames_in_attn),
             future_ptrs=not net.only_obj_ptrs_in_the_past_for_eval,
         )
-        stats = torch.tensor([IMAGE_MEAN, IMAGE_STD], device=compute.device)
-        self._mean_1c11, self._std_1c11 = stats[:, None, :, None, None]
-
-    @property
-    def device(self) -> torch.device:
-        return self.compute.device
-
-    @property
-    def dtype_name(self) -> str:
-        """Arithmetic of the model, such as `bfloat16`."""
-        return str(self.compute.dtype).removeprefix("torch.")
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Inference mode, mixed precision as chosen, and kernels whose results repeat."""
-        with torch.inference_mode(), repeatable_kernels(), self.compute.autocast():
-            yield
-
-    def preprocess(self, images_rgb_nhwc_u8: NDArray[np.uint8]) -> Tensor:
-        """Resize and normalise N frames: N x 3 x image_size x image_size, float32."""
-        return normalise(
-            images_rgb_nhwc_u8,
-            image_size=self.image_size,
-            mean_1c11=self._mean_1c11,
-            std_1c11=self._std_1c11,
-        )
 
     def encode_images(self, images_n3hw: Tensor) -> list[ImageFeatures]:
         """Run the image encoder on N preprocessed frames; features of each, in order."""
         out = self._net.forward_image(images_n3hw)
         _, feats, pos, sizes = self._net._prepare_backbone_features(out)
-        maps = [
-            feat.permute(1, 2, 0).reshape(feat.shape[1], feat.shape[2], *size)
-            for feat, size in zip(feats[:-1], sizes[:-1], strict=True)
-        ]
-        return [
-            ImageFeatures(
-                tokens_n1c=feats[-1][:, i : i + 1],
-                # The encoding is the same for every frame.
-                pos_n1c=pos[-1][:, :1],
-                high_res_1chw=tuple(feature_map[i : i + 1] for feature_map in maps),
-            )
-            for i in range(images_n3hw.shape[0])
-        ]
+        return self._features_of_each(feats, pos[-1], sizes)
 
     def without_memory(self, features: ImageFeatures) -> Tensor:
         """Features for a conditioning frame, which looks at no memory: 1 x C x H/16 x W/16."""
@@ -319,8 +281,3 @@ class Sam2Model:
         if not features.high_res_1chw:
             return None
         return [fmap.expand(num_objects, -1, -1, -1) for fmap in features.high_res_1chw]
-
-    def _to_map(self, tokens_nbc: Tensor) -> Tensor:
-        _, batch, channels = tokens_nbc.shape
-        side = self.feature_size
-        return tokens_nbc.permute(1, 2, 0).reshape(batch, channels, side, side)

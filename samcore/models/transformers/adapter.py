@@ -18,8 +18,6 @@ follows Meta's, as `samcore/models/sam2/adapter.py` does:
 """
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -29,7 +27,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers.models.sam2_video.modeling_sam2_video import NO_OBJ_SCORE, get_1d_sine_pe
 
-from samcore.machine.device import Compute, repeatable_kernels
+from samcore.machine.device import Compute
+from samcore.models.adapter import Adapter
 from samcore.models.family import (
     AttendedMemory,
     Candidates,
@@ -37,25 +36,21 @@ from samcore.models.family import (
     ImageFeatures,
     ModelFacts,
 )
-from samcore.models.pixels import mask_at_input_size, normalise
+from samcore.models.pixels import Rgb, mask_at_input_size
 
 _INSIDE, _OUTSIDE = 10.0, -10.0
 """Logits of a given mask (`_use_mask_as_output`)."""
 
 
-class TransformersModel:
-    """A network on one device, in inference mode, without any memory of its own.
-
-    All methods take and give tensors on `compute.device`. Batch results do not depend on what else
-    is in the batch, but their last bits may depend on the batch's shape.
-    """
+class TransformersModel(Adapter):
+    """A network of the package transformers."""
 
     def __init__(
         self,
         net: Any,
         *,
-        mean: tuple[float, float, float],
-        std: tuple[float, float, float],
+        mean: Rgb,
+        std: Rgb,
         compute: Compute,
         fingerprint: str,
     ) -> None:
@@ -67,10 +62,14 @@ class TransformersModel:
             compute: Device and precision.
             fingerprint: Of the model, which states and results carry.
         """
+        super().__init__(
+            compute=compute,
+            image_size=int(net.prompt_encoder.input_image_size),
+            feature_size=int(net.backbone_feature_sizes[-1][0]),
+            mean=mean,
+            std=std,
+        )
         self._net = net
-        self.compute = compute
-        self.image_size = int(net.prompt_encoder.input_image_size)
-        self.feature_size = int(net.backbone_feature_sizes[-1][0])
         self.facts = ModelFacts(
             fingerprint=fingerprint,
             image_size=self.image_size,
@@ -80,50 +79,15 @@ class TransformersModel:
             max_cond_frames=int(net.config.max_cond_frame_num),
             future_ptrs=False,
         )
-        stats = torch.tensor([mean, std], device=compute.device)
-        self._mean_1c11, self._std_1c11 = stats[:, None, :, None, None]
-
-    @property
-    def device(self) -> torch.device:
-        return self.compute.device
-
-    @property
-    def dtype_name(self) -> str:
-        """Arithmetic of the model, such as `bfloat16`."""
-        return str(self.compute.dtype).removeprefix("torch.")
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Inference mode, mixed precision as chosen, and kernels whose results repeat."""
-        with torch.inference_mode(), repeatable_kernels(), self.compute.autocast():
-            yield
-
-    def preprocess(self, images_rgb_nhwc_u8: NDArray[np.uint8]) -> Tensor:
-        """Resize and normalise N frames: N x 3 x image_size x image_size, float32."""
-        return normalise(
-            images_rgb_nhwc_u8,
-            image_size=self.image_size,
-            mean_1c11=self._mean_1c11,
-            std_1c11=self._std_1c11,
-        )
 
     def encode_images(self, images_n3hw: Tensor) -> list[ImageFeatures]:
         """Run the image encoder on N preprocessed frames; features of each, in order."""
         out = self._net.get_image_features(images_n3hw, return_dict=True)
-        feats, pos = out.fpn_hidden_states, out.fpn_position_encoding
-        maps = [
-            feat.permute(1, 2, 0).reshape(feat.shape[1], feat.shape[2], *size)
-            for feat, size in zip(feats[:-1], self._net.backbone_feature_sizes[:-1], strict=True)
-        ]
-        return [
-            ImageFeatures(
-                tokens_n1c=feats[-1][:, i : i + 1],
-                # The encoding is the same for every frame.
-                pos_n1c=pos[-1][:, :1],
-                high_res_1chw=tuple(feature_map[i : i + 1] for feature_map in maps),
-            )
-            for i in range(images_n3hw.shape[0])
-        ]
+        return self._features_of_each(
+            out.fpn_hidden_states,
+            out.fpn_position_encoding[-1],
+            self._net.backbone_feature_sizes,
+        )
 
     def without_memory(self, features: ImageFeatures) -> Tensor:
         """Features for a conditioning frame, which looks at no memory: 1 x C x h x w."""
@@ -331,11 +295,6 @@ class TransformersModel:
             ptrs = ptrs.permute(0, 2, 1, 3).flatten(0, 1)
             pos = pos.repeat_interleave(split, dim=0)
         return ptrs, pos
-
-    def _to_map(self, tokens_nbc: Tensor) -> Tensor:
-        _, batch, channels = tokens_nbc.shape
-        side = self.feature_size
-        return tokens_nbc.permute(1, 2, 0).reshape(batch, channels, side, side)
 
 
 class EdgeTamModel(TransformersModel):
