@@ -8,6 +8,7 @@ generator and the tasks name only what is here.
 from __future__ import annotations  # torch takes a second to import; only types need it here
 
 import importlib.util
+import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -230,6 +231,8 @@ class FamilyEntry(Entry):
     """The optional dependencies of Longtake that it needs; empty where none."""
     packages: tuple[str, ...] = ()
     """Modules that must be there for it."""
+    python: tuple[int, int] = (3, 10)
+    """The oldest version of Python that these run on."""
 
 
 FAMILIES = Registry(
@@ -248,6 +251,7 @@ FAMILIES = Registry(
             home="samcore.models.transformers.family:TransformersFamily",
             extra="transformers",
             packages=("transformers", "timm"),
+            python=(3, 11),
         ),
     ],
 )
@@ -258,6 +262,8 @@ def missing_extra(family: FamilyEntry) -> str:
     """How to install what a family lacks on this machine; empty where nothing is missing."""
     if all(importlib.util.find_spec(package) is not None for package in family.packages):
         return ""
+    if sys.version_info < family.python:
+        return "Python {}.{} or newer".format(*family.python)
     return f"pip install 'longtake[{family.extra}]'"
 
 

@@ -89,8 +89,8 @@ def check_installed(name: str) -> None:
     missing = missing_extra(FAMILIES.get("transformers"))
     if missing:
         raise ModelError(
-            f"--model {name} needs the packages transformers and timm, which are not installed: "
-            f"{missing}"
+            f"--model {name} needs the packages transformers and timm, which are not installed; "
+            f"they want {missing}"
         )
 
 

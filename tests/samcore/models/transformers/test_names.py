@@ -227,6 +227,9 @@ def test_without_the_extra_a_name_says_how_to_install_it(tmp_path, monkeypatch, 
 
     assert name in one_line(caught)
     assert needs_download(name, tmp_path)
+    monkeypatch.setattr(families.sys, "version_info", (3, 10, 12))
+    with pytest.raises(ModelError, match=r"they want Python 3\.11 or newer"):
+        resolve(name, tmp_path)
 
 
 def test_without_the_extra_all_else_works(tmp_path, clip):
