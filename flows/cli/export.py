@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import BucketCredentials, Verbose, local_path
+from flows.cli.options import BucketCredentials, ResultPlace, Verbose, local_path
 from flows.commands.console import Terminal, WarningPrinter
 from samcore.exports import FORMATS, check_formats
 from tasks.settings import load_settings
@@ -25,13 +25,7 @@ The video with the masks drawn in; it was moved since:
 
 
 def export(
-    result: Annotated[
-        str,
-        typer.Argument(
-            help="Where `longtake track` put its result: a folder, or s3://bucket/prefix.",
-            show_default=False,
-        ),
-    ],
+    result: ResultPlace,
     formats: Annotated[
         list[str],
         typer.Option(

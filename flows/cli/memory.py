@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import BucketCredentials, Verbose, local_path, name_in
+from flows.cli.options import BucketCredentials, ResultPlace, Verbose, local_path, name_in
 from flows.commands.console import Terminal, WarningPrinter
 from samcore.errors import InputError
 from samcore.tracking.memory.policy import POLICIES
@@ -23,14 +23,7 @@ Only object 2, as it looks on frames 0 and 40, in a file of its own:
 
 
 def memory(
-    result: Annotated[
-        str,
-        typer.Argument(
-            metavar="RESULT",
-            help="Where `longtake track` put its result: a folder, or s3://bucket/prefix.",
-            show_default=False,
-        ),
-    ],
+    result: ResultPlace,
     output: Annotated[
         str | None,
         typer.Option(

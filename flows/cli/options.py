@@ -22,6 +22,15 @@ BucketCredentials = Annotated[
     ),
 ]
 
+ResultPlace = Annotated[
+    str,
+    typer.Argument(
+        metavar="RESULT",
+        help="Where `longtake track` put its result: a folder, or s3://bucket/prefix.",
+        show_default=False,
+    ),
+]
+
 
 def local_path(text: str, what: str) -> Path:
     """A path of this machine.

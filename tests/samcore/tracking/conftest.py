@@ -80,6 +80,23 @@ def smallest_model(tmp_path_factory: pytest.TempPathFactory) -> Sam2Model:
     return load_model(spec, choose_compute("cpu", "float32"))
 
 
+@pytest.fixture(scope="module")
+def encoding_once(smallest_model):
+    """The embedded model, which encodes each picture once for all tests."""
+    encoded: dict[bytes, list] = {}
+    encode = smallest_model.encode_images
+
+    def once(images_n3hw: torch.Tensor) -> list:
+        key = images_n3hw.cpu().numpy().tobytes()
+        if key not in encoded:
+            encoded[key] = encode(images_n3hw)
+        return encoded[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(smallest_model, "encode_images", once)
+        yield smallest_model
+
+
 @pytest.fixture(scope="session")
 def sam2_0_model() -> Sam2Model:
     """SAM 2.0 tiny, whose pointers have no temporal encoding."""

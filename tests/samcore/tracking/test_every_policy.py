@@ -66,20 +66,8 @@ def clip() -> list[np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def model(smallest_model):
-    """The embedded model, which encodes each picture once for all tests."""
-    encoded: dict[bytes, list] = {}
-    encode = smallest_model.encode_images
-
-    def once(images_n3hw: torch.Tensor) -> list:
-        key = images_n3hw.cpu().numpy().tobytes()
-        if key not in encoded:
-            encoded[key] = encode(images_n3hw)
-        return encoded[key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(smallest_model, "encode_images", once)
-        yield smallest_model
+def model(encoding_once):
+    return encoding_once
 
 
 def started(model, clip, settings: TrackSettings, prompts=PROMPTS) -> VideoTracker:

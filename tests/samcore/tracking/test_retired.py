@@ -26,6 +26,7 @@ from samcore.tracking.state import TrackerState
 from samcore.tracking.tracked_object import TrackedObject
 from samcore.tracking.tracker import VideoTracker
 from tests.samcore.tracking.test_chunk_invariance import bits
+from tests.samcore.tracking.test_every_policy import Numbered
 
 HEIGHT, WIDTH, NUM_FRAMES = 96, 128, 70
 LEFT, RETURNS = 16, 38
@@ -65,27 +66,8 @@ def clip() -> list[np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def model(smallest_model):
-    """The embedded model, which encodes each picture once for all tests."""
-    encoded: dict[bytes, list] = {}
-    encode = smallest_model.encode_images
-
-    def once(images_n3hw: torch.Tensor) -> list:
-        key = images_n3hw.cpu().numpy().tobytes()
-        if key not in encoded:
-            encoded[key] = encode(images_n3hw)
-        return encoded[key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(smallest_model, "encode_images", once)
-        yield smallest_model
-
-
-class Numbered:
-    """A frame as the video reader gives it."""
-
-    def __init__(self, frame_idx: int, image: np.ndarray) -> None:
-        self.frame_idx, self.image_rgb_hwc_u8 = frame_idx, image
+def model(encoding_once):
+    return encoding_once
 
 
 def started(model, clip, settings: TrackSettings, prompts=PROMPTS) -> VideoTracker:
