@@ -402,18 +402,23 @@ def test_an_old_uv_is_not_used(checkout):
 
 def test_all_checks_are_made(with_uv):
     """`infra/test` runs ruff, mypy and pytest in the project's folder, and fails if one of them
-    does; CI runs just that."""
+    does; CI runs just that. Tests keep what they compile, whatever the machine's settings say."""
     set_up(with_uv, "dev")
     binaries = with_uv.root / ".venv" / "bin"
 
     def fake(name, code=0):
         (binaries / name).unlink(missing_ok=True)
-        (binaries / name).write_text(f'#!/bin/sh\necho {name} "$@"\nexit {code}\n')
+        (binaries / name).write_text(
+            f'#!/bin/sh\necho {name} "$@"\ntest {name} = python &&'
+            f' test -n "$PYTHONDONTWRITEBYTECODE" && exit 4\nexit {code}\n'
+        )
         (binaries / name).chmod(0o755)
 
     for name in ("ruff", "mypy", "python"):
         fake(name)
-    done = with_uv.run(".ci/run", "-k", "chunks", cwd=with_uv.root.parent)
+    keep_none = {"PYTHONDONTWRITEBYTECODE": "1"}
+    done = with_uv.run(".ci/run", "-k", "chunks", cwd=with_uv.root.parent, **keep_none)
+    assert done.returncode == 0
     assert done.stdout.splitlines() == [
         "ruff check",
         "ruff format --check",
