@@ -1,11 +1,8 @@
 """What holds for every test, and what tests of tasks, flows and the command share: one request."""
 
-import contextlib
 import json
 import os
-import shutil
 import signal
-import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -13,18 +10,13 @@ from pathlib import Path
 
 import certifi
 import prefect
-import prefect.testing.utilities
+import prefect.context
 import pytest
 import torch
 from filelock import FileLock
 from prefect.client.orchestration import get_client
-from prefect.settings import (
-    PREFECT_API_DATABASE_CONNECTION_URL,
-    PREFECT_API_SSL_CERT_FILE,
-    PREFECT_API_URL,
-    temporary_settings,
-)
-from prefect.testing.utilities import prefect_test_harness
+from prefect.logging.handlers import APILogHandler
+from prefect.settings import PREFECT_API_SSL_CERT_FILE, PREFECT_API_URL, temporary_settings
 
 from samcore.scenes import Scene, box_of
 from samcore.video import VideoWriter
@@ -32,7 +24,7 @@ from tasks.request.segment_request import SegmentRequest, validate_request
 from tests.servers.aws import AwsServer
 from tests.servers.faults import FaultProxy
 from tests.servers.forked_commands import WarmCommands
-from tests.servers.prefect_server import READY
+from tests.servers.prefect_server import PrefectServer, copy_database
 from tests.servers.swift import SwiftServer
 
 NUM_FRAMES = 66
@@ -192,8 +184,8 @@ def _one_certificate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 @pytest.fixture(scope="session")
 def _prefect(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[str, str]]:
-    """A server's address, and a database with all tables and nothing in them.
+) -> Iterator[tuple[PrefectServer, Path]]:
+    """A server, and a database with all tables and nothing in them.
 
     To make the tables takes half a minute, so they are made once for all test processes, and kept
     with pytest's cache for this version of Prefect.
@@ -201,37 +193,27 @@ def _prefect(
     cache = getattr(request.config, "cache", None)  # None with -p no:cacheprovider
     kept = tmp_path_factory.mktemp("database") if cache is None else cache.mkdir("prefect")
     migrated = kept / f"{prefect.__version__}.db"
-    folder = Path(tempfile.mkdtemp())  # the harness removes it, when the process ends
-    database = folder / "prefect-test.db"  # as the harness calls it
-    with contextlib.ExitStack() as stack:
-        patch = stack.enter_context(pytest.MonkeyPatch.context())
-        patch.setattr(prefect.testing.utilities, "mkdtemp", lambda: str(folder))
-        harness = prefect_test_harness(server_startup_timeout=120)
-        with FileLock(f"{migrated}.lock"):
-            if migrated.exists():
-                shutil.copy(migrated, database)
-            else:
-                stack.enter_context(harness)
-                half = migrated.with_suffix(".part")
-                half.unlink(missing_ok=True)
-                with (
-                    contextlib.closing(sqlite3.connect(database)) as source,
-                    contextlib.closing(sqlite3.connect(half)) as target,
-                ):
-                    source.backup(target)
-                half.rename(migrated)
-                harness = contextlib.nullcontext()
-        with pytest.MonkeyPatch.context() as starting:
-            for name, value in READY.items():
-                starting.setenv(name, value)
-            stack.enter_context(harness)
-        yield PREFECT_API_URL.value(), str(migrated)
+    with FileLock(f"{migrated}.lock"):
+        if not migrated.exists():
+            half = migrated.with_suffix(".part")
+            half.unlink(missing_ok=True)
+            with PrefectServer(tmp_path_factory.mktemp("tables"), migrated=None) as making:
+                copy_database(making.database, half)
+            half.rename(migrated)
+    with (
+        PrefectServer(tmp_path_factory.mktemp("prefect"), migrated=migrated) as server,
+        temporary_settings({PREFECT_API_URL: server.url}),
+        # Also for threads, which begin without the settings of whoever started them.
+        prefect.context._temporary_global_settings_context(prefect.context.get_settings_context()),
+    ):
+        yield server, migrated
+        APILogHandler().flush()  # before the server is gone
 
 
 @pytest.fixture(scope="session")
-def prefect_api(_prefect: tuple[str, str]) -> str:
+def prefect_api(_prefect: tuple[PrefectServer, Path]) -> str:
     """The address of a server with an empty database."""
-    return _prefect[0]
+    return _prefect[0].url
 
 
 @pytest.fixture
@@ -246,15 +228,15 @@ def automations(prefect_api: str) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def live_database(prefect_api: str) -> str:
+def live_database(_prefect: tuple[PrefectServer, Path]) -> str:
     """The file of that server's database."""
-    return str(PREFECT_API_DATABASE_CONNECTION_URL.value()).partition("///")[2]
+    return str(_prefect[0].database)
 
 
 @pytest.fixture(scope="session")
-def prefect_database(_prefect: tuple[str, str]) -> str:
+def prefect_database(_prefect: tuple[PrefectServer, Path]) -> str:
     """A database of a server, with all tables and nothing in them."""
-    return _prefect[1]
+    return str(_prefect[1])
 
 
 @pytest.fixture(scope="session")

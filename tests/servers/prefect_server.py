@@ -52,25 +52,33 @@ class _Process:
         self.process.wait()
 
 
+def copy_database(source: str | Path, target: Path) -> None:
+    """Copy a database of SQLite that may be in use."""
+    with (
+        contextlib.closing(sqlite3.connect(source)) as read,
+        contextlib.closing(sqlite3.connect(target)) as written,
+    ):
+        read.backup(written)
+
+
 class PrefectServer:
     """`prefect server start` on a database and a port of its own; a context manager."""
 
-    def __init__(self, folder: Path, *, migrated: str, ui: bool = False) -> None:
+    def __init__(self, folder: Path, *, migrated: str | Path | None, ui: bool = False) -> None:
         """Copy the database; start nothing.
 
         Args:
             folder: For its files.
-            migrated: A database that has all its tables: to make them takes half a minute.
+            migrated: A database that has all its tables; None to make them, which takes half a
+                minute.
             ui: Serve the pages for a browser, too, beside the API.
         """
         self._ui = ui
         self._folder = folder
-        self._database = folder / "prefect.db"
-        with (
-            contextlib.closing(sqlite3.connect(migrated)) as source,
-            contextlib.closing(sqlite3.connect(self._database)) as target,
-        ):
-            source.backup(target)
+        self._is_ready = migrated is not None
+        self.database = folder / "prefect.db"
+        if migrated is not None:
+            copy_database(migrated, self.database)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self._port = int(free.getsockname()[1])
@@ -91,9 +99,9 @@ class PrefectServer:
     def start(self) -> None:
         """Start it, or start it again after a kill; returns when it answers."""
         environment = {
-            **READY,
+            **(READY if self._is_ready else {}),
             "PREFECT_HOME": str(self._folder),
-            "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{self._database}",
+            "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{self.database}",
             "PREFECT_UI_ENABLED": str(self._ui).lower(),
             "PREFECT_UI_API_URL": self.url,
         }
