@@ -46,8 +46,9 @@ class TrackSettings(BaseModel):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto", title="Precision"
     )
-    """Arithmetic of the model. auto: bfloat16 where CUDA hardware has it, float16 on older cards,
-    float32 elsewhere."""
+    """Arithmetic of the model. auto: bfloat16 where CUDA hardware has it, float16 on older cards;
+    on a CPU bfloat16 where it has units for that (AMX, AVX512-BF16) and the model is large enough
+    to gain; float32 elsewhere. A run that was begun in one goes on in it on any machine."""
     encode_batch: int = Field(default=0, title="Frames encoded at once", ge=0, le=256)
     """Frames that the image encoder takes at once; 0 chooses by device. Batches are aligned to
     absolute frame numbers, so that results do not depend on where chunks begin."""
