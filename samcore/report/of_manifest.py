@@ -165,6 +165,9 @@ def _about(manifest: Manifest) -> Iterator[tuple[str, str]]:
         yield "left out", video.left_out
     yield "content", record.source_digest
     yield "model", f"{record.model.name}, input of {record.model.image_size} pixels"
+    if record.settings.approximations:
+        used = (f"{name} {value}" for name, value in record.settings.approximations.items())
+        yield "approximate", ", ".join(used)
     devices = sorted({chunk.device for chunk in manifest.chunks})
     yield "device", ", ".join(devices)
     yield (

@@ -89,6 +89,7 @@ def propagate(
     object_batch: int,
     max_ptr_age: int,
     bank_device: torch.device,
+    memory_pool: int = 1,
 ) -> dict[int, tuple[FrameMemory, ObjectOutput]]:
     """Track objects into a frame. Nothing is changed: what fails here can be tried again.
 
@@ -100,6 +101,7 @@ def propagate(
         object_batch: Most objects in a batch.
         max_ptr_age: The age that normalises the pointers' temporal encoding.
         bank_device: Where memories are kept.
+        memory_pool: As `AttendedMemory.pool`.
 
     Returns:
         For each object what is to be remembered of the frame, and its masks.
@@ -121,6 +123,7 @@ def propagate(
                 [remembered[obj_id][1] for obj_id, _ in members],
                 [read for _, read in members],
                 max_ptr_age,
+                memory_pool,
                 model.device,
             )
             fused = model.with_memory(features, memory)
@@ -195,6 +198,7 @@ def _gather(
     stores: Sequence[MemoryStore],
     reads: Sequence[Read],
     max_ptr_age: int,
+    pool: int,
     device: torch.device,
 ) -> AttendedMemory:
     """Stack the memories of a batch of objects, slot by slot, on the device that computes."""
@@ -217,6 +221,7 @@ def _gather(
         ],
         ptr_ages=[[age for _, age in slot] for slot in ptrs],
         max_ptr_age=max_ptr_age,
+        pool=pool,
     )
 
 

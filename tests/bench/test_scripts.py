@@ -82,3 +82,23 @@ def test_what_is_fixed_is_told_from_what_grows(load: Load) -> None:
 
     assert fixed == pytest.approx(4)
     assert share == pytest.approx(0.02)
+
+
+def test_what_is_approximate_is_measured_beside_exact_tracking(
+    load: Load, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A row for each way: exact tracking agrees with itself, the others nearly."""
+    script = load("approximate")
+    monkeypatch.setattr(script, "KINDS", ("occlusion",))
+    options = ["--frames", "20", "--seeds", "1", "--sizes", "64", "--runs", "1"]
+    monkeypatch.setattr(sys, "argv", ["approximate.py", *options])
+
+    assert script.main() == 0
+
+    table = [
+        line.split(" | ") for line in capsys.readouterr().out.splitlines() if "`nano` |" in line
+    ]
+    assert len(table) == len(script.WAYS)
+    js = [float(cells[5]) for cells in table]
+    assert js[0] == 1.0
+    assert all(0.3 < j <= 1.0 for j in js)
