@@ -53,7 +53,8 @@ class TrackSettings(BaseModel):
     """Frames that the image encoder takes at once; 0 chooses by device. Batches are aligned to
     absolute frame numbers, so that results do not depend on where chunks begin."""
     object_batch: int = Field(default=0, title="Objects at once", ge=0, le=4096)
-    """Objects with the same memory layout that run as one batch; 0 chooses by device."""
+    """Objects with the same memory layout that run as one batch; 0 chooses by device and by the
+    size of the model's input."""
     max_cond_frames: int = Field(default=16, title="Prompted frames", ge=2, le=1024)
     """Conditioning frames that one object may attend to: the first one and the closest ones.
     Up to this many prompted frames an object's masks are exactly the upstream predictor's."""

@@ -96,14 +96,6 @@ def _bfloat16_units() -> Bfloat16Units:
     return Bfloat16Units(*(bool(getattr(torch.cpu, test, bool)()) for test in tests))
 
 
-def default_batches(compute: Compute) -> tuple[int, int]:
-    """Frames that the encoder takes at once, and objects that run as one batch.
-
-    A GPU is launch-bound at batch one. On a CPU batching frames gains nothing and costs cache.
-    """
-    return {"cuda": (8, 64), "mps": (2, 16)}.get(compute.device.type, (1, 16))
-
-
 class _SharedFlags:
     """cuDNN's flags, which are the whole process's, held by any number of threads at a time.
 

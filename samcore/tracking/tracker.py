@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from samcore.config import TrackSettings
 from samcore.errors import InputError, StateError
-from samcore.machine.device import default_batches
+from samcore.machine.batches import default_batches
 from samcore.machine.meters import StageClock
 from samcore.masks.frame_masks import FrameMasks
 from samcore.models.family import ImageFeatures, TrackingModel
@@ -83,7 +83,7 @@ class VideoTracker:
                 f"start_frame must lie in the video, got {start_frame = }, {num_frames = }"
             )
         settings = settings or TrackSettings()
-        encode_batch, object_batch = default_batches(model.compute)
+        encode_batch, object_batch = default_batches(model.device.type, model.facts.image_size)
         self.model = model
         self.height = height
         self.width = width

@@ -9,6 +9,7 @@ from samcore.chunks.plan import plan_chunks
 from samcore.config import TrackSettings
 from samcore.errors import InputError
 from samcore.exports import check_objects
+from samcore.machine.batches import default_batches
 from samcore.progress import reporter
 from samcore.prompts.prompt import Prompt
 from samcore.prompts.resolve import prompts_digest, resolve_prompts
@@ -128,7 +129,7 @@ def resolve_request(
         objects=objects,
         prompts_digest=prompts_digest(prompts),
         model=model,
-        settings=_resolve_settings(request.settings, compute),
+        settings=_resolve_settings(request.settings, compute, model.image_size),
         start=start,
         stop=stop,
         chunks=plan_chunks(start, stop, chunk_frames=request.chunk_frames, overlap=request.overlap),
@@ -176,11 +177,11 @@ def _hold_against(
     )
 
 
-def _resolve_settings(settings: TrackSettings, compute: "Compute") -> TrackSettings:
+def _resolve_settings(
+    settings: TrackSettings, compute: "Compute", image_size: int
+) -> TrackSettings:
     """The settings with everything that was left open chosen for this machine."""
-    from samcore.machine.device import default_batches  # late, like all of torch
-
-    encode_batch, object_batch = default_batches(compute)
+    encode_batch, object_batch = default_batches(compute.device.type, image_size)
     return settings.model_copy(
         update={
             "device": str(compute.device),
