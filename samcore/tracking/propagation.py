@@ -129,7 +129,7 @@ def propagate(
             fused = model.with_memory(features, memory)
             candidates = model.decode(fused, features, is_cond=False)
             seen = see(candidates, policies[0].needs)
-            index_b = _choose(policies, candidates, seen, frame_idx)
+            index_b, chosen = _choose(policies, candidates, seen, frame_idx)
             decoded = model.pick(candidates, index_b, present_above=policies[0].present_above)
             maskmem = model.encode_memory(features, decoded, is_cond=False)
             are_finite.append(finite(decoded, maskmem))
@@ -139,8 +139,6 @@ def propagate(
                 obj_ptr_bc=decoded.obj_ptr_bc.to(bank_device),
                 frame_idx=frame_idx,
             )
-            # Of a policy that sees nothing nobody asks which one was taken.
-            chosen = index_b.tolist() if policies[0].needs else [0] * len(members)
             for row, (obj_id, _) in enumerate(members):
                 steps[obj_id] = rows.of(row, seen[row], chosen[row])
     check_numbers(model, are_finite, frame_idx=frame_idx)
@@ -152,16 +150,17 @@ def _choose(
     candidates: Candidates,
     seen: Sequence[Seen | None],
     frame_idx: int,
-) -> Tensor:
-    """Which candidate is each object's, int64 on the device."""
+) -> tuple[Tensor, list[int]]:
+    """Which candidate is each object's, int64 on the device; and the same on the host, where of a
+    policy that sees nothing nobody asks which one was taken."""
     chosen = [
         policy.choose(frame_idx, what)
         for policy, what in zip(policies, seen, strict=True)
         if what is not None
     ]
     if not chosen:
-        return candidates.ious_bm.argmax(dim=1)
-    return torch.tensor(chosen, device=candidates.ious_bm.device)
+        return candidates.ious_bm.argmax(dim=1), [0] * len(policies)
+    return torch.tensor(chosen, device=candidates.ious_bm.device), chosen
 
 
 def _decode_clicks(
