@@ -44,6 +44,21 @@ def test_all_peers_track_the_same_masks(load: Load) -> None:
         assert np.mean(np.stack(masks) != ours) < 0.002, name
 
 
+@pytest.mark.slow
+def test_peers_take_turns(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each frame with full memory is measured once for each of them, and nothing else."""
+    peers = load("peers")
+    monkeypatch.setattr(peers, "WARM_UP", 3)
+    scene = Scene(1, num_frames=5, height=peers.HEIGHT, width=peers.WIDTH)
+    frames = [frame.image_rgb_hwc_u8 for frame in scene]
+
+    found = peers.measure(peers.Peers(64, "cpu"), frames, 1)
+
+    assert [len(one.seconds) for one in found.values()] == [2, 2, 2]
+    assert not torch.is_inference_mode_enabled()
+    assert [line.count("|") for line in peers.rows(64, 1, found)] == [8, 8, 8]
+
+
 def test_the_hour_is_told_by_a_plot_and_numbers(
     load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
