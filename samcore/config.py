@@ -46,13 +46,15 @@ class TrackSettings(BaseModel):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto", title="Precision"
     )
-    """Arithmetic of the model. auto: bfloat16 where CUDA hardware has it, float16 on older cards,
-    float32 elsewhere."""
+    """Arithmetic of the model. auto: bfloat16 where CUDA hardware has it, float16 on older cards;
+    on a CPU bfloat16 where it has units for that (AMX, AVX512-BF16) and the model is large enough
+    to gain; float32 elsewhere. A run that was begun in one goes on in it on any machine."""
     encode_batch: int = Field(default=0, title="Frames encoded at once", ge=0, le=256)
     """Frames that the image encoder takes at once; 0 chooses by device. Batches are aligned to
     absolute frame numbers, so that results do not depend on where chunks begin."""
     object_batch: int = Field(default=0, title="Objects at once", ge=0, le=4096)
-    """Objects with the same memory layout that run as one batch; 0 chooses by device."""
+    """Objects with the same memory layout that run as one batch; 0 chooses by device and by the
+    size of the model's input."""
     max_cond_frames: int = Field(default=16, title="Prompted frames", ge=2, le=1024)
     """Conditioning frames that one object may attend to: the first one and the closest ones.
     Up to this many prompted frames an object's masks are exactly the upstream predictor's."""
@@ -77,6 +79,14 @@ class TrackSettings(BaseModel):
     archive_size: int | None = Field(default=None, title="Retired objects", ge=1)
     """Retired objects that are remembered. Beyond that the one that retired first is given up for
     good, and the result says so. The default is 64."""
+    encode_every: int = Field(default=1, title="Encode every N-th frame", ge=1, le=64)
+    """Approximate above 1: the image encoder sees only frames whose number is a multiple of this,
+    and the frames in between are tracked by the features of the last one of these. Faster, and
+    worse the faster things move. Prompted frames are always encoded. The default is exact."""
+    memory_pool: int = Field(default=1, title="Pool memory", ge=1, le=2)
+    """Approximate at 2: what is remembered of a frame is averaged over squares of 2 x 2 before it
+    is attended to, a quarter of the work there. The default is exact. For models of the sam2
+    package."""
     fill_hole_area: int = Field(default=0, title="Fill holes", ge=0)
     """Fill background specks of at most this many pixels of the low-resolution mask; 0 is off.
     An output step: memory is made from the unfilled mask."""
@@ -89,6 +99,12 @@ class TrackSettings(BaseModel):
                     f"{name} needs retire_after, which says when an object retires: give both"
                 )
         return self
+
+    @property
+    def approximations(self) -> dict[str, int]:
+        """The options in use that trade masks for speed; empty for exact tracking."""
+        given = {"encode_every": self.encode_every, "memory_pool": self.memory_pool}
+        return {name: value for name, value in given.items() if value != 1}
 
     @property
     def retirement(self) -> RetirementRules | None:

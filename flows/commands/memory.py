@@ -68,7 +68,7 @@ def make_memory(
     asked = manifest.request
     prompted = {item.id: item.prompted_frames for item in asked.objects}
     looks = choose_looks(masklets, prompted, frames=frames, objects=objects, most=MAX_FRAMES)
-    compute = choose_compute(device, dtype)
+    choose_compute(device, dtype)  # a device that is not here is said before a download
     if (model, checkpoint, image_size, config) == (None, None, None, None):
         spec = _model_of(asked, settings.cache_dir)
     else:
@@ -80,6 +80,7 @@ def make_memory(
             cache_dir=settings.cache_dir,
             on_progress=reporter("downloading the model", "MB", scale=1_000_000),
         )
+    compute = choose_compute(device, dtype, spec)
     source = _open_video(asked, video, credentials, settings.cache_dir)
     if source.info.digest != masklets.video.digest:
         raise InputError(

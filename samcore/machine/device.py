@@ -1,5 +1,6 @@
 """Where the model runs and in which arithmetic."""
 
+import functools
 import logging
 import os
 import threading
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 
 from samcore.errors import InputError
+from samcore.machine.precision import Bfloat16Units, Sized, cpu_dtype
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +32,11 @@ class Compute:
     dtype: torch.dtype
     """float32, bfloat16 or float16. Weights stay float32; the narrow ones are for autocast."""
 
+    @property
+    def dtype_name(self) -> str:
+        """Such as `bfloat16`."""
+        return str(self.dtype).removeprefix("torch.")
+
     def autocast(self) -> AbstractContextManager[Any]:
         """The context to run the model in: mixed precision, or nothing for float32."""
         if self.dtype == torch.float32:
@@ -45,23 +52,24 @@ class Compute:
             name = f"CPU ({torch.get_num_threads()} of {os.cpu_count()} cores)"
         elif self.device.type == "mps":
             name = "Apple GPU (mps)"
-        return f"{name}, {str(self.dtype).removeprefix('torch.')}"
+        return f"{name}, {self.dtype_name}"
 
 
-def choose_compute(device: str, dtype: str) -> Compute:
+def choose_compute(device: str, dtype: str, model: Sized | None = None) -> Compute:
     """Turn what a person asked for into a device and a dtype that work on this machine.
 
     Args:
         device: `auto` takes CUDA, else MPS, else the CPU. `cuda` is the first CUDA device.
-        dtype: `auto` takes bfloat16 where CUDA hardware has it, float16 on older cards, and
-            float32 elsewhere.
+        dtype: `auto` takes bfloat16 where CUDA hardware has it, and float16 on older cards; on a
+            CPU what `cpu_dtype` says of the model; float32 elsewhere.
+        model: What is to be computed, such as a `ModelSpec`. Without it a CPU takes float32.
 
     Raises:
         InputError: The device is not here, or cannot compute in the dtype.
     """
     chosen = _choose_device(device)
     if dtype == "auto":
-        return Compute(chosen, _natural_dtype(chosen))
+        return Compute(chosen, _natural_dtype(chosen, model))
     if dtype not in _DTYPES:
         raise InputError(f"unknown dtype {dtype!r}: wanted auto, {', '.join(_DTYPES)}")
     compute = Compute(chosen, _DTYPES[dtype])
@@ -71,29 +79,21 @@ def choose_compute(device: str, dtype: str) -> Compute:
 
 def training_compute(device: str) -> Compute:
     """The device and dtype to train in: as `auto` chooses, and bfloat16 on a CPU that has units
-    for it, which trains about twice as fast. Tracking stays in float32 there, for its bits.
+    for it, which trains about twice as fast, small models too.
 
     Raises:
         InputError: The device is not here.
     """
     compute = choose_compute(device, "auto")
-    if compute.device.type == "cpu" and _cpu_has_bfloat16():
+    if compute.device.type == "cpu" and _bfloat16_units() != Bfloat16Units():
         return choose_compute(device, "bfloat16")
     return compute
 
 
-def _cpu_has_bfloat16() -> bool:
+def _bfloat16_units() -> Bfloat16Units:
     # PyTorch has no public name for what the processor can do.
     tests = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-    return any(bool(getattr(torch.cpu, test, bool)()) for test in tests)
-
-
-def default_batches(compute: Compute) -> tuple[int, int]:
-    """Frames that the encoder takes at once, and objects that run as one batch.
-
-    A GPU is launch-bound at batch one. On a CPU batching frames gains nothing and costs cache.
-    """
-    return {"cuda": (8, 64), "mps": (2, 16)}.get(compute.device.type, (1, 16))
+    return Bfloat16Units(*(bool(getattr(torch.cpu, test, bool)()) for test in tests))
 
 
 class _SharedFlags:
@@ -177,9 +177,10 @@ def _check_cuda(wanted: torch.device) -> torch.device:
     return torch.device("cuda", index)
 
 
-def _natural_dtype(device: torch.device) -> torch.dtype:
+def _natural_dtype(device: torch.device, model: Sized | None) -> torch.dtype:
+    if device.type == "cpu":
+        return _DTYPES[cpu_dtype(_bfloat16_units(), model)]
     if device.type != "cuda":
-        # Without bfloat16 units a CPU computes it many times slower than float32.
         return torch.float32
     return torch.bfloat16 if _has_bfloat16(device) else torch.float16
 
@@ -205,9 +206,17 @@ def _check_arithmetic(compute: Compute) -> None:
             f"{compute.describe()} does not work on this machine ({str(error).splitlines()[0]}); "
             "take --dtype auto or --dtype float32"
         ) from error
-    if (
-        compute.device.type == "cuda"
-        and compute.dtype == torch.bfloat16
-        and not _has_bfloat16(compute.device)
-    ):
+    if compute.dtype != torch.bfloat16:
+        return
+    if compute.device.type == "cuda" and not _has_bfloat16(compute.device):
         logger.warning("%s is emulated on this card: float16 is faster", compute.describe())
+    if compute.device.type == "cpu" and _bfloat16_units() == Bfloat16Units():
+        _warn_of_slow_cpu()
+
+
+@functools.lru_cache(maxsize=1)
+def _warn_of_slow_cpu() -> None:
+    # Once a process: a run asks again for each chunk.
+    logger.warning(
+        "this CPU has no units for bfloat16 and computes it many times slower than float32"
+    )

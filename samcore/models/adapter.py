@@ -45,7 +45,7 @@ class Adapter:
     @property
     def dtype_name(self) -> str:
         """Arithmetic of the model, such as `bfloat16`."""
-        return str(self.compute.dtype).removeprefix("torch.")
+        return self.compute.dtype_name
 
     @contextmanager
     def running(self) -> Iterator[None]:

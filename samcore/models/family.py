@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from samcore.errors import InputError
 from samcore.registry import Entry, Registry
 
 if TYPE_CHECKING:
@@ -101,6 +102,9 @@ class AttendedMemory:
     """For each pointer, for each object: how many frames it lies back."""
     max_ptr_age: int
     """The age that the pointers' temporal encoding is normalised by."""
+    pool: int = 1
+    """Side of the squares over which spatial memories are averaged before they are attended to; 1
+    is exact. Only for families whose entry says `pools_memory`."""
 
 
 class TrackingModel(Protocol):
@@ -233,6 +237,8 @@ class FamilyEntry(Entry):
     """Modules that must be there for it."""
     python: tuple[int, int] = (3, 10)
     """The oldest version of Python that these run on."""
+    pools_memory: bool = False
+    """Whether its models take `AttendedMemory.pool`."""
 
 
 FAMILIES = Registry(
@@ -244,6 +250,7 @@ FAMILIES = Registry(
             name="sam2",
             about="SAM 2 and 2.1, by the sam2 package",
             home="samcore.models.sam2.family:Sam2Family",
+            pools_memory=True,
         ),
         FamilyEntry(
             name="transformers",
@@ -256,6 +263,20 @@ FAMILIES = Registry(
     ],
 )
 """The families, by name."""
+
+
+def check_memory_pool(family: str, pool: int) -> None:
+    """Refuse to pool memories for a family that cannot.
+
+    Raises:
+        InputError: There is no such family, or it attends to all of its memory only.
+    """
+    if pool > 1 and not FAMILIES.get(family).pools_memory:
+        able = ", ".join(one.name for one in FAMILIES if one.pools_memory)
+        raise InputError(
+            f"memory_pool {pool} is for models of the family {able}, got one of {family}: leave "
+            "it out, or take such a model"
+        )
 
 
 def missing_extra(family: FamilyEntry) -> str:

@@ -54,6 +54,17 @@ class ModelSpec(BaseModel):
     fingerprint: str
     """`sha256:` and a digest of the weights (or their seed), the configuration and the size."""
 
+    @property
+    def weights_bytes(self) -> int:
+        """Size of the weights' files; of random weights, that of the published ones which fit the
+        same configuration; 0 if nobody knows."""
+        if self.checkpoint is None:
+            fitting = (one.weights for one in KNOWN_MODELS if one.config == self.config)
+            return max((one.size for one in fitting if isinstance(one, RemoteWeights)), default=0)
+        is_index = self.checkpoint.suffix == ".json"
+        files = self.checkpoint.parent.glob("*.safetensors") if is_index else [self.checkpoint]
+        return sum(file.stat().st_size for file in files if file.is_file())
+
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:

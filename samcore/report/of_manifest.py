@@ -11,6 +11,7 @@ from samcore.findings.checks import check_result
 from samcore.findings.finding import kinds
 from samcore.machine.meters import MEMORY_LOG_HEADER
 from samcore.masks.ledger import ResultObject
+from samcore.progress import counted
 from samcore.prompts.prompt import Prompt
 from samcore.report.facts import ChunkFacts, MemorySample, ReportFacts
 from samcore.result.manifest import Manifest
@@ -165,8 +166,13 @@ def _about(manifest: Manifest) -> Iterator[tuple[str, str]]:
         yield "left out", video.left_out
     yield "content", record.source_digest
     yield "model", f"{record.model.name}, input of {record.model.image_size} pixels"
+    if record.settings.approximations:
+        used = (f"{name} {value}" for name, value in record.settings.approximations.items())
+        yield "approximate", ", ".join(used)
     devices = sorted({chunk.device for chunk in manifest.chunks})
     yield "device", ", ".join(devices)
+    frames, objects = record.settings.encode_batch, record.settings.object_batch
+    yield "at once", f"{counted(frames, 'frame')} encoded, up to {counted(objects, 'object')}"
     yield (
         "chunks",
         f"{len(plan)}, of {plan[0].stop - plan[0].start} frames with {shared} shared, "

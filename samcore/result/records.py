@@ -106,7 +106,8 @@ class RunRecord(Record):
                         for name in ("stretch", "memory_policy_options")
                         if not getattr(self.settings, name)
                     }
-                    | {"retire_after", "look_for_every", "archive_size"},
+                    | {"retire_after", "look_for_every", "archive_size"}
+                    | {"encode_every", "memory_pool"},
                 ),
                 "device": self.settings.device.partition(":")[0],
             },
@@ -114,6 +115,8 @@ class RunRecord(Record):
         }
         if self.settings.retirement is not None:
             identity["retirement"] = self.settings.retirement.model_dump(mode="json")
+        if self.settings.approximations:
+            identity["approximate"] = self.settings.approximations
         if not find_handoff(self.handoff).is_exact:
             identity["chunks"] = [self.handoff, self._plan]
         if self.source_reading is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from samcore.errors import InputError, OutOfMemory
+from samcore.machine.batches import fits, free_bytes
 from samcore.machine.out_of_memory import free_caches, memory_failure
 from samcore.machine.rung import Rung
 from samcore.models.registry import ModelSpec, resized_model
@@ -102,6 +103,7 @@ class OomLadder:
         self._base = asked if base is None else base
         self._device = device
         self._model = model
+        self._num_objects = num_objects
         self._quality_loss = quality_loss
         self._rungs = ladder_rungs(
             self._base,
@@ -150,7 +152,28 @@ class OomLadder:
                 what = describe_rung(self.rung) if less else "freed caches and tried again"
                 self.steps.append(f"frame {frame_idx}: {what} ({attempt.found})")
                 _log.log(logging.WARNING if less else logging.INFO, "%s", self.steps[-1])
+            self._pass_over_what_cannot_fit(frame_idx)
             yield attempt
+
+    def _pass_over_what_cannot_fit(self, frame_idx: int) -> None:
+        """Begin with a batch of objects that what is free may hold: to try a larger one can have
+        the whole process killed."""
+        free = free_bytes(self._device)
+        for at in range(self._at, len(self._rungs)):
+            rung = self._rungs[at]
+            if rung.image_size != self.rung.image_size:
+                return  # the last ones cost quality: first see
+            if fits(rung, num_objects=self._num_objects, free_bytes=free):
+                break
+        if at == self._at or free is None:
+            return
+        self._at = at
+        if self._attempt is not None:
+            self._attempt.mark(at)
+        self.steps.append(
+            f"frame {frame_idx}: {describe_rung(self.rung)} (only {free / 1e9:.1f} GB are free)"
+        )
+        _log.warning("%s", self.steps[-1])
 
     def step_down(self, frame_idx: int, reason: str) -> None:
         """Give up the next thing, and free what can be freed.

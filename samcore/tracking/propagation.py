@@ -89,6 +89,7 @@ def propagate(
     object_batch: int,
     max_ptr_age: int,
     bank_device: torch.device,
+    memory_pool: int = 1,
 ) -> dict[int, tuple[FrameMemory, ObjectOutput]]:
     """Track objects into a frame. Nothing is changed: what fails here can be tried again.
 
@@ -100,6 +101,7 @@ def propagate(
         object_batch: Most objects in a batch.
         max_ptr_age: The age that normalises the pointers' temporal encoding.
         bank_device: Where memories are kept.
+        memory_pool: As `AttendedMemory.pool`.
 
     Returns:
         For each object what is to be remembered of the frame, and its masks.
@@ -121,12 +123,13 @@ def propagate(
                 [remembered[obj_id][1] for obj_id, _ in members],
                 [read for _, read in members],
                 max_ptr_age,
+                memory_pool,
                 model.device,
             )
             fused = model.with_memory(features, memory)
             candidates = model.decode(fused, features, is_cond=False)
             seen = see(candidates, policies[0].needs)
-            index_b = _choose(policies, candidates, seen, frame_idx)
+            index_b, chosen = _choose(policies, candidates, seen, frame_idx)
             decoded = model.pick(candidates, index_b, present_above=policies[0].present_above)
             maskmem = model.encode_memory(features, decoded, is_cond=False)
             are_finite.append(finite(decoded, maskmem))
@@ -136,8 +139,6 @@ def propagate(
                 obj_ptr_bc=decoded.obj_ptr_bc.to(bank_device),
                 frame_idx=frame_idx,
             )
-            # Of a policy that sees nothing nobody asks which one was taken.
-            chosen = index_b.tolist() if policies[0].needs else [0] * len(members)
             for row, (obj_id, _) in enumerate(members):
                 steps[obj_id] = rows.of(row, seen[row], chosen[row])
     check_numbers(model, are_finite, frame_idx=frame_idx)
@@ -149,16 +150,17 @@ def _choose(
     candidates: Candidates,
     seen: Sequence[Seen | None],
     frame_idx: int,
-) -> Tensor:
-    """Which candidate is each object's, int64 on the device."""
+) -> tuple[Tensor, list[int]]:
+    """Which candidate is each object's, int64 on the device; and the same on the host, where of a
+    policy that sees nothing nobody asks which one was taken."""
     chosen = [
         policy.choose(frame_idx, what)
         for policy, what in zip(policies, seen, strict=True)
         if what is not None
     ]
     if not chosen:
-        return candidates.ious_bm.argmax(dim=1)
-    return torch.tensor(chosen, device=candidates.ious_bm.device)
+        return candidates.ious_bm.argmax(dim=1), [0] * len(policies)
+    return torch.tensor(chosen, device=candidates.ious_bm.device), chosen
 
 
 def _decode_clicks(
@@ -195,6 +197,7 @@ def _gather(
     stores: Sequence[MemoryStore],
     reads: Sequence[Read],
     max_ptr_age: int,
+    pool: int,
     device: torch.device,
 ) -> AttendedMemory:
     """Stack the memories of a batch of objects, slot by slot, on the device that computes."""
@@ -217,6 +220,7 @@ def _gather(
         ],
         ptr_ages=[[age for _, age in slot] for slot in ptrs],
         max_ptr_age=max_ptr_age,
+        pool=pool,
     )
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from safetensors.torch import save as serialize
 from torch import Tensor
 
 from samcore.disk.atomic import atomic
+from samcore.errors import StateError
 from samcore.limits import DEFAULT_LIMITS, Limits
 from samcore.tracking.keepsakes import Keepsakes
 from samcore.tracking.memory.policy import Json
@@ -95,17 +96,33 @@ class TrackerState:
     """All constants of `RetirementRules`; empty where objects do not retire."""
     given_up: tuple[int, ...] = ()
     """Objects that are not looked for any more, ascending: of them there are only these numbers."""
+    approximations: dict[str, int] = field(default_factory=dict)
+    """`TrackSettings.approximations`; empty for exact tracking."""
 
-    def options_beside(self, policy: Json, retirement: Json) -> list[tuple[str, object, object]]:
-        """The constants of all rules: of each what it is, the state's value, and ours."""
-        return [
-            (f"{name} of the {what}", theirs.get(name), ours.get(name))
-            for what, theirs, ours in (
-                ("memory policy", self.policy_options, policy),
-                ("retirement", self.retirement, retirement),
-            )
-            for name in {**ours, **theirs}
-        ]
+    def check_goes_on_as(self, ours: "TrackerState") -> None:
+        """Hold a state against a tracker that is to go on with it.
+
+        Args:
+            ours: The state of that tracker, which has no objects yet.
+
+        Raises:
+            StateError: This one was made by another model, input size, precision or bound.
+        """
+        for name, theirs, here in (
+            ("model", self.model_fingerprint, ours.model_fingerprint),
+            ("image size", self.image_size, ours.image_size),
+            ("precision", self.dtype, ours.dtype),
+            ("max_cond_frames", self.max_cond_frames, ours.max_cond_frames),
+            ("memory policy", self.policy, ours.policy),
+            *_options_beside("memory policy", self.policy_options, ours.policy_options),
+            *_options_beside("retirement", self.retirement, ours.retirement),
+            *_options_beside("approximation", self.approximations, ours.approximations),
+        ):
+            if theirs != here:
+                raise StateError(
+                    f"this state was made with another {name}: {theirs}, here it is {here}; "
+                    "load the same model with the same settings, or track from the start"
+                )
 
     def save(self, path: Path) -> None:
         """Write to `path` (safetensors with a JSON header), whole or not at all.
@@ -153,6 +170,7 @@ class TrackerState:
             entries=tuple(entries),
             retirement=self.retirement,
             given_up=self.given_up,
+            approximations=self.approximations,
         )
         header = header.model_copy(update={"sha256": _digest(header, own)})
         data = serialize(own, metadata={HEADER_KEY: header.model_dump_json()})
@@ -195,7 +213,16 @@ class TrackerState:
             objects=objects,
             retirement=header.retirement,
             given_up=header.given_up,
+            approximations=header.approximations,
         )
+
+
+def _options_beside(
+    what: str, theirs: Mapping[str, object], ours: Mapping[str, object]
+) -> Iterator[tuple[str, object, object]]:
+    """The constants of some rules: of each what it is, the state's value, and ours."""
+    for name in {**ours, **theirs}:
+        yield f"{name} of the {what}", theirs.get(name), ours.get(name)
 
 
 def _parts(obj: ObjectState) -> list[tuple[Kind, int, dict[str, Tensor], dict[str, float]]]:

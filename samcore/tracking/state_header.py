@@ -96,7 +96,8 @@ class StateHeader(_Strict):
     entries: tuple[StateEntry, ...]
     retirement: dict[str, Any] = {}
     given_up: tuple[int, ...] = ()
-    only_if_used = frozenset({"retirement", "given_up"})
+    approximations: dict[str, int] = {}
+    only_if_used = frozenset({"retirement", "given_up", "approximations"})
     sha256: str | None = None
     """Digest of the rest and of all tensors; None in files of versions that wrote none."""
 

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from samcore.config import TrackSettings
 from samcore.errors import InputError, StateError
-from samcore.machine.device import default_batches
+from samcore.machine.batches import default_batches
 from samcore.machine.meters import StageClock
 from samcore.masks.frame_masks import FrameMasks
 from samcore.models.family import ImageFeatures, TrackingModel
 from samcore.prompts.prompt import Prompt, check_prompt
-from samcore.tracking.encoder import FrameEncoder, FrameLike, numbered
+from samcore.tracking.encoder import FrameEncoder, FrameFeatures, FrameLike, numbered
 from samcore.tracking.memory.policy import POLICIES, MemoryLimits, MemoryPolicy, policy_options
 from samcore.tracking.memory.store import FrameMemory
 from samcore.tracking.postprocess import frame_masks
@@ -83,7 +83,7 @@ class VideoTracker:
                 f"start_frame must lie in the video, got {start_frame = }, {num_frames = }"
             )
         settings = settings or TrackSettings()
-        encode_batch, object_batch = default_batches(model.compute)
+        encode_batch, object_batch = default_batches(model.device.type, model.facts.image_size)
         self.model = model
         self.height = height
         self.width = width
@@ -92,6 +92,7 @@ class VideoTracker:
         self._encoder = FrameEncoder(
             model, height=height, width=width, batch_size=settings.encode_batch or encode_batch
         )
+        self._features = FrameFeatures(self._encoder.of_every(settings.encode_every))
         self._object_batch = settings.object_batch or object_batch
         self._bank_device = torch.device("cpu") if bank_on_cpu else model.device
         self._clock = clock or StageClock()
@@ -121,6 +122,12 @@ class VideoTracker:
     def next_frame(self) -> int:
         """The frame that `track` or `step` wants next."""
         return self._next_frame
+
+    @property
+    def first_needed(self) -> int:
+        """The frame that `track` wants first: `next_frame`, or with `encode_every` the one by whose
+        features that is tracked, if this tracker has not seen it. Its masks are not given again."""
+        return self._features.first_needed(self._next_frame)
 
     @property
     def obj_ids(self) -> tuple[int, ...]:
@@ -206,15 +213,15 @@ class VideoTracker:
                     self._take_prompts(frame_idx, self._encode_waiting(frame_idx, features))
 
     def track(self, frames: Iterable[FrameLike | NDArray[np.uint8]]) -> Iterator[FrameMasks]:
-        """Track frames in order, from `next_frame` on.
+        """Track frames in order, from `first_needed` on.
 
         Frames are encoded `encode_batch` at once, so a frame's masks can come some frames late;
         use `step`, or an `encode_batch` of 1, where that is too late. After an error the tracker
-        is as it was after the last frame: call this again with the frames from `next_frame` on.
+        is as it was after the last frame: call this again with the frames from `first_needed` on.
 
         Args:
             frames: Frames with their numbers, or plain H x W x 3 RGB arrays, which are numbered
-                from `next_frame`.
+                from `first_needed`.
 
         Yields:
             The masks of each frame, in order. `state` is that after the frame last yielded.
@@ -222,17 +229,22 @@ class VideoTracker:
         Raises:
             InputError: A frame is missing or has another size.
         """
-        for batch in self._encoder.batches(numbered(frames, self._next_frame)):
-            features: Mapping[int, ImageFeatures] = {}
+        for batch in self._features.batches(numbered(frames, self.first_needed)):
             for frame in batch:
+                if frame.frame_idx < self._next_frame:
+                    continue
+                if self.settings.encode_every > 1:
+                    # A prompt is encoded by its own frame, as in the prompt pass.
+                    self.encode_prompts([frame])
                 # Around each step, not the loop: held over a yield, the mode would leak into the
                 # caller's code.
                 with self.model.running():
-                    if not features and self._needs_image(frame.frame_idx):
+                    features = None
+                    if self._needs_image(frame.frame_idx):
                         with self._clock("encode"):
-                            features = self._encoder.encode(batch)
+                            features = self._features.of(frame.frame_idx)
                     with self._clock("track"):
-                        output = self._step(frame.frame_idx, features.get(frame.frame_idx))
+                        output = self._step(frame.frame_idx, features)
                 yield output
 
     def step(self, image_rgb_hwc_u8: NDArray[np.uint8]) -> FrameMasks:
@@ -266,6 +278,7 @@ class VideoTracker:
             objects=objects,
             retirement=self._retirement.dump(),
             given_up=tuple(sorted(self._retirement.given_up)),
+            approximations=self.settings.approximations,
         )
 
     @classmethod
@@ -292,19 +305,7 @@ class VideoTracker:
             bank_on_cpu=bank_on_cpu,
             clock=clock,
         )
-        for name, theirs, ours in (
-            ("model", state.model_fingerprint, model.facts.fingerprint),
-            ("image size", state.image_size, model.facts.image_size),
-            ("precision", state.dtype, model.dtype_name),
-            ("max_cond_frames", state.max_cond_frames, tracker._limits.max_cond_frames),
-            ("memory policy", state.policy, tracker._policy_name),
-            *state.options_beside(tracker._policy_options, tracker._retirement.dump()),
-        ):
-            if theirs != ours:
-                raise StateError(
-                    f"this state was made with another {name}: {theirs}, here it is {ours}; "
-                    "load the same model with the same settings, or track from the start"
-                )
+        state.check_goes_on_as(tracker.state())
         tracker._next_frame = state.next_frame
         tracker._retirement.given_up = frozenset(state.given_up)
         for saved in state.objects:
@@ -405,5 +406,6 @@ class VideoTracker:
             remembered,
             object_batch=self._object_batch,
             max_ptr_age=self._limits.max_obj_ptrs - 1,
+            memory_pool=self.settings.memory_pool,
             bank_device=self._bank_device,
         )

@@ -12,9 +12,10 @@ from samcore.disk.fetch import Progress
 from samcore.disk.files import check_writable
 from samcore.errors import InputError, StorageError
 from samcore.exports import check_objects
-from samcore.models.family import model_family
+from samcore.models.family import check_memory_pool, model_family
 from samcore.models.known import KNOWN_MODELS, HubWeights
 from samcore.models.registry import (
+    HUB_FAMILY,
     ModelSpec,
     check_can_be_had,
     needs_download,
@@ -70,6 +71,7 @@ def check_request(
     source = request.source_place
     if isinstance(source, Path):
         check_source(source, limits)
+    _check_pooling(request)
     model = None
     if request.checkpoint is not None or not needs_download(request.model, cache_dir):
         model = resolve_asked_model(request, cache_dir)
@@ -86,6 +88,12 @@ def check_request(
 
 def _in_bucket(place: object) -> bool:
     return isinstance(place, str) and isinstance(parse_location(place), S3Location)
+
+
+def _check_pooling(request: SegmentRequest) -> None:
+    named = next((one.family for one in KNOWN_MODELS if one.name == request.model), "sam2")
+    family = HUB_FAMILY if (request.model or "").startswith(PREFIX) else named
+    check_memory_pool(family, request.settings.memory_pool)
 
 
 def _check_policy(request: SegmentRequest, model: ModelSpec | None) -> None:

@@ -9,6 +9,7 @@ from samcore.chunks.plan import plan_chunks
 from samcore.config import TrackSettings
 from samcore.errors import InputError
 from samcore.exports import check_objects
+from samcore.machine.batches import default_batches
 from samcore.progress import reporter
 from samcore.prompts.prompt import Prompt
 from samcore.prompts.resolve import prompts_digest, resolve_prompts
@@ -78,10 +79,10 @@ def resolve_request(
     # Here, not above: it imports torch, and what is wrong so far should not take seconds to say.
     from samcore.machine.device import choose_compute
 
-    compute = choose_compute(request.settings.device, request.settings.dtype)
-    settings = _resolve_settings(request.settings, compute)
-    if warm is not None:
-        warm.check(request, model, settings.dtype)
+    device, dtype = request.settings.device, request.settings.dtype
+    compute = choose_compute(device, dtype, model)
+    if warm is not None and model is not None:
+        warm.check(request, model, compute.dtype_name)
     version, mark = find_version(source, request.source_version, credentials=request.credentials)
     video = open_source(
         source,
@@ -100,8 +101,9 @@ def resolve_request(
     if model is None:
         on_download = reporter("downloading the model", "MB", scale=1_000_000)
         model = resolve_asked_model(request, cache_dir, on_download)
+        compute = choose_compute(device, dtype, model)
         if warm is not None:
-            warm.check(request, model, settings.dtype)
+            warm.check(request, model, compute.dtype_name)
     if request.automatic is not None:
         from tasks.tracking.found_objects import find_objects_once  # late, like all of torch
 
@@ -127,7 +129,7 @@ def resolve_request(
         objects=objects,
         prompts_digest=prompts_digest(prompts),
         model=model,
-        settings=settings,
+        settings=_resolve_settings(request.settings, compute, model.image_size),
         start=start,
         stop=stop,
         chunks=plan_chunks(start, stop, chunk_frames=request.chunk_frames, overlap=request.overlap),
@@ -135,7 +137,10 @@ def resolve_request(
         warm_start=None if warm is None else warm.record,
     )
     store = open_result_store(request.destination_place, request.credentials)
-    refuse_other(request, store.published_key(), record.result_key)
+    published = store.published_key()
+    if dtype == "auto":
+        record = _as_begun(record, request, published)
+    refuse_other(request, published, record.result_key)
     folder = RunFolder.for_key(request.work_path, record.work_key)
     log = request.memory_log_path
     ref = RunRef(
@@ -172,15 +177,15 @@ def _hold_against(
     )
 
 
-def _resolve_settings(settings: TrackSettings, compute: "Compute") -> TrackSettings:
+def _resolve_settings(
+    settings: TrackSettings, compute: "Compute", image_size: int
+) -> TrackSettings:
     """The settings with everything that was left open chosen for this machine."""
-    from samcore.machine.device import default_batches  # late, like all of torch
-
-    encode_batch, object_batch = default_batches(compute)
+    encode_batch, object_batch = default_batches(compute.device.type, image_size)
     return settings.model_copy(
         update={
             "device": str(compute.device),
-            "dtype": str(compute.dtype).removeprefix("torch."),
+            "dtype": compute.dtype_name,
             "encode_batch": settings.encode_batch or encode_batch,
             "object_batch": settings.object_batch or object_batch,
             "memory_policy_options": policy_options(
@@ -188,6 +193,38 @@ def _resolve_settings(settings: TrackSettings, compute: "Compute") -> TrackSetti
             ).model_dump(mode="json"),
         }
     )
+
+
+def _as_begun(record: RunRecord, request: SegmentRequest, published: str | None) -> RunRecord:
+    """The run in the arithmetic that it was begun or finished in, on whatever machine.
+
+    `auto` may choose another one here. The run would then be another one, which begins anew.
+
+    Args:
+        record: In the arithmetic that `auto` takes here.
+        request: What is asked.
+        published: The key of the result at the destination.
+    """
+    from samcore.machine.device import choose_compute
+    from samcore.machine.precision import auto_dtypes
+
+    others = [
+        record.model_copy(update={"settings": record.settings.model_copy(update={"dtype": dtype})})
+        for dtype in auto_dtypes(record.settings.device.partition(":")[0], record.model)
+        if dtype != record.settings.dtype
+    ]
+    if not others:
+        return record
+    for run in (record, *others):
+        if run.result_key == published:
+            return run
+    mirror = open_mirror(request.destination_place, request.credentials)
+    for run in (record, *others):
+        is_here = RunFolder.for_key(request.work_path, run.work_key).path.exists()
+        if is_here or (mirror is not None and mirror.has(run.work_key)):
+            choose_compute(run.settings.device, run.settings.dtype)  # says if it cannot, or slowly
+            return run
+    return record
 
 
 def _objects(

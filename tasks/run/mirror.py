@@ -132,6 +132,14 @@ class Mirror:
                 self._pull_partial_chunk(folder, chunk, there)
         return fetched
 
+    def has(self, key: str) -> bool:
+        """Whether anything of a run is in the bucket.
+
+        Raises:
+            StorageError: The bucket cannot be read.
+        """
+        return bool(self._list(key))
+
     def remove(self, key: str) -> None:
         """Remove all of a run from the bucket, records first; and, where server and rights let it,
         what killed uploads left there.

@@ -139,7 +139,7 @@ class ChunkSession:
             self._settle(writer)
             if self._at_work.next_frame == self._chunk.stop:
                 return None
-            with self._open.video.read(self._at_work.next_frame, self._chunk.stop) as frames:
+            with self._open.video.read(self._at_work.first_needed, self._chunk.stop) as frames:
                 for output in self._outputs(self.clock.waiting("decode", frames)):
                     self._unwritten = output
                     self._settle(writer)

@@ -3,22 +3,26 @@
     python tests/bench/peers.py                                        # all of it: hours on a CPU
     python tests/bench/peers.py --sizes 256 --objects 1 --frames 20    # a look
     python tests/bench/peers.py --out peers.json --write tests/bench/RESULTS.md
+    python tests/bench/peers.py --ours bfloat16                        # on a CPU with units for it
 
 All have the same random weights (transformers' by `samcore/models/transformers/convert.py`), the
-same frames, prompts and threads. They take turns (ours, theirs, ours, ...), so that a machine that
-drifts slows all of them. Time is the process's CPU time, which other work on the machine hardly
-changes; on a GPU it is wall time. Only frames with full memory count, from the 18th on. Growth is
-what the process's memory (on a GPU the GPU's) gains from there to the end, a frame. The others'
-frames are prepared beforehand and not counted, neither in time nor in growth; Longtake prepares its
-own within its time. Masks on the host are what a user of each gets. Prints Markdown.
+same frames, prompts and threads. They take turns frame by frame (ours, theirs, theirs, ours, ...),
+so that a machine that drifts slows all of them. Time is the process's CPU time, which other work on
+the machine hardly changes; on a GPU it is wall time. Only frames with full memory count, from the
+18th on. Growth is what the process's memory (on a GPU the GPU's) gains in the steps of each, a
+frame. The others' frames are prepared beforehand and not counted, neither in time nor in growth;
+Longtake prepares its own within its time. Masks on the host are what a user of each gets. Prints
+Markdown.
 """
 
 import argparse
+import contextlib
 import json
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,21 +67,36 @@ def boxes(num_objects: int) -> list[tuple[float, float, float, float]]:
 
 @dataclass
 class Measured:
-    """What the runs of one peer came to."""
+    """What the frames of one peer came to."""
 
     seconds: list[float] = field(default_factory=list)
-    """A frame, of each run."""
+    """Of each frame."""
     growth_bytes: list[float] = field(default_factory=list)
-    """A frame, of each run."""
+    """In each frame."""
+
+
+def in_steps(context: Callable[[], AbstractContextManager[Any]], work: Iterator[Any]) -> Iterator:
+    """The same items, each made within a context that the caller's code does not see."""
+    while True:
+        with context():
+            try:
+                item = next(work)
+            except StopIteration:
+                return
+        yield item
 
 
 class Peers:
     """The three with one set of weights, at one size of the input."""
 
-    def __init__(self, size: int, device: str) -> None:
+    def __init__(self, size: int, device: str, ours: str = "auto") -> None:
         self.compute = choose_compute(device, "auto")
         self.model: Sam2Model = build_model(
-            CONFIG, None, seed=0, image_size=size, fingerprint="bench", compute=self.compute
+            *(CONFIG, None),
+            seed=0,
+            image_size=size,
+            fingerprint="bench",
+            compute=choose_compute(device, ours),
         )
         weights = self.model._net.state_dict()
         self._predictor = build_sam2_video_predictor(
@@ -104,19 +123,23 @@ class Peers:
             tracker.add_box(obj_id, 0, box)
         return tracker.track(frames)
 
+    @contextlib.contextmanager
+    def _running(self) -> Iterator[None]:
+        with torch.inference_mode(), self.compute.autocast():
+            yield
+
     def _prepared(self, frames: Frames) -> torch.Tensor:
         return torch.cat([self.model.preprocess(frame[None]) for frame in frames])
 
     def _sam2(self, frames: Frames, num_objects: int) -> Iterator[object]:
+        return in_steps(self._running, self._by_sam2(frames, num_objects))
+
+    def _by_sam2(self, frames: Frames, num_objects: int) -> Iterator[object]:
         images = self._prepared(frames)
-        with (
-            mock.patch.multiple(
-                sam2.sam2_video_predictor,
-                load_video_frames=lambda **_: (images, HEIGHT, WIDTH),
-                tqdm=lambda frames, **_: frames,  # no bar
-            ),
-            torch.inference_mode(),
-            self.compute.autocast(),
+        with mock.patch.multiple(
+            sam2.sam2_video_predictor,
+            load_video_frames=lambda **_: (images, HEIGHT, WIDTH),
+            tqdm=lambda frames, **_: frames,  # no bar
         ):
             state = self._predictor.init_state("frames")
             for obj_id, box in enumerate(boxes(num_objects)):
@@ -125,29 +148,31 @@ class Peers:
                 yield (masks > 0).cpu()
 
     def _transformers(self, frames: Frames, num_objects: int) -> Iterator[object]:
-        with torch.inference_mode(), self.compute.autocast():
-            session = Sam2VideoInferenceSession(
-                video=self._prepared(frames),
-                video_height=HEIGHT,
-                video_width=WIDTH,
-                inference_device=self.compute.device,
-                dtype=torch.float32,
-            )
-            scale = torch.tensor([WIDTH, HEIGHT]) / self.model.image_size
-            for obj_id, (x1, y1, x2, y2) in enumerate(boxes(num_objects)):
-                corners = torch.tensor([[x1, y1], [x2, y2]]) / scale
-                inputs = {
-                    "point_coords": corners[None, None].to(self.compute.device),
-                    "point_labels": torch.tensor(
-                        [[[2, 3]]], dtype=torch.int32, device=self.compute.device
-                    ),
-                }
-                session.add_point_inputs(session.obj_id_to_idx(obj_id), 0, inputs)
-            session.obj_with_new_inputs = list(range(num_objects))
-            self._net(session, frame_idx=0)
-            for output in self._net.propagate_in_video_iterator(session):
-                masks = F.interpolate(output.pred_masks.float(), (HEIGHT, WIDTH), mode="bilinear")
-                yield (masks > 0).cpu()
+        return in_steps(self._running, self._by_transformers(frames, num_objects))
+
+    def _by_transformers(self, frames: Frames, num_objects: int) -> Iterator[object]:
+        session = Sam2VideoInferenceSession(
+            video=self._prepared(frames),
+            video_height=HEIGHT,
+            video_width=WIDTH,
+            inference_device=self.compute.device,
+            dtype=torch.float32,
+        )
+        scale = torch.tensor([WIDTH, HEIGHT]) / self.model.image_size
+        for obj_id, (x1, y1, x2, y2) in enumerate(boxes(num_objects)):
+            corners = torch.tensor([[x1, y1], [x2, y2]]) / scale
+            inputs = {
+                "point_coords": corners[None, None].to(self.compute.device),
+                "point_labels": torch.tensor(
+                    [[[2, 3]]], dtype=torch.int32, device=self.compute.device
+                ),
+            }
+            session.add_point_inputs(session.obj_id_to_idx(obj_id), 0, inputs)
+        session.obj_with_new_inputs = list(range(num_objects))
+        self._net(session, frame_idx=0)
+        for output in self._net.propagate_in_video_iterator(session):
+            masks = F.interpolate(output.pred_masks.float(), (HEIGHT, WIDTH), mode="bilinear")
+            yield (masks > 0).cpu()
 
 
 def _their_config(size: int) -> Sam2VideoConfig:
@@ -163,28 +188,31 @@ def _their_config(size: int) -> Sam2VideoConfig:
     )
 
 
-def measure(peers: Peers, name: str, frames: Frames, num_objects: int, into: Measured) -> None:
-    """Run one peer once."""
+def measure(peers: Peers, frames: Frames, num_objects: int) -> dict[str, Measured]:
+    """Run all peers side by side, a frame each by turns."""
     cuda = peers.compute.device.type == "cuda"
     clock = time.perf_counter if cuda else time.process_time
+    process = psutil.Process()
 
     def now() -> tuple[float, int]:
         if cuda:
             torch.cuda.synchronize()
             return clock(), torch.cuda.memory_allocated()
-        return clock(), psutil.Process().memory_info().rss
+        return clock(), process.memory_info().rss
 
     free_caches()
-    count = 0
-    began = ended = (0.0, 0)
-    for count, _ in enumerate(peers.runs[name](frames, num_objects), start=1):
-        if count == WARM_UP:
+    found = {name: Measured() for name in peers.runs}
+    at_work = {name: iter(run(frames, num_objects)) for name, run in peers.runs.items()}
+    for frame_idx in range(len(frames)):
+        for name, outputs in at_work.items():
             began = now()
-        elif count == len(frames):
+            next(outputs)
             ended = now()
-    counted = count - WARM_UP
-    into.seconds.append((ended[0] - began[0]) / counted)
-    into.growth_bytes.append((ended[1] - began[1]) / counted)
+            if frame_idx >= WARM_UP:
+                found[name].seconds.append(ended[0] - began[0])
+                found[name].growth_bytes.append(ended[1] - began[1])
+        at_work = dict(reversed(at_work.items()))
+    return found
 
 
 def rows(size: int, num_objects: int, found: dict[str, Measured]) -> list[str]:
@@ -193,7 +221,8 @@ def rows(size: int, num_objects: int, found: dict[str, Measured]) -> list[str]:
     lines = []
     for name, measured in found.items():
         ratio = statistics.median(b / a for a, b in zip(ours, measured.seconds, strict=True))
-        growth = statistics.median(measured.growth_bytes) / 1024
+        # The mean: memory is taken from the system in large pieces, now and then.
+        growth = statistics.mean(measured.growth_bytes) / 1024
         lines.append(
             f"| {size} | {num_objects} | {name} | {statistics.median(measured.seconds) * 1e3:.1f} "
             f"| {min(measured.seconds) * 1e3:.1f} | {ratio:.2f}x | {growth:.0f} |"
@@ -207,9 +236,9 @@ def main() -> int:
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512, 1024])
     parser.add_argument("--objects", type=int, nargs="+", default=[1, 4, 8, 16])
     parser.add_argument("--frames", type=int, default=WARM_UP + 13, help=f"above {WARM_UP}")
-    parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--ours", default="auto", help="the dtype of Longtake, if another one")
     parser.add_argument("--out", type=Path, help="a JSON file for all numbers")
     parser.add_argument("--write", type=Path, help="the page to put the table into")
     args = parser.parse_args()
@@ -219,19 +248,17 @@ def main() -> int:
     scene = Scene(1, num_frames=args.frames, height=HEIGHT, width=WIDTH)
     frames = [scene.frame(i).image_rgb_hwc_u8 for i in range(args.frames)]
     compute = choose_compute(args.device, "auto")
+    apart = "" if args.ours == "auto" else f" (Longtake in {args.ours})"
     what = (
-        f"{CONFIG}, random weights, {compute.describe()}, frames {WARM_UP + 1} to {args.frames}, "
-        f"{args.runs} alternating runs:\n"
+        f"{CONFIG}, random weights, {compute.describe()}{apart}, frames {WARM_UP + 1} to "
+        f"{args.frames}, by turns:\n"
     )
     lines, numbers = [what, HEADING], []
     for size in args.sizes:
-        peers = Peers(size, args.device)
+        peers = Peers(size, args.device, args.ours)
         for num_objects in args.objects:
-            found = {name: Measured() for name in peers.runs}
-            for run in range(args.runs):
-                for name, measured in found.items():
-                    print(f"{size} px, {num_objects}, {run}: {name}", file=sys.stderr, flush=True)
-                    measure(peers, name, frames, num_objects, measured)
+            print(f"{size} px, {num_objects} ...", file=sys.stderr, flush=True)
+            found = measure(peers, frames, num_objects)
             lines += rows(size, num_objects, found)
             numbers += [
                 {
@@ -246,10 +273,9 @@ def main() -> int:
             if args.out:  # at once: the rest may take hours
                 report: dict[str, Any] = {"compute": compute.describe(), "measured": numbers}
                 args.out.write_text(json.dumps(report, indent=2) + "\n")
-    text = "\n".join(lines)
-    print(text)
-    if args.write:
-        put_into(args.write, text, "peers.py")
+            if args.write:
+                put_into(args.write, "\n".join(lines), "peers.py")
+    print("\n".join(lines))
     return 0
 
 

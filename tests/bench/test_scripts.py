@@ -44,6 +44,21 @@ def test_all_peers_track_the_same_masks(load: Load) -> None:
         assert np.mean(np.stack(masks) != ours) < 0.002, name
 
 
+@pytest.mark.slow
+def test_peers_take_turns(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each frame with full memory is measured once for each of them, and nothing else."""
+    peers = load("peers")
+    monkeypatch.setattr(peers, "WARM_UP", 3)
+    scene = Scene(1, num_frames=5, height=peers.HEIGHT, width=peers.WIDTH)
+    frames = [frame.image_rgb_hwc_u8 for frame in scene]
+
+    found = peers.measure(peers.Peers(64, "cpu"), frames, 1)
+
+    assert [len(one.seconds) for one in found.values()] == [2, 2, 2]
+    assert not torch.is_inference_mode_enabled()
+    assert [line.count("|") for line in peers.rows(64, 1, found)] == [8, 8, 8]
+
+
 def test_the_hour_is_told_by_a_plot_and_numbers(
     load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,3 +97,23 @@ def test_what_is_fixed_is_told_from_what_grows(load: Load) -> None:
 
     assert fixed == pytest.approx(4)
     assert share == pytest.approx(0.02)
+
+
+def test_what_is_approximate_is_measured_beside_exact_tracking(
+    load: Load, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A row for each way: exact tracking agrees with itself, the others nearly."""
+    script = load("approximate")
+    monkeypatch.setattr(script, "KINDS", ("occlusion",))
+    options = ["--frames", "20", "--seeds", "1", "--sizes", "64", "--runs", "1"]
+    monkeypatch.setattr(sys, "argv", ["approximate.py", *options])
+
+    assert script.main() == 0
+
+    table = [
+        line.split(" | ") for line in capsys.readouterr().out.splitlines() if "`nano` |" in line
+    ]
+    assert len(table) == len(script.WAYS)
+    js = [float(cells[5]) for cells in table]
+    assert js[0] == 1.0
+    assert all(0.3 < j <= 1.0 for j in js)

@@ -30,6 +30,7 @@ from samcore.models.family import (
 )
 from samcore.models.pixels import mask_at_input_size
 from samcore.models.sam2.network import build_network
+from samcore.models.sam2.pooled import attend_pooled, pool_tokens
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
@@ -121,6 +122,9 @@ class Sam2Model(Adapter):
         num_objects = memory.maskmem_bchw[0].shape[0]
         tokens = [m.flatten(2).permute(2, 0, 1) for m in memory.maskmem_bchw]
         spatial_pos = self._maskmem_pos()
+        if memory.pool > 1:
+            tokens = [pool_tokens(m.float(), memory.pool) for m in tokens]
+            spatial_pos = pool_tokens(spatial_pos.float(), memory.pool)
         temporal_pos = net.maskmem_tpos_enc
         pos = [
             (spatial_pos + temporal_pos[net.num_maskmem - t - 1]).expand(-1, num_objects, -1)
@@ -132,6 +136,14 @@ class Sam2Model(Adapter):
             tokens.append(ptrs)
             pos.append(ptr_pos)
             num_ptr_tokens = ptrs.shape[0]
+        if memory.pool > 1:
+            return self._to_map(
+                attend_pooled(
+                    *(net, features, torch.cat(tokens).float(), torch.cat(pos)),
+                    num_ptr_tokens=num_ptr_tokens,
+                    pool=memory.pool,
+                )
+            )
         fused = net.memory_attention(
             curr=[features.tokens_n1c.expand(-1, num_objects, -1)],
             curr_pos=[features.pos_n1c.expand(-1, num_objects, -1)],

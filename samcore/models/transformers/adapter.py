@@ -35,6 +35,7 @@ from samcore.models.family import (
     DecodedMasks,
     ImageFeatures,
     ModelFacts,
+    check_memory_pool,
 )
 from samcore.models.pixels import Rgb, mask_at_input_size
 
@@ -97,7 +98,11 @@ class TransformersModel(Adapter):
         """Fuse a frame with the memories of B objects: B x C x h x w.
 
         Follows `_prepare_memory_conditioned_features`.
+
+        Raises:
+            InputError: Memories are to be pooled.
         """
+        check_memory_pool("transformers", memory.pool)
         net = self._net
         num_objects = memory.maskmem_bchw[0].shape[0]
         tokens = [self._memory_tokens(maskmem) for maskmem in memory.maskmem_bchw]

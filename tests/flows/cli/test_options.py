@@ -24,6 +24,8 @@ ASKED: dict[str, tuple[list[str], Any]] = {
     "allow_quality_loss": (["--allow-quality-loss"], True),
     "device": (["--device", "cpu"], "cpu"),
     "dtype": (["--dtype", "float32"], "float32"),
+    "encode_every": (["--encode-every", "2"], 2),
+    "memory_pool": (["--memory-pool", "2"], 2),
     "chunk_frames": (["--chunk-frames", "50"], 50),
     "overlap": (["--overlap", "0"], 0),
     "handoff": (["--handoff", "mask"], "mask"),

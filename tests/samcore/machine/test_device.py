@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from samcore.errors import InputError
-from samcore.machine.device import Compute, choose_compute, default_batches, training_compute
+from samcore.machine.device import Compute, choose_compute, training_compute
 
 HAS_CUDA = torch.cuda.is_available()
 
@@ -113,14 +113,6 @@ def test_arithmetic_that_the_device_lacks_is_refused(monkeypatch):
     with pytest.raises(InputError, match=r"not implemented for 'Half'.*--dtype auto") as caught:
         choose_compute("cpu", "float16")
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("device", "batches"), [("cpu", (1, 16)), ("cuda", (8, 64)), ("mps", (2, 16))]
-)
-def test_batches_follow_the_device(device, batches):
-    """One frame at a time on a CPU, many on a GPU."""
-    assert default_batches(Compute(torch.device(device), torch.float32)) == batches
 
 
 def test_a_description_names_device_and_dtype():
