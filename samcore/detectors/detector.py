@@ -239,6 +239,13 @@ DETECTORS = Registry(
             lookback=60,
             block=300,
         ),
+        DetectorEntry(
+            name="file",
+            about="detections made elsewhere: MOT text, COCO results, or our own JSON",
+            home="samcore.detectors.file:ListedDetections",
+            takes="DETECTIONS",
+            files="samcore.detectors.file:DetectionsFile",
+        ),
             files="samcore.detectors.torchvision:TorchvisionFiles",
             min_score=0.5,
         ),
