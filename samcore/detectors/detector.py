@@ -246,6 +246,17 @@ DETECTORS = Registry(
             takes="DETECTIONS",
             files="samcore.detectors.file:DetectionsFile",
         ),
+        DetectorEntry(
+            name="torchvision",
+            about="80 kinds of things, by SSDLite, Faster R-CNN or Mask R-CNN",
+            home="samcore.detectors.torchvision:TorchvisionDetector",
+            takes="NAME[:FILE]",
+            choices=(
+                "ssdlite320_mobilenet_v3_large",
+                "fasterrcnn_mobilenet_v3_large_320_fpn",
+                "fasterrcnn_resnet50_fpn_v2",
+                "maskrcnn_resnet50_fpn_v2",
+            ),
             files="samcore.detectors.torchvision:TorchvisionFiles",
             min_score=0.5,
         ),
