@@ -260,6 +260,15 @@ DETECTORS = Registry(
             files="samcore.detectors.torchvision:TorchvisionFiles",
             min_score=0.5,
         ),
+        DetectorEntry(
+            name="transformers",
+            about="models of the hub: RT-DETR, D-FINE; by text Grounding DINO, OWLv2",
+            home="samcore.detectors.transformers:HubDetector",
+            takes="ORG/NAME",
+            files="samcore.detectors.transformers:HubDetectorFiles",
+            min_score=0.5,
+            takes_text=True,
+        ),
     ],
 )
 """The detectors, by name."""

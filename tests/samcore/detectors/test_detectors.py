@@ -7,11 +7,13 @@ from samcore.detectors.detector import (
     DETECTORS,
     Detection,
     DetectorEntry,
+    check_detector,
     fetch_detector,
     find_detector,
     look_up_detector,
     make_detector,
 )
+from samcore.detectors.wanted import keep_wanted
 from samcore.errors import InputError
 from samcore.machine.device import choose_compute
 from samcore.models.loader import load_model
@@ -155,6 +157,16 @@ def test_files_are_asked_for_behind_a_colon(name):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_labels_and_texts_go_to_who_knows_them(name, asked):
+    """A detector that has no labels, or takes no text, says so at once, and names those that do."""
+    entry, options = DETECTORS.get(name), asked(name)
+    for field, can in (("labels", entry.has_labels), ("text", entry.takes_text)):
+        if not can:
+            with pytest.raises(InputError, match=f"^{field}: the detector {name} .* tra"):
+                check_detector(options.model_copy(update={field: ("person",)}))
+
+
 def test_the_first_needed_frame_is_that_of_a_block():
     """The block's first frame, less what must be seen before it; never before the video."""
     entry = DetectorEntry(name="x", about="x", home="x", lookback=60, block=300)
@@ -162,6 +174,27 @@ def test_the_first_needed_frame_is_that_of_a_block():
     assert [entry.first_needed(frame) for frame in frames] == [0, 0, 0, 240, 240, 540]
     plain = DetectorEntry(name="x", about="x", home="x")
     assert [plain.first_needed(frame) for frame in (0, 7)] == [0, 7]
+
+
+def test_what_counts_has_a_wanted_label_and_is_sure_enough():
+    """Labels and the bound of the score leave the rest out; scores are rounded to four digits
+    first. Without a bound it is the detector's own, and 0.3 where a text says what to find."""
+    box = (0.0, 0.0, 5.0, 5.0)
+    found = [
+        Detection(score, SIZE_HW, box_xyxy_px=box, label=label)
+        for score, label in ((0.9, "car"), (0.49996, "dog"), (0.49994, "car"), (0.3, None))
+    ]
+
+    def kept(**options):
+        named = {"detector": "transformers:a/b", **options}
+        return [found.index(item) for item in keep_wanted(found, AutomaticPrompts(**named))]
+
+    assert kept() == [0, 1]
+    assert kept(min_score=0) == [0, 1, 2, 3]
+    assert kept(min_score=0, labels=["car"]) == [0, 2]
+    assert kept(min_score=0, labels=["car", "dog"]) == [0, 1, 2]
+    assert kept(text=["red car"]) == [0, 1, 2, 3]
+    assert kept(detector="file:a.txt") == [0, 1, 2, 3]
 
 
 def test_a_detection_is_a_mask_or_a_box():
