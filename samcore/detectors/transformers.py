@@ -191,20 +191,18 @@ class HubDetector:
         ends = (ids_l == stop).nonzero().flatten().tolist()
         scores_ql = said.logits[0].sigmoid()
         starts = [1, *(end + 1 for end in ends)]  # behind the token that begins the sentence
+        spans = list(zip(self._texts, starts, ends, strict=False))
+        # One of signs that the network has no pieces for is not there.
+        names = [text for text, start, end in spans if end > start]
         scores_qt = torch.stack(
-            [
-                scores_ql[:, start:end].amax(dim=1)
-                for start, end in zip(starts, ends, strict=False)
-                if end > start
-            ],
-            dim=1,
+            [scores_ql[:, start:end].amax(dim=1) for _, start, end in spans if end > start], dim=1
         )
         scores_q, which_q = scores_qt.max(dim=1)
         keep_q = scores_q > self._least
         height, width = size_hw
         scale_4 = torch.tensor([width, height, width, height], device=scores_q.device)
         boxes_q4 = center_to_corners_format(said.pred_boxes[0]) * scale_4
-        labels = [self._texts[number] for number in which_q[keep_q].tolist()]
+        labels = [names[number] for number in which_q[keep_q].tolist()]
         return boxes_q4[keep_q], scores_q[keep_q], labels
 
     def _check_length(self, ids_1l: Tensor) -> None:
