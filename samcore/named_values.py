@@ -11,7 +11,8 @@ from samcore.prompts.file import shown
 def parse_named_values(
     option: str, items: Iterable[str], model: type[BaseModel], names: Sequence[str], such_as: str
 ) -> dict[str, str]:
-    """Read the values of such an option, each checked by itself.
+    """Read the values of such an option, each checked by itself. Whether they go together is seen
+    by the caller, who has all of them.
 
     Args:
         option: As people give it, such as `--automatic-option`.
@@ -37,6 +38,9 @@ def parse_named_values(
         try:
             model.model_validate({name: value})
         except ValidationError as error:
-            why = error.errors(include_url=False)[0]["msg"].lower()
+            wrong = [one for one in error.errors(include_url=False) if one["loc"]]
+            if not wrong:
+                continue
+            why = wrong[0]["msg"].lower()
             raise InputError(f"{option} {shown(item)}: {why}") from error
     return values

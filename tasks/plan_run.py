@@ -73,12 +73,11 @@ def _log_video(info: VideoInfo, *, stretch: bool) -> None:
 def _log_plan(folder: RunFolder) -> None:
     record = folder.record()
     if any(item.source == "automatic" for item in record.objects):
+        info = folder.video()
         for prompt in folder.prompts():
-            share = 0.0 if prompt.mask_hw is None else float(prompt.mask_hw.mean())
-            _log.info(
-                "object %d on frame %d: %.1f %% of the picture",
-                *(prompt.obj_id, prompt.frame_idx, 100 * share),
-            )
+            share = prompt.share_of(info.height, info.width)
+            name = f"object {prompt.obj_id}" + (f" ({prompt.label})" if prompt.label else "")
+            _log.info("%s on frame %d: %.1f %% of the picture", name, prompt.frame_idx, 100 * share)
     if record.warm_start is not None:
         _log.info(
             "begins with what %s looked like, from %s",

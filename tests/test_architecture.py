@@ -32,7 +32,8 @@ DOORS = {
     "typer": ("flows/",),
     "rich": ("flows/",),
     "skimage": ("samcore/scenes/photos.py",),
-    "transformers": ("samcore/models/transformers/",),
+    "torchvision": ("samcore/detectors/torchvision.py",),
+    "transformers": ("samcore/models/transformers/", "samcore/detectors/transformers.py"),
     "huggingface_hub": ("samcore/models/transformers/hub.py",),
     "supervision": ("samcore/result/reader.py",),
 }

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from flows.cli.options import Detect, Labels, MaxObjects, MinScore, Text
 from tasks.settings import has_prefect_server
 
 DEPLOY_EXAMPLES = """[bold]Examples[/bold]
@@ -108,6 +109,11 @@ def deploy(
     prompts: _Prompts = None,
     automatic: _Automatic = None,
     automatic_option: _AutomaticOption = None,
+    detect: Detect = None,
+    labels: Labels = None,
+    text: Text = None,
+    min_score: MinScore = None,
+    max_objects: MaxObjects = None,
     model: _Model = None,
     credentials: _Credentials = None,
     source: _Source = None,
@@ -137,7 +143,15 @@ def deploy(
 
     defaults = Defaults(
         prompts=prompts,
-        automatic=parse_automatic(automatic, automatic_option),
+        automatic=parse_automatic(
+            automatic,
+            automatic_option,
+            detect=detect,
+            labels=labels,
+            texts=text,
+            min_score=min_score,
+            max_objects=max_objects,
+        ),
         model=model,
         credentials=credentials,
         source=source,
@@ -161,6 +175,11 @@ def serve(
     prompts: _Prompts = None,
     automatic: _Automatic = None,
     automatic_option: _AutomaticOption = None,
+    detect: Detect = None,
+    labels: Labels = None,
+    text: Text = None,
+    min_score: MinScore = None,
+    max_objects: MaxObjects = None,
     model: _Model = None,
     credentials: _Credentials = None,
     source: _Source = None,
@@ -179,7 +198,15 @@ def serve(
 
     defaults = Defaults(
         prompts=prompts,
-        automatic=parse_automatic(automatic, automatic_option),
+        automatic=parse_automatic(
+            automatic,
+            automatic_option,
+            detect=detect,
+            labels=labels,
+            texts=text,
+            min_score=min_score,
+            max_objects=max_objects,
+        ),
         model=model,
         credentials=credentials,
         source=source,

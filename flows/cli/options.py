@@ -32,6 +32,55 @@ ResultPlace = Annotated[
 ]
 
 
+Detect = Annotated[
+    str | None,
+    typer.Option(
+        "--detect",
+        metavar="DETECTOR",
+        help="Track what this detector finds, in place of prompts: masks, motion (fixed cameras), "
+        "torchvision:NAME[:FILE], transformers:ORG/NAME, file:DETECTIONS. It looks where "
+        "--automatic says, at most 10 objects by default.",
+        show_default=False,
+    ),
+]
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        "--labels",
+        metavar="A,B",
+        help="Only what the detector calls one of these, such as person,car.",
+        show_default=False,
+    ),
+]
+Text = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--text",
+        metavar="WORDS",
+        help="What a detector that takes text is to look for, such as 'red car'; any number.",
+        show_default=False,
+    ),
+]
+MinScore = Annotated[
+    float | None,
+    typer.Option(
+        "--min-score",
+        metavar="0..1",
+        help="How sure the detector must be. Default: 0.5 for networks, 0.3 with --text.",
+        show_default=False,
+    ),
+]
+MaxObjects = Annotated[
+    int | None,
+    typer.Option(
+        "--max-objects",
+        metavar="N",
+        help="With --detect: the most objects that are tracked.",
+        show_default=False,
+    ),
+]
+
+
 def local_path(text: str, what: str) -> Path:
     """A path of this machine.
 

@@ -6,7 +6,18 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import FIELD, BucketCredentials, given_fields, name_in, request_field
+from flows.cli.options import (
+    FIELD,
+    BucketCredentials,
+    Detect,
+    Labels,
+    MaxObjects,
+    MinScore,
+    Text,
+    given_fields,
+    name_in,
+    request_field,
+)
 from flows.commands.console import Terminal
 from samcore.chunks.handoff import HANDOFFS
 from samcore.errors import InputError
@@ -51,6 +62,11 @@ Prompts from a file, a larger model, frames 1000 to 2999:
 Whatever there is to see on frame 0, ten objects at most:
 
   longtake track tape.mkv --automatic 10 -o out
+
+People and cars, by a network of torchvision:
+
+  longtake track tape.mkv --detect torchvision:fasterrcnn_resnet50_fpn_v2
+    --labels person,car -o out
 
 The objects of another video's result, once `longtake memory other` was run:
 
@@ -129,6 +145,11 @@ def track(
             rich_help_panel=_PROMPTS,
         ),
     ] = None,
+    detect: Detect = None,
+    labels: Labels = None,
+    text: Text = None,
+    min_score: MinScore = None,
+    max_objects: MaxObjects = None,
     warm_start: Annotated[
         str | None, request_field(metavar="STATE", rich_help_panel=_PROMPTS)
     ] = None,
@@ -215,16 +236,27 @@ def track(
         [parse_mask_option(text) for text in mask or ()],
         [parse_masks_option(text) for text in masks or ()],
     )
-    found = parse_automatic(automatic, automatic_option)
-    ways = (any(options), prompts is not None, automatic is not None)
+    found = parse_automatic(
+        automatic,
+        automatic_option,
+        detect=detect,
+        labels=labels,
+        texts=text,
+        min_score=min_score,
+        max_objects=max_objects,
+    )
+    ways = (any(options), prompts is not None, found is not None)
     if sum(ways) > 1:
         raise InputError(
             "give --box, --point, --mask and --masks, or --prompts, or --automatic; not both"
+            if detect is None
+            else "give --box, --point, --mask and --masks, or --prompts, or --detect; not both"
         )
     if not any(ways) and warm_start is None:
         raise InputError(
-            "no prompts: give --box, --point, --mask or --masks, --prompts FILE, --automatic N to "
-            "find objects, or --warm-start STATE to begin with those of another video"
+            "no prompts: give --box, --point, --mask or --masks, --prompts FILE, --automatic N or "
+            "--detect NAME to find objects, or --warm-start STATE to begin with those of another "
+            "video"
         )
     fields = given_fields(ctx)
     fields["settings"]["memory_policy_options"] = parse_policy_options(

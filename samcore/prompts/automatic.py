@@ -6,14 +6,50 @@ from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from samcore.detectors.detector import DETECTORS, Detection
+from samcore.detectors.detector import (
+    DETECTORS,
+    Detection,
+    check_detector,
+    find_detector,
+)
+from samcore.detectors.wanted import keep_wanted, least_score
 from samcore.errors import InputError
+from samcore.prompts.file import MAX_LABEL_CHARS
 from samcore.prompts.prompt import Prompt
+from samcore.text import keeps_one_line
 
-_DetectorName = Annotated[str, Field(json_schema_extra={"enum": list(DETECTORS.names)})]
+_Listed = [
+    name
+    for entry in DETECTORS
+    for name in ([f"{entry.name}:{one}" for one in entry.choices] or [entry.form])
+    if entry.choices or not entry.takes
+]
+_More = [entry.name for entry in DETECTORS if entry.takes]
+_DetectorName = Annotated[str, Field(json_schema_extra={"enum": _Listed})]
+_DetectorWith = Annotated[
+    str,
+    Field(title="With a file or model", json_schema_extra={"pattern": f"^({'|'.join(_More)}):.+"}),
+]
 # The form shows them to choose from; the line on a wrong name is the registry's.
+
+
+def _split_words(given: object) -> object:
+    """`person,car` on a command line, or a list."""
+    return tuple(given.split(",")) if isinstance(given, str) else given
+
+
+def _clean_word(word: str) -> str:
+    word = " ".join(word.split())
+    if not word or len(word) > MAX_LABEL_CHARS or not keeps_one_line(word):
+        raise ValueError(f"wanted words of at most {MAX_LABEL_CHARS} characters each")
+    return word
+
+
+_Words = Annotated[
+    tuple[Annotated[str, BeforeValidator(_clean_word)], ...], BeforeValidator(_split_words)
+]
 
 FIRST_STEP_S = Fraction(1, 2)
 """Seconds to the second frame that is looked at; each next one lies twice as far from the first."""
@@ -77,16 +113,42 @@ class AutomaticPrompts(BaseModel):
         description="The model is asked at this many points across and down; more find smaller "
         "objects and take longer.",
     )
-    detector: _DetectorName = Field(
+    detector: _DetectorName | _DetectorWith = Field(
         default="masks",
         title="Detector",
         description="What finds them; masks is the tracking model itself, asked for everything.",
     )
+    labels: _Words = Field(
+        default=(),
+        max_length=100,
+        title="Labels",
+        description="Only objects that the detector calls one of these, such as person.",
+    )
+    text: _Words = Field(
+        default=(),
+        max_length=100,
+        title="Text",
+        description="What to look for, in words such as red car, for a detector that takes text.",
+    )
+    min_score: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        title="Least score",
+        description="How sure the detector must be, 0 to 1. The default is its own: 0.5 for "
+        "networks, 0.3 with a text, 0 for others.",
+    )
 
     @field_validator("detector")
     @classmethod
-    def _is_known(cls, name: str) -> str:
-        return DETECTORS.get(name).name
+    def _is_known(cls, named: str) -> str:
+        find_detector(named)
+        return named
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> "AutomaticPrompts":
+        check_detector(self)
+        return self
 
 
 def frames_to_look_at(
@@ -129,9 +191,10 @@ def choose_objects(
 ) -> tuple[Prompt, ...]:
     """Turn what a detector found into prompts: a mask, or a box where it gives no masks.
 
-    The best come first, by score, and get the ids 1, 2, and so on. One that shares more than half
-    of its area, or of the other's, with a better one is a part of that object, or that object with
-    something else, and is left out.
+    Those with a wanted label that are sure enough count. The best come first, by score, and get
+    the ids 1, 2, and so on. One that shares more than half of its area, or of the other's, with a
+    better one of the same label is a part of that object, or that object with something else, and
+    is left out.
 
     Args:
         found: All detections on one picture, in any order; compared as they were made.
@@ -141,6 +204,7 @@ def choose_objects(
     Returns:
         A prompt for each object; none if none is large enough.
     """
+    found = keep_wanted(found, options)
     size_hw = _grid_size(found)
     chosen: list[Detection] = []
     regions: list[NDArray[np.bool_]] = []
@@ -150,7 +214,12 @@ def choose_objects(
         region_hw = item.region(size_hw)
         if np.count_nonzero(region_hw) < max(1.0, options.min_area * region_hw.size):
             continue
-        if not any(_is_same(region_hw, other_hw) for other_hw in regions):
+        rivals = (
+            other_hw
+            for other, other_hw in zip(chosen, regions, strict=True)
+            if other.label == item.label
+        )
+        if not any(_is_same(region_hw, other_hw) for other_hw in rivals):
             chosen.append(item)
             regions.append(region_hw)
     return tuple(
@@ -159,6 +228,7 @@ def choose_objects(
             frame_idx=frame_idx,
             mask_hw=item.enlarged(),
             box_xyxy_px=item.box_xyxy_px,
+            label=_as_label(item.label),
         )
         for number, item in enumerate(chosen, start=1)
     )
@@ -172,14 +242,29 @@ def name_frames(frames: Sequence[int]) -> str:
 
 def nothing_found(options: AutomaticPrompts, frames: Sequence[int]) -> InputError:
     """The error of a search that found nothing on any of these frames."""
+    where = f"no objects found on {name_frames(frames)}"
+    if options.detector != "masks":
+        kind = f", labelled {' or '.join(options.labels)}," if options.labels else ""
+        return InputError(
+            f"{where} by {options.detector}: wanted one{kind} of at least {options.min_area:.10g} "
+            f"of the picture with a score of {least_score(options):g}; name another frame "
+            "(--automatic N:FRAME), ask for less (--min-score, --automatic-option "
+            "min_area=0.0001), or give prompts"
+        )
     return InputError(
-        f"no objects found on {name_frames(frames)}: wanted a mask of at least "
+        f"{where}: wanted a mask of at least "
         f"{options.min_area:.10g} of the picture, predicted IoU {options.min_predicted_iou:g} and "
         "stability "
         f"{options.min_stability:g}; name another frame (--automatic N:FRAME), ask for less "
         "(--automatic-option min_predicted_iou=0.6; also min_stability and min_area), or give "
         "prompts"
     )
+
+
+def _as_label(said: str | None) -> str | None:
+    """What a detector says as the label of an object, of which there is one line."""
+    label = " ".join((said or "").split())[:MAX_LABEL_CHARS]
+    return label if label and keeps_one_line(label) else None
 
 
 def _grid_size(found: Sequence[Detection]) -> tuple[int, int]:

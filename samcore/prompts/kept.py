@@ -15,14 +15,16 @@ def to_file(prompts: Sequence[Prompt], labels: Mapping[int, str] | None = None) 
 
     Args:
         prompts: At least one; at most one for an object and a frame.
-        labels: Names of the objects that have one.
+        labels: Names of the objects that have one; the default is those of the prompts.
     """
+    if labels is None:
+        labels = {prompt.obj_id: prompt.label for prompt in prompts if prompt.label}
     entries: dict[int, list[PromptEntry]] = {}
     for prompt in prompts:
         entries.setdefault(prompt.obj_id, []).append(_entry(prompt))
     return PromptFile(
         objects=tuple(
-            ObjectPrompts(id=obj_id, label=(labels or {}).get(obj_id), prompts=tuple(found))
+            ObjectPrompts(id=obj_id, label=labels.get(obj_id), prompts=tuple(found))
             for obj_id, found in entries.items()
         )
     )
@@ -36,7 +38,7 @@ def from_file(spec: PromptFile) -> tuple[Prompt, ...]:
         InputError: This file was not written by `to_file`.
     """
     try:
-        found = [_prompt(item.id, entry) for item in spec.objects for entry in item.prompts]
+        found = [_prompt(item, entry) for item in spec.objects for entry in item.prompts]
     except ValueError as error:
         raise InputError(f"these prompts name frames or masks in another way: {error}") from error
     return tuple(sorted(found, key=lambda prompt: (prompt.obj_id, prompt.frame_idx)))
@@ -57,7 +59,7 @@ def _entry(prompt: Prompt) -> PromptEntry:
     )
 
 
-def _prompt(obj_id: int, entry: PromptEntry) -> Prompt:
+def _prompt(item: ObjectPrompts, entry: PromptEntry) -> Prompt:
     if entry.frame is None or isinstance(entry.mask, str):
         raise ValueError("wanted frame numbers, and masks as run lengths")
     mask_hw = None
@@ -65,10 +67,11 @@ def _prompt(obj_id: int, entry: PromptEntry) -> Prompt:
         height, width = entry.mask.size
         mask_hw = decode_mask(rle_from_coco(entry.mask.as_coco(), height=height, width=width))
     return Prompt(
-        obj_id=obj_id,
+        obj_id=item.id,
         frame_idx=entry.frame,
         box_xyxy_px=entry.box,
         points_xy_px=tuple((x, y) for x, y, _ in entry.points),
         point_labels=tuple(label for *_, label in entry.points),
         mask_hw=mask_hw,
+        label=item.label,
     )

@@ -87,30 +87,70 @@ def parse_masks_option(text: str) -> ManyMasks:
         _refuse("masks", text, error_line(error, raw))
 
 
-def parse_automatic(text: str | None, more: Iterable[str] | None = None) -> AutomaticPrompts | None:
-    """Read `--automatic`, `N` or `N:FRAME`, and any number of `--automatic-option`, `NAME=VALUE`.
+def parse_automatic(
+    text: str | None,
+    more: Iterable[str] | None = None,
+    *,
+    detect: str | None = None,
+    labels: str | None = None,
+    texts: Iterable[str] | None = None,
+    min_score: float | None = None,
+    max_objects: int | None = None,
+) -> AutomaticPrompts | None:
+    """Read what is to be found, as a command line says it; None where nothing is.
+
+    Args:
+        text: `--automatic`, `N` or `N:FRAME`.
+        more: `--automatic-option`, `NAME=VALUE`, any number.
+        detect: `--detect`, the detector; with it alone objects are found, too.
+        labels: `--labels`, `person,car`.
+        texts: `--text`, any number.
+        min_score: `--min-score`.
+        max_objects: `--max-objects`.
 
     Raises:
         InputError: One line that quotes the option and shows the wanted form.
     """
-    if text is None:
-        if more:
-            raise InputError("--automatic-option goes with --automatic N; give that, too")
+    named = {
+        "detector": ("--detect", detect),
+        "labels": ("--labels", labels),
+        "text": ("--text", tuple(texts or ()) or None),
+        "min_score": ("--min-score", min_score),
+        "max_objects": ("--max-objects", max_objects),
+    }
+    given = {name: value for name, (_, value) in named.items() if value is not None}
+    if text is None and detect is None:
+        alone = ["--automatic-option"] if more else [named[name][0] for name in given]
+        if alone:
+            raise InputError(f"{alone[0]} goes with --automatic N or --detect NAME; give that, too")
         return None
-    match = _AUTOMATIC.fullmatch(text)
-    try:
-        if match is None:
-            raise ValueError
-        asked = {name: int(digits) for name, digits in match.groupdict().items() if digits}
-        AutomaticPrompts.model_validate(asked)
-    except ValueError as error:
-        raise InputError(
-            f"--automatic {shown(text)}; wanted N or N:FRAME, N from 1 to 1000, such as 10 or 5:300"
-        ) from error
+    asked: dict[str, Any] = {}
+    if text is not None:
+        match = _AUTOMATIC.fullmatch(text)
+        try:
+            if match is None:
+                raise ValueError
+            asked = {name: int(digits) for name, digits in match.groupdict().items() if digits}
+            AutomaticPrompts.model_validate(asked)
+        except ValueError as error:
+            raise InputError(
+                f"--automatic {shown(text)}; wanted N or N:FRAME, N from 1 to 1000, such as 10 or "
+                "5:300"
+            ) from error
     values = parse_named_values(
         "--automatic-option", more or (), AutomaticPrompts, AUTOMATIC_NAMES, "min_area=0.01"
     )
-    return AutomaticPrompts.model_validate({**asked, **values})
+    for name in given:
+        other = "--automatic" if name in asked else "--automatic-option" if name in values else ""
+        if other:
+            raise InputError(f"{named[name][0]} and {other} both say {name}: give one of them")
+    try:
+        return AutomaticPrompts.model_validate({**asked, **values, **given})
+    except ValidationError as error:
+        detail = error.errors(include_url=False)[0]
+        option = named[str(detail["loc"][0])][0] + ": " if detail["loc"] else ""
+        why = detail["msg"].removeprefix("Value error, ")
+        raise InputError(f"{option}{why[:1].lower() + why[1:]}") from error
 
 
 def merge_options(

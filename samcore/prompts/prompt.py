@@ -28,6 +28,15 @@ class Prompt:
     """One for each click: 1 is on the object, 0 is off it."""
     mask_hw: NDArray[np.bool_] | None = None
     """The object's mask at the size of the video as displayed, H x W."""
+    label: str | None = None
+    """What the object is, where a detector said that; it changes no mask."""
+
+    def share_of(self, height: int, width: int) -> float:
+        """The part of a picture of this size that the mask or box covers; 0 for clicks."""
+        if self.mask_hw is not None:
+            return float(self.mask_hw.mean())
+        left, top, right, bottom = self.box_xyxy_px or (0.0, 0.0, 0.0, 0.0)
+        return (right - left) * (bottom - top) / (height * width)
 
 
 def check_prompt(prompt: Prompt, *, height: int, width: int, num_frames: int | None) -> str:

@@ -252,22 +252,31 @@ def _add_mask(
 def _add_rle(draft: _Draft, mask: MaskRle, where: str, video: VideoSize) -> None:
     if draft.mask_hw is not None:
         raise InputError(f"{where}, mask: this object has a mask on this frame already")
+    mask_hw = decode_given(mask, (video.height, video.width), where)
+    if not mask_hw.any():
+        raise InputError(f"{where}, mask: it is empty: wanted at least one pixel of the object")
+    draft.mask_hw = mask_hw
+
+
+def decode_given(mask: MaskRle, size_hw: tuple[int, int], where: str) -> NDArray[np.bool_]:
+    """The pixels of a mask that somebody wrote, held against the video's rows and columns.
+
+    Raises:
+        InputError: It has another size, or is no mask at all; one line that begins with `where`.
+    """
     height, width = mask.size
-    if (height, width) != (video.height, video.width):
+    if (height, width) != size_hw:
         raise InputError(
-            f"{where}, mask: size: wanted the video's {[video.height, video.width]}, rows and "
-            f"columns, got {[height, width]}"
+            f"{where}, mask: size: wanted the video's {list(size_hw)}, rows and columns, got "
+            f"{[height, width]}"
         )
     try:
         # Before pycocotools, which takes any numbers for runs.
         if not isinstance(mask.counts, str) and sum(mask.counts) != height * width:
             raise ValueError(f"its runs cover {sum(mask.counts)} pixels of {height} x {width}")
-        mask_hw = decode_mask(rle_from_coco(mask.as_coco(), height=height, width=width))
+        return decode_mask(rle_from_coco(mask.as_coco(), height=height, width=width))
     except ValueError as error:
         raise InputError(f"{where}, mask: counts are no COCO run lengths: {error}") from error
-    if not mask_hw.any():
-        raise InputError(f"{where}, mask: it is empty: wanted at least one pixel of the object")
-    draft.mask_hw = mask_hw
 
 
 def _ids_in(image: MaskImage, where: str) -> tuple[int, ...]:

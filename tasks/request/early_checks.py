@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from samcore.chunks.plan import plan_chunks
+from samcore.detectors.detector import look_up_detector
 from samcore.disk.fetch import Progress
 from samcore.disk.files import check_writable
 from samcore.errors import InputError, StorageError
@@ -77,6 +78,8 @@ def check_request(
         model = resolve_asked_model(request, cache_dir)
     elif request.model is not None:
         check_can_be_had(request.model)
+    if request.automatic is not None:
+        look_up_detector(request.automatic)
     _check_policy(request, model)
     if warm is not None:
         warm.check(request, model)

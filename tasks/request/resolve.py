@@ -104,6 +104,7 @@ def resolve_request(
         compute = choose_compute(device, dtype, model)
         if warm is not None:
             warm.check(request, model, compute.dtype_name)
+    labels = {} if given is None else given.spec.labels
     if request.automatic is not None:
         from tasks.tracking.found_objects import find_objects_once  # late, like all of torch
 
@@ -114,9 +115,10 @@ def resolve_request(
             compute=compute,
             frames=(start, stop),
             work_dir=request.work_path,
+            cache_dir=cache_dir,
         )
+        labels = {prompt.obj_id: prompt.label for prompt in prompts if prompt.label}
     source_of_objects = "prompt" if request.automatic is None else "automatic"
-    labels = {} if given is None else given.spec.labels
     known = () if warm is None else warm.record.objects
     objects = _objects(labels, prompts, source_of_objects, known)
     check_objects(request.formats, [item.id for item in objects], _labels(objects))

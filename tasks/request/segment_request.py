@@ -82,8 +82,8 @@ class SegmentRequest(BaseModel):
     automatic: AutomaticPrompts | None = Field(
         default=None,
         title="Find objects automatically",
-        description="Track what SAM 2's mask generator finds on the first frame that shows any "
-        "objects.",
+        description="Track what a detector finds on the first frame that shows any objects; by "
+        "default SAM 2's mask generator.",
     )
     warm_start: str | None = Field(
         default=None,

@@ -3,9 +3,16 @@
 import hashlib
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
-from samcore.detectors.detector import DETECTORS, Detection, make_detector
+from samcore.detectors.detector import (
+    Detection,
+    Detector,
+    fetch_detector,
+    find_detector,
+    make_detector,
+)
 from samcore.disk.files import exclusive
 from samcore.disk.sealed import read_sealed, write_sealed
 from samcore.machine.device import Compute
@@ -42,6 +49,7 @@ def find_objects_once(
     compute: Compute,
     frames: tuple[int, int],
     work_dir: Path,
+    cache_dir: Path,
 ) -> tuple[Prompt, ...]:
     """Give prompts for what is on the first frame, of those looked at, that shows anything;
     what was found before is read, not found again.
@@ -53,16 +61,23 @@ def find_objects_once(
         compute: Its device and arithmetic.
         frames: The frames [start, stop) that are tracked.
         work_dir: Where what is found is kept.
+        cache_dir: Where digests of large files are remembered.
 
     Raises:
         InputError: The frame is not tracked, or there is nothing on any.
+        ModelError: The detector's weights cannot be had or used.
         VideoError: The frame cannot be decoded.
         StorageError: What is found cannot be written down.
         OutOfMemory: It does not fit, however little is done at once.
     """
     start, stop = frames
     looked_at = frames_to_look_at(options, start=start, stop=stop, rate=video.info.avg_rate)
-    path = _record_path(work_dir, options, video, model, compute, looked_at)
+    fingerprint = fetch_detector(
+        options,
+        cache_dir=cache_dir,
+        on_progress=reporter("downloading the detector", "MB", scale=1_000_000),
+    )
+    path = _record_path(work_dir, options, fingerprint, video, model, compute, looked_at)
     # One process looks, others read what it found.
     with exclusive(path.with_suffix(".lock")):
         known = read_sealed(path, PromptFile, of=path.name)
@@ -72,8 +87,9 @@ def find_objects_once(
             _log.info("what was found cannot be read: looking again")
         with using_device(str(compute.device)), MemoryMeter() as meter:
             mark = path.with_suffix(".attempt.json")
+            made: list[Detector] = []
             for frame_idx in looked_at:
-                found = _find(options, video, model, compute, frame_idx, mark)
+                found = _find(options, video, model, compute, frame_idx, mark, made)
                 prompts = choose_objects(found, options, frame_idx=frame_idx)
                 if prompts:
                     break
@@ -89,7 +105,7 @@ def find_objects_once(
         )
     _log.info(
         "%s found among %s on frame %d, %s",
-        *(counted(len(prompts), "object"), counted(len(found), "mask"), frame_idx),
+        *(counted(len(prompts), "object"), counted(len(found), _kind(found)), frame_idx),
         describe_peak(memory.peak_rss_bytes, memory.peak_vram_bytes),
     )
     return prompts
@@ -102,13 +118,15 @@ def _find(
     compute: Compute,
     frame_idx: int,
     mark: Path,
+    made: list[Detector],
 ) -> list[Detection]:
     """All that is on a frame, with smaller batches where memory does not suffice for larger ones.
+    A detector that could do its work waits in `made` for the next frame.
 
     Raises:
         OutOfMemory: Not even the smallest batch fits.
     """
-    entry = DETECTORS.get(options.detector)
+    entry, _ = find_detector(options.detector)
     # What a detector does at once is what a batch of frames is to the tracker.
     wanted = Rung(
         encode_batch=entry.batch,
@@ -124,37 +142,57 @@ def _find(
         allow_quality_loss=False,
         doing=" while looking for objects",
     )
-    with ladder.attempting(mark, frame_idx=frame_idx):
-        return ladder.run_until_it_fits(
-            lambda: make_detector(
-                options, load_model(model, compute), batch=ladder.rung.encode_batch
-            ).detect(
-                [video.frame(frame_idx).image_rgb_hwc_u8],
-                first_frame=frame_idx,
-                on_progress=reporter("looking for objects", entry.unit),
-            )[0],
-            frame_idx=lambda: frame_idx,
+    first = entry.first_needed(frame_idx)
+
+    def look() -> list[Detection]:
+        loaded = load_model(model, compute)
+        detector = (
+            made.pop() if made else make_detector(options, loaded, batch=ladder.rung.encode_batch)
         )
+        on_progress = reporter("looking for objects", entry.unit)
+        # A frame at a time: there may be hundreds that it must see before this one.
+        with video.read(first, frame_idx + 1, prefetch=1) as reader:
+            for frame in reader:
+                (found,) = detector.detect(
+                    [frame.image_rgb_hwc_u8],
+                    first_frame=frame.frame_idx,
+                    on_progress=on_progress if first == frame_idx else None,
+                )
+                if first < frame_idx:
+                    on_progress(frame.frame_idx + 1 - first, frame_idx + 1 - first)
+        made.append(detector)
+        return found
+
+    with ladder.attempting(mark, frame_idx=frame_idx):
+        return ladder.run_until_it_fits(look, frame_idx=lambda: frame_idx)
+
+
+def _kind(found: Sequence[Detection]) -> str:
+    return "mask" if any(item.mask_hw is not None for item in found) else "detection"
 
 
 def _record_path(
     work_dir: Path,
     options: AutomaticPrompts,
+    fingerprint: str,
     video: VideoSource,
     model: ModelSpec,
     compute: Compute,
     looked_at: tuple[int, ...],
 ) -> Path:
     """A file for everything that what is found depends on."""
-    entry = DETECTORS.get(options.detector)
+    later = ("labels", "text", "min_score")
     identity = {
         "version": _VERSION,
         "video": video.info.digest,
         # Only where it is used, so that what was found before stays found.
         **({"stretch": True} if video.stretched else {}),
-        **({"detector": (entry.name, entry.version)} if entry.name != "masks" else {}),
+        **({"detector": fingerprint} if options.detector != "masks" else {}),
+        **{name: value for name in later if (value := getattr(options, name))},
         "frames": looked_at,
-        "options": options.model_dump(mode="json", exclude={"frame", "look_ahead_s", "detector"}),
+        "options": options.model_dump(
+            mode="json", exclude={"frame", "look_ahead_s", "detector", *later}
+        ),
         "model": model.fingerprint,
         "device": compute.device.type,
         "dtype": str(compute.dtype),

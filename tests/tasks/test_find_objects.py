@@ -1,6 +1,7 @@
 """Automatic prompts in a run."""
 
 import itertools
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -13,20 +14,23 @@ import pytest
 import torch
 
 from samcore.detectors.detector import Detection
+from samcore.detectors.motion import MotionBlobs
 from samcore.errors import InputError, OutOfMemory
 from samcore.masks.table import MaskReader
 from samcore.progress import Progress, listening
 from samcore.prompts.automatic import AutomaticPrompts, choose_objects
 from samcore.run import attempts
 from samcore.run.folder import RunFolder
-from samcore.scenes import Scene
+from samcore.scenes import Scene, box_of
 from samcore.video import VideoWriter
 from tasks.plan_run import plan_run
+from tasks.request.early_checks import check_request
 from tasks.request.resolve import resolve_request
 from tasks.request.segment_request import SegmentRequest
 from tasks.run.refs import ResultRef
 from tasks.settings import load_settings
 from tasks.tracking import found_objects
+from tests.samcore.detectors.examples import moving_square, square_at
 
 Ask = Callable[..., SegmentRequest]
 FEW = {"points_per_side": 10}
@@ -211,6 +215,77 @@ def test_the_frame_can_be_chosen(ask: Ask) -> None:
         cache_dir=load_settings().cache_dir,
     )
     assert {frame for item in run.record.objects for frame in item.prompted_frames} == {12}
+
+
+def test_a_detectors_labels_are_those_of_the_result(
+    ask: Ask,
+    scene: Scene,
+    segment: Callable[[SegmentRequest], ResultRef],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What a file of detections calls its boxes is in objects.json, in the run's prompts and in an
+    export; the log of the plan has it, too, with the box's size. Another file is another search,
+    the same boxes are the same run."""
+    boxes = [list(box_of(mask_hw)) for mask_hw in scene.masks_nhw(4)]
+    listed = [
+        {"frame": 4, "box": box, "label": label, "score": score}
+        for box, label, score in zip(boxes, ("red thing", "cat"), (0.9, 0.6), strict=True)
+    ]
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps({"detections": listed}))
+    found = {"detector": f"file:{path}", "frame": 4}
+    request = ask(prompts=None, automatic=found, stop=12, formats=("coco-image",))
+    folder = RunFolder.from_ref(plan_run.fn(request))
+    assert {item.id: item.label for item in folder.record().objects} == {1: "red thing", 2: "cat"}
+    left, top, right, bottom = boxes[0]
+    share = 100 * (right - left) * (bottom - top) / (scene.width * scene.height)
+    assert f"object 1 (red thing) on frame 4: {share:.1f} % of the picture" in caplog.messages
+    assert any(text.startswith("2 objects found among 2 detections") for text in caplog.messages)
+
+    result = Path(segment(request).destination)
+    objects = json.loads((result / "objects.json").read_text())["objects"]
+    assert [(item["id"], item["label"]) for item in objects] == [(1, "red thing"), (2, "cat")]
+    exported = json.loads((result / "exports/coco-image/annotations.json").read_text())
+    assert {item["name"] for item in exported["categories"]} == {"red thing", "cat"}
+
+    key = folder.record().result_key
+    path.write_text(json.dumps({"detections": listed[::-1]}))
+    assert resolve_request(request, cache_dir=load_settings().cache_dir).record.result_key == key
+    assert len(list((request.work_path / "found").glob("*.json"))) == 2
+    one = ask(prompts=None, automatic={**found, "labels": ["cat"]}, stop=12)
+    only = resolve_request(one, cache_dir=load_settings().cache_dir).record
+    assert [(item.id, item.label) for item in only.objects] == [(1, "cat")]
+    with pytest.raises(InputError, match="no detection labelled 'dog'; it has cat, red thing"):
+        check_request(
+            ask(prompts=None, automatic={**found, "labels": ["dog"]}, stop=12),
+            cache_dir=load_settings().cache_dir,
+        )
+
+
+def test_a_detector_of_motion_is_shown_the_frames_before(
+    ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It sees every frame from the one on that it needs to the one that is asked for, once each,
+    and goes on from one frame that is looked at to the next one where it needs no other."""
+    path = tmp_path / "square.mp4"
+    with VideoWriter(path, width=160, height=120, rate=Fraction(24)) as writer:
+        for image in moving_square(66):
+            writer.write(image)
+    shown: list[int] = []
+    look = MotionBlobs._look
+
+    def spy(self: MotionBlobs, image: np.ndarray, frame_idx: int) -> Any:
+        shown.append(frame_idx)
+        return look(self, image, frame_idx)
+
+    monkeypatch.setattr(MotionBlobs, "_look", spy)
+    request = ask(source=str(path), prompts=None, automatic={"detector": "motion", "frame": 64})
+    run = resolve_request(request, cache_dir=load_settings().cache_dir)
+    assert shown == list(range(65))
+    (prompt,) = run.prompts
+    assert prompt.frame_idx == 64
+    assert np.allclose(prompt.box_xyxy_px, square_at(64), atol=5)
 
 
 @pytest.fixture(scope="module")

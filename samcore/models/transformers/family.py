@@ -80,8 +80,12 @@ class FoundModel:
     """Of weights and commit, in hex."""
 
 
-def check_installed(name: str) -> None:
+def check_installed(name: str, *, option: str = "--model") -> None:
     """See whether the packages are there, without importing them.
+
+    Args:
+        name: Of the model, as a person names it.
+        option: The option by which they do.
 
     Raises:
         ModelError: One is missing; the message says how to install it.
@@ -89,7 +93,7 @@ def check_installed(name: str) -> None:
     missing = missing_extra(FAMILIES.get("transformers"))
     if missing:
         raise ModelError(
-            f"--model {name} needs the packages transformers and timm, which are not installed; "
+            f"{option} {name} needs the packages transformers and timm, which are not installed; "
             f"they want {missing}"
         )
 

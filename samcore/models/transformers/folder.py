@@ -59,22 +59,7 @@ class ModelFolder:
         Raises:
             ModelError: There are none.
         """
-        if (self.path / WEIGHTS).is_file():
-            return (self.path / WEIGHTS,)
-        index = self.path / INDEX
-        if index.is_file():
-            parts = _read_json(index).get("weight_map")
-            if isinstance(parts, dict) and parts:
-                return (
-                    index,
-                    *(self.path / name for name in sorted(set(map(str, parts.values())))),
-                )
-        others = [path.name for path in sorted(self.path.glob("*.bin"))]
-        others += [path.name for path in sorted(self.path.glob("*.pt"))]
-        found = f", only {', '.join(others)}, which may run code" if others else ""
-        raise ModelError(
-            f"{self.path} has no weights: wanted {WEIGHTS} (or {INDEX} and its parts){found}"
-        )
+        return weight_files(self.path)
 
     def digest(self, cache_dir: Path) -> str:
         """SHA-256 of the weights in hex; of several files, of theirs.
@@ -82,11 +67,7 @@ class ModelFolder:
         Raises:
             ModelError: One cannot be read.
         """
-        files = self.weights
-        if len(files) == 1:
-            return file_digest(files[0], cache_dir=cache_dir)
-        digests = {path.name: file_digest(path, cache_dir=cache_dir) for path in files}
-        return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
+        return weights_digest(self.weights, cache_dir)
 
     def check_image_size(self, image_size: int) -> None:
         """Refuse a side of the input that the network cannot take.
@@ -103,6 +84,40 @@ class ModelFolder:
             f"image size must be a multiple of {step} and at least {least}, got {image_size}; "
             f"{below} would do"
         )
+
+
+def weight_files(path: Path) -> tuple[Path, ...]:
+    """The files of the weights in a folder; of several, their index first.
+
+    Raises:
+        ModelError: There are none.
+    """
+    if (path / WEIGHTS).is_file():
+        return (path / WEIGHTS,)
+    index = path / INDEX
+    if index.is_file():
+        parts = read_json(index).get("weight_map")
+        if isinstance(parts, dict) and parts:
+            return (
+                index,
+                *(path / name for name in sorted(set(map(str, parts.values())))),
+            )
+    others = [path.name for path in sorted(path.glob("*.bin"))]
+    others += [path.name for path in sorted(path.glob("*.pt"))]
+    found = f", only {', '.join(others)}, which may run code" if others else ""
+    raise ModelError(f"{path} has no weights: wanted {WEIGHTS} (or {INDEX} and its parts){found}")
+
+
+def weights_digest(files: tuple[Path, ...], cache_dir: Path) -> str:
+    """SHA-256 of the weights in hex; of several files, of theirs.
+
+    Raises:
+        ModelError: One cannot be read.
+    """
+    if len(files) == 1:
+        return file_digest(files[0], cache_dir=cache_dir)
+    digests = {path.name: file_digest(path, cache_dir=cache_dir) for path in files}
+    return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
 
 
 def read_folder(path: Path, *, name: str) -> ModelFolder:
@@ -129,7 +144,7 @@ def read_folder(path: Path, *, name: str) -> ModelFolder:
             f"{path} has no {CONFIG}{held}; wanted a folder with {CONFIG} and {WEIGHTS}, as the "
             "hub has it"
         )
-    config = _read_json(path / CONFIG)
+    config = read_json(path / CONFIG)
     model_type = config.get("model_type")
     has_detector = model_type == "sam3_video"
     if has_detector:
@@ -161,7 +176,12 @@ def config_digest(folder: ModelFolder) -> str:
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """What a JSON file holds.
+
+    Raises:
+        ModelError: It cannot be read, or holds no JSON object.
+    """
     try:
         read = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
@@ -176,7 +196,7 @@ def _preparation(folder: Path) -> tuple[_Rgb, _Rgb] | None:
     for name in _PREPARATIONS:
         if not (folder / name).is_file():
             continue
-        read = _read_json(folder / name)
+        read = read_json(folder / name)
         for section in (read, read.get("video_processor"), read.get("image_processor")):
             if not isinstance(section, dict):
                 continue

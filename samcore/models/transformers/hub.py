@@ -99,19 +99,21 @@ def _ask(
     except LocalEntryNotFoundError as error:
         raise ModelError(_why_not_here(name, error, download=download)) from error
     except HFValidationError as error:
-        raise ModelError(f"hf:{name} is no name of a model on the hub: {_line(error)}") from error
+        raise ModelError(
+            f"{name.named} is no name of a model on the hub: {_line(error)}"
+        ) from error
     except HfHubHTTPError as error:
         raise ModelError(_why_refused(name, error)) from error
     except OSError as error:
         if error.errno is None:
-            raise ModelError(f"cannot fetch hf:{name} from the hub: {_line(error)}") from error
+            raise ModelError(f"cannot fetch {name.named} from the hub: {_line(error)}") from error
         raise StorageError(
-            f"cannot keep hf:{name} in the cache of the hub: {error.strerror}; HF_HOME names "
+            f"cannot keep {name.named} in the cache of the hub: {error.strerror}; HF_HOME names "
             "another folder"
         ) from error
     except Exception as error:
         # The HTTP library's, of which there are several from version to version.
-        raise ModelError(f"cannot fetch hf:{name} from the hub: {_line(error)}") from error
+        raise ModelError(f"cannot fetch {name.named} from the hub: {_line(error)}") from error
     return Snapshot(folder, folder.name)
 
 
@@ -124,31 +126,32 @@ def _why_refused(name: HubName, error: Any) -> str:
     )
 
     page = f"{constants.ENDPOINT}/{name.repo}"
+    repo = name.named.partition("@")[0]
     status = None if error.response is None else error.response.status_code
     # A gated one is a kind of one that is not found: it comes first.
     if isinstance(error, GatedRepoError):
         if status == 401 or not is_logged_in():
             return (
-                f"hf:{name} wants you to log in: accept its licence at {page}, then run "
+                f"{name.named} wants you to log in: accept its licence at {page}, then run "
                 "`hf auth login`, or set HF_TOKEN"
             )
         return (
-            f"hf:{name} does not let your account in: accept its licence at {page}, and wait "
+            f"{name.named} does not let your account in: accept its licence at {page}, and wait "
             "until access is given"
         )
     if isinstance(error, RevisionNotFoundError):
-        return f"hf:{name.repo} has no revision {name.revision}; see {page}/tree/main"
+        return f"{repo} has no revision {name.revision}; see {page}/tree/main"
     if isinstance(error, RepositoryNotFoundError):
         return (
-            f"there is no hf:{name.repo} on the hub, or it is private: check the name; for a "
+            f"there is no {repo} on the hub, or it is private: check the name; for a "
             "private one run `hf auth login`"
         )
     if status == 401:
         return (
-            f"the hub does not take your token for hf:{name}: run `hf auth login` again, or "
+            f"the hub does not take your token for {name.named}: run `hf auth login` again, or "
             "unset HF_TOKEN"
         )
-    return f"the hub does not give hf:{name}: {_line(error)}"
+    return f"the hub does not give {name.named}: {_line(error)}"
 
 
 def _why_not_here(name: HubName, error: BaseException, *, download: bool) -> str:
@@ -157,14 +160,14 @@ def _why_not_here(name: HubName, error: BaseException, *, download: bool) -> str
     if constants.HF_HUB_OFFLINE or not download:
         why = "HF_HUB_OFFLINE is set: unset it" if constants.HF_HUB_OFFLINE else "download it first"
         return (
-            f"hf:{name} is not on this machine, or not all of it, and {why}, or copy the model's "
-            "folder here and take --model hf:FOLDER"
+            f"{name.named} is not on this machine, or not all of it, and {why}, or copy the "
+            f"model's folder here and take {name.option}FOLDER"
         )
     cause = error.__cause__ or error
     return (
-        f"hf:{name} is not on this machine and the hub cannot be reached "
+        f"{name.named} is not on this machine and the hub cannot be reached "
         f"({type(cause).__name__}: {_line(cause)}); check the network, or copy the model's folder "
-        "here and take --model hf:FOLDER"
+        f"here and take {name.option}FOLDER"
     )
 
 

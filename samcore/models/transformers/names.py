@@ -29,6 +29,13 @@ class HubName:
     """Organisation and name."""
     revision: str | None = None
     """A branch, tag or commit; None for the main branch."""
+    option: str = f"--model {PREFIX}"
+    """How people begin to name models of this kind."""
+
+    @property
+    def named(self) -> str:
+        """As people name it, without the option."""
+        return f"{self.option.rpartition(' ')[2]}{self}"
 
     def __str__(self) -> str:
         return self.repo if self.revision is None else f"{self.repo}@{self.revision}"
@@ -41,22 +48,40 @@ def parse_name(name: str) -> HubName | Path:
         ModelError: It names neither.
     """
     refuse_other_forms(name)
-    text = name.removeprefix(PREFIX)
+    return parse_place(
+        name.removeprefix(PREFIX),
+        option=f"--model {PREFIX}",
+        example="facebook/sam2.1-hiera-tiny",
+    )
+
+
+def parse_place(text: str, *, option: str, example: str) -> HubName | Path:
+    """What `ORG/NAME`, `ORG/NAME@REVISION` or `FOLDER` names.
+
+    Args:
+        text: As a person wrote it, behind the prefix.
+        option: The option and the prefix, such as `--model hf:`.
+        example: A model of this kind.
+
+    Raises:
+        ModelError: It names neither a model nor a folder.
+    """
+    prefix = option.rpartition(" ")[2]
     path = Path(text).expanduser()
     if text and path.exists():
         return path
     repo, _, revision = text.partition("@")
     is_repo = _REPO.fullmatch(repo) is not None and not text.startswith((".", "~"))
     if is_repo and (revision or not text.endswith("@")):
-        return HubName(repo, revision or None)
+        return HubName(repo, revision or None, option)
     if "/" in text.strip("/") or text.startswith(("/", ".", "~")):
         raise ModelError(
-            f"no folder {path}, which --model {name} names; wanted an existing folder, or "
-            "hf:ORG/NAME for a model on the hub"
+            f"no folder {path}, which {option}{text} names; wanted an existing folder, or "
+            f"{prefix}ORG/NAME for a model on the hub"
         )
     raise ModelError(
-        f"--model {name} names neither a model on the hub nor a folder: wanted hf:ORG/NAME, such "
-        "as hf:facebook/sam2.1-hiera-tiny, hf:ORG/NAME@REVISION or hf:FOLDER"
+        f"{option}{text} names neither a model on the hub nor a folder: wanted {prefix}ORG/NAME, "
+        f"such as {prefix}{example}, {prefix}ORG/NAME@REVISION or {prefix}FOLDER"
     )
 
 

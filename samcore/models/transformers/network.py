@@ -1,8 +1,9 @@
 """Build a network of the package `transformers` from a folder."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from transformers.utils import logging as their_logging
 from samcore.errors import ModelError
 from samcore.machine.device import Compute
 from samcore.models.transformers.adapter import EdgeTamModel, TransformersModel
-from samcore.models.transformers.folder import ModelFolder
+from samcore.models.transformers.folder import ModelFolder, weight_files
 
 _CLASSES = {
     "sam2_video": "Sam2VideoModel",
@@ -47,40 +48,62 @@ def build_network(folder: ModelFolder, *, image_size: int) -> Any:
         ModelError: The configuration or the weights cannot be used.
     """
     model_class = getattr(transformers, _CLASSES[folder.model_type])
-    _ = folder.weights  # a folder without any gets its own line
+
+    def sized_config() -> Any:
+        config = _config(folder, model_class)
+        _set_size(config, folder.model_type, image_size)
+        return config
+
+    return load_network(model_class, folder.path, sized_config, attn_implementation="sdpa")
+
+
+def load_network(
+    model_class: Any, path: Path, make_config: Callable[[], Any] | None = None, **options: Any
+) -> Any:
+    """Load a network on the CPU, in float32 and evaluation mode.
+
+    Args:
+        model_class: One of the package's.
+        path: The folder of its configuration and weights.
+        make_config: Gives the configuration, if the folder's own is not to be taken as it is.
+        options: For the package's `from_pretrained`.
+
+    Raises:
+        ModelError: The configuration or the weights cannot be used.
+    """
+    weight_files(path)  # a folder without any gets its own line
     try:
         # What is left out of the weights would be random; the caller's generator must not notice.
-        with _quietly(), torch.random.fork_rng(devices=[]):
-            config = _config(folder, model_class)
-            _set_size(config, folder.model_type, image_size)
+        with quietly(), torch.random.fork_rng(devices=[]):
+            if make_config is not None:
+                options["config"] = make_config()
             net, info = model_class.from_pretrained(
-                folder.path,
-                config=config,
+                path,
                 local_files_only=True,
                 use_safetensors=True,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # they are refused below, with their names
                 dtype=torch.float32,
-                attn_implementation="sdpa",
+                **options,
             )
     except (OSError, RuntimeError, ValueError, TypeError, KeyError, SafetensorError) as error:
-        raise ModelError(f"cannot load the model in {folder.path}: {_line(error)}") from error
+        raise ModelError(f"cannot load the model in {path}: {_line(error)}") from error
     except ImportError as error:
         raise ModelError(
-            f"the model in {folder.path} needs a package that is not installed: {_line(error)}; "
+            f"the model in {path} needs a package that is not installed: {_line(error)}; "
             "pip install 'longtake[transformers]'"
         ) from error
     missing = sorted(info["missing_keys"]) + sorted(key for key, *_ in info["mismatched_keys"])
     if missing:
         raise ModelError(
-            f"the weights in {folder.path} lack {len(missing)} of the network's parameters, or "
+            f"the weights in {path} lack {len(missing)} of the network's parameters, or "
             f"have them in another size, such as {missing[0]}, which would be random; take the "
             "whole model, for SAM 3 that of facebook/sam3"
         )
     for name, parameter in net.named_parameters():
         if not bool(parameter.isfinite().all()):
             raise ModelError(
-                f"the weights in {folder.path} give no numbers: {name} holds NaN or infinity; the "
+                f"the weights in {path} give no numbers: {name} holds NaN or infinity; the "
                 "training of it failed, or a file is damaged: take another one"
             )
     return net.eval().requires_grad_(False)
@@ -112,7 +135,7 @@ def _set_size(config: Any, model_type: str, image_size: int) -> None:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """No bars, no warnings: what matters of them is in the errors above."""
     verbosity, bars = their_logging.get_verbosity(), their_logging.is_progress_bar_enabled()
     their_logging.set_verbosity_error()

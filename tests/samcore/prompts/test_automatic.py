@@ -182,12 +182,14 @@ def test_automatic_option_that_is_wrong_is_one_line(text):
 def test_automatic_takes_every_further_option():
     """Every other field by its name; what was not named keeps its default."""
     values = {"min_area": 0.25, "min_predicted_iou": 0.5, "min_stability": 0, "points_per_side": 8}
-    values.update(look_ahead_s=3.5, detector="masks")
+    values.update(look_ahead_s=3.5, detector="transformers:a/b", min_score=0.25)
+    values.update(labels="red car", text="red car,dog")
     assert set(values) == set(AUTOMATIC_NAMES)
 
     asked = parse_automatic("3:7", [f"{name}={value}" for name, value in values.items()])
 
     assert asked == AutomaticPrompts(max_objects=3, frame=7, **values)
+    assert (asked.labels, asked.text) == (("red car",), ("red car", "dog"))
     assert parse_automatic("3").model_dump(exclude_unset=True) == {"max_objects": 3}
     assert parse_automatic(None) is None
 
@@ -202,7 +204,7 @@ def test_automatic_takes_every_further_option():
         (["min_area=nan"], ["'min_area=nan'", "finite number"]),
         (["points_per_side=2.5"], ["'points_per_side=2.5'", "integer"]),
         (["min_area="], ["'min_area='", "number"]),
-        (["detector=eyes"], ["'detector=eyes'", "known are masks"]),
+        (["detector=eyes"], ["'detector=eyes'", "known are masks, motion, file:detections"]),
         (["min_area=0.1", "min_area=0.2"], ["'min_area=0.2'", "twice"]),
     ],
 )
@@ -214,3 +216,71 @@ def test_automatic_further_option_that_is_wrong_is_one_line(options, words):
     assert said.startswith("--automatic-option ")
     assert "\n" not in said
     assert all(word in said for word in words), said
+
+
+def test_a_detector_can_be_named_by_an_option_of_its_own():
+    """`--detect` with its labels, texts, least score and number says what the long form says;
+    `--automatic` beside it gives number and frame."""
+    asked = parse_automatic(
+        None, detect="transformers:a/b", texts=["red  car"], min_score=0.2, max_objects=4
+    )
+    assert asked == AutomaticPrompts(
+        detector="transformers:a/b", text=("red car",), min_score=0.2, max_objects=4
+    )
+    asked = parse_automatic("3:7", ["min_area=0.1"], detect="file:a.txt", labels="person,car")
+    assert asked == AutomaticPrompts(
+        detector="file:a.txt", labels=("person", "car"), max_objects=3, frame=7, min_area=0.1
+    )
+    assert parse_automatic(None, detect="motion").model_dump(exclude_unset=True) == {
+        "detector": "motion"
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "options", "said"),
+    [
+        (None, [], {"labels": "a"}, "--labels goes with --automatic N or --detect NAME"),
+        (None, ["min_area=0.1"], {}, "--automatic-option goes with"),
+        ("3", [], {"max_objects": 4}, "--max-objects and --automatic both say max_objects"),
+        ("3", ["detector=motion"], {"detect": "masks"}, "--detect and --automatic-option both"),
+        (None, [], {"detect": "eyes"}, "--detect: unknown detector: got 'eyes', known are masks"),
+        (None, [], {"detect": "motion", "min_score": 2.0}, "--min-score: input should be less"),
+        (None, [], {"detect": "motion", "max_objects": 0}, "--max-objects: input should be"),
+        (None, [], {"detect": "file:a", "labels": "a,,b"}, "--labels: wanted words of at most 200"),
+        (None, [], {"detect": "file:a", "texts": ["b"]}, "text: the detector file does not look"),
+        ("3", ["labels=a"], {}, "labels: the detector masks does not say what objects are"),
+    ],
+)
+def test_options_of_a_detector_that_are_wrong_are_one_line(text, more, options, said):
+    """The option that is wrong, or goes with another one, begins the line."""
+    with pytest.raises(InputError) as caught:
+        parse_automatic(text, more, **options)
+    assert str(caught.value).startswith(said)
+    assert "\n" not in str(caught.value)
+
+
+def test_objects_of_other_labels_are_other_objects():
+    """A box within a better one of another label stays; of the same label it is a part. Labels
+    become those of the prompts, on one line."""
+    body, part = (2.0, 2.0, 10.0, 10.0), (2.0, 2.0, 5.0, 10.0)
+    found = [
+        Detection(0.9, (20, 20), box_xyxy_px=body, label="per\nson"),
+        Detection(0.8, (20, 20), box_xyxy_px=part, label="tie"),
+        Detection(0.7, (20, 20), box_xyxy_px=part, label="per\nson"),
+    ]
+    prompts = choose_objects(found, AutomaticPrompts(), frame_idx=5)
+    assert [(prompt.box_xyxy_px, prompt.label) for prompt in prompts] == [
+        (body, "per son"),
+        (part, "tie"),
+    ]
+
+
+def test_nothing_found_by_another_detector_says_what_was_wanted():
+    """The detector, labels, the bounds, and options that lower them."""
+    asked = AutomaticPrompts(detector="file:a.txt", labels=["car", "dog"], min_score=0.4)
+    said = str(nothing_found(asked, (0,)))
+    assert said.startswith(
+        "no objects found on frame 0 by file:a.txt: wanted one, labelled car or "
+    )
+    assert "score of 0.4" in said
+    assert "--min-score" in said

@@ -1,0 +1,33 @@
+"""Which of a detector's detections count: by label and score, in one way for all detectors."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from samcore.detectors.detector import Detection, find_detector
+
+if TYPE_CHECKING:
+    from samcore.prompts.automatic import AutomaticPrompts
+
+MIN_TEXT_SCORE = 0.3
+"""Least score of what was found by text where none is asked for: such models are less sure."""
+
+
+def least_score(options: "AutomaticPrompts") -> float:
+    """The score below which a detection does not count."""
+    if options.min_score is not None:
+        return options.min_score
+    return MIN_TEXT_SCORE if options.text else find_detector(options.detector)[0].min_score
+
+
+def keep_wanted(found: Sequence[Detection], options: "AutomaticPrompts") -> list[Detection]:
+    """The detections that have a wanted label and are sure enough, in their order.
+
+    Scores are rounded to four digits before they are held against the bound: their last bits may
+    differ from machine to machine.
+    """
+    least = least_score(options)
+    return [
+        item
+        for item in found
+        if round(item.score, 4) >= least and (not options.labels or item.label in options.labels)
+    ]
