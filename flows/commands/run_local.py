@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterator
 
 from flows.commands.console import Terminal, WarningPrinter
+from flows.commands.imports import much_imported
 from flows.commands.process import Terminated
 from flows.server.embedded_server import EmbeddedServer, ServerError
 from samcore.errors import SegmentationError, TransientVideoError
@@ -134,7 +135,8 @@ def _plan(
         The run, or None if it cannot be planned at present; and the result, if it is there.
     """
     # Late: this imports torch, and what is wrong with the options should not take seconds to say.
-    from tasks.request.resolve import resolve_request
+    with much_imported():
+        from tasks.request.resolve import resolve_request
 
     try:
         run = resolve_request(request, cache_dir=settings.cache_dir, checked=checked)
@@ -165,7 +167,8 @@ def _run_flow(
     request: SegmentRequest, run: RunRef | None, terminal: Terminal, server: EmbeddedServer | None
 ) -> ResultRef:
     # Late, for the same reason.
-    from flows.segment_video import segment_planned
+    with much_imported():
+        from flows.segment_video import segment_planned
 
     with _api_of(server), listening(terminal.show):
         return segment_planned(request, run)
