@@ -7,12 +7,14 @@ import logging
 from collections.abc import Callable, Iterator
 
 from flows.commands.console import Terminal, WarningPrinter
+from flows.commands.early_scan import begin_to_open
 from flows.commands.imports import much_imported
 from flows.commands.process import Terminated
 from flows.server.embedded_server import EmbeddedServer, ServerError
 from samcore.errors import SegmentationError, TransientVideoError
 from samcore.progress import Listener, Progress, listening
 from samcore.result.records import RunRecord
+from samcore.video import VideoSource
 from tasks.request.early_checks import CheckedRequest, check_request
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.open import find_result
@@ -70,7 +72,9 @@ def run_local(
             _api_of(server) if needs_api else contextlib.nullcontext(),
             listening(_after_check(terminal.show, check)),
         ):
-            run, found = _plan(request, settings, checked if buckets else None, check)
+            # A server that is named is asked first.
+            opened = None if is_named else begin_to_open(request)
+            run, found = _plan(request, settings, checked if buckets else None, opened, check)
         if found is not None:
             return found
         terminal.wait("starting Prefect")
@@ -127,6 +131,7 @@ def _plan(
     request: SegmentRequest,
     settings: Settings,
     checked: CheckedRequest | None,
+    opened: Callable[[], VideoSource] | None,
     check_server: Callable[[], None],
 ) -> tuple[tuple[RunRef, RunRecord] | None, ResultRef | None]:
     """Say what is wrong with the request, and lay out its run unless its result is there already.
@@ -139,7 +144,7 @@ def _plan(
         from tasks.request.resolve import resolve_request
 
     try:
-        run = resolve_request(request, cache_dir=settings.cache_dir, checked=checked)
+        run = resolve_request(request, cache_dir=settings.cache_dir, checked=checked, opened=opened)
     except TransientVideoError as error:
         _log.warning("%s; trying again", error)
         return None, None  # the flow plans in a task that tries again
