@@ -183,7 +183,12 @@ def _run_flow(
 def _api_of(server: EmbeddedServer | None) -> Iterator[None]:
     """Have Prefect's client talk to the embedded server, if there is one and no other is named."""
     # Late, for the same reason.
-    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+    from prefect.settings import (
+        PREFECT_API_AUTH_STRING,
+        PREFECT_API_URL,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+        temporary_settings,
+    )
 
     # A server may also be named by the person's Prefect profile.
     if server is None or PREFECT_API_URL.value():
@@ -191,7 +196,12 @@ def _api_of(server: EmbeddedServer | None) -> Iterator[None]:
             _check_server()
         yield
         return
-    with temporary_settings(
-        {PREFECT_API_URL: server.url(), PREFECT_API_AUTH_STRING: server.password}
-    ):
+    # Nobody looks for runs here that went silent, and the thread that sends a sign of life now and
+    # then holds up the end of a run for most of a second.
+    own = {
+        PREFECT_API_URL: server.url(),
+        PREFECT_API_AUTH_STRING: server.password,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+    }
+    with temporary_settings(own):
         yield
