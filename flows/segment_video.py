@@ -30,7 +30,7 @@ from tasks.progress.artifact import steps_artifact, tracking_artifact
 from tasks.publish import publish
 from tasks.publish_part import publish_part
 from tasks.request.segment_request import SegmentRequest, choose_prompts
-from tasks.results.artifacts import post_artifacts
+from tasks.results.artifacts import drawing_picture, post_artifacts
 from tasks.results.open import find_result
 from tasks.results.outputs import OVERLAY_NAME, REPORT_NAME
 from tasks.run.refs import ResultRef, RunRef, lock_result
@@ -193,11 +193,12 @@ def _complete(run: RunRef, request: SegmentRequest, result: ResultRef) -> Result
     failures = Failures()
     names = [OVERLAY_NAME] * request.wants_overlay + [*request.export_formats]
     names += [REPORT_NAME] * request.report
-    if names:
-        with failures.collected():
-            add_output(run, *names)
+    with drawing_picture(run) as picture:
+        if names:
+            with failures.collected():
+                add_output(run, *names)
     with failures.collected():
-        post_artifacts(run)
+        post_artifacts(run, picture)
     failures.say()
     return result.model_copy(
         update={

@@ -19,6 +19,7 @@ from flows.cli.options import (
     request_field,
 )
 from flows.commands.console import Terminal
+from flows.commands.imports import much_imported
 from samcore.chunks.handoff import HANDOFFS
 from samcore.errors import InputError
 from samcore.exports import FORMATS
@@ -217,18 +218,19 @@ def track(
 ) -> None:
     """Track objects through a video and write their masks to DEST."""
     started = time.monotonic()
-    from flows.commands.lines import result_lines
-    from flows.commands.run_local import run_local
-    from samcore.prompts.options import (
-        merge_options,
-        parse_automatic,
-        parse_box_option,
-        parse_mask_option,
-        parse_masks_option,
-        parse_point_option,
-    )
-    from samcore.tracking.memory.options import parse_policy_options
-    from tasks.request.segment_request import validate_request
+    with much_imported():
+        from flows.commands.lines import result_lines
+        from flows.commands.run_local import run_local
+        from samcore.prompts.options import (
+            merge_options,
+            parse_automatic,
+            parse_box_option,
+            parse_mask_option,
+            parse_masks_option,
+            parse_point_option,
+        )
+        from samcore.tracking.memory.options import parse_policy_options
+        from tasks.request.segment_request import validate_request
 
     options = (
         [parse_box_option(text) for text in box or ()],

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import sys
+import time
 from collections.abc import Iterator
 from typing import TextIO
 
@@ -19,6 +20,8 @@ from rich.progress import Progress as Bars
 from samcore.progress import Progress, Throttle
 
 _LINE_INTERVAL_S = 5.0
+_STAYS_S = 1.0
+"""A bar stays so long without news when another step goes on beside its own."""
 
 
 class Terminal:
@@ -31,6 +34,7 @@ class Terminal:
         self._bars: Bars | None = None
         self._bar: TaskID | None = None
         self._shown = ""
+        self._stays_until = 0.0
 
     def say(self, line: str) -> None:
         """Print a line; a bar that is shown stays below it."""
@@ -66,6 +70,10 @@ class Terminal:
                 self.say(progress.line)
             return
         what, note = progress.what, progress.note or progress.unit
+        now = time.monotonic()
+        if self._shown != what and now < self._stays_until:
+            return
+        self._stays_until = 0.0 if progress.finished or not progress.unit else now + _STAYS_S
         # One bar, of what is going on now; a new one, since rich keeps an old total.
         if self._bar is None or self._shown != what:
             if self._bar is not None:

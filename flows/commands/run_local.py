@@ -7,11 +7,14 @@ import logging
 from collections.abc import Callable, Iterator
 
 from flows.commands.console import Terminal, WarningPrinter
+from flows.commands.early_scan import begin_to_open
+from flows.commands.imports import much_imported
 from flows.commands.process import Terminated
 from flows.server.embedded_server import EmbeddedServer, ServerError
 from samcore.errors import SegmentationError, TransientVideoError
 from samcore.progress import Listener, Progress, listening
 from samcore.result.records import RunRecord
+from samcore.video import VideoSource
 from tasks.request.early_checks import CheckedRequest, check_request
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.open import find_result
@@ -69,7 +72,9 @@ def run_local(
             _api_of(server) if needs_api else contextlib.nullcontext(),
             listening(_after_check(terminal.show, check)),
         ):
-            run, found = _plan(request, settings, checked if buckets else None, check)
+            # A server that is named is asked first.
+            opened = None if is_named else begin_to_open(request)
+            run, found = _plan(request, settings, checked if buckets else None, opened, check)
         if found is not None:
             return found
         terminal.wait("starting Prefect")
@@ -126,6 +131,7 @@ def _plan(
     request: SegmentRequest,
     settings: Settings,
     checked: CheckedRequest | None,
+    opened: Callable[[], VideoSource] | None,
     check_server: Callable[[], None],
 ) -> tuple[tuple[RunRef, RunRecord] | None, ResultRef | None]:
     """Say what is wrong with the request, and lay out its run unless its result is there already.
@@ -134,10 +140,11 @@ def _plan(
         The run, or None if it cannot be planned at present; and the result, if it is there.
     """
     # Late: this imports torch, and what is wrong with the options should not take seconds to say.
-    from tasks.request.resolve import resolve_request
+    with much_imported():
+        from tasks.request.resolve import resolve_request
 
     try:
-        run = resolve_request(request, cache_dir=settings.cache_dir, checked=checked)
+        run = resolve_request(request, cache_dir=settings.cache_dir, checked=checked, opened=opened)
     except TransientVideoError as error:
         _log.warning("%s; trying again", error)
         return None, None  # the flow plans in a task that tries again
@@ -165,7 +172,8 @@ def _run_flow(
     request: SegmentRequest, run: RunRef | None, terminal: Terminal, server: EmbeddedServer | None
 ) -> ResultRef:
     # Late, for the same reason.
-    from flows.segment_video import segment_planned
+    with much_imported():
+        from flows.segment_video import segment_planned
 
     with _api_of(server), listening(terminal.show):
         return segment_planned(request, run)
@@ -175,7 +183,12 @@ def _run_flow(
 def _api_of(server: EmbeddedServer | None) -> Iterator[None]:
     """Have Prefect's client talk to the embedded server, if there is one and no other is named."""
     # Late, for the same reason.
-    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+    from prefect.settings import (
+        PREFECT_API_AUTH_STRING,
+        PREFECT_API_URL,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+        temporary_settings,
+    )
 
     # A server may also be named by the person's Prefect profile.
     if server is None or PREFECT_API_URL.value():
@@ -183,7 +196,12 @@ def _api_of(server: EmbeddedServer | None) -> Iterator[None]:
             _check_server()
         yield
         return
-    with temporary_settings(
-        {PREFECT_API_URL: server.url(), PREFECT_API_AUTH_STRING: server.password}
-    ):
+    # Nobody looks for runs here that went silent, and the thread that sends a sign of life now and
+    # then holds up the end of a run for most of a second.
+    own = {
+        PREFECT_API_URL: server.url(),
+        PREFECT_API_AUTH_STRING: server.password,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+    }
+    with temporary_settings(own):
         yield

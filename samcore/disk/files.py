@@ -31,14 +31,21 @@ class FileRecord(BaseModel):
     """Hex digest of the content."""
 
 
-def hash_file(path: Path) -> tuple[int, str]:
-    """Read a whole file: its bytes, and their SHA-256 in hex. Raises OSError."""
+def hash_file(path: Path, on_progress: Callable[[int], None] | None = None) -> tuple[int, str]:
+    """Read a whole file: its bytes, and their SHA-256 in hex. Raises OSError.
+
+    Args:
+        path: Which one.
+        on_progress: Called with the bytes so far, now and then.
+    """
     digest = hashlib.sha256()
     size = 0
     with path.open("rb") as file:
         while block := file.read(_BLOCK):
             digest.update(block)
             size += len(block)
+            if on_progress is not None:
+                on_progress(size)
     return size, digest.hexdigest()
 
 

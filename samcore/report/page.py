@@ -1,16 +1,18 @@
 """Puts the page together and writes it: one file, which asks no other machine for anything."""
 
+import contextlib
 import functools
 import hashlib
 import importlib.resources
 import json
 from collections import defaultdict
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
+from samcore.beside import Beside
 from samcore.disk.atomic import atomic
 from samcore.drawing import object_colour
 from samcore.findings.finding import Finding, kinds
@@ -29,9 +31,8 @@ MAX_RETIREMENTS = 4
 """Of an object that are written out."""
 
 
-def view_report(
-    facts: ReportFacts, table: Path, video: VideoSource, out: Path
-) -> AbstractContextManager[Show]:
+@contextlib.contextmanager
+def view_report(facts: ReportFacts, table: Path, video: VideoSource, out: Path) -> Iterator[Show]:
     """Make the report of a run; the file is there when all of it is, and not before.
 
     Reads the masks' numbers once and the video once. Memory and the page's size are bounded
@@ -50,7 +51,15 @@ def view_report(
         VideoError: A frame cannot be read.
         StorageError: The masks cannot be read, or the file cannot be written.
     """
-    return gathering(facts, table, video, lambda content: _write(facts, content, out))
+    gathered: list[ReportContent] = []
+    # Deflating leaves other threads alone with Python, and takes longer than some seconds of video.
+    with Beside(_deflate), gathering(facts, table, video, gathered.append) as show:
+        yield show
+    _write(facts, gathered[0], out)
+
+
+def _deflate(_: Callable[[], None]) -> None:
+    plots.javascript()
 
 
 def _write(facts: ReportFacts, gathered: ReportContent, out: Path) -> None:

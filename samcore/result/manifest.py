@@ -181,10 +181,12 @@ def manifest_key(data: bytes) -> str:
 
 
 def with_files(manifest: Manifest, records: Iterable[FileRecord]) -> Manifest:
-    """The manifest with more files, or files' new content."""
+    """The manifest with more files, or files' new content; by name, those in folders last, in
+    whatever order they came."""
     added = tuple(records)
     rest = without_files(manifest, {record.name for record in added})
-    return rest.model_copy(update={"files": (*rest.files, *added)})
+    files = sorted((*rest.files, *added), key=lambda file: ("/" in file.name, file.name))
+    return rest.model_copy(update={"files": tuple(files)})
 
 
 def without_files(manifest: Manifest, names: Collection[str]) -> Manifest:

@@ -198,6 +198,7 @@ def open_video(
     source: str | Path | VideoFile,
     *,
     index_path: Path | None = None,
+    on_read: Progress | None = None,
     on_progress: Progress | None = None,
     stall_s: float = STALL_S,
     limits: Limits = DEFAULT_LIMITS,
@@ -212,6 +213,7 @@ def open_video(
             `VideoFile` that lies elsewhere.
         index_path: Where to keep what was found. If it is there and of a file with this content
             and this version of ffmpeg, it is read and nothing is decoded.
+        on_read: Called before it, while a file's content is read, with its bytes so far and all.
         on_progress: Called during the scan with the frames so far and how many the header claims.
         stall_s: Seconds without a frame after which a decoder is ended.
         limits: How large a video may be.
@@ -230,7 +232,7 @@ def open_video(
             return _open_images(str(source), path, index_path, on_progress, limits, stretch=stretch)
         size_bytes = _check_file(str(source), path)
         limits.check_video_bytes(size_bytes, name=str(source))  # before all of it is read
-        digest = source_digest(path)
+        digest = source_digest(path, on_read=on_read)
         file: VideoFile = LocalFile(str(source), path, size_bytes=size_bytes, digest=digest)
     else:
         file = source

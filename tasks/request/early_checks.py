@@ -6,6 +6,7 @@ Imports neither torch nor prefect: what is wrong should not take seconds to say.
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from samcore.chunks.plan import plan_chunks
 from samcore.detectors.detector import look_up_detector
@@ -23,14 +24,18 @@ from samcore.models.registry import (
     resolve_model,
 )
 from samcore.models.transformers.names import PREFIX
+from samcore.progress import reporter
 from samcore.tracking.memory.policy import check_policy_fits
-from samcore.video import check_source
+from samcore.video import VideoSource, check_source
 from tasks.request.prompt_source import GivenPrompts, read_prompts
 from tasks.request.segment_request import SegmentRequest
 from tasks.request.warm_source import GivenWarmStart, read_warm_start
 from tasks.settings import load_settings
-from tasks.sources.opened import look_up_source
+from tasks.sources.opened import look_up_source, open_source
 from tasks.store.locations import S3Location, parse_location
+
+if TYPE_CHECKING:
+    from tasks.run.mirror import Mirror
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +139,34 @@ def resolve_asked_model(
 
         check_model(model)
     return model
+
+
+def open_asked_video(
+    request: SegmentRequest, *, version: str | None = None, mirror: "Mirror | None" = None
+) -> VideoSource:
+    """Open the video that a request names, and report how far that is.
+
+    Args:
+        request: What is asked.
+        version: A bucket's name for the version that is wanted; None is the present one.
+        mirror: Where the index is looked for, and kept for other machines.
+
+    Raises:
+        InputError: There is nothing to stretch, or the video is too large.
+        VideoError: It cannot be read.
+        StorageError: It cannot be fetched, or the index not be written.
+    """
+    return open_source(
+        request.source_place,
+        request.work_path,
+        credentials=request.credentials,
+        version=version,
+        mirror=mirror,
+        on_read=reporter("reading the video", "MB", scale=1_000_000),
+        on_progress=reporter("scanning the video", "frames"),
+        on_fetch=reporter("downloading the video", "MB", scale=1_000_000),
+        stretch=request.settings.stretch,
+    )
 
 
 def _check_places(request: SegmentRequest, *, buckets: bool) -> None:

@@ -17,14 +17,19 @@ from samcore.result.records import ObjectRecord, RunRecord
 from samcore.run.folder import RunFolder
 from samcore.tracking.memory.policy import policy_options
 from samcore.video import VideoInfo, VideoSource
-from tasks.request.early_checks import CheckedRequest, check_request, resolve_asked_model
+from tasks.request.early_checks import (
+    CheckedRequest,
+    check_request,
+    open_asked_video,
+    resolve_asked_model,
+)
 from tasks.request.prompt_source import GivenPrompts
 from tasks.request.segment_request import SegmentRequest, check_frames
 from tasks.results.open import open_result_store
 from tasks.run.mirror import open_mirror
 from tasks.run.refs import RunRef
 from tasks.settings import load_settings
-from tasks.sources.opened import find_version, open_source
+from tasks.sources.opened import find_version
 
 if TYPE_CHECKING:
     from samcore.machine.device import Compute
@@ -59,6 +64,7 @@ def resolve_request(
     *,
     cache_dir: Path,
     checked: CheckedRequest | None = None,
+    opened: Callable[[], VideoSource] | None = None,
     on_probe: Callable[[VideoInfo], None] | None = None,
 ) -> ResolvedRun:
     """Check a request against the video, the model and the machine, cheap checks first: probe the
@@ -68,6 +74,7 @@ def resolve_request(
         request: What is asked.
         cache_dir: Folder for downloaded checkpoints.
         checked: What `check_request` has read, if it has been asked already, buckets included.
+        opened: Gives the request's video, if somebody has begun to open it already.
         on_probe: Told of the video before anything is held against it.
 
     Raises:
@@ -84,16 +91,11 @@ def resolve_request(
     if warm is not None and model is not None:
         warm.check(request, model, compute.dtype_name)
     version, mark = find_version(source, request.source_version, credentials=request.credentials)
-    video = open_source(
-        source,
-        request.work_path,
-        credentials=request.credentials,
-        version=version,
-        mirror=open_mirror(request.destination_place, request.credentials),
-        on_progress=reporter("scanning the video", "frames"),
-        on_fetch=reporter("downloading the video", "MB", scale=1_000_000),
-        stretch=request.settings.stretch,
-    )
+    if opened is None:
+        mirror = open_mirror(request.destination_place, request.credentials)
+        video = open_asked_video(request, version=version, mirror=mirror)
+    else:
+        video = opened()
     if on_probe is not None:
         on_probe(video.info)
     start, stop = check_frames(request, video.info.num_frames)

@@ -3,12 +3,14 @@
 Numbers and one small picture; never a mask, and no more for a long video than for a short one.
 """
 
+import contextlib
 import logging
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
+from samcore.beside import Beside
 from samcore.chunks.seams import SeamReport
 from samcore.findings.finding import Findings
 from samcore.findings.lanes import LaneReport, probability, read_lanes
@@ -18,7 +20,7 @@ from samcore.progress import counted
 from samcore.report.pictures import Picture, draw_picture
 from samcore.result.manifest import MANIFEST, MASKS, OVERLAY, REPORT, SEAMS, Manifest
 from samcore.result.records import FindingList, SeamList
-from samcore.result.store import Link
+from samcore.result.store import Link, ResultStore
 from samcore.run.folder import RunFolder
 from tasks.progress.artifact import artifact_key
 from tasks.results.open import open_result_store
@@ -36,23 +38,48 @@ _MAX_FINDINGS = 5
 _MAX_LINE = 200
 
 
-def post_artifacts(run: RunRef) -> None:
-    """Show a published result in Prefect's UI.
+@contextlib.contextmanager
+def drawing_picture(run: RunRef) -> Iterator[Future[Picture | None]]:
+    """Draw the picture of a published result while the block runs; it is there after the block.
+
+    Of a result in a bucket it is drawn after the block, which may fetch the same files.
+    """
+    drawn: Future[Picture | None] = Future()
+
+    def draw(_: Callable[[], None]) -> None:
+        try:
+            drawn.set_result(_picture(run))
+        except Exception as error:
+            drawn.set_exception(error)
+
+    with contextlib.nullcontext() if run.in_bucket else Beside(draw):
+        yield drawn
+    if run.in_bucket:
+        draw(lambda: None)
+
+
+def post_artifacts(run: RunRef, picture: Future[Picture | None]) -> None:
+    """Show a published result, with its picture, in Prefect's UI.
 
     Whatever goes wrong here is logged and no more: the result is published, and must not be lost
     for a server that is away.
     """
     try:
-        _post(run)
+        _post(run, picture)
     except Exception as error:
         _log.warning("the result is not shown in Prefect's UI: %s", " ".join(str(error).split()))
 
 
-def _post(run: RunRef) -> None:
+def _listed(run: RunRef) -> tuple[ResultStore, Manifest]:
     store = open_result_store(run)
     manifest = store.listed(run.key)
     if manifest is None:
         raise ValueError(f"there is no whole result in {store.location}")
+    return store, manifest
+
+
+def _post(run: RunRef, picture: Future[Picture | None]) -> None:
+    store, manifest = _listed(run)
     masks = store.fetch(MASKS)
     seams = SeamList.model_validate_json(store.fetch(SEAMS).read_bytes()).seams
     record, video = manifest.request, manifest.video
@@ -87,9 +114,8 @@ def _post(run: RunRef) -> None:
         for name in (REPORT, OVERLAY, MANIFEST)
         if name in {*listed, MANIFEST}
     }
-    picture = _picture(masks, RunFolder.from_ref(run), _telling_frame(manifest))
     create_markdown_artifact(
-        markdown=result_page(manifest, picture, links=links, location=store.location),
+        markdown=result_page(manifest, picture.result(), links=links, location=store.location),
         key=f"{key}-result",
         description=f"The result of {run.video}",
     )
@@ -171,11 +197,13 @@ def _finding_list(findings: FindingList) -> str:
     return "\n".join([f"**{counted(findings.total, 'finding')} to look at**", "", *items])
 
 
-def _picture(masks: Path, folder: RunFolder, frame_idx: int) -> Picture | None:
-    """The frame with its masks and prompts, as large as fits."""
+def _picture(run: RunRef) -> Picture | None:
+    """The frame to show with its masks and prompts, as large as fits."""
+    store, manifest = _listed(run)
+    folder, frame_idx = RunFolder.from_ref(run), _telling_frame(manifest)
     image = open_run_source(folder).frame(frame_idx).image_rgb_hwc_u8
     prompts = [prompt for prompt in folder.prompts() if prompt.frame_idx == frame_idx]
-    with MaskReader(masks) as reader:
+    with MaskReader(store.fetch(MASKS)) as reader:
         found = reader.masks(frame_idx)
     for side in _SIDES:
         picture = draw_picture(frame_idx, image, found, prompts=prompts, long_side=side)

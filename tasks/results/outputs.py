@@ -2,13 +2,16 @@
 
 import contextlib
 import tarfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from samcore.beside import Beside
 from samcore.disk.files import storage_errors
 from samcore.errors import StorageError
 from samcore.exports import FORMATS, view_export, write_export
 from samcore.exports.folder import files_in
+from samcore.exports.source import ExportSource
 from samcore.failures import Failures
 from samcore.progress import reporter
 from samcore.prompts.prompt import Prompt
@@ -59,9 +62,12 @@ class Outputs:
         self._open_video = open_video
         self._prompts = prompts
         self._memory_log = memory_log
+        self._lock = threading.Lock()
+        """For the store, whose copies of a result's files are one thread's at a time."""
 
     def add(self, *places: str) -> None:
-        """Add what is not there yet. All that shows frames is made in one pass over the video.
+        """Add what is not there yet, side by side. All that shows frames is made in one pass over
+        the video; what does not is written meanwhile.
 
         One that fails does not stop the others; what failed is raised at the end. A format with a
         file for each frame becomes one tar file: a manifest that lists every file would grow with
@@ -84,34 +90,66 @@ class Outputs:
         present |= {f"{EXPORTS}/{name}" for name in manifest.exports}
         missing = [place for place in places if place not in present]
         seen = [place for place in missing if _sees_frames(place)]
-        failures = Failures()
-        for place in missing:
-            if place not in seen:
-                with failures.collected():
-                    self._write_format(place, manifest)
-        if seen:
-            with failures.collected():
-                video = self._open_video()
-                show_frames(
-                    video,
-                    manifest.request.start,
-                    manifest.request.stop,
-                    [self._viewer(place, manifest, video) for place in seen],
-                    failures,
-                    on_progress=reporter(", ".join(map(_doing, seen)), "frames"),
+        others = [place for place in missing if place not in seen]
+        formats, shown, failures = Failures(), Failures(), Failures()
+        with contextlib.ExitStack() as stack:
+            if missing:
+                # Keeps the folder of all workspaces: threads leave theirs while others enter.
+                stack.enter_context(self._store.workspace())
+            if seen and others:
+                stack.enter_context(
+                    Beside(lambda check: self._write_formats(others, manifest, formats, check))
                 )
+            else:
+                self._write_formats(others, manifest, formats)
+            if seen:
+                with shown.collected():
+                    self._show(seen, manifest, shown)
+        for part in (formats, shown):
+            with failures.collected():
+                part.say()
         failures.say()
+
+    def _show(self, places: list[str], manifest: Manifest, failures: Failures) -> None:
+        video = self._open_video()
+        show_frames(
+            video,
+            manifest.request.start,
+            manifest.request.stop,
+            [self._viewer(place, manifest, video) for place in places],
+            failures,
+            on_progress=reporter(", ".join(map(_doing, places)), "frames"),
+        )
+
+    def _write_formats(
+        self,
+        places: list[str],
+        manifest: Manifest,
+        failures: Failures,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        for place in places:
+            with failures.collected():
+                self._write_format(place, manifest, check)
 
     def address(self, place: str) -> str:
         """Where an output is, for people."""
         return self._store.address(place)
 
-    def _write_format(self, place: str, manifest: Manifest) -> None:
-        name = _format(place)
+    def _write_format(self, place: str, manifest: Manifest, check: Callable[[], None]) -> None:
+        name, report = _format(place), reporter(_doing(place))
+
+        def on_progress(done: int, total: int) -> None:
+            check()
+            report(done, total)
+
         with self._store.workspace() as folder:
-            masklets = self._store.masklets(manifest)
-            write_export(masklets, name, folder / name, on_progress=reporter(_doing(place)))
+            write_export(self._masklets(manifest), name, folder / name, on_progress=on_progress)
             self._take(place, folder / name)
+
+    def _masklets(self, manifest: Manifest) -> ExportSource:
+        with self._lock:
+            return self._store.masklets(manifest)
 
     @contextlib.contextmanager
     def _viewer(self, place: str, manifest: Manifest, video: VideoSource) -> Iterator[Show]:
@@ -119,9 +157,8 @@ class Outputs:
             if place == REPORT:
                 viewer = self._report(manifest, video, folder / REPORT)
             else:
-                masklets = self._store.masklets(manifest)
                 name = _format(place)
-                viewer = view_export(masklets, name, folder / name, video=video)
+                viewer = view_export(self._masklets(manifest), name, folder / name, video=video)
             with viewer as show:
                 yield show
             self._take(place, folder / (REPORT if place == REPORT else name))
@@ -130,15 +167,18 @@ class Outputs:
         # Late: plotly takes half a second to import, and results without a report do without.
         from samcore.report.page import view_report
 
-        seams = SeamList.model_validate_json(self._store.fetch(SEAMS).read_bytes()).seams
+        with self._lock:
+            masks = self._store.fetch(MASKS)
+            seams = SeamList.model_validate_json(self._store.fetch(SEAMS).read_bytes()).seams
+            objects = self._store.objects(manifest)
         facts = report_facts(
             manifest,
             seams,
-            objects=self._store.objects(manifest),
+            objects=objects,
             prompts=self._prompts(),
             memory_log=self._memory_log,
         )
-        return view_report(facts, self._store.fetch(MASKS), video, out)
+        return view_report(facts, masks, video, out)
 
     def _take(self, place: str, made: Path) -> None:
         """Add a file that was made, or a format's folder, to the result."""
@@ -153,7 +193,8 @@ class Outputs:
                     _pack(made, tar)
                 tar.rename(made / tar.name)
             files = {f"{place}/{file.as_posix()}": made / file for file in files_in(made)}
-        self._store.add_files(files, self._key)
+        with self._lock:
+            self._store.add_files(files, self._key)
 
 
 def _format(place: str) -> str:

@@ -13,7 +13,7 @@ import contextlib
 import logging
 import re
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel
 
@@ -35,7 +35,9 @@ from samcore.run.partial_chunk import (
 from tasks.run.refs import RunRef
 from tasks.store.locations import S3Location, parse_location
 from tasks.store.object_info import ObjectInfo
-from tasks.store.object_store import ObjectStore, remove_stale_uploads, shared_store
+
+if TYPE_CHECKING:
+    from tasks.store.object_store import ObjectStore
 
 _log = logging.getLogger(__name__)
 _M = TypeVar("_M", bound=BaseModel)
@@ -52,7 +54,7 @@ class Mirror:
     """What of a run's folder is in the bucket. Any part of it may be missing, damaged or forged:
     what is fetched is believed only if it has the digests that its record names."""
 
-    def __init__(self, prefix: S3Location, store: ObjectStore) -> None:
+    def __init__(self, prefix: S3Location, store: "ObjectStore") -> None:
         """Connect to nothing yet.
 
         Args:
@@ -147,6 +149,8 @@ class Mirror:
         Raises:
             StorageError: The bucket cannot be written to.
         """
+        from tasks.store.object_store import remove_stale_uploads  # late, like all of boto3
+
         there = self._list(key)
         for name in sorted(there, key=lambda name: not name.endswith("done.json")):
             self._store.delete(there[name].location)
@@ -277,4 +281,7 @@ def open_mirror(
         destination = place
     if isinstance(destination, Path):
         return None
+    # Late: boto3 takes its time to import, and runs in a folder do without it.
+    from tasks.store.object_store import shared_store
+
     return Mirror(destination, shared_store(credentials))

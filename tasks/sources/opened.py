@@ -40,6 +40,7 @@ class _OpenVideos:
         *,
         state: object,
         mirror: "Mirror | None",
+        on_read: Progress | None,
         on_progress: Progress | None,
         stretch: bool,
     ) -> VideoSource:
@@ -54,6 +55,7 @@ class _OpenVideos:
                 video = open_video(
                     source,
                     index_path=index_path,
+                    on_read=on_read,
                     on_progress=on_progress,
                     limits=load_settings().limits,
                     stretch=stretch,
@@ -79,6 +81,7 @@ def open_source(
     credentials: str | None = None,
     version: str | None = None,
     mirror: "Mirror | None" = None,
+    on_read: Progress | None = None,
     on_progress: Progress | None = None,
     on_fetch: Progress | None = None,
     stretch: bool = False,
@@ -94,6 +97,7 @@ def open_source(
         credentials: Name of the AwsCredentials block for a bucket.
         version: A bucket's name for the version that is wanted; None is the present one.
         mirror: Where the index is looked for, and kept for other machines.
+        on_read: Called while the content of a file is read for its digest: bytes so far, and all.
         on_progress: Called during the scan with the frames so far and how many the header claims.
         on_fetch: Called while the video is fetched: bytes so far, and how many there are.
         stretch: As `TrackSettings.stretch`.
@@ -111,6 +115,7 @@ def open_source(
             _index_path(work_dir, os.fsencode(path)),
             state=_state_of(path),
             mirror=mirror,
+            on_read=on_read,
             on_progress=on_progress,
             stretch=stretch,
         )
@@ -127,6 +132,7 @@ def open_source(
         _index_path(work_dir, file.digest.encode()),
         state=(file.name, file.digest, version),
         mirror=mirror,
+        on_read=None,  # its content's digest is known
         on_progress=on_progress,
         stretch=stretch,
     )

@@ -31,6 +31,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -46,9 +47,10 @@ from samcore.errors import (
 from samcore.run.folder import RunFolder
 from tasks.run.refs import RunRef
 from tasks.settings import load_settings
-from tasks.store.aws import ClientOptions
 from tasks.store.locations import S3Location, parse_location
-from tasks.store.object_store import ObjectStore, shared_store
+
+if TYPE_CHECKING:
+    from tasks.store.object_store import ObjectStore
 
 _log = logging.getLogger(__name__)
 
@@ -61,10 +63,6 @@ EXPIRES_S = 75.0
 _POLL_S = 3.0
 _AWAY_S = 900.0
 """Who waits gives up when the store has not answered for so long."""
-_OPTIONS = ClientOptions(
-    retry_mode="standard", attempts=3, connect_timeout_s=5.0, read_timeout_s=10.0
-)
-"""Not patient: else one lost connection costs the lease."""
 _MAX_BYTES = 4096
 
 _watched: dict[S3Location, tuple[str, float]] = {}
@@ -128,7 +126,7 @@ def leased(
         return
     folder = RunFolder.from_ref(run)
     lease = _Lease(
-        lambda: shared_store(run.credentials, options=_OPTIONS),
+        lambda: _impatient_store(run.credentials),
         place.join(lease_key(run.key, chunk)),
         lock=(folder.path if chunk is None else folder.chunk_path(chunk)) / "lock",
         lost=LeaseLostError(
@@ -142,7 +140,7 @@ def leased(
 
 
 @contextlib.contextmanager
-def claimed(store: ObjectStore, prefix: S3Location, key: str) -> Iterator[Callable[[], None]]:
+def claimed(store: "ObjectStore", prefix: S3Location, key: str) -> Iterator[Callable[[], None]]:
     """Hold the lease of a destination within the block: publishers go one after another.
 
     It only keeps them from disturbing each other. That nothing wrong is published is made sure of
@@ -177,10 +175,22 @@ def claimed(store: ObjectStore, prefix: S3Location, key: str) -> Iterator[Callab
             yield lease.check
 
 
+def _impatient_store(credentials: str | None) -> "ObjectStore":
+    """The store with a client that gives up soon: else one lost connection costs the lease."""
+    # Late: boto3 takes its time to import, and runs in a folder do without it.
+    from tasks.store.aws import ClientOptions
+    from tasks.store.object_store import shared_store
+
+    options = ClientOptions(
+        retry_mode="standard", attempts=3, connect_timeout_s=5.0, read_timeout_s=10.0
+    )
+    return shared_store(credentials, options=options)
+
+
 class _Lease:
     def __init__(
         self,
-        store: Callable[[], ObjectStore],
+        store: "Callable[[], ObjectStore]",
         location: S3Location,
         *,
         lock: Path,

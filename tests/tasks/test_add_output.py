@@ -3,9 +3,11 @@
 import json
 import shutil
 import tarfile
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +25,7 @@ from samcore.run.folder import RunFolder
 from tasks.add_output import add_output
 from tasks.plan_run import plan_run
 from tasks.request.segment_request import SegmentRequest, validate_request
+from tasks.results import outputs
 from tasks.results.artifacts import object_rows
 from tasks.results.open import find_result, open_result_store
 from tasks.run.refs import ResultRef, RunRef
@@ -30,6 +33,7 @@ from tasks.run.refs import ResultRef, RunRef
 Ask = Callable[..., SegmentRequest]
 Segment = Callable[[SegmentRequest], ResultRef]
 
+LIMIT_S = 120.0
 TINY = {
     "image_size": 64,
     "stop": 8,
@@ -234,6 +238,60 @@ def test_progress_is_told(run: RunRef) -> None:
         add_output.fn(run, "mot-txt")
     assert heard[0] == Progress("writing mot-txt", 1, 8, "steps")
     assert heard[-1] == Progress("writing mot-txt", 8, 8, "steps")
+
+
+def test_formats_are_written_while_the_video_is_shown(
+    run: RunRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What shows frames and what does not wait for each other in this test, and nowhere else."""
+    meeting = threading.Barrier(2)
+    write, show = outputs.write_export, outputs.show_frames
+
+    def write_then(*args: Any, **options: Any) -> None:
+        meeting.wait(LIMIT_S)
+        write(*args, **options)
+
+    def show_then(*args: Any, **options: Any) -> None:
+        meeting.wait(LIMIT_S)
+        show(*args, **options)
+
+    monkeypatch.setattr(outputs, "write_export", write_then)
+    monkeypatch.setattr(outputs, "show_frames", show_then)
+    add_output.fn(run, "report", "mot-txt")
+
+    result = Result(run.destination)
+    result.check()
+    listed = {file.name for file in result.manifest.files}
+    assert "report.html" in listed
+    assert any(name.startswith("exports/mot-txt/") for name in listed)
+
+
+def test_a_signal_stops_what_is_written_meanwhile(
+    run: RunRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Ctrl-C that comes while the video is shown waits for no export to be whole."""
+    begun, told = threading.Event(), threading.Event()
+
+    def endless(*_: Any, on_progress: Callable[[int, int], None], **__: Any) -> None:
+        begun.set()
+        assert told.wait(LIMIT_S)
+        while True:
+            on_progress(1, 2)
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        assert begun.wait(LIMIT_S)
+        told.set()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(outputs, "write_export", endless)
+    monkeypatch.setattr(outputs, "show_frames", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        add_output.fn(run, "report", "mot-txt")
+    assert {file.name for file in _manifest(run).files} == {
+        "masks.parquet",
+        "objects.json",
+        "seams.json",
+    }
 
 
 def _lines(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:

@@ -24,6 +24,7 @@ from tasks.request.segment_request import validate_request
 from tasks.results.artifacts import (
     MAX_PICTURE_BYTES,
     MAX_ROWS,
+    drawing_picture,
     object_rows,
     post_artifacts,
     result_page,
@@ -233,6 +234,12 @@ def test_at_aws_a_link_is_the_consoles(endpoint, partition, url):
     assert console_url(S3Location("bkt", "a (/x"), endpoint, partition) == url
 
 
+def _post(run):
+    with drawing_picture(run) as picture:
+        pass
+    post_artifacts(run, picture)
+
+
 def test_the_picture_is_that_of_the_first_finding(run, monkeypatch):
     """What the page shows is the frame to look at, with what was given on it; without findings it
     is the one in the middle."""
@@ -248,7 +255,7 @@ def test_the_picture_is_that_of_the_first_finding(run, monkeypatch):
         changed = manifest.model_copy(update={"findings": findings})
         path = Path(run.destination) / "manifest.json"
         path.write_text(changed.model_dump_json())
-        post_artifacts(run)
+        _post(run)
 
     assert [page["markdown"].count("![frame 11](data:") for page in pages] == [1, 0]
     assert "![frame 7](data:" in pages[1]["markdown"]
@@ -259,5 +266,5 @@ def test_artifacts_never_cost_the_result(run, caplog):
     """With the masks gone, or a server away, there is a warning and no error."""
     (Path(run.destination) / "masks.parquet").unlink()
     with caplog.at_level(logging.WARNING):
-        post_artifacts(run)
+        _post(run)
     assert "not shown in Prefect's UI" in caplog.text

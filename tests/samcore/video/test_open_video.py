@@ -236,6 +236,28 @@ def test_the_digest_goes_by_content(clips, tmp_path):
     assert source_digest(copy) != source_digest(path)
 
 
+def test_reading_a_file_for_its_digest_shows(clips, tmp_path):
+    """A long video is read for a minute before its scan begins: how far that is can be told; what
+    was read before is not read again."""
+    copy = tmp_path / "copy.mp4"
+    shutil.copy(clips.path("plain.mp4"), copy)
+    size = copy.stat().st_size
+    told: list[object] = []
+
+    open_video(
+        copy,
+        on_read=lambda done, total: told.append(("read", done, total)),
+        on_progress=lambda done, total: told.append("scan"),
+    )
+
+    assert told[told.index("scan") - 1] == ("read", size, size)
+    assert told[0] != "scan"
+    assert ("read", size, size) not in told[told.index("scan") :]
+    told.clear()
+    open_video(copy, on_read=lambda done, total: told.append((done, total)))
+    assert not told
+
+
 @pytest.mark.parametrize(
     "name", ["-i.mp4", "a:b.mp4", "50%d.mp4", "sp ace 'quote\".mp4", "ünï.mp4", "[0].mp4"]
 )

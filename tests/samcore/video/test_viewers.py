@@ -1,6 +1,8 @@
 """One pass over a video for several viewers."""
 
 import contextlib
+import contextvars
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -15,6 +17,7 @@ class Film:
 
     def __init__(self, broken=None):
         self.passes = 0
+        self.read_frames = 0
         self._broken = broken
 
     @contextlib.contextmanager
@@ -26,6 +29,7 @@ class Film:
         for number in range(start, stop):
             if number == self._broken:
                 raise VideoError("a frame cannot be read")
+            self.read_frames += 1
             yield SimpleNamespace(frame_idx=number)
 
 
@@ -123,3 +127,79 @@ def test_a_signal_leaves_no_viewer_open():
     with pytest.raises(KeyboardInterrupt):
         show_frames(Film(), 0, 6, logs, Failures())
     assert [log.end for log in logs] == ["KeyboardInterrupt"] * 3
+
+
+LIMIT_S = 60.0
+
+
+class Meeting:
+    """A viewer that goes on only when others are at the same place."""
+
+    def __init__(self, barrier):
+        self._barrier = barrier
+
+    def __enter__(self):
+        self._barrier.wait(LIMIT_S)
+        return self._show
+
+    def __exit__(self, *_):
+        self._barrier.wait(LIMIT_S)
+
+    def _show(self, frame):
+        self._barrier.wait(LIMIT_S)
+
+
+def test_viewers_run_side_by_side():
+    """None waits for another one to begin, to draw a frame, or to end what it makes."""
+    barrier = threading.Barrier(3)
+    failures = Failures()
+
+    show_frames(Film(), 0, 4, [Meeting(barrier) for _ in range(3)], failures)
+
+    failures.say()
+
+
+def test_a_quick_viewer_waits_for_a_slow_one():
+    """Few frames are held, however slow a viewer is."""
+    film, may_go_on = Film(), threading.Event()
+    most = 5  # one is drawn, two wait, one is about to be given, and the quick one has seen it
+    seen = []
+
+    @contextlib.contextmanager
+    def slow():
+        def show(frame):
+            assert may_go_on.wait(LIMIT_S)
+
+        yield show
+
+    @contextlib.contextmanager
+    def quick():
+        def show(frame):
+            seen.append(frame.frame_idx)
+            if len(seen) == 3:  # the slow one is at the first frame
+                assert film.read_frames <= most
+                may_go_on.set()
+
+        yield show
+
+    failures = Failures()
+    show_frames(film, 0, 100, [slow(), quick()], failures)
+
+    failures.say()
+    assert seen == list(range(100))
+
+
+def test_a_viewer_knows_what_it_is_for():
+    """It runs in the context of who shows the frames, as logs of a run want it."""
+    asked = contextvars.ContextVar("asked", default="nobody")
+    found = []
+
+    @contextlib.contextmanager
+    def viewer():
+        found.append(asked.get())
+        yield lambda frame: found.append(asked.get())
+
+    asked.set("run 1")
+    show_frames(Film(), 0, 1, [viewer()], Failures())
+
+    assert found == ["run 1", "run 1"]

@@ -1,0 +1,121 @@
+"""The video is opened while torch is imported."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import flows.commands.run_local as run_local
+from flows.cli import run as longtake
+from samcore.errors import InputError, StorageError, VideoError
+from samcore.machine import device
+from tasks.sources import opened as sources
+
+LIMIT_S = 120.0
+
+
+class Scan:
+    """Takes the place of the scan: it waits for leave, and fails then."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.may_end = threading.Event()
+        self.count = 0
+
+    def __call__(self, *_: object, **__: object) -> None:
+        self.count += 1
+        self.begun.set()
+        self.may_end.wait(LIMIT_S)
+        raise VideoError("the scan has failed")
+
+
+class Server:
+    """Takes the place of the embedded server."""
+
+    def __init__(self, cache_dir: Path, *, linger_s: float) -> None:
+        pass
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def url(self) -> str:
+        raise StorageError("no server in this test")
+
+
+@pytest.fixture
+def scan(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scan]:
+    """Of every video that is opened."""
+    made = Scan()
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setattr(run_local, "EmbeddedServer", Server)
+    monkeypatch.setattr(sources, "open_video", made)
+    yield made
+    made.may_end.set()
+
+
+@pytest.fixture
+def track(
+    clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> Callable[[], tuple[int, str]]:
+    """Run `longtake track`; its exit code, and what it says."""
+
+    def run() -> tuple[int, str]:
+        box = {"frame": 0, "box": [10, 10, 60, 60]}
+        prompts = tmp_path / "prompts.json"
+        prompts.write_text(json.dumps({"objects": [{"id": 1, "prompts": [box]}]}))
+        out = str(tmp_path / "out")
+        code = longtake(
+            ["track", str(clip), "-o", out, "--prompts", str(prompts), "--model", "nano"]
+        )
+        return code, capfd.readouterr().err
+
+    return run
+
+
+Track = Callable[[], tuple[int, str]]
+
+
+def test_the_scan_begins_before_the_device_is_chosen(
+    scan: Scan, track: Track, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To choose it needs torch, which takes seconds to import; what is wrong with the video is said
+    as always, and the video is opened once."""
+    choose = device.choose_compute
+
+    def choose_later(*args: str) -> device.Compute:
+        assert scan.begun.wait(LIMIT_S)
+        scan.may_end.set()
+        return choose(*args)
+
+    monkeypatch.setattr(device, "choose_compute", choose_later)
+    code, said = track()
+    assert (code, scan.count) == (2, 1)
+    assert "longtake: the scan has failed\n" in said
+
+
+def test_a_scan_does_not_hold_up_another_error(
+    scan: Scan, track: Track, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device that is not there is told while the scan of a long video still goes on."""
+
+    def no_such_device(*_: str) -> device.Compute:
+        raise InputError("no such device")
+
+    monkeypatch.setattr(device, "choose_compute", no_such_device)
+    code, said = track()
+    assert code == 2
+    assert "longtake: no such device\n" in said
+    assert not scan.may_end.is_set()
+
+
+@pytest.mark.parametrize("place", ["source", "destination"])
+def test_a_bucket_is_asked_before_a_scan(ask: Callable[..., object], place: str) -> None:
+    """Where it may have the index already, or another version of the video: nothing is begun."""
+    from flows.commands.early_scan import begin_to_open
+
+    assert begin_to_open(ask(**{place: "s3://bucket/there"})) is None  # type: ignore[arg-type]
