@@ -29,6 +29,7 @@ from samcore.models.family import (
     ModelFacts,
 )
 from samcore.models.pixels import mask_at_input_size
+from samcore.models.sam2.attention import MemoryAttention
 from samcore.models.sam2.network import build_network
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
@@ -44,6 +45,7 @@ def build_model(
     image_size: int,
     fingerprint: str,
     compute: Compute,
+    plain: bool = False,
 ) -> "Sam2Model":
     """Build a model on its device.
 
@@ -54,18 +56,21 @@ def build_model(
         image_size: Side of the model's square input in pixels.
         fingerprint: Digest of all of these, which states and results carry.
         compute: Device and precision.
+        plain: Whether to compute everything as the package does.
 
     Raises:
         ModelError: The configuration or the checkpoint cannot be used.
     """
     net = build_network(config, checkpoint, seed=seed, image_size=image_size)
-    return Sam2Model(net.to(compute.device), compute=compute, fingerprint=fingerprint)
+    return Sam2Model(net.to(compute.device), compute=compute, fingerprint=fingerprint, plain=plain)
 
 
 class Sam2Model(Adapter):
     """SAM 2's network of the sam2 package."""
 
-    def __init__(self, net: SAM2Base, *, compute: Compute, fingerprint: str) -> None:
+    def __init__(
+        self, net: SAM2Base, *, compute: Compute, fingerprint: str, plain: bool = False
+    ) -> None:
         if net.memory_temporal_stride_for_eval != 1 or net.num_maskmem < 2:
             raise ModelError(
                 "this model attends to its memory in strides or not at all "
@@ -80,8 +85,10 @@ class Sam2Model(Adapter):
             feature_size=image_size // int(net.backbone_stride),
             mean=IMAGE_MEAN,
             std=IMAGE_STD,
+            plain=plain,
         )
         self._net = net
+        self._attention = MemoryAttention(net, compute=compute, plain=plain)
         self.facts = ModelFacts(
             fingerprint=fingerprint,
             image_size=self.image_size,
@@ -132,13 +139,13 @@ class Sam2Model(Adapter):
             tokens.append(ptrs)
             pos.append(ptr_pos)
             num_ptr_tokens = ptrs.shape[0]
-        fused = net.memory_attention(
-            curr=[features.tokens_n1c.expand(-1, num_objects, -1)],
-            curr_pos=[features.pos_n1c.expand(-1, num_objects, -1)],
+        fused = self._attention(
+            features.tokens_n1c,
+            features.pos_n1c,
             # Spatial memories alone would stay bfloat16, which the float32 layers refuse.
-            memory=torch.cat(tokens, dim=0).float(),
-            memory_pos=torch.cat(pos, dim=0),
-            num_obj_ptr_tokens=num_ptr_tokens,
+            torch.cat(tokens, dim=0).float(),
+            torch.cat(pos, dim=0),
+            num_ptr_tokens=num_ptr_tokens,
         )
         return self._to_map(fused)
 
