@@ -30,6 +30,7 @@ from samcore.models.family import (
 )
 from samcore.models.pixels import mask_at_input_size
 from samcore.models.sam2.attention import MemoryAttention
+from samcore.models.sam2.encoder import ImageEncoder
 from samcore.models.sam2.network import build_network
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
@@ -88,6 +89,7 @@ class Sam2Model(Adapter):
             plain=plain,
         )
         self._net = net
+        self._encoder = ImageEncoder(net, compute=compute, plain=plain)
         self._attention = MemoryAttention(net, compute=compute, plain=plain)
         self.facts = ModelFacts(
             fingerprint=fingerprint,
@@ -101,7 +103,7 @@ class Sam2Model(Adapter):
 
     def encode_images(self, images_n3hw: Tensor) -> list[ImageFeatures]:
         """Run the image encoder on N preprocessed frames; features of each, in order."""
-        out = self._net.forward_image(images_n3hw)
+        out = self._encoder(images_n3hw)
         _, feats, pos, sizes = self._net._prepare_backbone_features(out)
         return self._features_of_each(feats, pos[-1], sizes)
 
