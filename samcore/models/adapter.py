@@ -70,6 +70,7 @@ class Adapter:
             image_size=self.image_size,
             mean_1c11=self._mean_1c11,
             std_1c11=self._std_1c11,
+            plain=self.plain,
         )
 
     def _features_of_each(
