@@ -78,6 +78,14 @@ def memory(
     image_size: Annotated[
         int | None, typer.Option(metavar="N", help="Side of its input.", show_default=False)
     ] = None,
+    plain_engine: Annotated[
+        bool,
+        typer.Option(
+            "--plain-engine",
+            help="These runs compute as the model's own package does, too; goes with the options "
+            "above.",
+        ),
+    ] = False,
     device: Annotated[str, typer.Option(metavar="NAME", help="Where it runs.")] = "auto",
     dtype: Annotated[str, typer.Option(metavar="NAME", help="Its arithmetic.")] = "auto",
     video: Annotated[
@@ -116,6 +124,7 @@ def memory(
             checkpoint=weights,
             config=config,
             image_size=image_size,
+            plain_engine=plain_engine,
             device=device,
             dtype=dtype,
             memory_policy=memory_policy,

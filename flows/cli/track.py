@@ -158,6 +158,7 @@ def track(
     checkpoint: Annotated[str | None, request_field(metavar="FILE", rich_help_panel=_MODEL)] = None,
     config: Annotated[str | None, request_field(metavar="NAME", rich_help_panel=_MODEL)] = None,
     image_size: Annotated[int | None, request_field(metavar="N", rich_help_panel=_MODEL)] = None,
+    plain_engine: Annotated[bool, request_field("--plain-engine", rich_help_panel=_MODEL)] = False,
     stretch: Annotated[bool, request_field("--stretch", rich_help_panel=_MODEL)] = False,
     allow_quality_loss: Annotated[
         bool, request_field("--allow-quality-loss", rich_help_panel=_MODEL)

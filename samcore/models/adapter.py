@@ -21,7 +21,14 @@ class Adapter:
     """
 
     def __init__(
-        self, *, compute: Compute, image_size: int, feature_size: int, mean: Rgb, std: Rgb
+        self,
+        *,
+        compute: Compute,
+        image_size: int,
+        feature_size: int,
+        mean: Rgb,
+        std: Rgb,
+        plain: bool = False,
     ) -> None:
         """Keep what every family needs.
 
@@ -30,8 +37,11 @@ class Adapter:
             image_size: Side of the square input in pixels.
             feature_size: Side of the top-level features.
             mean, std: Of the pictures that the network was trained with.
+            plain: Whether to compute everything as the packages do, without Longtake's own faster
+                ways, whose results differ by rounding.
         """
         self.compute = compute
+        self.plain = plain
         self.image_size = image_size
         self.feature_size = feature_size
         stats = torch.tensor([mean, std], device=compute.device)
@@ -60,6 +70,7 @@ class Adapter:
             image_size=self.image_size,
             mean_1c11=self._mean_1c11,
             std_1c11=self._std_1c11,
+            plain=self.plain,
         )
 
     def _features_of_each(

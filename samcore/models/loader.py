@@ -8,9 +8,10 @@ import time
 
 import torch
 
+from samcore.errors import ModelError
 from samcore.machine.device import Compute
 from samcore.models.family import TrackingModel, model_family
-from samcore.models.registry import ModelSpec
+from samcore.models.registry import ENGINE, PLAIN_ENGINE, ModelSpec
 
 logger = logging.getLogger(__name__)
 
@@ -66,8 +67,15 @@ def load_model(spec: ModelSpec, compute: Compute) -> TrackingModel:
     model takes its place, whose memory is freed first, as far as no caller holds it any more.
 
     Raises:
-        ModelError: The configuration or the checkpoint cannot be used.
+        ModelError: The configuration or the checkpoint cannot be used, or the specification is of
+            a version whose arithmetic was another one.
     """
+    if spec.engine not in (PLAIN_ENGINE, ENGINE):
+        raise ModelError(
+            f"this was begun by another version of Longtake (engine {spec.engine}; this one has "
+            f"{ENGINE}): going on would change masks in the middle; ask for the model anew, or go "
+            "on with that version"
+        )
     return _cache.load(spec, compute)
 
 

@@ -11,7 +11,12 @@ Rgb = tuple[float, float, float]
 
 
 def normalise(
-    images_rgb_nhwc_u8: NDArray[np.uint8], *, image_size: int, mean_1c11: Tensor, std_1c11: Tensor
+    images_rgb_nhwc_u8: NDArray[np.uint8],
+    *,
+    image_size: int,
+    mean_1c11: Tensor,
+    std_1c11: Tensor,
+    plain: bool = False,
 ) -> Tensor:
     """Resize frames to a square and normalise them.
 
@@ -23,17 +28,29 @@ def normalise(
         image_size: Side of the square in pixels.
         mean_1c11: Mean of each channel, for values from 0 to 1; on the device that computes.
         std_1c11: Their standard deviation.
+        plain: Whether to take one step after the other, on pixels as they lie. By default planes
+            are resized, which are faster to read, and everything else is one multiplication and
+            addition; values differ by 1e-6.
 
     Returns:
         N x 3 x image_size x image_size, float32, on that device.
     """
     images = torch.from_numpy(np.ascontiguousarray(images_rgb_nhwc_u8)).to(mean_1c11.device)
-    images = images.permute(0, 3, 1, 2).float() / 255.0
+    images = images.permute(0, 3, 1, 2)
+    if plain:
+        normalised: Tensor = (_resized(images.float() / 255.0, image_size) - mean_1c11) / std_1c11
+        return normalised
+    planes = images.to(torch.float32, memory_format=torch.contiguous_format)
+    return torch.addcmul(
+        -mean_1c11 / std_1c11, _resized(planes, image_size), 1 / (255.0 * std_1c11)
+    )
+
+
+def _resized(images_nchw: Tensor, image_size: int) -> Tensor:
     size = (image_size, image_size)
-    if images.shape[-2:] != size:
-        images = F.interpolate(images, size=size, mode="bilinear", antialias=True)
-    normalised: Tensor = (images - mean_1c11) / std_1c11
-    return normalised
+    if images_nchw.shape[-2:] == size:
+        return images_nchw
+    return F.interpolate(images_nchw, size=size, mode="bilinear", antialias=True)
 
 
 def mask_at_input_size(

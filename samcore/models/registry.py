@@ -30,6 +30,12 @@ from samcore.models.transformers.names import PREFIX, SAM3_FILES, refuse_other_f
 
 logger = logging.getLogger(__name__)
 
+PLAIN_ENGINE = 0
+"""The arithmetic of the models' packages: that of all versions that knew no other one."""
+ENGINE = 1
+"""Longtake's own arithmetic, whose results differ from the plain one's by rounding. Goes up when
+equal models give other bits than before: results are then made anew, and what another version has
+begun is not gone on with."""
 HUB_FAMILY = "transformers"
 """The family of models in folders as the hub has them."""
 
@@ -51,8 +57,16 @@ class ModelSpec(BaseModel):
     """Of random weights; None where there is a checkpoint."""
     image_size: int
     """Side of the square that frames are resized to, in pixels."""
+    engine: int = PLAIN_ENGINE
+    """Which arithmetic: `PLAIN_ENGINE`, or the `ENGINE` of the version that resolved it."""
     fingerprint: str
-    """`sha256:` and a digest of the weights (or their seed), the configuration and the size."""
+    """`sha256:` and a digest of the weights (or their seed), the configuration, the size and the
+    engine."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether to compute everything as the models' packages do."""
+        return self.engine == PLAIN_ENGINE
 
     @property
     def weights_bytes(self) -> int:
@@ -92,6 +106,7 @@ def resolve_model(
     checkpoint: Path | None = None,
     config: str | None = None,
     image_size: int | None = None,
+    plain_engine: bool = False,
     cache_dir: Path,
     download: bool = True,
     on_progress: Callable[[int, int | None], None] | None = None,
@@ -105,6 +120,8 @@ def resolve_model(
         checkpoint: Weights to use in place of the named model's. Without a name it needs `config`.
         config: What `checkpoint` was made with: a name of the sam2 package's, or a file's path.
         image_size: Side of the model's input in pixels; None is the model's own.
+        plain_engine: Whether to compute as the models' packages do. By default Longtake's own
+            faster ways are taken, whose results differ by rounding.
         cache_dir: Folder for downloads; need not exist.
         download: Whether a checkpoint that is not here may be fetched.
         on_progress: Called with the bytes that are here and the total, if known.
@@ -114,6 +131,23 @@ def resolve_model(
         ModelError: The name or configuration is not known, or the checkpoint cannot be had.
         StorageError: The checkpoint cannot be written to the cache.
     """
+    plain = _resolve(name, checkpoint, config, image_size, cache_dir, download, on_progress)
+    if plain_engine:
+        return plain
+    digest = hashlib.sha256(f"{plain.fingerprint} by engine {ENGINE}".encode()).hexdigest()
+    return plain.model_copy(update={"engine": ENGINE, "fingerprint": f"sha256:{digest}"})
+
+
+def _resolve(
+    name: str | None,
+    checkpoint: Path | None,
+    config: str | None,
+    image_size: int | None,
+    cache_dir: Path,
+    download: bool,
+    on_progress: Callable[[int, int | None], None] | None,
+) -> ModelSpec:
+    """The model as the plain engine computes it."""
     if config is not None and checkpoint is None:
         raise InputError("--config goes with --checkpoint: give the checkpoint file, too")
     if checkpoint is not None:

@@ -131,6 +131,7 @@ def resolve_asked_model(
         checkpoint=None if request.checkpoint is None else Path(request.checkpoint).expanduser(),
         config=request.config,
         image_size=request.image_size,
+        plain_engine=request.plain_engine,
         cache_dir=cache_dir,
         on_progress=on_download,
     )

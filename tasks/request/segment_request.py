@@ -138,6 +138,13 @@ class SegmentRequest(BaseModel):
         description="Side of the model's square input in pixels, a multiple of 32 for SAM 2: "
         "smaller is faster and coarser. The default is the model's own.",
     )
+    plain_engine: bool = Field(
+        default=False,
+        title="Plain engine",
+        description="Compute as the model's own package does, without Longtake's faster ways: the "
+        "same masks but for rounding. To compare with, and to go on with what a version without "
+        "these ways has begun.",
+    )
     allow_quality_loss: bool = Field(
         default=False,
         title="Allow quality loss",

@@ -228,6 +228,8 @@ def main() -> int:
         None if args.weights else "nano",
         checkpoint=args.weights,
         config=str(NANO_DIR / "config.yaml") if args.weights else None,
+        # What is recorded is of the weights, whatever the engine of a version is.
+        plain_engine=not args.speed,
         cache_dir=Path.home() / ".cache" / "longtake",
     )
     model = load_model(spec, choose_compute("auto", "auto"))

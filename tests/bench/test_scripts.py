@@ -76,6 +76,20 @@ def test_the_hour_is_told_by_a_plot_and_numbers(
     assert cv2.imread(str(tmp_path / "look.png")).shape == (560, 900, 3)
 
 
+def test_both_engines_do_the_same_work(load: Load) -> None:
+    """Stages of the plain engine and of Longtake's own have nearly the same results, and a row."""
+    script = load("engine")
+    now, plain = script.engines(64, script.CONFIG)
+
+    assert not now.model.plain
+    assert plain.model.plain
+    for of in ("preprocess", "encode"):
+        ours, theirs = getattr(now, of)(), getattr(plain, of)()
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+    line = script.row("x | 64 | 2", now.whole_frames(2, 3), plain.whole_frames(2, 3), 1)
+    assert line.count("|") == script.HEADING.splitlines()[0].count("|")
+
+
 def test_memory_that_grows_is_seen(load: Load) -> None:
     """The second quarter is compared with the last one; the start does not count."""
     script = load("long")

@@ -29,6 +29,8 @@ from samcore.models.family import (
     ModelFacts,
 )
 from samcore.models.pixels import mask_at_input_size
+from samcore.models.sam2.attention import MemoryAttention
+from samcore.models.sam2.encoder import ImageEncoder
 from samcore.models.sam2.network import build_network
 from samcore.models.sam2.pooled import attend_pooled, pool_tokens
 
@@ -45,6 +47,7 @@ def build_model(
     image_size: int,
     fingerprint: str,
     compute: Compute,
+    plain: bool = False,
 ) -> "Sam2Model":
     """Build a model on its device.
 
@@ -55,18 +58,21 @@ def build_model(
         image_size: Side of the model's square input in pixels.
         fingerprint: Digest of all of these, which states and results carry.
         compute: Device and precision.
+        plain: Whether to compute everything as the package does.
 
     Raises:
         ModelError: The configuration or the checkpoint cannot be used.
     """
     net = build_network(config, checkpoint, seed=seed, image_size=image_size)
-    return Sam2Model(net.to(compute.device), compute=compute, fingerprint=fingerprint)
+    return Sam2Model(net.to(compute.device), compute=compute, fingerprint=fingerprint, plain=plain)
 
 
 class Sam2Model(Adapter):
     """SAM 2's network of the sam2 package."""
 
-    def __init__(self, net: SAM2Base, *, compute: Compute, fingerprint: str) -> None:
+    def __init__(
+        self, net: SAM2Base, *, compute: Compute, fingerprint: str, plain: bool = False
+    ) -> None:
         if net.memory_temporal_stride_for_eval != 1 or net.num_maskmem < 2:
             raise ModelError(
                 "this model attends to its memory in strides or not at all "
@@ -81,8 +87,11 @@ class Sam2Model(Adapter):
             feature_size=image_size // int(net.backbone_stride),
             mean=IMAGE_MEAN,
             std=IMAGE_STD,
+            plain=plain,
         )
         self._net = net
+        self._encoder = ImageEncoder(net, compute=compute, plain=plain)
+        self._attention = MemoryAttention(net, compute=compute, plain=plain)
         self.facts = ModelFacts(
             fingerprint=fingerprint,
             image_size=self.image_size,
@@ -95,7 +104,7 @@ class Sam2Model(Adapter):
 
     def encode_images(self, images_n3hw: Tensor) -> list[ImageFeatures]:
         """Run the image encoder on N preprocessed frames; features of each, in order."""
-        out = self._net.forward_image(images_n3hw)
+        out = self._encoder(images_n3hw)
         _, feats, pos, sizes = self._net._prepare_backbone_features(out)
         return self._features_of_each(feats, pos[-1], sizes)
 
@@ -144,13 +153,13 @@ class Sam2Model(Adapter):
                     pool=memory.pool,
                 )
             )
-        fused = net.memory_attention(
-            curr=[features.tokens_n1c.expand(-1, num_objects, -1)],
-            curr_pos=[features.pos_n1c.expand(-1, num_objects, -1)],
+        fused = self._attention(
+            features.tokens_n1c,
+            features.pos_n1c,
             # Spatial memories alone would stay bfloat16, which the float32 layers refuse.
-            memory=torch.cat(tokens, dim=0).float(),
-            memory_pos=torch.cat(pos, dim=0),
-            num_obj_ptr_tokens=num_ptr_tokens,
+            torch.cat(tokens, dim=0).float(),
+            torch.cat(pos, dim=0),
+            num_ptr_tokens=num_ptr_tokens,
         )
         return self._to_map(fused)
 

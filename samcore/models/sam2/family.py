@@ -53,4 +53,5 @@ class Sam2Family:
             image_size=spec.image_size,
             fingerprint=spec.fingerprint,
             compute=compute,
+            plain=spec.is_plain,
         )

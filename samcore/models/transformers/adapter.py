@@ -38,6 +38,7 @@ from samcore.models.family import (
     check_memory_pool,
 )
 from samcore.models.pixels import Rgb, mask_at_input_size
+from samcore.models.transformers.attention import can_fold, fused_tokens
 
 _INSIDE, _OUTSIDE = 10.0, -10.0
 """Logits of a given mask (`_use_mask_as_output`)."""
@@ -54,6 +55,7 @@ class TransformersModel(Adapter):
         std: Rgb,
         compute: Compute,
         fingerprint: str,
+        plain: bool = False,
     ) -> None:
         """Wrap a network.
 
@@ -62,6 +64,7 @@ class TransformersModel(Adapter):
             mean, std: Of the pictures that it was trained with, red, green, blue from 0 to 1.
             compute: Device and precision.
             fingerprint: Of the model, which states and results carry.
+            plain: Whether to compute everything as the package does.
         """
         super().__init__(
             compute=compute,
@@ -69,8 +72,10 @@ class TransformersModel(Adapter):
             feature_size=int(net.backbone_feature_sizes[-1][0]),
             mean=mean,
             std=std,
+            plain=plain,
         )
         self._net = net
+        self._is_folded = not plain and can_fold(net.memory_attention, compute)
         self.facts = ModelFacts(
             fingerprint=fingerprint,
             image_size=self.image_size,
@@ -118,12 +123,24 @@ class TransformersModel(Adapter):
             tokens.append(ptrs)
             pos.append(ptr_pos)
             num_ptr_tokens = ptrs.shape[0]
+        # Spatial memories alone would stay bfloat16, which the float32 layers refuse.
+        memory_lbm, memory_pos_lbm = torch.cat(tokens, dim=0).float(), torch.cat(pos, dim=0)
+        if self._is_folded:
+            return self._to_map(
+                fused_tokens(
+                    net.memory_attention,
+                    features.tokens_n1c,
+                    features.pos_n1c,
+                    memory_lbm,
+                    memory_pos_lbm,
+                    num_ptr_tokens=num_ptr_tokens,
+                )
+            )
         fused = net.memory_attention(
             current_vision_features=features.tokens_n1c.expand(-1, num_objects, -1),
             current_vision_position_embeddings=features.pos_n1c.expand(-1, num_objects, -1),
-            # Spatial memories alone would stay bfloat16, which the float32 layers refuse.
-            memory=torch.cat(tokens, dim=0).float(),
-            memory_posision_embeddings=torch.cat(pos, dim=0),
+            memory=memory_lbm,
+            memory_posision_embeddings=memory_pos_lbm,
             num_object_pointer_tokens=num_ptr_tokens,
             **self._attention_options(len(memory.maskmem_bchw)),
         )

@@ -60,6 +60,7 @@ class TransformersFamily:
             image_size=spec.image_size,
             fingerprint=spec.fingerprint,
             compute=compute,
+            plain=spec.is_plain,
         )
 
     def _folder(self, config: str) -> ModelFolder:

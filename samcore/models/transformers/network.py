@@ -24,7 +24,12 @@ _CLASSES = {
 
 
 def build_model(
-    folder: ModelFolder, *, image_size: int, fingerprint: str, compute: Compute
+    folder: ModelFolder,
+    *,
+    image_size: int,
+    fingerprint: str,
+    compute: Compute,
+    plain: bool = False,
 ) -> TransformersModel:
     """Build a model on its device.
 
@@ -33,7 +38,14 @@ def build_model(
     """
     net = build_network(folder, image_size=image_size).to(compute.device)
     kind = EdgeTamModel if folder.model_type == "edgetam_video" else TransformersModel
-    return kind(net, mean=folder.mean, std=folder.std, compute=compute, fingerprint=fingerprint)
+    return kind(
+        net,
+        mean=folder.mean,
+        std=folder.std,
+        compute=compute,
+        fingerprint=fingerprint,
+        plain=plain,
+    )
 
 
 def build_network(folder: ModelFolder, *, image_size: int) -> Any:

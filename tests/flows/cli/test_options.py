@@ -20,6 +20,7 @@ ASKED: dict[str, tuple[list[str], Any]] = {
     "checkpoint": (["--checkpoint", "w.pt"], "w.pt"),
     "config": (["--config", "c.yaml"], "c.yaml"),
     "image_size": (["--image-size", "64"], 64),
+    "plain_engine": (["--plain-engine"], True),
     "stretch": (["--stretch"], True),
     "allow_quality_loss": (["--allow-quality-loss"], True),
     "device": (["--device", "cpu"], "cpu"),

@@ -12,7 +12,7 @@ import torch
 from samcore.errors import ModelError
 from samcore.machine.device import choose_compute
 from samcore.models.loader import load_model, unload_model
-from samcore.models.registry import resolve_model
+from samcore.models.registry import ENGINE, resolve_model
 from samcore.models.sam2 import adapter
 
 CPU = choose_compute("cpu", "float32")
@@ -36,6 +36,22 @@ def test_equal_requests_share_one_model(tmp_path):
     assert load_model(random_tiny(tmp_path), choose_compute("cpu", "auto")) is model
     assert model.facts.fingerprint == random_tiny(tmp_path).fingerprint
     assert model.facts.image_size == 64
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_the_engine_that_was_asked_for_is_loaded(tmp_path, plain):
+    """The switch reaches the model."""
+    spec = resolve_model("random-tiny", image_size=64, cache_dir=tmp_path, plain_engine=plain)
+
+    assert load_model(spec, CPU).plain is plain
+
+
+def test_another_version_s_engine_is_refused(tmp_path):
+    """What another version began is not gone on with in other arithmetic."""
+    spec = random_tiny(tmp_path).model_copy(update={"engine": ENGINE + 1})
+
+    with pytest.raises(ModelError, match=rf"engine {ENGINE + 1}; this one has {ENGINE}"):
+        load_model(spec, CPU)
 
 
 def test_threads_that_start_together_load_once(tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ from samcore.errors import InputError, ModelError
 from samcore.models import registry
 from samcore.models.family import model_family
 from samcore.models.known import KNOWN_MODELS, Embedded, HubWeights, KnownModel, RemoteWeights
-from samcore.models.registry import list_models, resolve_model
+from samcore.models.registry import ModelSpec, list_models, resized_model, resolve_model
 from samcore.models.sam2.configs import config_file
 
 ROOT = Path(__file__).parents[3]
@@ -337,6 +337,30 @@ def test_fingerprints_tell_models_apart(weights, tmp_path):
     assert len({spec.fingerprint for spec in different}) == len(different)
     assert known("sam2.1-tiny", checkpoint=moved).fingerprint == base.fingerprint
     assert base.fingerprint.startswith("sha256:")
+
+
+def test_the_engine_is_part_of_the_model(monkeypatch, tmp_path):
+    """The plain engine is another model; so is a later version of Longtake's own, also where the
+    size is made smaller on the way. The plain one is the same in all versions."""
+    known = partial(resolve_model, "nano", cache_dir=tmp_path)
+    plain, own = known(plain_engine=True), known()
+    assert plain.is_plain
+    assert not own.is_plain
+
+    monkeypatch.setattr(registry, "ENGINE", registry.ENGINE + 1)
+
+    assert known(plain_engine=True) == plain
+    specs = [plain, own, known()]
+    specs += [resized_model(spec, 96) for spec in specs]
+    assert len({spec.fingerprint for spec in specs}) == len(specs)
+    assert [spec.engine for spec in specs[3:]] == [spec.engine for spec in specs[:3]]
+
+
+def test_a_model_that_names_no_engine_is_plain(tmp_path):
+    """A record of a version that had no other engine goes on as it began."""
+    plain = resolve_model("nano", cache_dir=tmp_path, plain_engine=True)
+
+    assert ModelSpec.model_validate(plain.model_dump(exclude={"engine"})) == plain
 
 
 def test_a_digest_is_remembered_until_the_file_changes(tmp_path):

@@ -137,6 +137,7 @@ def test_half_written_files_are_swept(ask: Ask) -> None:
     [
         {"handoff": "mask"},
         {"image_size": 96},
+        {"plain_engine": True},
         {"stop": 33},
         {"settings": {"device": "cpu", "fill_hole_area": 8}},
         {"settings": {"device": "cpu", "object_batch": 1}},

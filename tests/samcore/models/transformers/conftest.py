@@ -50,7 +50,7 @@ def prompts() -> tuple[Prompt, ...]:
     )
 
 
-def wrap(net: Any, fingerprint: str = "small") -> TransformersModel:
+def wrap(net: Any, fingerprint: str = "small", *, plain: bool = False) -> TransformersModel:
     """A network behind the adapter, as a test without files has it."""
     kind = EdgeTamModel if net.config.model_type == "edgetam_video" else TransformersModel
     return kind(
@@ -59,6 +59,7 @@ def wrap(net: Any, fingerprint: str = "small") -> TransformersModel:
         std=(0.5, 0.5, 0.5),
         compute=choose_compute("cpu", "float32"),
         fingerprint=fingerprint,
+        plain=plain,
     )
 
 
