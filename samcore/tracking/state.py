@@ -11,6 +11,7 @@ from safetensors.torch import save as serialize
 from torch import Tensor
 
 from samcore.disk.atomic import atomic
+from samcore.identities.held import Identities
 from samcore.limits import DEFAULT_LIMITS, Limits
 from samcore.tracking.keepsakes import Keepsakes
 from samcore.tracking.memory.policy import Json
@@ -96,13 +97,23 @@ class TrackerState:
     given_up: tuple[int, ...] = ()
     """Objects that are not looked for any more, ascending: of them there are only these numbers."""
 
-    def options_beside(self, policy: Json, retirement: Json) -> list[tuple[str, object, object]]:
+    identities: Identities | None = None
+    """The ledger of detected objects and the rows that are not final; None where nothing is
+    detected."""
+
+    def options_beside(
+        self, policy: Json, retirement: Json, association: Mapping[str, object]
+    ) -> list[tuple[str, object, object]]:
         """The constants of all rules: of each what it is, the state's value, and ours."""
+        theirs_of_association: Json = {}
+        if self.identities is not None:
+            theirs_of_association = self.identities.config.model_dump(mode="json")
         return [
             (f"{name} of the {what}", theirs.get(name), ours.get(name))
             for what, theirs, ours in (
                 ("memory policy", self.policy_options, policy),
                 ("retirement", self.retirement, retirement),
+                ("association", theirs_of_association, association),
             )
             for name in {**ours, **theirs}
         ]
@@ -129,7 +140,7 @@ class TrackerState:
                 for name, tensor in tensors.items():
                     own[entry.key(name)] = tensor.detach().cpu().clone()
         header = StateHeader(
-            version=FORMAT_VERSION,
+            version=2 if self.identities is None else FORMAT_VERSION,
             model_fingerprint=self.model_fingerprint,
             image_size=self.image_size,
             dtype=self.dtype,
@@ -153,6 +164,7 @@ class TrackerState:
             entries=tuple(entries),
             retirement=self.retirement,
             given_up=self.given_up,
+            identities=self.identities,
         )
         header = header.model_copy(update={"sha256": _digest(header, own)})
         data = serialize(own, metadata={HEADER_KEY: header.model_dump_json()})
@@ -172,7 +184,7 @@ class TrackerState:
             StateError: The file is missing, damaged, too large, or of another format version.
         """
         with open_state_file(path, HEADER_KEY, limits) as file:
-            header = parse_header(file)
+            header = parse_header(file, limits)
             own = {name: file.read(name) for name in file.places}
             if header.sha256 is not None and header.sha256 != _digest(header, own):
                 raise Refused("it is damaged: its content does not have the digest that it names")
@@ -195,6 +207,7 @@ class TrackerState:
             objects=objects,
             retirement=header.retirement,
             given_up=header.given_up,
+            identities=header.identities,
         )
 
 

@@ -17,7 +17,7 @@ from samcore.models.family import ImageFeatures, TrackingModel
 from samcore.prompts.prompt import Prompt, check_prompt
 from samcore.tracking.encoder import FrameEncoder, FrameLike, numbered
 from samcore.tracking.memory.policy import POLICIES, MemoryLimits, MemoryPolicy, policy_options
-from samcore.tracking.memory.store import FrameMemory
+from samcore.tracking.memory.store import FrameMemory, MemoryStore
 from samcore.tracking.postprocess import frame_masks
 from samcore.tracking.propagation import ObjectOutput, encode_prompt, propagate
 from samcore.tracking.retired import Retirement
@@ -46,7 +46,12 @@ class VideoTracker:
 
     The state after any frame can be saved and carried on elsewhere: `state`, `from_state`. With the
     same hardware and settings the masks are the same, bit for bit, wherever the cuts lie.
+
+    `IdentityTracker` also takes what detectors find on the way.
     """
+
+    _association: Mapping[str, object] = {}
+    """All constants of `AssociationConfig`; none here."""
 
     def __init__(
         self,
@@ -292,29 +297,31 @@ class VideoTracker:
             bank_on_cpu=bank_on_cpu,
             clock=clock,
         )
+        tracker._go_on_from(state)
+        return tracker
+
+    def _go_on_from(self, state: TrackerState) -> None:
+        """Take all that a state has, in the place of nothing."""
+        facts = self.model.facts
         for name, theirs, ours in (
-            ("model", state.model_fingerprint, model.facts.fingerprint),
-            ("image size", state.image_size, model.facts.image_size),
-            ("precision", state.dtype, model.dtype_name),
-            ("max_cond_frames", state.max_cond_frames, tracker._limits.max_cond_frames),
-            ("memory policy", state.policy, tracker._policy_name),
-            *state.options_beside(tracker._policy_options, tracker._retirement.dump()),
+            ("model", state.model_fingerprint, facts.fingerprint),
+            ("image size", state.image_size, facts.image_size),
+            ("precision", state.dtype, self.model.dtype_name),
+            ("max_cond_frames", state.max_cond_frames, self._limits.max_cond_frames),
+            ("memory policy", state.policy, self._policy_name),
+            *state.options_beside(self._policy_options, self._retirement.dump(), self._association),
         ):
             if theirs != ours:
                 raise StateError(
                     f"this state was made with another {name}: {theirs}, here it is {ours}; "
                     "load the same model with the same settings, or track from the start"
                 )
-        tracker._next_frame = state.next_frame
-        tracker._retirement.given_up = frozenset(state.given_up)
+        self._next_frame = state.next_frame
+        self._retirement.given_up = frozenset(state.given_up)
         for saved in state.objects:
-            tracker._objects[saved.obj_id] = TrackedObject.of(
-                saved,
-                tracker._load_policy,
-                device=model.device,
-                bank_device=tracker._bank_device,
+            self._objects[saved.obj_id] = TrackedObject.of(
+                saved, self._load_policy, device=self.model.device, bank_device=self._bank_device
             )
-        return tracker
 
     def _needs_image(self, frame_idx: int) -> bool:
         """Whether anything looks at this frame's pixels."""
@@ -397,13 +404,16 @@ class VideoTracker:
         self, frame_idx: int, features: ImageFeatures, obj_ids: Iterable[int]
     ) -> dict[int, _Encoded]:
         """Memory and masks of a frame, by what is remembered of each of these objects."""
-        remembered = {i: (self._objects[i].policy, self._objects[i].store) for i in obj_ids}
         return propagate(
             self.model,
             features,
             frame_idx,
-            remembered,
+            self._remembered(obj_ids),
             object_batch=self._object_batch,
             max_ptr_age=self._limits.max_obj_ptrs - 1,
             bank_device=self._bank_device,
         )
+
+    def _remembered(self, obj_ids: Iterable[int]) -> dict[int, tuple[MemoryPolicy, MemoryStore]]:
+        """Policy and memories of objects."""
+        return {i: (self._objects[i].policy, self._objects[i].store) for i in obj_ids}
