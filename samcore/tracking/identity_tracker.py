@@ -98,6 +98,7 @@ class IdentityTracker(VideoTracker):
             clock=clock,
         )
         self.association = association or AssociationConfig()
+        self.delay = self.association.delay
         self._association = self.association.model_dump(mode="json")
         self._ledger = Ledger()
         self._held: tuple[HeldFrame, ...] = ()
@@ -171,7 +172,7 @@ class IdentityTracker(VideoTracker):
             InputError: Always.
         """
         raise InputError(
-            f"step gives masks at once, and here they are final {self.association.delay} frames "
+            f"step gives masks at once, and here they are final {self.delay} frames "
             "later; use track, and finish at the end of a stream"
         )
 
@@ -230,9 +231,7 @@ class IdentityTracker(VideoTracker):
     def _final(self) -> Iterator[FrameMasks]:
         """The frames whose young tracks have all been judged."""
         is_end = self.num_frames is not None and self._next_frame >= self.num_frames
-        while self._held and (
-            is_end or self._held[0].frame_idx + self.association.delay < self._next_frame
-        ):
+        while self._held and (is_end or self._held[0].frame_idx + self.delay < self._next_frame):
             yield self._pop()
 
     def _pop(self) -> FrameMasks:
@@ -329,8 +328,9 @@ class IdentityTracker(VideoTracker):
         self, frame_idx: int, features: ImageFeatures, obj_ids: Iterable[int]
     ) -> list[DecodedBatch]:
         """Masks of a frame, by what is remembered of each of these objects."""
+        remembered = {i: (self._objects[i].policy, self._objects[i].store) for i in obj_ids}
         batches = decode_batches(
-            *(self.model, features, frame_idx, self._remembered(obj_ids)),
+            *(self.model, features, frame_idx, remembered),
             object_batch=self._object_batch,
             max_ptr_age=self._limits.max_obj_ptrs - 1,
         )

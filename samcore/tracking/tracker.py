@@ -15,9 +15,10 @@ from samcore.machine.meters import StageClock
 from samcore.masks.frame_masks import FrameMasks
 from samcore.models.family import ImageFeatures, TrackingModel
 from samcore.prompts.prompt import Prompt, check_prompt
+from samcore.tracking.delay import GivesMasks
 from samcore.tracking.encoder import FrameEncoder, FrameLike, numbered
 from samcore.tracking.memory.policy import POLICIES, MemoryLimits, MemoryPolicy, policy_options
-from samcore.tracking.memory.store import FrameMemory, MemoryStore
+from samcore.tracking.memory.store import FrameMemory
 from samcore.tracking.postprocess import frame_masks
 from samcore.tracking.propagation import ObjectOutput, encode_prompt, propagate
 from samcore.tracking.retired import Retirement
@@ -28,7 +29,7 @@ from samcore.tracking.warm_start import warm_objects
 _Encoded = tuple[FrameMemory, ObjectOutput]
 
 
-class VideoTracker:
+class VideoTracker(GivesMasks):
     """Follows objects through frames that arrive in order, and forgets what it cannot need.
 
     ```python
@@ -408,12 +409,8 @@ class VideoTracker:
             self.model,
             features,
             frame_idx,
-            self._remembered(obj_ids),
+            {i: (self._objects[i].policy, self._objects[i].store) for i in obj_ids},
             object_batch=self._object_batch,
             max_ptr_age=self._limits.max_obj_ptrs - 1,
             bank_device=self._bank_device,
         )
-
-    def _remembered(self, obj_ids: Iterable[int]) -> dict[int, tuple[MemoryPolicy, MemoryStore]]:
-        """Policy and memories of objects."""
-        return {i: (self._objects[i].policy, self._objects[i].store) for i in obj_ids}
