@@ -112,7 +112,8 @@ class ChunkProgress:
 
     def tracked(self, frame_idx: int, memory: MemoryReading) -> None:
         """Report that the masks of `frame_idx` are there."""
-        here = frame_idx + 1 - self._begin
+        # Masks that come late may be those of frames before.
+        here = max(1, frame_idx + 1 - self._begin)
         fps = here / max(time.monotonic() - self._started, 1e-6)
         first, last = self._chunks[0], self._chunks[-1]
         # In the overlap the chunk before has been here already.

@@ -31,7 +31,7 @@ class PartialRecord(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     next_frame: int
-    """Where tracking goes on; masks of all frames before it are there."""
+    """Where tracking goes on; masks of all frames before it are there, or held in the state."""
     masks: FileRecord
     state: FileRecord
     handed_on: FileRecord | None
@@ -107,7 +107,8 @@ def save_partial_chunk(
     quality_loss: bool = False,
     seconds: float,
 ) -> None:
-    """Keep what there is of chunk `index`, whose mask table ends before `state.next_frame`.
+    """Keep what there is of chunk `index`, whose mask table ends before `state.next_frame`, or
+    before the first frame whose masks the state holds.
 
     The table is taken from its place: there it would be that of a finished chunk.
 

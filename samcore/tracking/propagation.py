@@ -1,7 +1,7 @@
 """One step of tracking: a prompt into memory, or memories into the next masks."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import torch
@@ -40,6 +40,51 @@ class ObjectOutput:
     """Which of the candidates in `seen` the mask is."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class DecodedBatch:
+    """Some objects on one frame: their masks, before they go into memory."""
+
+    frame_idx: int
+    obj_ids: tuple[int, ...]
+    decoded: DecodedMasks
+    """A row for each object."""
+    seen: Sequence[Seen | None]
+    chosen: Sequence[int]
+
+    def outputs(self) -> dict[int, ObjectOutput]:
+        """The masks of each object."""
+        return {
+            obj_id: ObjectOutput(
+                logits_11hw=self.decoded.logits_b1hw[row : row + 1],
+                score=self.decoded.score_b1[row, 0].float(),
+                predicted_iou=self.decoded.ious_b[row],
+                seen=self.seen[row],
+                chosen=self.chosen[row],
+            )
+            for row, obj_id in enumerate(self.obj_ids)
+        }
+
+    def memories(self, maskmem: Tensor, bank_device: torch.device) -> dict[int, FrameMemory]:
+        """What is to be remembered of each object.
+
+        Args:
+            maskmem: From `encode_memory`, a row for each.
+            bank_device: Where memories are kept.
+        """
+        maskmem = maskmem.to(bank_device)
+        obj_ptr_bc = self.decoded.obj_ptr_bc.to(bank_device)
+        return {
+            obj_id: FrameMemory(
+                frame_idx=self.frame_idx,
+                maskmem=maskmem[row : row + 1],
+                obj_ptr_1c=obj_ptr_bc[row : row + 1],
+                score=self.decoded.score_b1[row, 0].float(),
+                predicted_iou=self.decoded.ious_b[row],
+            )
+            for row, obj_id in enumerate(self.obj_ids)
+        }
+
+
 def encode_prompt(
     model: TrackingModel,
     features: ImageFeatures,
@@ -70,14 +115,10 @@ def encode_prompt(
         decoded = _decode_clicks(model, features, prompt, (height, width), None)
     maskmem = model.encode_memory(features, decoded, is_cond=True)
     check_numbers(model, [finite(decoded, maskmem)], frame_idx=prompt.frame_idx)
-    (seen,) = see(_only_candidate(decoded), needs)
-    rows = _Rows(
-        decoded,
-        maskmem=maskmem.to(bank_device),
-        obj_ptr_bc=decoded.obj_ptr_bc.to(bank_device),
-        frame_idx=prompt.frame_idx,
-    )
-    return rows.of(0, seen, 0)
+    seen = see(_only_candidate(decoded), needs)
+    batch = DecodedBatch(prompt.frame_idx, (prompt.obj_id,), decoded, seen, (0,))
+    memories = batch.memories(maskmem, bank_device)
+    return memories[prompt.obj_id], batch.outputs()[prompt.obj_id]
 
 
 def propagate(
@@ -93,9 +134,6 @@ def propagate(
 ) -> dict[int, tuple[FrameMemory, ObjectOutput]]:
     """Track objects into a frame. Nothing is changed: what fails here can be tried again.
 
-    Objects that read the same memory slots run as one batch. Which ones share a batch follows from
-    their policies alone, never from where a chunk began.
-
     Args:
         remembered: Policy and memories of each object, by `obj_id`; all of one kind of policy.
         object_batch: Most objects in a batch.
@@ -109,12 +147,41 @@ def propagate(
     Raises:
         ModelError: The model gives no numbers.
     """
+    steps: dict[int, tuple[FrameMemory, ObjectOutput]] = {}
+    are_finite: list[Tensor] = []
+    for batch in decode_batches(
+        *(model, features, frame_idx, remembered),
+        object_batch=object_batch,
+        max_ptr_age=max_ptr_age,
+        memory_pool=memory_pool,
+    ):
+        maskmem = model.encode_memory(features, batch.decoded, is_cond=False)
+        are_finite.append(finite(batch.decoded, maskmem))
+        memories, outputs = batch.memories(maskmem, bank_device), batch.outputs()
+        steps |= {obj_id: (memories[obj_id], outputs[obj_id]) for obj_id in batch.obj_ids}
+    check_numbers(model, are_finite, frame_idx=frame_idx)
+    return steps
+
+
+def decode_batches(
+    model: TrackingModel,
+    features: ImageFeatures,
+    frame_idx: int,
+    remembered: Mapping[int, tuple[MemoryPolicy, MemoryStore]],
+    *,
+    object_batch: int,
+    max_ptr_age: int,
+    memory_pool: int = 1,
+) -> Iterator[DecodedBatch]:
+    """The masks that memory gives objects on a frame, batch by batch, none of it remembered yet.
+
+    Objects that read the same memory slots run as one batch. Which ones share a batch follows from
+    their policies alone, never from where a chunk began. The arguments are those of `propagate`.
+    """
     groups: dict[tuple[tuple[int, ...], int], list[tuple[int, Read]]] = defaultdict(list)
     for obj_id in sorted(remembered):
         read = remembered[obj_id][0].read(frame_idx)
         groups[read.shape].append((obj_id, read))
-    steps: dict[int, tuple[FrameMemory, ObjectOutput]] = {}
-    are_finite: list[Tensor] = []
     for group in groups.values():
         for start in range(0, len(group), object_batch):
             members = group[start : start + object_batch]
@@ -131,18 +198,42 @@ def propagate(
             seen = see(candidates, policies[0].needs)
             index_b, chosen = _choose(policies, candidates, seen, frame_idx)
             decoded = model.pick(candidates, index_b, present_above=policies[0].present_above)
-            maskmem = model.encode_memory(features, decoded, is_cond=False)
-            are_finite.append(finite(decoded, maskmem))
-            rows = _Rows(
-                decoded,
-                maskmem=maskmem.to(bank_device),
-                obj_ptr_bc=decoded.obj_ptr_bc.to(bank_device),
-                frame_idx=frame_idx,
-            )
-            for row, (obj_id, _) in enumerate(members):
-                steps[obj_id] = rows.of(row, seen[row], chosen[row])
-    check_numbers(model, are_finite, frame_idx=frame_idx)
-    return steps
+            obj_ids = tuple(obj_id for obj_id, _ in members)
+            yield DecodedBatch(frame_idx, obj_ids, decoded, seen, chosen)
+
+
+def decode_boxes(
+    model: TrackingModel,
+    features: ImageFeatures,
+    boxes_xyxy_px: Sequence[tuple[float, float, float, float]],
+    *,
+    size_hw: tuple[int, int],
+    object_batch: int,
+) -> Tensor:
+    """The masks that the model sees in boxes, N x h x w logits; no memory is looked at.
+
+    Args:
+        boxes_xyxy_px: Left, top, right, bottom in pixels of the video; one or more.
+        size_hw: Height and width of the video.
+        object_batch: Most boxes at once.
+    """
+    scale = torch.tensor([size_hw[1], size_hw[0]])
+    corners_n22 = torch.tensor(boxes_xyxy_px, dtype=torch.float32).reshape(-1, 2, 2) / scale
+    corners_n22 = (corners_n22 * model.facts.image_size).to(model.device)
+    fused = model.without_memory(features)
+    logits = []
+    for corners_b22 in corners_n22.split(object_batch):
+        count = len(corners_b22)
+        labels_b2 = torch.tensor([[2, 3]] * count, dtype=torch.int32, device=model.device)
+        candidates = model.decode(
+            fused if count == 1 else fused.repeat_interleave(count, dim=0),
+            features,
+            is_cond=True,
+            points_bp2=corners_b22,
+            labels_bp=labels_b2,
+        )
+        logits.append(model.pick(candidates, candidates.ious_bm.argmax(dim=1)).logits_b1hw[:, 0])
+    return torch.cat(logits)
 
 
 def _choose(
@@ -236,31 +327,3 @@ def _only_candidate(decoded: DecodedMasks) -> Candidates:
     return Candidates(
         decoded.logits_b1hw, decoded.ious_b[:, None], decoded.obj_ptr_bc[:, None], decoded.score_b1
     )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Rows:
-    """A batch of objects on one frame: what is remembered, and what is given."""
-
-    decoded: DecodedMasks
-    maskmem: Tensor
-    obj_ptr_bc: Tensor
-    frame_idx: int
-
-    def of(self, row: int, seen: Seen | None, chosen: int) -> tuple[FrameMemory, ObjectOutput]:
-        """One object's row, as memory and as output."""
-        output = ObjectOutput(
-            logits_11hw=self.decoded.logits_b1hw[row : row + 1],
-            score=self.decoded.score_b1[row, 0].float(),
-            predicted_iou=self.decoded.ious_b[row],
-            seen=seen,
-            chosen=chosen,
-        )
-        memory = FrameMemory(
-            frame_idx=self.frame_idx,
-            maskmem=self.maskmem[row : row + 1],
-            obj_ptr_1c=self.obj_ptr_bc[row : row + 1],
-            score=output.score,
-            predicted_iou=output.predicted_iou,
-        )
-        return memory, output

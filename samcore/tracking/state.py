@@ -12,6 +12,7 @@ from torch import Tensor
 
 from samcore.disk.atomic import atomic
 from samcore.errors import StateError
+from samcore.identities.held import Identities
 from samcore.limits import DEFAULT_LIMITS, Limits
 from samcore.tracking.keepsakes import Keepsakes
 from samcore.tracking.memory.policy import Json
@@ -99,6 +100,10 @@ class TrackerState:
     approximations: dict[str, int] = field(default_factory=dict)
     """`TrackSettings.approximations`; empty for exact tracking."""
 
+    identities: Identities | None = None
+    """The ledger of detected objects and the rows that are not final; None where nothing is
+    detected."""
+
     def check_goes_on_as(self, ours: "TrackerState") -> None:
         """Hold a state against a tracker that is to go on with it.
 
@@ -116,6 +121,7 @@ class TrackerState:
             ("memory policy", self.policy, ours.policy),
             *_options_beside("memory policy", self.policy_options, ours.policy_options),
             *_options_beside("retirement", self.retirement, ours.retirement),
+            *_options_beside("association", self._association, ours._association),
             *_options_beside("approximation", self.approximations, ours.approximations),
         ):
             if theirs != here:
@@ -123,6 +129,11 @@ class TrackerState:
                     f"this state was made with another {name}: {theirs}, here it is {here}; "
                     "load the same model with the same settings, or track from the start"
                 )
+
+    @property
+    def _association(self) -> Json:
+        """All constants of association; empty where nothing is detected."""
+        return {} if self.identities is None else self.identities.config.model_dump(mode="json")
 
     def save(self, path: Path) -> None:
         """Write to `path` (safetensors with a JSON header), whole or not at all.
@@ -146,7 +157,7 @@ class TrackerState:
                 for name, tensor in tensors.items():
                     own[entry.key(name)] = tensor.detach().cpu().clone()
         header = StateHeader(
-            version=FORMAT_VERSION,
+            version=2 if self.identities is None else FORMAT_VERSION,
             model_fingerprint=self.model_fingerprint,
             image_size=self.image_size,
             dtype=self.dtype,
@@ -171,6 +182,7 @@ class TrackerState:
             retirement=self.retirement,
             given_up=self.given_up,
             approximations=self.approximations,
+            identities=self.identities,
         )
         header = header.model_copy(update={"sha256": _digest(header, own)})
         data = serialize(own, metadata={HEADER_KEY: header.model_dump_json()})
@@ -190,7 +202,7 @@ class TrackerState:
             StateError: The file is missing, damaged, too large, or of another format version.
         """
         with open_state_file(path, HEADER_KEY, limits) as file:
-            header = parse_header(file)
+            header = parse_header(file, limits)
             own = {name: file.read(name) for name in file.places}
             if header.sha256 is not None and header.sha256 != _digest(header, own):
                 raise Refused("it is damaged: its content does not have the digest that it names")
@@ -214,6 +226,7 @@ class TrackerState:
             retirement=header.retirement,
             given_up=header.given_up,
             approximations=header.approximations,
+            identities=header.identities,
         )
 
 

@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from samcore.errors import StateError
+from samcore.identities.held import Identities
 from samcore.limits import DEFAULT_LIMITS, Limits
 from samcore.tracking.state_file import (
     Refused,
@@ -29,7 +30,8 @@ from samcore.tracking.state_file import (
     shown,
 )
 
-FORMAT_VERSION: Literal[2] = 2
+FORMAT_VERSION: Literal[3] = 3
+"""Of states with identities; others are of version 2, as they always were."""
 HEADER_KEY = "longtake.tracker_state"
 
 Kind = Literal["memory", "output", "prompted", "view"]
@@ -81,7 +83,7 @@ class ObjectHeader(_Strict):
 class StateHeader(_Strict):
     """A tracker's state but for its tensors; the fields are those of `TrackerState`."""
 
-    version: Literal[2]
+    version: Literal[2, 3]
     model_fingerprint: str
     image_size: int = Field(ge=1)
     dtype: str
@@ -97,7 +99,8 @@ class StateHeader(_Strict):
     retirement: dict[str, Any] = {}
     given_up: tuple[int, ...] = ()
     approximations: dict[str, int] = {}
-    only_if_used = frozenset({"retirement", "given_up", "approximations"})
+    identities: Identities | None = None
+    only_if_used = frozenset({"retirement", "given_up", "approximations", "identities"})
     sha256: str | None = None
     """Digest of the rest and of all tensors; None in files of versions that wrote none."""
 
@@ -109,7 +112,7 @@ def read_header(path: Path, limits: Limits = DEFAULT_LIMITS) -> StateHeader:
         StateError: The file is missing, damaged, too large, or of another format version.
     """
     with open_state_file(path, HEADER_KEY, limits) as file:
-        return parse_header(file)
+        return parse_header(file, limits)
 
 
 class Made(Protocol):
@@ -158,7 +161,7 @@ def check_made_for(
             )
 
 
-def parse_header(file: StateFile) -> StateHeader:
+def parse_header(file: StateFile, limits: Limits = DEFAULT_LIMITS) -> StateHeader:
     """The same of an open file.
 
     Raises:
@@ -166,16 +169,19 @@ def parse_header(file: StateFile) -> StateHeader:
     """
     header = _parse(file.text)
     _check_entries(header, file)
+    if header.version != (2 if header.identities is None else 3):
+        raise Refused(f"a state of format version {header.version} does not have what it has")
+    if header.identities is not None:
+        _check_ledger(header, header.identities)
+        _check_held(header, header.identities, limits)
     return header
 
 
 def _parse(text: str) -> StateHeader:
     content = parse_json(text, "what it says of itself")
     version = content.get("version") if isinstance(content, dict) else None
-    if isinstance(version, int) and version != FORMAT_VERSION:
-        raise Refused(
-            f"it is of format version {version}; this Longtake reads version {FORMAT_VERSION}"
-        )
+    if isinstance(version, int) and version not in (2, 3):
+        raise Refused(f"it is of format version {version}; this Longtake reads version 2 and 3")
     check_plain(content, "what it says of itself")
     try:
         return StateHeader.model_validate(content)
@@ -183,8 +189,7 @@ def _parse(text: str) -> StateHeader:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = shown(".".join(map(str, first["loc"])))
         raise Refused(
-            f"it is no tracker state of format version {FORMAT_VERSION}: {where}: "
-            f"{first['msg'].lower()}"
+            f"it is no tracker state of format version 2 or 3: {where}: {first['msg'].lower()}"
         ) from error
 
 
@@ -258,3 +263,58 @@ def _check_entries(header: StateHeader, file: StateFile) -> None:
     if len(known) < len(file.places):
         (other, *_) = file.places.keys() - known
         raise Refused(f"it has a tensor that belongs to nothing, {shown(other)}")
+
+
+def _check_ledger(header: StateHeader, identities: Identities) -> None:
+    """Hold the ledger against the objects that there are.
+
+    Raises:
+        Refused: They do not fit.
+    """
+    ledger = identities.ledger
+    ids = [track.obj_id for track in ledger.tracks]
+    if ids != sorted(set(ids)) or any(obj_id >= ledger.next_id for obj_id in ids):
+        raise Refused("its ledger has ids that do not ascend, or that are still to come")
+    known = {obj.obj_id for obj in header.objects} | set(header.given_up)
+    for track in ledger.tracks:
+        frames = (track.first_frame, track.confirmed_at or 0, track.last_occluded or 0)
+        if track.obj_id not in known:
+            raise Refused(f"its ledger has object {track.obj_id}, of which there is nothing else")
+        if max(frames) >= header.next_frame:
+            raise Refused(f"its ledger has object {track.obj_id} on a frame that is to come")
+        others = [other for other, _ in track.shared]
+        if others != sorted(set(others)) or any(count < 1 for _, count in track.shared):
+            raise Refused(f"its ledger counts wrongly what object {track.obj_id} shares")
+
+
+def _check_held(header: StateHeader, identities: Identities, limits: Limits) -> None:
+    """Hold the rows that are not final against the video and its frames.
+
+    Raises:
+        Refused: They do not fit, or a mask is damaged.
+    """
+    held = identities.held
+    if not held:
+        return
+    if header.height * header.width > limits.max_pixels:
+        raise Refused("the pictures that it is of are larger than any that are taken")
+    first = header.next_frame - len(held)
+    frames = [frame.frame_idx for frame in held]
+    if frames != list(range(first, header.next_frame)) or len(held) > identities.config.hot_start:
+        raise Refused(f"the rows that it holds are not of the frames before {header.next_frame}")
+    # Late: of most states nothing is held.
+    from samcore.masks.rle import run_lengths
+
+    for frame in held:
+        ids = [row.obj_id for row in frame.rows]
+        gone = (*frame.retired, *frame.given_up)
+        if ids != sorted(set(ids)) or len({*ids, *gone}) < len(ids) + len(gone):
+            raise Refused(f"it holds an object twice on frame {frame.frame_idx}")
+        for row in frame.rows:
+            try:
+                run_lengths(row.rle(header.height, header.width))
+            except ValueError as error:
+                raise Refused(
+                    f"the mask that it holds of object {row.obj_id} on frame {frame.frame_idx} is "
+                    "damaged"
+                ) from error

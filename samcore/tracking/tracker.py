@@ -15,6 +15,7 @@ from samcore.machine.meters import StageClock
 from samcore.masks.frame_masks import FrameMasks
 from samcore.models.family import ImageFeatures, TrackingModel
 from samcore.prompts.prompt import Prompt, check_prompt
+from samcore.tracking.delay import GivesMasks
 from samcore.tracking.encoder import FrameEncoder, FrameFeatures, FrameLike, numbered
 from samcore.tracking.memory.policy import POLICIES, MemoryLimits, MemoryPolicy, policy_options
 from samcore.tracking.memory.store import FrameMemory
@@ -28,7 +29,7 @@ from samcore.tracking.warm_start import warm_objects
 _Encoded = tuple[FrameMemory, ObjectOutput]
 
 
-class VideoTracker:
+class VideoTracker(GivesMasks):
     """Follows objects through frames that arrive in order, and forgets what it cannot need.
 
     ```python
@@ -46,6 +47,8 @@ class VideoTracker:
 
     The state after any frame can be saved and carried on elsewhere: `state`, `from_state`. With the
     same hardware and settings the masks are the same, bit for bit, wherever the cuts lie.
+
+    `IdentityTracker` also takes what detectors find on the way.
     """
 
     def __init__(
@@ -305,17 +308,18 @@ class VideoTracker:
             bank_on_cpu=bank_on_cpu,
             clock=clock,
         )
-        state.check_goes_on_as(tracker.state())
-        tracker._next_frame = state.next_frame
-        tracker._retirement.given_up = frozenset(state.given_up)
-        for saved in state.objects:
-            tracker._objects[saved.obj_id] = TrackedObject.of(
-                saved,
-                tracker._load_policy,
-                device=model.device,
-                bank_device=tracker._bank_device,
-            )
+        tracker._go_on_from(state)
         return tracker
+
+    def _go_on_from(self, state: TrackerState) -> None:
+        """Take all that a state has, in the place of nothing."""
+        state.check_goes_on_as(self.state())
+        self._next_frame = state.next_frame
+        self._retirement.given_up = frozenset(state.given_up)
+        for saved in state.objects:
+            self._objects[saved.obj_id] = TrackedObject.of(
+                saved, self._load_policy, device=self.model.device, bank_device=self._bank_device
+            )
 
     def _needs_image(self, frame_idx: int) -> bool:
         """Whether anything looks at this frame's pixels."""
@@ -398,12 +402,11 @@ class VideoTracker:
         self, frame_idx: int, features: ImageFeatures, obj_ids: Iterable[int]
     ) -> dict[int, _Encoded]:
         """Memory and masks of a frame, by what is remembered of each of these objects."""
-        remembered = {i: (self._objects[i].policy, self._objects[i].store) for i in obj_ids}
         return propagate(
             self.model,
             features,
             frame_idx,
-            remembered,
+            {i: (self._objects[i].policy, self._objects[i].store) for i in obj_ids},
             object_batch=self._object_batch,
             max_ptr_age=self._limits.max_obj_ptrs - 1,
             memory_pool=self.settings.memory_pool,

@@ -107,7 +107,7 @@ class ChunkSession:
                     self._before.restore(writer)
                 while (reason := self._go_on(writer)) is not None:
                     self._step_down(reason)
-            if self._at_work.next_frame < self._chunk.stop:
+            if self._at_work.first_held < self._chunk.stop:
                 self._save()
                 raise WorkStopped
         finally:
@@ -137,14 +137,21 @@ class ChunkSession:
         """
         try:
             self._settle(writer)
-            if self._at_work.next_frame == self._chunk.stop:
-                return None
-            with self._open.video.read(self._at_work.first_needed, self._chunk.stop) as frames:
-                for output in self._outputs(self.clock.waiting("decode", frames)):
+            tracker = self._at_work
+            while tracker.next_frame < self._end:
+                with self._open.video.read(tracker.first_needed, self._next_cut) as frames:
+                    for output in self._outputs(self.clock.waiting("decode", frames)):
+                        self._unwritten = output
+                        self._settle(writer)
+                        if self._stop.is_set():
+                            break
+                self._hand_on()
+                if self._stop.is_set():
+                    break
+            if tracker.next_frame == self._record.stop:
+                for output in tracker.finish():
                     self._unwritten = output
                     self._settle(writer)
-                    if self._stop.is_set():
-                        break
         except Exception as error:
             reason = memory_failure(error)
             if reason is None or writer.broken:
@@ -155,7 +162,7 @@ class ChunkSession:
     def _settle(self, writer: MaskWriter) -> None:
         """Write the rows of the frame that was tracked last, unless they are written already."""
         output = self._unwritten
-        if output is not None and output.frame_idx >= self._chunk.start:
+        if output is not None and self._chunk.start <= output.frame_idx < self._chunk.stop:
             with self.clock("write"):
                 writer.write(output, self._open.video.pts(output.frame_idx))
             # From here on the frame is written, whatever fails.
@@ -165,6 +172,10 @@ class ChunkSession:
             is_end = output.frame_idx in (self._chunk.start, self._chunk.stop - 1)
             self._log.add(self._chunk.index, output.frame_idx, memory, always=is_end)
         self._unwritten = None
+        self._hand_on()
+
+    def _hand_on(self) -> None:
+        """Save the state for the next chunk, if the tracker is where that one begins."""
         tracker = self._at_work
         self._next_frame = tracker.next_frame
         if (
@@ -207,11 +218,34 @@ class ChunkSession:
         record, chunk = self._record, self._chunk
         handed = self._handoff.prompts_by_itself(chunk, overlap=record.overlap(chunk.index))
         asked = {(item.id, frame) for item in record.objects for frame in item.prompted_frames}
-        for output in self._at_work.track(frames):
+        for output in self._open.track(self._at_work, frames):
             if output.frame_idx == handed:
                 prompted = [(obj_id, handed) in asked for obj_id in output.obj_ids]
                 output = replace(output, prompted_n=np.array(prompted, dtype=np.bool_))
             yield output
+
+    @property
+    def _end(self) -> int:
+        """One past the last frame that has to be seen for the chunk's masks.
+
+        Where masks come late, by 3 frames say, the chunk [4, 8) sees frames of the next one, and
+        gives no masks of them; masks of frames before it are the chunk's before:
+
+            frames       456789a
+            masks    ---123456789  of which its own are 4567
+        """
+        return min(self._chunk.stop + self._at_work.delay, self._record.stop)
+
+    @property
+    def _next_cut(self) -> int:
+        """Where reading has to end, so that the state there can be saved.
+
+        Where masks come at once that is noticed on the way.
+        """
+        tracker, successor = self._at_work, self._successor
+        if tracker.delay and successor is not None and tracker.next_frame < successor.start:
+            return successor.start
+        return self._end
 
     @property
     def _open(self) -> OpenRun:

@@ -1,7 +1,8 @@
 """What the tracking tasks share: from a run's folder to a tracker that is ready to go."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,11 @@ from samcore.chunks.plan import Chunk
 from samcore.config import TrackSettings
 from samcore.disk.files import FileRecord, is_intact, storage_errors
 from samcore.errors import LostWorkError, StateError
+from samcore.identities.config import AssociationConfig
 from samcore.machine.device import Compute, choose_compute
 from samcore.machine.meters import StageClock
 from samcore.machine.rung import Rung
+from samcore.masks.frame_masks import FrameMasks
 from samcore.masks.table import MaskReader
 from samcore.models.family import TrackingModel
 from samcore.models.loader import load_model
@@ -21,6 +24,7 @@ from samcore.models.registry import resized_model
 from samcore.prompts.prompt import Prompt
 from samcore.result.records import ChunkRecord, PassRecord, RunRecord
 from samcore.run.folder import RunFolder
+from samcore.tracking.identity_tracker import Detections, IdentityTracker
 from samcore.tracking.resize import resize_state
 from samcore.tracking.state import TrackerState
 from samcore.tracking.tracker import VideoTracker
@@ -41,6 +45,10 @@ class OpenRun:
     """The batch sizes and the place of memory, as a rung of the ladder has them."""
     clock: StageClock
     """Where the time of all its trackers goes."""
+    association: AssociationConfig | None = None
+    """How detections become objects; None if nothing is detected on the way."""
+    detections: Detections = None
+    """What was detected, by frame."""
 
     @property
     def settings(self) -> TrackSettings:
@@ -60,7 +68,10 @@ class OpenRun:
             LostWorkError: The warm start is gone.
         """
         warm = self.folder.warm_start()
-        tracker = VideoTracker(
+        kind: Callable[..., VideoTracker] = VideoTracker
+        if self.association is not None:
+            kind = partial(IdentityTracker, association=self.association)
+        tracker = kind(
             self.model,
             height=self.video.info.height,
             width=self.video.info.width,
@@ -109,13 +120,20 @@ class OpenRun:
         Raises:
             StateError: The state is of another run.
         """
-        return VideoTracker.from_state(
+        kind = VideoTracker if state.identities is None else IdentityTracker
+        return kind.from_state(
             self.model,
             self._fitting(state),
             settings=self.settings,
             bank_on_cpu=self.rung.bank_on_cpu,
             clock=self.clock,
         )
+
+    def track(self, tracker: VideoTracker, frames: Iterator[Frame]) -> Iterator[FrameMasks]:
+        """Track frames, with what was detected on them."""
+        if isinstance(tracker, IdentityTracker):
+            return tracker.track(frames, self.detections)
+        return tracker.track(frames)
 
     def _fitting(self, state: TrackerState) -> TrackerState:
         """A state as the model can use it, which may be one of a larger input of the model."""

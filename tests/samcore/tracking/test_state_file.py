@@ -6,15 +6,21 @@ import random
 import resource
 import sys
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from samcore.errors import StateError
+from samcore.identities.config import AssociationConfig
+from samcore.identities.held import HeldFrame, Identities
+from samcore.identities.ledger import Ledger, Track
 from samcore.limits import Limits
+from samcore.masks.frame_masks import FrameMasks
+from samcore.tracking.identity_tracker import IdentityTracker
 from samcore.tracking.memory.store import FrameMemory
 from samcore.tracking.state import CondOutput, ObjectState, TrackerState
 from samcore.tracking.state_header import HEADER_KEY, read_header
@@ -53,6 +59,33 @@ def _state() -> TrackerState:
     )
 
 
+def _found_state() -> TrackerState:
+    """One with a ledger and rows that are held."""
+    scores = np.array([2.5, -1.0], np.float32)
+    masks_nhw = np.zeros((2, 96, 128), np.bool_)
+    masks_nhw[0, 10:30, 20:90] = True
+    held = [
+        HeldFrame.of(FrameMasks(t, (1, 7), masks_nhw, scores, scores, scores > 9, (), (9,)))
+        for t in (18, 19)
+    ]
+    young = Track(
+        obj_id=7,
+        label="dog",
+        first_frame=18,
+        score=0.9,
+        keep_alive=30,
+        unmatched=1,
+        shared=((1, 2),),
+        last_occluded=19,
+    )
+    ledger = Ledger(next_id=9, tracks=(young,))
+    identities = Identities(config=AssociationConfig(), ledger=ledger, held=tuple(held))
+    return replace(_state(), identities=identities)
+
+
+MAKE = {"plain": _state, "found": _found_state}
+
+
 def _plain(value: Any) -> Any:
     """A state, comparable bit for bit."""
     if isinstance(value, torch.Tensor):
@@ -62,11 +95,17 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
+@pytest.fixture(scope="module", params=MAKE)
+def state(request: pytest.FixtureRequest) -> TrackerState:
+    """A state without detected objects, and one with some."""
+    return MAKE[request.param]()
+
+
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def whole(state: TrackerState, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """A state's file."""
     path = tmp_path_factory.mktemp("states") / "whole.safetensors"
-    _state().save(path)
+    state.save(path)
     return path.read_bytes()
 
 
@@ -198,8 +237,9 @@ def _load(path: Path, data: bytes) -> TrackerState | None:
 
 
 def _refusal(model: Any, state: TrackerState) -> str | None:
+    kind = VideoTracker if state.identities is None else IdentityTracker
     try:
-        VideoTracker.from_state(model, state)
+        kind.from_state(model, state)
     except StateError as error:
         return str(error)
     return None
@@ -217,10 +257,10 @@ def little_room():
     resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
-def test_a_thousand_damaged_files(whole, tmp_path, little_room):
+def test_a_thousand_damaged_files(whole, state, tmp_path, little_room):
     """Each is refused in one line, or is the very state; none takes memory for what it claims."""
     rng = random.Random(11)
-    state = _plain(_state())
+    state = _plain(state)
     path = tmp_path / "state.safetensors"
     refused = 0
     for number in range(NUM_MUTATIONS):
@@ -248,6 +288,9 @@ def test_files_that_mean_harm(whole, tmp_path, little_room, smallest_model):
             continue
         said = _refusal(smallest_model, state)
         assert said is None or said.isprintable()
+        if state.identities is not None:
+            for held in state.identities.held:
+                held.masks(height=state.height, width=state.width)
         taken += said is None
     assert taken > 0
 
@@ -287,14 +330,14 @@ def test_a_flipped_bit_anywhere_is_found(whole, tmp_path):
         TrackerState.load(path)
 
 
-def test_a_state_without_a_digest_is_read(whole, tmp_path):
+def test_a_state_without_a_digest_is_read(whole, state, tmp_path):
     """Earlier versions wrote none: their work goes on."""
     path = tmp_path / "state.safetensors"
     outer, inner, tensors = _parts(whole)
     del inner["sha256"]
     path.write_bytes(_joined(outer, inner, tensors))
 
-    assert _plain(TrackerState.load(path)) == _plain(_state())
+    assert _plain(TrackerState.load(path)) == _plain(state)
 
 
 def test_no_file_is_waited_for_or_read_beyond_the_limit(whole, tmp_path):
@@ -308,6 +351,75 @@ def test_no_file_is_waited_for_or_read_beyond_the_limit(whole, tmp_path):
     path.write_bytes(whole)
     with pytest.raises(StateError, match=r"the limit is 1,000, which LONGTAKE_MAX_STATE_BYTES"):
         TrackerState.load(path, limits=Limits(max_state_bytes=1000))
+
+
+WRONG_HELD = {
+    "of the frames before 20": lambda held: held.__setitem__(slice(1, 2), []),
+    "are not of the frames": lambda held: held[0].update(frame_idx=19),
+    "object twice on frame 18": lambda held: held[0]["rows"][1].update(obj_id=1),
+    "twice on frame 19": lambda held: held[1].update(retired=[9]),
+    "of object 7 on frame 19 is damaged": lambda held: held[1]["rows"][1].update(counts=["0"]),
+    "of object 1 on frame 18 is damaged": lambda held: held[0]["rows"][0].update(counts=["\u00e4"]),
+    "which is no number": lambda held: held[0]["rows"][0].update(score=float("inf")),
+}
+WRONG_TRACK = {
+    "ids that do not ascend": {"obj_id": 9},
+    "has object 8, of which there is nothing else": {"obj_id": 8},
+    "object 7 on a frame that is to come": {"last_occluded": 20},
+    "counts wrongly what object 7 shares": {"shared": [[1, 2], [1, 3]]},
+    "counts wrongly what": {"shared": [[1, 0]]},
+    "greater than or equal to 1": {"obj_id": 0},
+    "extra inputs": {"another": 1},
+}
+
+
+def _refused_with(tmp_path: Path, words: str, change: Callable[[dict[str, Any]], object]) -> None:
+    path = tmp_path / "state.safetensors"
+    _found_state().save(path)
+    outer, inner, tensors = _parts(path.read_bytes())
+    change(inner)
+    path.write_bytes(_joined(outer, {**inner, "sha256": None}, tensors))
+    with pytest.raises(StateError, match=words):
+        TrackerState.load(path)
+
+
+@pytest.mark.parametrize("words", WRONG_HELD)
+def test_what_is_wrong_with_held_rows_is_said(tmp_path, words):
+    """Frames, objects, run lengths: each has to fit before a tracker gives the rows on."""
+    change = WRONG_HELD[words]
+    _refused_with(tmp_path, words, lambda inner: change(inner["identities"]["held"]))
+
+
+@pytest.mark.parametrize("words", WRONG_TRACK)
+def test_what_is_wrong_with_a_ledger_is_said(tmp_path, words):
+    """It names objects that there are, on frames that have been, and ids that were given."""
+    change = WRONG_TRACK[words]
+    _refused_with(
+        tmp_path, words, lambda inner: inner["identities"]["ledger"]["tracks"][0].update(change)
+    )
+
+
+def test_held_rows_of_a_picture_without_end_are_refused(tmp_path):
+    """A valid mask of a million times a million pixels would fill the memory when it is shown."""
+
+    def enlarge(inner):
+        inner.update(height=10**6, width=10**6)
+        for frame in inner["identities"]["held"]:
+            frame["rows"] = []
+
+    _refused_with(tmp_path, "larger than any that are taken", enlarge)
+
+
+@pytest.mark.parametrize(("version", "drops"), [(2, False), (3, True)])
+def test_a_version_that_does_not_fit_its_content_is_refused(tmp_path, version, drops):
+    """Identities came with version 3, and are in each file of it."""
+
+    def change(inner):
+        inner["version"] = version
+        if drops:
+            del inner["identities"]
+
+    _refused_with(tmp_path, f"format version {version} does not have what it has", change)
 
 
 def test_a_header_is_read_without_its_tensors(whole, tmp_path):

@@ -1,0 +1,1 @@
+"""Who is who among detected objects: association with tracks, and the ledger of their ids."""

@@ -1,0 +1,419 @@
+"""A tracker that takes what detectors find on the way: new objects join, mistakes go.
+
+A frame's way differs from `VideoTracker`'s in its order, as a frame's decisions couple objects:
+
+    VideoTracker      for each batch of objects: attention, decoder, memory encoder
+    IdentityTracker   for each batch: attention, decoder; then all decisions (`associate`);
+                      then for each batch: memory encoder, with the masks that were decided on
+
+A person's objects are decoded and remembered as without detections; batches may differ in shape.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samcore.config import TrackSettings
+from samcore.detectors.detector import Detection
+from samcore.errors import InputError
+from samcore.identities.association import Decisions, TrackedMask, associate
+from samcore.identities.config import AssociationConfig
+from samcore.identities.held import HeldFrame, Identities, not_confirmed
+from samcore.identities.ledger import Ledger
+from samcore.identities.sightings import Sighting, check_pictures, likely
+from samcore.machine.meters import StageClock
+from samcore.masks.frame_masks import FrameMasks
+from samcore.models.family import ImageFeatures, TrackingModel
+from samcore.prompts.prompt import Prompt
+from samcore.tracking.decided import (
+    as_decided,
+    encode_decided,
+    not_shown,
+    on_host,
+    scores_on_host,
+    sightings_of,
+)
+from samcore.tracking.encoder import FrameLike
+from samcore.tracking.memory.store import FrameMemory
+from samcore.tracking.postprocess import frame_masks
+from samcore.tracking.propagation import DecodedBatch, ObjectOutput, decode_batches, encode_prompt
+from samcore.tracking.state import TrackerState
+from samcore.tracking.tracker import VideoTracker
+
+Detections = Mapping[int, Sequence[Detection]] | Callable[[int], Sequence[Detection] | None] | None
+"""What was detected on a frame, by its number in the video. A frame that a mapping lacks, or for
+which there is None, is one that nobody looked at; an empty list says that there is nothing."""
+
+_Encoded = tuple[FrameMemory, ObjectOutput]
+
+
+class IdentityTracker(VideoTracker):
+    """Follows prompted and detected objects, and keeps apart who is who.
+
+    ```python
+    tracker = IdentityTracker(model, height=720, width=1280, num_frames=9000)
+    for output in tracker.track(frames, detections=found):     # {frame: [Detection, ...]}
+        ...                                                    # 14 frames late
+    ```
+
+    A new object may be a mistake, which shows within `AssociationConfig.hot_start` frames. So the
+    rows of frame t come when frame t + 14 was tracked, or at the video's end, without objects that
+    were mistakes. Rows that are held are in the state, as run lengths: whoever goes on from it
+    gives them first. Of a stream without an end `finish` gives the last ones.
+
+    Detections belong to absolute frames, so cuts change nothing: masks, ids and rows are the same,
+    bit for bit, on the same hardware and settings.
+    """
+
+    def __init__(
+        self,
+        model: TrackingModel,
+        *,
+        height: int,
+        width: int,
+        num_frames: int | None = None,
+        start_frame: int = 0,
+        settings: TrackSettings | None = None,
+        warm_start: TrackerState | None = None,
+        bank_on_cpu: bool = False,
+        clock: StageClock | None = None,
+        association: AssociationConfig | None = None,
+    ) -> None:
+        """As a `VideoTracker`.
+
+        Args:
+            association: All constants of association; the default is SAM 3's.
+        """
+        super().__init__(
+            model,
+            height=height,
+            width=width,
+            num_frames=num_frames,
+            start_frame=start_frame,
+            settings=settings,
+            warm_start=warm_start,
+            bank_on_cpu=bank_on_cpu,
+            clock=clock,
+        )
+        self.association = association or AssociationConfig()
+        self.delay = self.association.delay
+        self._ledger = Ledger()
+        self._held: tuple[HeldFrame, ...] = ()
+        self._detections: Callable[[int], Sequence[Detection] | None] = {}.get
+        self._looked_at: tuple[int, list[Detection] | None] = (-1, None)
+
+    @property
+    def ledger(self) -> Ledger:
+        """What is known of detected objects after the frame that was tracked last."""
+        return self._ledger
+
+    @property
+    def first_held(self) -> int:
+        """The first frame whose rows did not come yet; `next_frame` if all have come."""
+        return self._held[0].frame_idx if self._held else self._next_frame
+
+    def add_prompt(self, prompt: Prompt) -> None:
+        """Take a prompt, also one that corrects a detected object; that one stays then.
+
+        Raises:
+            InputError: As for `VideoTracker`; or the number was that of an object that is gone.
+        """
+        next_id = self._ledger.next_id
+        if prompt.obj_id < next_id and prompt.obj_id not in self.obj_ids:
+            raise InputError(
+                f"object {prompt.obj_id} cannot begin now: numbers up to {next_id - 1} were given "
+                f"to others; take {next_id} or a larger one"
+            )
+        super().add_prompt(prompt)
+        self._ledger = self._ledger.vouching(prompt.obj_id)
+
+    def remove_object(self, obj_id: int) -> None:
+        """Forget an object; rows of frames that were tracked stay. Its number does not come again.
+
+        Raises:
+            InputError: There is no such object.
+        """
+        super().remove_object(obj_id)
+        self._ledger = self._ledger.reserving([obj_id]).without(obj_id)
+
+    def track(
+        self,
+        frames: Iterable[FrameLike | NDArray[np.uint8]],
+        detections: Detections = None,
+    ) -> Iterator[FrameMasks]:
+        """Track frames in order, from `next_frame` on, and give those whose rows are final.
+
+        Args:
+            frames: As for `VideoTracker`.
+            detections: Of these frames. A function is asked about frames in order, and about one
+                again after an error.
+
+        Yields:
+            The masks of each frame, in order, from `first_held` on. After an error, or where the
+            caller stops, nothing is lost: the next call goes on with the frame that is due.
+
+        Raises:
+            InputError: A frame is missing or has another size, or a detection is of a picture of
+                another size.
+        """
+        self._detections = detections if callable(detections) else (detections or {}).get
+        self._looked_at = (-1, None)
+        yield from self._final()
+        for _ in super().track(frames):
+            yield from self._final()
+
+    def step(self, image_rgb_hwc_u8: NDArray[np.uint8]) -> FrameMasks:
+        """Not here: a frame's masks are not known yet when it is tracked.
+
+        Raises:
+            InputError: Always.
+        """
+        raise InputError(
+            f"step gives masks at once, and here they are final {self.delay} frames "
+            "later; use track, and finish at the end of a stream"
+        )
+
+    def finish(self) -> Iterator[FrameMasks]:
+        """Give all rows that are held: no frame comes any more."""
+        while self._held:
+            yield self._pop()
+
+    def state(self) -> TrackerState:
+        """All that is needed to go on at `next_frame`, the rows that are held included.
+
+        Raises:
+            StateError: There are prompts that were not encoded.
+        """
+        identities = Identities(config=self.association, ledger=self._ledger, held=self._held)
+        return replace(super().state(), identities=identities)
+
+    @classmethod
+    def from_state(
+        cls,
+        model: TrackingModel,
+        state: TrackerState,
+        *,
+        settings: TrackSettings | None = None,
+        bank_on_cpu: bool = False,
+        clock: StageClock | None = None,
+        association: AssociationConfig | None = None,
+    ) -> "IdentityTracker":
+        """Go on where a state was taken; the options are those of a new tracker.
+
+        Args:
+            association: Has to be what the state was made with; that is the default.
+
+        Raises:
+            StateError: The state was made with another model or other settings, or by a tracker
+                that takes no detections.
+        """
+        if association is None and state.identities is not None:
+            association = state.identities.config
+        tracker = cls(
+            model,
+            height=state.height,
+            width=state.width,
+            num_frames=state.num_frames,
+            settings=settings,
+            bank_on_cpu=bank_on_cpu,
+            clock=clock,
+            association=association,
+        )
+        tracker._go_on_from(state)
+        if state.identities is not None:
+            tracker._ledger = state.identities.ledger
+            tracker._held = state.identities.held
+        return tracker
+
+    def _final(self) -> Iterator[FrameMasks]:
+        """The frames whose young tracks have all been judged."""
+        is_end = self.num_frames is not None and self._next_frame >= self.num_frames
+        while self._held and (is_end or self._held[0].frame_idx + self.delay < self._next_frame):
+            yield self._pop()
+
+    def _pop(self) -> FrameMasks:
+        first = self._held[0]
+        shown = first.without(not_confirmed(first, self._ledger, self.association))
+        masks = shown.masks(height=self.height, width=self.width)
+        self._held = self._held[1:]
+        return masks
+
+    def _found(self, frame_idx: int) -> list[Detection] | None:
+        """The detections of a frame that count; None if nobody looked.
+
+        Raises:
+            InputError: One is of a picture of another size.
+        """
+        if self._looked_at[0] != frame_idx:
+            found = self._detections(frame_idx)
+            check_pictures(found or (), (self.height, self.width), frame_idx=frame_idx)
+            likely_ones = None if found is None else likely(found, self.association)
+            self._looked_at = (frame_idx, likely_ones)
+        return self._looked_at[1]
+
+    def _needs_image(self, frame_idx: int) -> bool:
+        return super()._needs_image(frame_idx) or bool(self._found(frame_idx))
+
+    def _step(self, frame_idx: int, features: ImageFeatures | None) -> FrameMasks:
+        """Masks of all objects as they are now; mistakes among them may go later.
+
+        All of it is computed before anything is changed, as in `VideoTracker`.
+        """
+        objects, gone = self._objects, self._retirement
+        encoded: dict[int, _Encoded] = {}
+        batches: list[DecodedBatch] = []
+        sought: dict[int, ObjectOutput] = {}
+        if features is not None:
+            encoded = self._encode_waiting(frame_idx, features)
+            known = [i for i in objects if objects[i].is_tracked(frame_idx) and i not in encoded]
+            batches += self._decode(frame_idx, features, known)
+            missed = [i for i in gone.sought(objects, frame_idx) if i not in encoded]
+            for batch in self._decode(frame_idx, features, missed):
+                batches.append(batch)
+                sought |= batch.outputs()
+        prompted = {
+            obj_id: obj.outputs[frame_idx]
+            for obj_id, obj in objects.items()
+            if frame_idx in obj.outputs
+        }
+        prompted.update({obj_id: output for obj_id, (_, output) in encoded.items()})
+        decoded = {i: output for batch in batches for i, output in batch.outputs().items()}
+        found = self._found_again(frame_idx, sought, decoded | prompted, prompted)
+        there = {i: output for i, output in decoded.items() if i not in sought or i in found}
+        there, logits = on_host(
+            there | prompted, self._ledger.detected, clean_area=self.association.clean_area
+        )
+
+        decisions = self._decide(frame_idx, features, there, logits)
+        there, logits = as_decided(there, logits, decisions)
+        begun = self._encode_sightings(frame_idx, features, decisions, logits)
+        memories: dict[int, FrameMemory] = {}
+        if features is not None:
+            memories = encode_decided(
+                *(self.model, features, batches, logits, decisions.ledger, self.association),
+                frame_idx=frame_idx,
+                bank_device=self._bank_device,
+            )
+
+        outputs = there | {obj_id: output for obj_id, (_, output) in begun.items()}
+        for obj_id in decisions.hidden & outputs.keys():
+            outputs[obj_id] = not_shown(outputs[obj_id])
+        masks = self._masks(frame_idx, outputs, {*prompted, *begun})
+        left = {i: obj for i, obj in objects.items() if i not in decisions.removed}
+        masks = gone.settled(masks, left, ())
+        prompts = encoded | begun
+        memories.update({obj_id: memory for obj_id, (memory, _) in prompts.items()})
+        changes = gone.changes(left, masks, memories)
+        by_person = [obj_id in prompted for obj_id in masks.obj_ids]
+        masks = replace(masks, prompted_n=np.array(by_person, np.bool_))
+        held = (*(frame.without(decisions.removed) for frame in self._held), HeldFrame.of(masks))
+
+        for obj_id in decisions.removed:
+            del objects[obj_id]
+        objects.update(changes.returned)
+        self._take_prompts(frame_idx, prompts)
+        for obj_id in decoded.keys() & (set(masks.obj_ids) - prompts.keys()):
+            objects[obj_id].take_step(memories[obj_id], decoded[obj_id])
+        self._ledger, self._held = decisions.ledger, held
+        self._next_frame = frame_idx + 1
+        gone.take(objects, changes, masks)
+        for obj in objects.values():
+            obj.forget(self._next_frame)
+        return masks
+
+    def _decode(
+        self, frame_idx: int, features: ImageFeatures, obj_ids: Iterable[int]
+    ) -> list[DecodedBatch]:
+        """Masks of a frame, by what is remembered of each of these objects."""
+        remembered = {i: (self._objects[i].policy, self._objects[i].store) for i in obj_ids}
+        batches = decode_batches(
+            *(self.model, features, frame_idx, remembered),
+            object_batch=self._object_batch,
+            max_ptr_age=self._limits.max_obj_ptrs - 1,
+            memory_pool=self.settings.memory_pool,
+        )
+        return list(batches)
+
+    def _masks(
+        self, frame_idx: int, outputs: Mapping[int, ObjectOutput], prompted: Collection[int]
+    ) -> FrameMasks:
+        return frame_masks(
+            *(frame_idx, outputs, prompted),
+            height=self.height,
+            width=self.width,
+            fill_hole_area=self.settings.fill_hole_area,
+        )
+
+    def _found_again(
+        self,
+        frame_idx: int,
+        sought: Mapping[int, ObjectOutput],
+        outputs: Mapping[int, ObjectOutput],
+        prompted: Collection[int],
+    ) -> set[int]:
+        """The retired objects that are there again."""
+        promising = self._retirement.promising(sought)
+        if not promising:
+            return set()
+        known = {i: output for i, output in outputs.items() if i not in sought or i in promising}
+        masks = self._masks(frame_idx, known, prompted)
+        settled = self._retirement.settled(masks, self._objects, promising)
+        return promising & set(settled.obj_ids)
+
+    def _decide(
+        self,
+        frame_idx: int,
+        features: ImageFeatures | None,
+        outputs: Mapping[int, ObjectOutput],
+        logits: Mapping[int, NDArray[np.float32]],
+    ) -> Decisions:
+        """What becomes of the frame's objects and detections."""
+        scores = scores_on_host(outputs)
+        tracks = [TrackedMask(i, logits_hw, scores[i]) for i, logits_hw in logits.items()]
+        found = self._found(frame_idx)
+        sightings: list[Sighting] | None = None
+        if found is not None:
+            sightings = []
+        if found and features is not None:
+            sightings = sightings_of(
+                *(self.model, features, found, self.association),
+                frame_idx=frame_idx,
+                size_hw=(self.height, self.width),
+                object_batch=self._object_batch,
+            )
+        reserved = self._ledger.reserving(self.obj_ids)
+        decisions = associate(reserved, self.association, frame_idx, tracks, sightings)
+        if decisions.births:
+            return decisions
+        # Only a birth takes an id: others are a person's still.
+        ledger = decisions.ledger.model_copy(update={"next_id": self._ledger.next_id})
+        return replace(decisions, ledger=ledger)
+
+    def _encode_sightings(
+        self,
+        frame_idx: int,
+        features: ImageFeatures | None,
+        decisions: Decisions,
+        logits: Mapping[int, NDArray[np.float32]],
+    ) -> dict[int, _Encoded]:
+        """Memory and masks of new objects and of those that are anchored."""
+        begun: dict[int, _Encoded] = {}
+        for obj_id, sighting in sorted((decisions.births | decisions.anchors).items()):
+            item = sighting.detection
+            if item is None or features is None:
+                raise RuntimeError(f"nothing was detected of object {obj_id}")
+            prompt = Prompt(
+                obj_id, frame_idx, box_xyxy_px=item.box_xyxy_px, mask_hw=item.enlarged()
+            )
+            if obj_id in decisions.anchors and self.association.anchor == "track":
+                prompt = Prompt(obj_id, frame_idx, mask_hw=logits[obj_id] > 0)
+            begun[obj_id] = encode_prompt(
+                *(self.model, features, prompt),
+                height=self.height,
+                width=self.width,
+                bank_device=self._bank_device,
+                needs=self._new_policy.needs,
+            )
+        return begun
