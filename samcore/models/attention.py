@@ -35,9 +35,9 @@ def rotate(x_lc: Tensor, turns_nc: Tensor) -> None:
         x_lc: Queries, or keys of whole memories: L is a multiple of N.
         turns_nc: A complex number for each place and pair of channels.
     """
-    pairs = torch.view_as_complex(x_lc.unflatten(-1, (-1, 2)))
+    pairs = torch.view_as_complex(x_lc.view(len(x_lc), -1, 2))
     # Every memory has the places of a frame.
-    pairs.unflatten(0, (-1, len(turns_nc))).mul_(turns_nc)
+    pairs.view(-1, *turns_nc.shape).mul_(turns_nc)
 
 
 def attend(q_nc: Tensor, k_lc: Tensor, memory_lm: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from samcore.config import TrackSettings
 from samcore.disk.files import FileRecord, is_intact, storage_errors
 from samcore.errors import LostWorkError, StateError
 from samcore.identities.config import AssociationConfig
+from samcore.machine.allocator import keep_freed_memory
 from samcore.machine.device import Compute, choose_compute
 from samcore.machine.meters import StageClock
 from samcore.machine.rung import Rung
@@ -199,6 +200,8 @@ def open_run(
     record = folder.record()
     video = open_run_source(folder)
     compute = choose_compute(record.settings.device, record.settings.dtype)
+    if compute.device.type == "cpu":
+        keep_freed_memory()
     rung = rung or record.as_asked
     model = load_model(resized_model(record.model, rung.image_size), compute)
     return OpenRun(folder, record, video, compute, model, rung, clock or StageClock())

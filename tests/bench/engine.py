@@ -25,6 +25,7 @@ import torch
 from numpy.typing import NDArray
 from policies import put_into  # a script beside this one
 
+from samcore.machine.allocator import keep_freed_memory
 from samcore.machine.device import choose_compute
 from samcore.models.family import AttendedMemory, ImageFeatures
 from samcore.models.sam2.adapter import Sam2Model, build_model
@@ -141,8 +142,13 @@ def main() -> int:
     parser.add_argument("--objects", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--warm-up", type=int, default=8)
+    parser.add_argument(
+        "--give-back", action="store_true", help="freed memory, unlike `longtake track`"
+    )
     parser.add_argument("--write", type=Path, help="the page to put the table into")
     args = parser.parse_args()
+    if not args.give_back:
+        keep_freed_memory()
     torch.set_num_threads(1)
     today = datetime.datetime.now(tz=datetime.timezone.utc).date()
     lines = [
