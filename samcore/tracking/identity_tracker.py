@@ -85,6 +85,9 @@ class IdentityTracker(VideoTracker):
 
         Args:
             association: All constants of association; the default is SAM 3's.
+
+        Raises:
+            InputError: As for `VideoTracker`, or `encode_every` is not 1.
         """
         super().__init__(
             model,
@@ -97,6 +100,8 @@ class IdentityTracker(VideoTracker):
             bank_on_cpu=bank_on_cpu,
             clock=clock,
         )
+        if self.settings.encode_every > 1:
+            raise InputError("detections need the features of their own frame: set encode_every=1")
         self.association = association or AssociationConfig()
         self.delay = self.association.delay
         self._ledger = Ledger()
@@ -143,7 +148,7 @@ class IdentityTracker(VideoTracker):
         frames: Iterable[FrameLike | NDArray[np.uint8]],
         detections: Detections = None,
     ) -> Iterator[FrameMasks]:
-        """Track frames in order, from `next_frame` on, and give those whose rows are final.
+        """Track frames in order, from `first_needed` on, and give those whose rows are final.
 
         Args:
             frames: As for `VideoTracker`.
@@ -165,11 +170,7 @@ class IdentityTracker(VideoTracker):
             yield from self._final()
 
     def step(self, image_rgb_hwc_u8: NDArray[np.uint8]) -> FrameMasks:
-        """Not here: a frame's masks are not known yet when it is tracked.
-
-        Raises:
-            InputError: Always.
-        """
+        """Refuse: a frame's masks are not known yet when it is tracked."""
         raise InputError(
             f"step gives masks at once, and here they are final {self.delay} frames "
             "later; use track, and finish at the end of a stream"

@@ -441,6 +441,8 @@ def test_what_cannot_be_meant_is_refused():
     wrong = Detection(score=0.9, picture_hw=(48, 64), box_xyxy_px=(1, 1, 9, 9))
     with pytest.raises(InputError, match="on frame 2 is of a picture of 64 x 48; the video has 64"):
         list(tracker.track(STAGE.frames(), lambda t: [wrong] if t == 2 else None))
+    with pytest.raises(InputError, match="set encode_every=1"):
+        start(settings=TrackSettings(encode_every=2))
     with pytest.raises(InputError, match="final 14 frames later"):
         tracker.step(STAGE.frames(2, 3)[0].image_rgb_hwc_u8)
     with pytest.raises(

@@ -325,7 +325,7 @@ def test_a_flipped_bit_anywhere_is_found(whole, tmp_path):
     path.write_bytes(_joined(outer, inner, bytes(changed)))
     with pytest.raises(StateError, match="does not have the digest"):
         TrackerState.load(path)
-    path.write_bytes(_joined(outer, inner | {"next_frame": 21}, tensors))
+    path.write_bytes(_joined(outer, inner | {"max_cond_frames": 17}, tensors))
     with pytest.raises(StateError, match="does not have the digest"):
         TrackerState.load(path)
 

@@ -1,5 +1,6 @@
 """Masks that come late do not depend on the chunks either, nor on where a chunk was stopped."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -105,6 +106,7 @@ def _stop_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every fifth row that is written, or passed over, is the last one before a stop."""
     settle = ChunkSession._settle
     settled = 0
+    monkeypatch.setattr("tasks.track_chunk.run_stoppable", lambda work: work(threading.Event()))
 
     def settle_and_stop(self: ChunkSession, writer: object) -> None:
         nonlocal settled
