@@ -77,7 +77,9 @@ class MotionBlobs:
     def _look(self, image_hwc: NDArray[np.uint8], frame_idx: int) -> list[Detection]:
         height, width = image_hwc.shape[:2]
         size_wh = (max(1, width // 2), max(1, height // 2))
-        small_hwc = cv2.resize(image_hwc, size_wh, interpolation=cv2.INTER_AREA)
+        small_hwc = np.asarray(
+            cv2.resize(image_hwc, size_wh, interpolation=cv2.INTER_AREA), np.uint8
+        )
         block = frame_idx // self._block
         # The background of this block, and of the next one, which may begin to learn.
         blocks = {block, (frame_idx + self._lookback) // self._block}
@@ -110,13 +112,13 @@ class _Background:
         if self._seen <= self._warm_up:
             return None
         mask_hw = (moving_hw > _SHADOW).astype(np.uint8)
-        mask_hw = cv2.morphologyEx(mask_hw, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+        clean_hw = cv2.morphologyEx(mask_hw, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
         # With a margin: at the edge of the picture a blob would grow to it.
-        wide_hw = np.pad(mask_hw, _GAP)
+        wide_hw = np.pad(clean_hw, _GAP)
         side = 2 * _GAP + 1
-        wide_hw = cv2.morphologyEx(wide_hw, cv2.MORPH_CLOSE, np.ones((side, side), np.uint8))
-        mask_hw = np.ascontiguousarray(wide_hw[_GAP:-_GAP, _GAP:-_GAP])
-        return np.asarray(mask_hw, np.uint8) if mask_hw.mean() <= _MOST_MOVING else None
+        whole_hw = cv2.morphologyEx(wide_hw, cv2.MORPH_CLOSE, np.ones((side, side), np.uint8))
+        blobs_hw = np.ascontiguousarray(whole_hw[_GAP:-_GAP, _GAP:-_GAP], np.uint8)
+        return blobs_hw if blobs_hw.mean() <= _MOST_MOVING else None
 
 
 def _blobs(moving_hw: NDArray[np.uint8], picture_hw: tuple[int, int]) -> list[Detection]:

@@ -225,8 +225,8 @@ def test_a_detectors_labels_are_those_of_the_result(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """What a file of detections calls its boxes is in objects.json, from which exports and reports
-    have it, and in the run's prompts; the log of the plan has it, too, with the box's size. Another file is another search,
-    the same boxes are the same run."""
+    have it, and in the run's prompts; the log of the plan has it with the box's size. Another file
+    is another search, the same boxes are the same run."""
     caplog.set_level("INFO")
     boxes = [list(box_of(mask_hw)) for mask_hw in scene.masks_nhw(4)]
     listed = [
@@ -253,12 +253,13 @@ def test_a_detectors_labels_are_those_of_the_result(
     path.write_text(json.dumps({"detections": listed[::-1]}))
     assert resolve_request(request, cache_dir=load_settings().cache_dir).record.result_key == key
     assert len(list((request.work_path / "found").glob("*.json"))) == 2
-    one = ask(prompts=None, automatic={**found, "labels": ["cat"]}, stop=12)
+    elsewhere = {"prompts": None, "stop": 12, "destination": str(tmp_path / "elsewhere")}
+    one = ask(automatic={**found, "labels": ["cat"]}, **elsewhere)
     only = resolve_request(one, cache_dir=load_settings().cache_dir).record
     assert [(item.id, item.label) for item in only.objects] == [(1, "cat")]
     with pytest.raises(InputError, match="no detection labelled 'dog'; it has cat, red thing"):
         check_request(
-            ask(prompts=None, automatic={**found, "labels": ["dog"]}, stop=12),
+            ask(automatic={**found, "labels": ["dog"]}, **elsewhere),
             cache_dir=load_settings().cache_dir,
         )
 
