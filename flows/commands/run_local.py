@@ -15,7 +15,7 @@ from samcore.errors import SegmentationError, TransientVideoError
 from samcore.progress import Listener, Progress, listening
 from samcore.result.records import RunRecord
 from samcore.video import VideoSource
-from tasks.request.early_checks import CheckedRequest, check_request
+from tasks.request.early_checks import READING, CheckedRequest, check_request
 from tasks.request.segment_request import SegmentRequest
 from tasks.results.open import find_result
 from tasks.run.refs import ResultRef, RunRef
@@ -117,10 +117,15 @@ def _without_server(
 
 
 def _after_check(show: Listener, check: Callable[[], None]) -> Listener:
-    """Show steps, but check the server before one that takes long."""
+    """Show steps, but check the server before one that takes long.
+
+    Not while a file is read for its digest: a result that is there already needs no server, and
+    that is known only then.
+    """
 
     def shown(progress: Progress) -> None:
-        if progress.unit == "MB" or (progress.unit == "frames" and progress.done >= _LONG):
+        is_download = progress.unit == "MB" and progress.what != READING
+        if is_download or (progress.unit == "frames" and progress.done >= _LONG):
             check()
         show(progress)
 

@@ -37,6 +37,9 @@ from tasks.store.locations import S3Location, parse_location
 if TYPE_CHECKING:
     from tasks.run.mirror import Mirror
 
+READING = "reading the video"
+"""What reports are of while a file is read for its digest."""
+
 
 @dataclass(frozen=True, slots=True)
 class CheckedRequest:
@@ -163,7 +166,7 @@ def open_asked_video(
         credentials=request.credentials,
         version=version,
         mirror=mirror,
-        on_read=reporter("reading the video", "MB", scale=1_000_000),
+        on_read=reporter(READING, "MB", scale=1_000_000),
         on_progress=reporter("scanning the video", "frames"),
         on_fetch=reporter("downloading the video", "MB", scale=1_000_000),
         stretch=request.settings.stretch,
