@@ -231,7 +231,7 @@ class _Frame:
             track = self._book.tracks[obj_id]
             is_matched = place in matched
             is_unmatched = not is_matched and bool(self._masks[obj_id].any())
-            self._book.note(obj_id, **self._credit(track, is_matched, met_st[:, place].any()))
+            self._book.note(obj_id, **self._credit(track, is_matched, bool(met_st[:, place].any())))
             if is_unmatched:
                 lost = max(-1, self._book.tracks[obj_id].keep_alive - 1)
                 self._book.note(obj_id, keep_alive=lost)

@@ -65,7 +65,8 @@ def exclusive_shares(logits: Mapping[int, NDArray[np.float32]]) -> dict[int, flo
 
 def blanked(logits_hw: NDArray[np.float32]) -> NDArray[np.float32]:
     """The logits of a mask that is taken away."""
-    return np.minimum(logits_hw, np.float32(_OUT))
+    result: NDArray[np.float32] = np.minimum(logits_hw, np.float32(_OUT))
+    return result
 
 
 def cleaned(logits_hw: NDArray[np.float32], *, area: int) -> NDArray[np.float32]:
@@ -85,7 +86,7 @@ def cleaned(logits_hw: NDArray[np.float32], *, area: int) -> NDArray[np.float32]
     is_speck_hw = _small_parts(inside_hw, min(most, total // 2))
     if not is_hole_hw.any() and not is_speck_hw.any():
         return logits_hw
-    result = logits_hw.copy()
+    result: NDArray[np.float32] = logits_hw.copy()
     result[is_hole_hw] = _FAINT
     result[is_speck_hw] = -_FAINT
     return result

@@ -1,6 +1,6 @@
 """From what a detector says of a frame to what is held against the tracks."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,10 @@ from samcore.errors import InputError
 from samcore.identities.config import AssociationConfig
 from samcore.identities.ledger import plain_label
 from samcore.identities.overlap import box_iou, iou_matrix, rounded
+
+Detections = Mapping[int, Sequence[Detection]] | Callable[[int], Sequence[Detection] | None] | None
+"""What was detected on a frame, by its number in the video. A frame that a mapping lacks, or for
+which there is None, is one that nobody looked at; an empty list says that there is nothing."""
 
 _Box = tuple[float, float, float, float]
 
@@ -25,6 +29,14 @@ class Sighting:
     label: str | None = None
     detection: Detection | None = None
     """What it was made of."""
+
+
+def by_frame(detections: Detections) -> Callable[[int], Sequence[Detection] | None]:
+    """What was detected on a frame, as a function of its number."""
+    if callable(detections):
+        return detections
+    known = detections or {}
+    return lambda frame_idx: known.get(frame_idx)
 
 
 def check_pictures(found: Iterable[Detection], size_hw: tuple[int, int], *, frame_idx: int) -> None:

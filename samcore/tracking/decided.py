@@ -1,6 +1,6 @@
 """Between the decoder and the memory encoder: masks on the host, and as they were decided on."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 
 import numpy as np
@@ -15,9 +15,16 @@ from samcore.identities.ledger import Ledger
 from samcore.identities.overlap import blanked, cleaned
 from samcore.identities.sightings import Sighting, distinct
 from samcore.models.family import DecodedMasks, ImageFeatures, TrackingModel
+from samcore.prompts.prompt import Prompt
+from samcore.tracking.memory.policy import Need
 from samcore.tracking.memory.store import FrameMemory
 from samcore.tracking.numbers import check_numbers, finite
-from samcore.tracking.propagation import DecodedBatch, ObjectOutput, decode_boxes
+from samcore.tracking.propagation import (
+    DecodedBatch,
+    ObjectOutput,
+    decode_boxes,
+    encode_prompt,
+)
 
 _REMEMBERED_SCORE = 10.0
 """Object score with which a detected object's mask goes into memory; minus that if it is empty."""
@@ -117,6 +124,55 @@ def not_shown(output: ObjectOutput) -> ObjectOutput:
         logits_11hw=output.logits_11hw.clamp(max=_NOT_SHOWN_SCORE),
         score=output.score.clamp(max=_NOT_SHOWN_SCORE),
     )
+
+
+def encode_sightings(
+    model: TrackingModel,
+    features: ImageFeatures,
+    decisions: Decisions,
+    logits: Logits,
+    config: AssociationConfig,
+    *,
+    frame_idx: int,
+    size_hw: tuple[int, int],
+    bank_device: torch.device,
+    needs: Set[Need],
+) -> dict[int, tuple[FrameMemory, ObjectOutput]]:
+    """Memory and masks of new objects and of those that are anchored, as of prompts.
+
+    Args:
+        model: Of the tracker.
+        features: Of the frame.
+        decisions: On the frame.
+        logits: Of all objects that are left.
+        config: Whose mask an anchor has.
+        frame_idx: The frame.
+        size_hw: Height and width of the video.
+        bank_device: Where memories are kept.
+        needs: Of the memory policy.
+
+    Raises:
+        ModelError: The model gives no numbers.
+    """
+    begun: dict[int, tuple[FrameMemory, ObjectOutput]] = {}
+    for obj_id, sighting in sorted((decisions.births | decisions.anchors).items()):
+        item = sighting.detection
+        if obj_id in decisions.anchors and config.anchor == "track":
+            prompt = Prompt(obj_id, frame_idx, mask_hw=logits[obj_id] > 0)
+        elif item is None:
+            prompt = Prompt(obj_id, frame_idx, mask_hw=sighting.mask_hw)
+        else:
+            prompt = Prompt(
+                obj_id, frame_idx, box_xyxy_px=item.box_xyxy_px, mask_hw=item.enlarged()
+            )
+        begun[obj_id] = encode_prompt(
+            *(model, features, prompt),
+            height=size_hw[0],
+            width=size_hw[1],
+            bank_device=bank_device,
+            needs=needs,
+        )
+    return begun
 
 
 def encode_decided(

@@ -9,7 +9,7 @@ A frame's way differs from `VideoTracker`'s in its order, as a frame's decisions
 A person's objects are decoded and remembered as without detections; batches may differ in shape.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -22,14 +22,16 @@ from samcore.identities.association import Decisions, TrackedMask, associate
 from samcore.identities.config import AssociationConfig
 from samcore.identities.held import HeldFrame, Identities, not_confirmed
 from samcore.identities.ledger import Ledger
-from samcore.identities.sightings import Sighting, check_pictures, likely
+from samcore.identities.sightings import Detections, Sighting, by_frame, check_pictures, likely
 from samcore.machine.meters import StageClock
 from samcore.masks.frame_masks import FrameMasks
 from samcore.models.family import ImageFeatures, TrackingModel
 from samcore.prompts.prompt import Prompt
 from samcore.tracking.decided import (
+    Logits,
     as_decided,
     encode_decided,
+    encode_sightings,
     not_shown,
     on_host,
     scores_on_host,
@@ -38,13 +40,9 @@ from samcore.tracking.decided import (
 from samcore.tracking.encoder import FrameLike
 from samcore.tracking.memory.store import FrameMemory
 from samcore.tracking.postprocess import frame_masks
-from samcore.tracking.propagation import DecodedBatch, ObjectOutput, decode_batches, encode_prompt
+from samcore.tracking.propagation import DecodedBatch, ObjectOutput, decode_batches
 from samcore.tracking.state import TrackerState
 from samcore.tracking.tracker import VideoTracker
-
-Detections = Mapping[int, Sequence[Detection]] | Callable[[int], Sequence[Detection] | None] | None
-"""What was detected on a frame, by its number in the video. A frame that a mapping lacks, or for
-which there is None, is one that nobody looked at; an empty list says that there is nothing."""
 
 _Encoded = tuple[FrameMemory, ObjectOutput]
 
@@ -106,7 +104,7 @@ class IdentityTracker(VideoTracker):
         self.delay = self.association.delay
         self._ledger = Ledger()
         self._held: tuple[HeldFrame, ...] = ()
-        self._detections: Callable[[int], Sequence[Detection] | None] = {}.get
+        self._detections = by_frame(None)
         self._looked_at: tuple[int, list[Detection] | None] = (-1, None)
 
     @property
@@ -163,7 +161,7 @@ class IdentityTracker(VideoTracker):
             InputError: A frame is missing or has another size, or a detection is of a picture of
                 another size.
         """
-        self._detections = detections if callable(detections) else (detections or {}).get
+        self._detections = by_frame(detections)
         self._looked_at = (-1, None)
         yield from self._final()
         for _ in super().track(frames):
@@ -242,11 +240,7 @@ class IdentityTracker(VideoTracker):
         return masks
 
     def _found(self, frame_idx: int) -> list[Detection] | None:
-        """The detections of a frame that count; None if nobody looked.
-
-        Raises:
-            InputError: One is of a picture of another size.
-        """
+        """The detections of a frame that count; None if nobody looked."""
         if self._looked_at[0] != frame_idx:
             found = self._detections(frame_idx)
             check_pictures(found or (), (self.height, self.width), frame_idx=frame_idx)
@@ -258,22 +252,14 @@ class IdentityTracker(VideoTracker):
         return super()._needs_image(frame_idx) or bool(self._found(frame_idx))
 
     def _step(self, frame_idx: int, features: ImageFeatures | None) -> FrameMasks:
-        """Masks of all objects as they are now; mistakes among them may go later.
-
-        All of it is computed before anything is changed, as in `VideoTracker`.
-        """
+        """Masks of all objects as they are now. All is computed before anything is changed."""
         objects, gone = self._objects, self._retirement
         encoded: dict[int, _Encoded] = {}
         batches: list[DecodedBatch] = []
-        sought: dict[int, ObjectOutput] = {}
         if features is not None:
             encoded = self._encode_waiting(frame_idx, features)
             known = [i for i in objects if objects[i].is_tracked(frame_idx) and i not in encoded]
             batches += self._decode(frame_idx, features, known)
-            missed = [i for i in gone.sought(objects, frame_idx) if i not in encoded]
-            for batch in self._decode(frame_idx, features, missed):
-                batches.append(batch)
-                sought |= batch.outputs()
         prompted = {
             obj_id: obj.outputs[frame_idx]
             for obj_id, obj in objects.items()
@@ -281,17 +267,28 @@ class IdentityTracker(VideoTracker):
         }
         prompted.update({obj_id: output for obj_id, (_, output) in encoded.items()})
         decoded = {i: output for batch in batches for i, output in batch.outputs().items()}
-        found = self._found_again(frame_idx, sought, decoded | prompted, prompted)
-        there = {i: output for i, output in decoded.items() if i not in sought or i in found}
-        there, logits = on_host(
-            there | prompted, self._ledger.detected, clean_area=self.association.clean_area
-        )
+        there, logits = self._on_host(decoded | prompted)
+        sightings = self._seen(frame_idx, features)
+        if features is not None:
+            looked_for = self._look_for(frame_idx, features, there, logits, sightings)
+            sought = {i: output for batch in looked_for for i, output in batch.outputs().items()}
+            found = self._found_again(frame_idx, sought, there, prompted)
+            returned, their_logits = self._on_host({i: sought[i] for i in found})
+            there, logits = there | returned, logits | their_logits
+            batches, decoded = batches + looked_for, decoded | sought
 
-        decisions = self._decide(frame_idx, features, there, logits)
+        decisions = self._decide(frame_idx, there, logits, sightings)
         there, logits = as_decided(there, logits, decisions)
-        begun = self._encode_sightings(frame_idx, features, decisions, logits)
+        begun: dict[int, _Encoded] = {}
         memories: dict[int, FrameMemory] = {}
         if features is not None:
+            begun = encode_sightings(
+                *(self.model, features, decisions, logits, self.association),
+                frame_idx=frame_idx,
+                size_hw=(self.height, self.width),
+                bank_device=self._bank_device,
+                needs=self._new_policy.needs,
+            )
             memories = encode_decided(
                 *(self.model, features, batches, logits, decisions.ledger, self.association),
                 frame_idx=frame_idx,
@@ -347,43 +344,67 @@ class IdentityTracker(VideoTracker):
             fill_hole_area=self.settings.fill_hole_area,
         )
 
+    def _on_host(
+        self, outputs: Mapping[int, ObjectOutput]
+    ) -> tuple[dict[int, ObjectOutput], dict[int, NDArray[np.float32]]]:
+        """The outputs and their logits, cleaned."""
+        return on_host(outputs, self._ledger.detected, clean_area=self.association.clean_area)
+
+    def _look_for(
+        self,
+        frame_idx: int,
+        features: ImageFeatures,
+        there: Mapping[int, ObjectOutput],
+        logits: Logits,
+        sightings: Sequence[Sighting] | None,
+    ) -> list[DecodedBatch]:
+        """Masks of retired objects: from time to time, and where something new is seen, which may
+        be one of them."""
+        wanted = self._retirement.sought(self._objects, frame_idx)
+        if not wanted and sightings:
+            retired = self._retirement.sought(self._objects, frame_idx, at_once=True)
+            if retired and self._decide(frame_idx, there, logits, sightings).births:
+                wanted = retired
+        return self._decode(frame_idx, features, [i for i in wanted if i not in there])
+
     def _found_again(
         self,
         frame_idx: int,
         sought: Mapping[int, ObjectOutput],
-        outputs: Mapping[int, ObjectOutput],
+        there: Mapping[int, ObjectOutput],
         prompted: Collection[int],
     ) -> set[int]:
         """The retired objects that are there again."""
         promising = self._retirement.promising(sought)
         if not promising:
             return set()
-        known = {i: output for i, output in outputs.items() if i not in sought or i in promising}
-        masks = self._masks(frame_idx, known, prompted)
+        candidates = {**there, **{i: sought[i] for i in promising}}
+        masks = self._masks(frame_idx, candidates, prompted)
         settled = self._retirement.settled(masks, self._objects, promising)
         return promising & set(settled.obj_ids)
+
+    def _seen(self, frame_idx: int, features: ImageFeatures | None) -> list[Sighting] | None:
+        """What was detected on the frame, with masks; None if nobody looked."""
+        found = self._found(frame_idx)
+        if not found or features is None:
+            return None if found is None else []
+        return sightings_of(
+            *(self.model, features, found, self.association),
+            frame_idx=frame_idx,
+            size_hw=(self.height, self.width),
+            object_batch=self._object_batch,
+        )
 
     def _decide(
         self,
         frame_idx: int,
-        features: ImageFeatures | None,
         outputs: Mapping[int, ObjectOutput],
-        logits: Mapping[int, NDArray[np.float32]],
+        logits: Logits,
+        sightings: Sequence[Sighting] | None,
     ) -> Decisions:
         """What becomes of the frame's objects and detections."""
         scores = scores_on_host(outputs)
         tracks = [TrackedMask(i, logits_hw, scores[i]) for i, logits_hw in logits.items()]
-        found = self._found(frame_idx)
-        sightings: list[Sighting] | None = None
-        if found is not None:
-            sightings = []
-        if found and features is not None:
-            sightings = sightings_of(
-                *(self.model, features, found, self.association),
-                frame_idx=frame_idx,
-                size_hw=(self.height, self.width),
-                object_batch=self._object_batch,
-            )
         reserved = self._ledger.reserving(self.obj_ids)
         decisions = associate(reserved, self.association, frame_idx, tracks, sightings)
         if decisions.births:
@@ -391,30 +412,3 @@ class IdentityTracker(VideoTracker):
         # Only a birth takes an id: others are a person's still.
         ledger = decisions.ledger.model_copy(update={"next_id": self._ledger.next_id})
         return replace(decisions, ledger=ledger)
-
-    def _encode_sightings(
-        self,
-        frame_idx: int,
-        features: ImageFeatures | None,
-        decisions: Decisions,
-        logits: Mapping[int, NDArray[np.float32]],
-    ) -> dict[int, _Encoded]:
-        """Memory and masks of new objects and of those that are anchored."""
-        begun: dict[int, _Encoded] = {}
-        for obj_id, sighting in sorted((decisions.births | decisions.anchors).items()):
-            item = sighting.detection
-            if item is None or features is None:
-                raise RuntimeError(f"nothing was detected of object {obj_id}")
-            prompt = Prompt(
-                obj_id, frame_idx, box_xyxy_px=item.box_xyxy_px, mask_hw=item.enlarged()
-            )
-            if obj_id in decisions.anchors and self.association.anchor == "track":
-                prompt = Prompt(obj_id, frame_idx, mask_hw=logits[obj_id] > 0)
-            begun[obj_id] = encode_prompt(
-                *(self.model, features, prompt),
-                height=self.height,
-                width=self.width,
-                bank_device=self._bank_device,
-                needs=self._new_policy.needs,
-            )
-        return begun

@@ -222,7 +222,8 @@ def decode_boxes(
     corners_n22 = (corners_n22 * model.facts.image_size).to(model.device)
     fused = model.without_memory(features)
     logits = []
-    for corners_b22 in corners_n22.split(object_batch):
+    for start in range(0, len(corners_n22), object_batch):
+        corners_b22 = corners_n22[start : start + object_batch]
         count = len(corners_b22)
         labels_b2 = torch.tensor([[2, 3]] * count, dtype=torch.int32, device=model.device)
         candidates = model.decode(

@@ -67,9 +67,11 @@ class Retirement:
         self._new_policy = new_policy
         self._bank_device = bank_device
 
-    def sought(self, objects: Mapping[int, TrackedObject], frame_idx: int) -> list[int]:
-        """The objects that are looked for on a frame."""
-        if self._rules is None or frame_idx % self._rules.look_every:
+    def sought(
+        self, objects: Mapping[int, TrackedObject], frame_idx: int, *, at_once: bool = False
+    ) -> list[int]:
+        """The objects that are looked for on a frame; `at_once` on any, not only now and then."""
+        if self._rules is None or (frame_idx % self._rules.look_every and not at_once):
             return []
         return [
             obj_id

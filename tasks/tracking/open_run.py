@@ -13,6 +13,7 @@ from samcore.config import TrackSettings
 from samcore.disk.files import FileRecord, is_intact, storage_errors
 from samcore.errors import LostWorkError, StateError
 from samcore.identities.config import AssociationConfig
+from samcore.identities.sightings import Detections
 from samcore.machine.allocator import keep_freed_memory
 from samcore.machine.device import Compute, choose_compute
 from samcore.machine.meters import StageClock
@@ -25,7 +26,7 @@ from samcore.models.registry import resized_model
 from samcore.prompts.prompt import Prompt
 from samcore.result.records import ChunkRecord, PassRecord, RunRecord
 from samcore.run.folder import RunFolder
-from samcore.tracking.identity_tracker import Detections, IdentityTracker
+from samcore.tracking.identity_tracker import IdentityTracker
 from samcore.tracking.resize import resize_state
 from samcore.tracking.state import TrackerState
 from samcore.tracking.tracker import VideoTracker

@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 import torch
 
+from samcore.machine.device import choose_compute
+from samcore.models.loader import load_model
+from samcore.models.registry import resolve_model
 from samcore.scenes import Scene
 
 Load = Callable[[str], ModuleType]
@@ -131,3 +134,27 @@ def test_what_is_approximate_is_measured_beside_exact_tracking(
     js = [float(cells[5]) for cells in table]
     assert js[0] == 1.0
     assert all(0.3 < j <= 1.0 for j in js)
+
+
+@pytest.mark.slow
+def test_ways_to_use_a_detector_are_compared(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A short scene: one row for each way, and its numbers are such measures."""
+    script = load("identities")
+    monkeypatch.setattr(script, "CHUNK", 4)
+    frames = load("policies").paint("occlusion", 1, num_frames=10, size=64, objects=2)
+    spec = resolve_model("nano", cache_dir=Path("none"), image_size=64)
+    model = load_model(spec, choose_compute("cpu", "float32"))
+    found = script.detect(frames, 1)
+
+    for outputs in (
+        script.associated(model, frames, found, 2),
+        script.prompted_anew(model, frames, found),
+    ):
+        hota, switches, idf1, j, ids, true = script.score(frames, outputs)
+        assert len(outputs) == 10
+        assert 0 < hota <= 1
+        assert 0 < idf1 <= 1
+        assert 0 < j <= 1
+        assert switches >= 0
+        assert ids >= 1
+        assert true == 2

@@ -230,6 +230,28 @@ def test_thirty_objects_enter_and_leave():
     assert len(outputs[-1].retired) == 27
 
 
+def test_a_retired_object_that_is_detected_again_is_looked_for_at_once(tmp_path):
+    """It returns under its old id on the frame of the detection, not under a new one; what never
+    was there is new."""
+    back = replace(BLUE, shown=[*range(5, 15), *range(33, 50)])
+    stage = Blocks([RED, back, replace(GREEN, shown=range(36, 50))], 50)
+    settings = TrackSettings(retire_after=3, look_for_every=1000)
+    tables = []
+    for cuts in ([0, 50], [0, 20, 30, 40, 50]):
+        tracker = IdentityTracker(
+            ColourModel(), height=SIDE, width=SIDE, num_frames=50, settings=settings
+        )
+        outputs = []
+        for begin, stop in itertools.pairwise(cuts):
+            state = tracker.state()
+            tracker = IdentityTracker.from_state(tracker.model, state, settings=settings)
+            outputs += tracker.track(stage.frames(begin, stop), stage.detections())
+        assert numbers_of(outputs, stage) == {1: {0}, 2: {1}, 3: {2}}
+        assert [o.frame_idx for o in outputs if 2 in o.retired] == list(range(18, 33))
+        tables.append(write(tmp_path / f"{len(cuts)}.parquet", outputs).read_bytes())
+    assert tables[0] == tables[1]
+
+
 CARRY_ON = """
 import sys
 from pathlib import Path
