@@ -10,9 +10,9 @@ same frames, prompts and threads. They take turns frame by frame (ours, theirs, 
 so that a machine that drifts slows all of them. Time is the process's CPU time, which other work on
 the machine hardly changes; on a GPU it is wall time. Only frames with full memory count, from the
 18th on. Growth is what the process's memory (on a GPU the GPU's) gains in the steps of each, a
-frame. The others' frames are prepared beforehand and not counted, neither in time nor in growth;
-Longtake prepares its own within its time. Masks on the host are what a user of each gets. Prints
-Markdown.
+frame; on a CPU that is rough, since what one frees another one takes, and many frames are needed.
+The others' frames are prepared beforehand and not counted, neither in time nor in growth; Longtake
+prepares its own within its time. Masks on the host are what a user of each gets. Prints Markdown.
 """
 
 import argparse
