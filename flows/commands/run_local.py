@@ -74,7 +74,7 @@ def run_local(
         ):
             # A server that is named is asked first.
             opened = None if is_named else begin_to_open(request)
-            run, found = _plan(request, settings, checked if buckets else None, opened, check)
+            run, found = _plan(request, settings, checked if buckets else None, check, opened)
         if found is not None:
             return found
         terminal.wait("starting Prefect")
@@ -136,8 +136,8 @@ def _plan(
     request: SegmentRequest,
     settings: Settings,
     checked: CheckedRequest | None,
-    opened: Callable[[], VideoSource] | None,
     check_server: Callable[[], None],
+    opened: Callable[[], VideoSource] | None = None,
 ) -> tuple[tuple[RunRef, RunRecord] | None, ResultRef | None]:
     """Say what is wrong with the request, and lay out its run unless its result is there already.
 
