@@ -243,7 +243,8 @@ class _Frame:
                 is_older = self._book.age_order(other) < self._book.age_order(obj_id)
                 if is_older and (met_st[:, place] & met_st[:, other_place]).any():
                     shared[other] = shared.get(other, 0) + 1
-            unmatched = track.unmatched + is_unmatched
+            is_lost = self._config.empty_is_unmatched and not is_matched
+            unmatched = track.unmatched + (is_unmatched or is_lost)
             self._book.note(obj_id, unmatched=unmatched, shared=tuple(sorted(shared.items())))
             is_duplicate = max(shared.values(), default=0) >= self._config.max_shared
             if unmatched >= self._config.max_unmatched or is_duplicate:

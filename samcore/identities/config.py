@@ -54,6 +54,9 @@ class AssociationConfig(BaseModel):
     unmatched_frames: int = Field(default=8, ge=1)
     """A young track that was not matched on so many frames is removed, a false alarm. Of every
     N-th frame it takes an N-th of them, but two; N of 8 or more needs a longer `hot_start`."""
+    empty_is_unmatched: bool = False
+    """A young track's frames with an empty mask count among these, too. Ours, off: it removes false
+    alarms that the tracker loses at once, and objects that are hidden soon after they enter."""
     shared_frames: int = Field(default=8, ge=1)
     """A young track that met a detection which an older track met, too, on so many frames is
     removed, a duplicate. Of every N-th frame likewise."""

@@ -9,7 +9,8 @@ scenes are those of `policies.py`. The detector says what is true, but misses ea
 of the frames, at random and for four frames at once, and sees things that are not there for one to
 six frames. The ways:
 
-- association: `IdentityTracker`, every frame, or every 5th one, detected;
+- association: `IdentityTracker`, every frame, or every 5th one, detected; the latter also with
+  `empty_is_unmatched`, as the tracker loses most of what was never there;
 - re-prompting: the tracker begins anew every 60 frames with what is detected on the first of them,
   and ids go on by the IoU (0.5, Hungarian) with the masks of the frame before, as tools do that
   know single chunks only.
@@ -45,7 +46,12 @@ from samcore.tracking.tracker import VideoTracker
 from samcore.training.clips import TEST_SEEDS
 
 CHUNK = 60
-WAYS = ("association", "association, every 5th", "re-prompting")
+WAYS = {
+    "association": AssociationConfig(),
+    "association, every 5th": AssociationConfig(detect_every=5),
+    "the same, empty is unmatched": AssociationConfig(detect_every=5, empty_is_unmatched=True),
+    "re-prompting": None,
+}
 HEADING = (
     "| scenes | way | HOTA | switches | IDF1 | J | objects (true) | ms a frame |\n"
     "|---|---|--:|--:|--:|--:|--:|--:|"
@@ -91,7 +97,7 @@ def associated(
     model: TrackingModel,
     frames: Sequence[SceneFrame],
     found: Mapping[int, list[Detection]],
-    every: int,
+    config: AssociationConfig,
 ) -> list[Masks]:
     """The masks of each frame by association."""
     height, width = frames[0].image_rgb_hwc_u8.shape[:2]
@@ -101,9 +107,9 @@ def associated(
         width=width,
         num_frames=len(frames),
         settings=TrackSettings(retire_after=60),
-        association=AssociationConfig(detect_every=every),
+        association=config,
     )
-    looked_at = {t: items for t, items in found.items() if t % every == 0}
+    looked_at = {t: items for t, items in found.items() if t % config.detect_every == 0}
     return [_shown(output.obj_ids, output.masks_nhw) for output in tracker.track(frames, looked_at)]
 
 
@@ -188,13 +194,13 @@ def main() -> int:
         for seed in TEST_SEEDS[: args.seeds]:
             frames = paint(kind, seed, num_frames=args.frames, size=args.size, objects=args.objects)
             found = detect(frames, seed)
-            for way in WAYS:
+            for way, config in WAYS.items():
                 print(f"{kind}, seed {seed}: {way} ...", file=sys.stderr, flush=True)
                 began = time.process_time()
-                if way == "re-prompting":
+                if config is None:
                     outputs = prompted_anew(model, frames, found)
                 else:
-                    outputs = associated(model, frames, found, 5 if way.endswith("5th") else 1)
+                    outputs = associated(model, frames, found, config)
                 ms = (time.process_time() - began) * 1000 / len(frames)
                 rows[way].append((*score(frames, outputs), ms))
         for way, values in rows.items():

@@ -89,6 +89,16 @@ def test_a_false_alarm_is_removed_while_it_is_young(shown, is_kept):
     assert list(later.births) == [2]  # an id comes once
 
 
+@pytest.mark.parametrize("counts", [False, True])
+def test_a_false_alarm_that_the_tracker_loses_stays_unless_that_counts(counts):
+    """An empty track is neither matched nor unmatched, as the sources have it; or it is."""
+    play = Play(AssociationConfig(empty_is_unmatched=counts))
+    play.frame([seen(HERE)])
+    play.frame([seen(HERE)], {1: HERE})
+    found = play.frames(12, [], {1: None})
+    assert [i for i, decisions in enumerate(found, start=1) if decisions.removed] == [8] * counts
+
+
 def test_a_duplicate_is_removed_the_older_one_stays():
     """Two tracks that meet the same detections on 8 frames: the younger one was a mistake."""
     play = Play()
