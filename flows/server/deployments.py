@@ -73,7 +73,7 @@ class Defaults:
 
     def __post_init__(self) -> None:
         if self.prompts is not None and self.automatic is not None:
-            raise InputError("give --prompts or --automatic, not both")
+            raise InputError("give --prompts, or --automatic or --detect; not both")
         if (self.source is None) != (self.destination is None):
             raise InputError("--source and --destination go together: the sweep needs both")
         for option, text in (("--source", self.source), ("--destination", self.destination)):
