@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 READING = "reading the video"
 """What reports are of while a file is read for its digest."""
+_LONG_READ_BYTES = 100_000_000
+"""Of a smaller file there are no such reports: to read it takes a moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,11 +168,16 @@ def open_asked_video(
         credentials=request.credentials,
         version=version,
         mirror=mirror,
-        on_read=reporter(READING, "MB", scale=1_000_000),
+        on_read=_report_reading,
         on_progress=reporter("scanning the video", "frames"),
         on_fetch=reporter("downloading the video", "MB", scale=1_000_000),
         stretch=request.settings.stretch,
     )
+
+
+def _report_reading(done: int, total: int | None) -> None:
+    if total is not None and total >= _LONG_READ_BYTES:
+        reporter(READING, "MB", scale=1_000_000)(done, total)
 
 
 def _check_places(request: SegmentRequest, *, buckets: bool) -> None:

@@ -11,6 +11,9 @@ import flows.commands.run_local as run_local
 from flows.cli import run as longtake
 from samcore.errors import InputError, StorageError, VideoError
 from samcore.machine import device
+from samcore.progress import Progress, listening
+from tasks.request.early_checks import READING, open_asked_video
+from tasks.request.segment_request import SegmentRequest
 from tasks.sources import opened as sources
 
 LIMIT_S = 120.0
@@ -119,3 +122,19 @@ def test_a_bucket_is_asked_before_a_scan(ask: Callable[..., object], place: str)
     from flows.commands.early_scan import begin_to_open
 
     assert begin_to_open(ask(**{place: "s3://bucket/there"})) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("size", "is_told"), [(1_000_000, False), (120_000_000, True)])
+def test_only_a_long_reading_shows(
+    ask: Callable[..., SegmentRequest], tmp_path: Path, size: int, is_told: bool
+) -> None:
+    """A large file shows how far it is read; a small one is read in a moment, without a word."""
+    path = tmp_path / "zeros.mp4"
+    with path.open("wb") as file:
+        file.truncate(size)
+    told: list[Progress] = []
+
+    with listening(told.append), pytest.raises(VideoError):
+        open_asked_video(ask(source=str(path)))
+
+    assert any(progress.what == READING for progress in told) == is_told
