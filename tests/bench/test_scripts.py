@@ -137,12 +137,14 @@ def test_what_is_approximate_is_measured_beside_exact_tracking(
 
 
 @pytest.mark.slow
-def test_ways_to_use_a_detector_are_compared(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ways_to_use_a_detector_are_compared(
+    load: Load, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """A short scene: one row for each way, and its numbers are such measures."""
     script = load("identities")
     monkeypatch.setattr(script, "CHUNK", 4)
     frames = load("policies").paint("occlusion", 1, num_frames=10, size=64, objects=2)
-    spec = resolve_model("nano", cache_dir=Path("none"), image_size=64)
+    spec = resolve_model("nano", cache_dir=tmp_path, image_size=64)
     model = load_model(spec, choose_compute("cpu", "float32"))
     found = script.detect(frames, 1)
 
