@@ -38,34 +38,39 @@ _MAX_FINDINGS = 5
 _MAX_LINE = 200
 
 
+Drawn = Future[Picture | None] | None
+"""The picture of a result, once it is drawn; None if it is still to be drawn."""
+
+
 @contextlib.contextmanager
-def drawing_picture(run: RunRef) -> Iterator[Future[Picture | None]]:
+def drawing_picture(run: RunRef) -> Iterator[Drawn]:
     """Draw the picture of a published result while the block runs; it is there after the block.
 
-    Of a result in a bucket it is drawn after the block, which may fetch the same files.
+    Of a result in a bucket it is drawn later, from the files that are fetched for the rest.
     """
+    if run.in_bucket:
+        yield None
+        return
     drawn: Future[Picture | None] = Future()
 
     def draw(_: Callable[[], None]) -> None:
         try:
-            drawn.set_result(_picture(run))
+            drawn.set_result(_picture(run, *_listed(run)))
         except Exception as error:
             drawn.set_exception(error)
 
-    with contextlib.nullcontext() if run.in_bucket else Beside(draw):
+    with Beside(draw):
         yield drawn
-    if run.in_bucket:
-        draw(lambda: None)
 
 
-def post_artifacts(run: RunRef, picture: Future[Picture | None]) -> None:
+def post_artifacts(run: RunRef, drawn: Drawn) -> None:
     """Show a published result, with its picture, in Prefect's UI.
 
     Whatever goes wrong here is logged and no more: the result is published, and must not be lost
     for a server that is away.
     """
     try:
-        _post(run, picture)
+        _post(run, drawn)
     except Exception as error:
         _log.warning("the result is not shown in Prefect's UI: %s", " ".join(str(error).split()))
 
@@ -78,7 +83,7 @@ def _listed(run: RunRef) -> tuple[ResultStore, Manifest]:
     return store, manifest
 
 
-def _post(run: RunRef, picture: Future[Picture | None]) -> None:
+def _post(run: RunRef, drawn: Drawn) -> None:
     store, manifest = _listed(run)
     masks = store.fetch(MASKS)
     seams = SeamList.model_validate_json(store.fetch(SEAMS).read_bytes()).seams
@@ -114,8 +119,9 @@ def _post(run: RunRef, picture: Future[Picture | None]) -> None:
         for name in (REPORT, OVERLAY, MANIFEST)
         if name in {*listed, MANIFEST}
     }
+    picture = _picture(run, store, manifest) if drawn is None else drawn.result()
     create_markdown_artifact(
-        markdown=result_page(manifest, picture.result(), links=links, location=store.location),
+        markdown=result_page(manifest, picture, links=links, location=store.location),
         key=f"{key}-result",
         description=f"The result of {run.video}",
     )
@@ -197,9 +203,8 @@ def _finding_list(findings: FindingList) -> str:
     return "\n".join([f"**{counted(findings.total, 'finding')} to look at**", "", *items])
 
 
-def _picture(run: RunRef) -> Picture | None:
+def _picture(run: RunRef, store: ResultStore, manifest: Manifest) -> Picture | None:
     """The frame to show with its masks and prompts, as large as fits."""
-    store, manifest = _listed(run)
     folder, frame_idx = RunFolder.from_ref(run), _telling_frame(manifest)
     image = open_run_source(folder).frame(frame_idx).image_rgb_hwc_u8
     prompts = [prompt for prompt in folder.prompts() if prompt.frame_idx == frame_idx]

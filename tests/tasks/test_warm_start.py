@@ -37,6 +37,7 @@ def _make(result: object, **changes: object) -> str:
         "model": None,
         "checkpoint": None,
         "config": None,
+        "plain_engine": False,
         "image_size": None,
         "device": "cpu",
         "dtype": "auto",
@@ -201,7 +202,7 @@ def test_what_does_not_fit_is_said_before_the_video(
 ) -> None:
     """One line, before the video is opened."""
     monkeypatch.setattr(
-        "tasks.request.resolve.open_source", lambda *_args, **_rest: pytest.fail("opened")
+        "tasks.request.early_checks.open_source", lambda *_args, **_rest: pytest.fail("opened")
     )
     with pytest.raises(kind, match=says) as caught:
         resolve_request(_warm(ask, state, **change), cache_dir=load_settings().cache_dir)

@@ -15,7 +15,7 @@ from samcore.machine.allocator import keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(10):
+    for _ in range(3):
         held = [torch.ones(10_000_000) for _ in range(3)]
         del held
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
