@@ -15,7 +15,7 @@ from samcore.machine.allocator import keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(3):
+    for _ in range(10):
         held = [torch.ones(10_000_000) for _ in range(3)]
         del held
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
@@ -41,7 +41,7 @@ def test_tensors_of_the_next_frame_cost_no_page_faults() -> None:
         for how in ("keep", "give back")
     )
 
-    assert given_back > 100 * max(kept, 1)
+    assert given_back > 10 * max(kept, 1)
 
 
 def test_settings_of_the_environment_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
