@@ -180,6 +180,11 @@ def has_display() -> bool:
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
+def sets_allocator() -> bool:
+    """Whether the environment has settings for the allocator of the C library, which stay."""
+    return any(name.startswith("MALLOC_") for name in os.environ)
+
+
 def has_prefect_server() -> bool:
     """Whether the environment names a Prefect server.
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import ctypes
-import os
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 """Of glibc's `malloc.h`."""
@@ -18,13 +17,9 @@ def keep_freed_memory() -> bool:
     stays what it was; `free_caches` gives back what is free. Threads share one pool, since the
     pools that glibc makes for them cannot hold tensors of this size.
 
-    Where the variables `MALLOC_...` of the environment say something else, that is left alone.
-
     Returns:
         Whether the allocator takes it; only glibc's does.
     """
-    if any(name.startswith("MALLOC_") for name in os.environ):
-        return False
     with contextlib.suppress(OSError, AttributeError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
         asked = (

@@ -31,6 +31,7 @@ from samcore.tracking.resize import resize_state
 from samcore.tracking.state import TrackerState
 from samcore.tracking.tracker import VideoTracker
 from samcore.video import Frame, VideoSource
+from tasks.settings import sets_allocator
 from tasks.sources.opened import open_run_source
 
 
@@ -201,7 +202,7 @@ def open_run(
     record = folder.record()
     video = open_run_source(folder)
     compute = choose_compute(record.settings.device, record.settings.dtype)
-    if compute.device.type == "cpu":
+    if compute.device.type == "cpu" and not sets_allocator():
         keep_freed_memory()
     rung = rung or record.as_asked
     model = load_model(resized_model(record.model, rung.image_size), compute)

@@ -14,6 +14,7 @@ from tasks.settings import (
     load_settings,
     prefect_server_settings,
     set_defaults,
+    sets_allocator,
 )
 
 
@@ -76,3 +77,12 @@ def test_settings_of_ones_own_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     set_defaults()
     assert os.environ[name] == "7"
     assert os.environ["DO_NOT_TRACK"] == "1"
+
+
+def test_an_allocator_that_somebody_has_set_up_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By any of glibc's variables."""
+    for name in [name for name in os.environ if name.startswith("MALLOC_")]:
+        monkeypatch.delenv(name)
+    assert not sets_allocator()
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "2")
+    assert sets_allocator()

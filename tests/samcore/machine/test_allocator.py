@@ -6,8 +6,6 @@ import sys
 
 import pytest
 
-from samcore.machine.allocator import keep_freed_memory
-
 SCRIPT = """
 import resource, sys, threading
 import torch
@@ -42,10 +40,3 @@ def test_tensors_of_the_next_frame_cost_no_page_faults() -> None:
     )
 
     assert given_back > 10 * max(kept, 1)
-
-
-def test_settings_of_the_environment_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever has set the allocator by its variables knows why."""
-    monkeypatch.setenv("MALLOC_ARENA_MAX", "2")
-
-    assert not keep_freed_memory()
