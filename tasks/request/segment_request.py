@@ -141,7 +141,7 @@ class SegmentRequest(BaseModel):
     plain_engine: bool = Field(
         default=False,
         title="Plain engine",
-        description="Compute as the model's own package does, without Longtake's faster ways: the "
+        description="Compute as the model's own package does, without Longtake's own ways: the "
         "same masks but for rounding. To compare with, and to go on with what a version without "
         "these ways has begun.",
     )
