@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 PLAIN_ENGINE = 0
 """The arithmetic of the models' packages: that of all versions that knew no other one."""
-ENGINE = 1
+ENGINE = 2
 """Longtake's own arithmetic, whose results differ from the plain one's by rounding. Goes up when
 equal models give other bits than before: results are then made anew, and what another version has
 begun is not gone on with."""

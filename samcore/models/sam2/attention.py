@@ -8,6 +8,7 @@ copies. Features of scale 4 differ from the package's by 1e-6 (`tests/bench/engi
 import math
 
 import torch
+import torch.nn.functional as F
 from sam2.modeling.memory_attention import MemoryAttention as PackageAttention
 from sam2.modeling.memory_attention import MemoryAttentionLayer
 from sam2.modeling.sam.transformer import RoPEAttention
@@ -100,7 +101,9 @@ class MemoryAttention:
                 rotate(k_lc[: len(k_lc) - num_ptr_tokens], cross.freqs_cis)
                 found_nm = attend(q_nc, k_lc, memory_lm)
                 out_1nc = out_1nc + project_folded(found_nm, cross.v_proj, cross.out_proj)
-                hidden = layer.activation(layer.linear1(layer.norm3(out_1nc)))
+                hidden = layer.linear1(layer.norm3(out_1nc))
+                # In place: a new tensor of this size would cost page faults each time.
+                hidden = hidden.relu_() if layer.activation is F.relu else layer.activation(hidden)
                 out_1nc = out_1nc + layer.linear2(hidden)
             fused.append(attention.norm(out_1nc))
         return torch.cat(fused).transpose(0, 1)

@@ -4,9 +4,16 @@ The package pads a layer's tokens to whole windows and projects the padding, too
 zero, so its projection is the bias. Here real tokens are projected, and the padding is filled with
 the bias. The position embedding depends on the size alone; the package resizes it for every frame.
 
-Bits are the package's where no layer is padded: nano at 128 px, SAM 2.1 tiny at multiples of 224.
-Elsewhere a token stands in another row of a matrix product, whose last bits depend on that:
-features with a deviation of 0.7 differ by 2e-6.
+The neck projects each level to 256 channels, and the mask decoder projects the two fine ones again,
+to 32 and 64. Nothing stands between the two projections there, so one product does both:
+
+    Ws (Wl x + bl) + bs  =  (Ws Wl) x + (Ws bl + bs)
+
+The package also repeats the position encoding of every level for every frame; only the coarsest
+one is ever read.
+
+Tokens stand in other rows of a matrix product, and two products are one, so that last bits differ
+from the package's: features with a deviation of 0.7 by 2e-6.
 
 It is for CPUs. A GPU at batch one waits for launches, and this has more of them.
 """
@@ -16,9 +23,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from sam2.modeling.backbones.hieradet import Hiera, MultiScaleBlock, do_pool
+from sam2.modeling.backbones.image_encoder import FpnNeck
 from sam2.modeling.backbones.utils import window_partition, window_unpartition
 from sam2.modeling.sam2_base import SAM2Base
-from torch import Tensor
+from torch import Tensor, nn
 
 from samcore.machine.device import Compute
 
@@ -37,6 +45,7 @@ class ImageEncoder:
         self._net = net
         trunk = net.image_encoder.trunk
         self._is_lean = not plain and compute.device.type == "cpu" and type(trunk) is Hiera
+        self._folds_neck = self._is_lean and _can_fold_neck(net)
         self._embedding: tuple[object, Tensor] | None = None
 
     def __call__(self, images_n3hw: Tensor) -> dict[str, Any]:
@@ -45,10 +54,14 @@ class ImageEncoder:
         if not self._is_lean:
             plain: dict[str, Any] = net.forward_image(images_n3hw)
             return plain
-        features, pos = encoder.neck(self._trunk(images_n3hw))
+        levels = self._trunk(images_n3hw)
+        if self._folds_neck:
+            features, pos = self._folded_neck(levels)
+        else:
+            features, pos = encoder.neck(levels)
         if encoder.scalp > 0:
             features, pos = features[: -encoder.scalp], pos[: -encoder.scalp]
-        if net.use_high_res_features_in_sam:
+        if net.use_high_res_features_in_sam and not self._folds_neck:
             features[0] = net.sam_mask_decoder.conv_s0(features[0])
             features[1] = net.sam_mask_decoder.conv_s1(features[1])
         return {
@@ -56,6 +69,33 @@ class ImageEncoder:
             "vision_pos_enc": pos,
             "backbone_fpn": features,
         }
+
+    def _folded_neck(self, levels: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """As `FpnNeck.forward` and the decoder's two projections after it.
+
+        Returns:
+            Features of each level, finest first, and position encodings of their sizes: that of the
+            coarsest level that is used, and zeros for the others, which nobody reads.
+        """
+        encoder, decoder = self._net.image_encoder, self._net.sam_mask_decoder
+        neck, last = encoder.neck, len(levels) - 1
+        features = [
+            _one_product(levels[i], neck.convs[last - i].conv, second)
+            for i, second in enumerate((decoder.conv_s0, decoder.conv_s1))
+        ]
+        coarse: list[Tensor] = []
+        for i in range(last, 1, -1):
+            lateral = neck.convs[last - i](levels[i])
+            if i in neck.fpn_top_down_levels and coarse:
+                above = F.interpolate(coarse[0].float(), scale_factor=2.0, mode="nearest")
+                lateral = lateral + above
+            coarse.insert(0, lateral)
+        features += coarse
+        used = last - encoder.scalp
+        zero = levels[0].new_zeros(1, 1, 1, 1)
+        pos = [zero.expand(len(level), 1, *level.shape[2:]) for level in levels]
+        pos[used] = neck.position_encoding(features[used]).to(features[used].dtype)
+        return features, pos
 
     def _trunk(self, images_n3hw: Tensor) -> list[Tensor]:
         """As `Hiera.forward`."""
@@ -128,3 +168,25 @@ def _attend_in_windows(block: MultiScaleBlock, x_nhwc: Tensor, out_hw: torch.Siz
     real_nhwc = window_unpartition(attended, window, padded_hw, (out_height, out_width))
     result: Tensor = attention.proj(real_nhwc)
     return result
+
+
+def _one_product(x_nchw: Tensor, first: nn.Conv2d, second: nn.Conv2d) -> Tensor:
+    """Two projections of every pixel, one after the other, as one."""
+    weight, onto = first.weight.flatten(1), second.weight.flatten(1)
+    # Made for every frame: it costs a thousandth of one, and weights may change in between.
+    bias = torch.addmv(second.bias, onto, first.bias)
+    return F.conv2d(x_nchw, (onto @ weight)[:, :, None, None], bias)
+
+
+def _can_fold_neck(net: SAM2Base) -> bool:
+    """Whether the two fine levels are projected twice with nothing in between."""
+    neck = net.image_encoder.neck
+    return (
+        type(neck) is FpnNeck
+        and bool(net.use_high_res_features_in_sam)
+        and len(neck.convs) - net.image_encoder.scalp > 2
+        and min(neck.fpn_top_down_levels, default=2) > 1
+        and neck.fpn_interp_model == "nearest"
+        and neck.fuse_type == "sum"
+        and all(conv.conv.kernel_size == (1, 1) for conv in neck.convs)
+    )
