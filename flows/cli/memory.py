@@ -86,6 +86,10 @@ def memory(
             "above.",
         ),
     ] = False,
+    compile: Annotated[
+        bool,
+        typer.Option("--compile", help="These runs compile, too; goes with the options above."),
+    ] = False,
     device: Annotated[str, typer.Option(metavar="NAME", help="Where it runs.")] = "auto",
     dtype: Annotated[str, typer.Option(metavar="NAME", help="Its arithmetic.")] = "auto",
     video: Annotated[
@@ -125,6 +129,7 @@ def memory(
             config=config,
             image_size=image_size,
             plain_engine=plain_engine,
+            compile=compile,
             device=device,
             dtype=dtype,
             memory_policy=memory_policy,

@@ -159,6 +159,7 @@ def track(
     config: Annotated[str | None, request_field(metavar="NAME", rich_help_panel=_MODEL)] = None,
     image_size: Annotated[int | None, request_field(metavar="N", rich_help_panel=_MODEL)] = None,
     plain_engine: Annotated[bool, request_field("--plain-engine", rich_help_panel=_MODEL)] = False,
+    compile: Annotated[bool, request_field("--compile", rich_help_panel=_MODEL)] = False,
     stretch: Annotated[bool, request_field("--stretch", rich_help_panel=_MODEL)] = False,
     allow_quality_loss: Annotated[
         bool, request_field("--allow-quality-loss", rich_help_panel=_MODEL)

@@ -64,9 +64,10 @@ class Terminal:
 
     def show(self, progress: Progress) -> None:
         """Show how far something is: in a bar, or as a line now and then. What has a text of its
-        own is shown at its end, too."""
+        own is shown at its beginning and its end, too."""
         if self._bars is None:
-            if self._may_print() or (progress.finished and progress.text):
+            is_news = progress.finished or progress.done == 0
+            if self._may_print() or (is_news and progress.text):
                 self.say(progress.line)
             return
         what, note = progress.what, progress.note or progress.unit

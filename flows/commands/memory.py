@@ -33,6 +33,7 @@ def make_memory(
     config: str | None,
     image_size: int | None,
     plain_engine: bool,
+    compile: bool,
     device: str,
     dtype: str,
     memory_policy: str | None,
@@ -48,8 +49,8 @@ def make_memory(
         output: The file to write; None is the result itself.
         frames: Frames to take masks from; None is the prompted ones.
         objects: Ids; None is all.
-        model, checkpoint, config, image_size, plain_engine: As of `longtake track`; the default is
-            the model that the result was made with.
+        model, checkpoint, config, image_size, plain_engine, compile: As of `longtake track`; the
+            default is the model that the result was made with.
         device, dtype: As of `longtake track`.
         memory_policy: The one of the run that will begin with it; None is the result's.
         video: Where the video is now; None is where it was tracked.
@@ -70,7 +71,7 @@ def make_memory(
     prompted = {item.id: item.prompted_frames for item in asked.objects}
     looks = choose_looks(masklets, prompted, frames=frames, objects=objects, most=MAX_FRAMES)
     choose_compute(device, dtype)  # a device that is not here is said before a download
-    if (model, checkpoint, image_size, config, plain_engine) == (None, None, None, None, False):
+    if (model, checkpoint, image_size, config) == (None,) * 4 and not (plain_engine or compile):
         spec = _model_of(asked, settings.cache_dir)
     else:
         spec = resolve_model(
@@ -79,6 +80,7 @@ def make_memory(
             config=config,
             image_size=image_size,
             plain_engine=plain_engine,
+            compile=compile,
             cache_dir=settings.cache_dir,
             on_progress=reporter("downloading the model", "MB", scale=1_000_000),
         )
@@ -116,6 +118,7 @@ def _model_of(asked: RunRecord, cache_dir: Path) -> ModelSpec:
         spec.name,
         image_size=spec.image_size,
         plain_engine=spec.is_plain,
+        compile=spec.is_compiled,
         cache_dir=cache_dir,
         on_progress=reporter("downloading the model", "MB", scale=1_000_000),
     )

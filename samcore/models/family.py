@@ -239,6 +239,8 @@ class FamilyEntry(Entry):
     """The oldest version of Python that these run on."""
     pools_memory: bool = False
     """Whether its models take `AttendedMemory.pool`."""
+    compiles: bool = False
+    """Whether its models can be compiled by `torch.compile`."""
 
 
 FAMILIES = Registry(
@@ -251,6 +253,7 @@ FAMILIES = Registry(
             about="SAM 2 and 2.1, by the sam2 package",
             home="samcore.models.sam2.family:Sam2Family",
             pools_memory=True,
+            compiles=True,
         ),
         FamilyEntry(
             name="transformers",
@@ -276,6 +279,29 @@ def check_memory_pool(family: str, pool: int) -> None:
         raise InputError(
             f"memory_pool {pool} is for models of the family {able}, got one of {family}: leave "
             "it out, or take such a model"
+        )
+
+
+def check_compiles(family: str, *, compile: bool, plain_engine: bool) -> None:
+    """Refuse to compile what cannot be compiled.
+
+    Args:
+        family: Of the model.
+        compile: Whether it is to be compiled.
+        plain_engine: Whether it is to compute as its package does.
+
+    Raises:
+        InputError: There is no such family, it cannot, or both are asked for.
+    """
+    if not compile:
+        return
+    if plain_engine:
+        raise InputError("plain_engine and compile: wanted one of them, got both")
+    if not FAMILIES.get(family).compiles:
+        able = ", ".join(one.name for one in FAMILIES if one.compiles)
+        raise InputError(
+            f"compile is for models of the family {able}, got one of {family}: leave it out, or "
+            "take such a model"
         )
 
 

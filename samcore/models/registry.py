@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from samcore.disk.digests import file_digest
 from samcore.errors import InputError, ModelError
-from samcore.models.family import model_family
+from samcore.models.family import check_compiles, model_family
 from samcore.models.known import (
     DEFAULT_MODEL,
     KNOWN_MODELS,
@@ -59,9 +59,11 @@ class ModelSpec(BaseModel):
     """Side of the square that frames are resized to, in pixels."""
     engine: int = PLAIN_ENGINE
     """Which arithmetic: `PLAIN_ENGINE`, or the `ENGINE` of the version that resolved it."""
+    is_compiled: bool = False
+    """Whether parts of it run compiled by `torch.compile`, which changes last bits."""
     fingerprint: str
-    """`sha256:` and a digest of the weights (or their seed), the configuration, the size and the
-    engine."""
+    """`sha256:` and a digest of the weights (or their seed), the configuration, the size, the
+    engine, and of whether it is compiled."""
 
     @property
     def is_plain(self) -> bool:
@@ -107,6 +109,7 @@ def resolve_model(
     config: str | None = None,
     image_size: int | None = None,
     plain_engine: bool = False,
+    compile: bool = False,
     cache_dir: Path,
     download: bool = True,
     on_progress: Callable[[int, int | None], None] | None = None,
@@ -122,20 +125,27 @@ def resolve_model(
         image_size: Side of the model's input in pixels; None is the model's own.
         plain_engine: Whether to compute as the models' packages do. By default Longtake's own
             faster ways are taken, whose results differ by rounding.
+        compile: Whether to compile parts of the model by `torch.compile`.
         cache_dir: Folder for downloads; need not exist.
         download: Whether a checkpoint that is not here may be fetched.
         on_progress: Called with the bytes that are here and the total, if known.
 
     Raises:
-        InputError: The options do not go together, or the image size does not fit.
+        InputError: The options do not go together, the image size does not fit, or models of the
+            family cannot be compiled.
         ModelError: The name or configuration is not known, or the checkpoint cannot be had.
         StorageError: The checkpoint cannot be written to the cache.
     """
     plain = _resolve(name, checkpoint, config, image_size, cache_dir, download, on_progress)
+    check_compiles(plain.family, compile=compile, plain_engine=plain_engine)
     if plain_engine:
         return plain
     digest = hashlib.sha256(f"{plain.fingerprint} by engine {ENGINE}".encode()).hexdigest()
-    return plain.model_copy(update={"engine": ENGINE, "fingerprint": f"sha256:{digest}"})
+    if compile:
+        digest = hashlib.sha256(f"sha256:{digest} compiled".encode()).hexdigest()
+    return plain.model_copy(
+        update={"engine": ENGINE, "is_compiled": compile, "fingerprint": f"sha256:{digest}"}
+    )
 
 
 def _resolve(

@@ -14,7 +14,7 @@ from samcore.disk.fetch import Progress
 from samcore.disk.files import check_writable
 from samcore.errors import InputError, StorageError
 from samcore.exports import check_objects
-from samcore.models.family import check_memory_pool, model_family
+from samcore.models.family import check_compiles, check_memory_pool, model_family
 from samcore.models.known import KNOWN_MODELS, HubWeights
 from samcore.models.registry import (
     HUB_FAMILY,
@@ -82,7 +82,7 @@ def check_request(
     source = request.source_place
     if isinstance(source, Path):
         check_source(source, limits)
-    _check_pooling(request)
+    _check_family(request)
     model = None
     if request.checkpoint is not None or not needs_download(request.model, cache_dir):
         model = resolve_asked_model(request, cache_dir)
@@ -103,10 +103,12 @@ def _in_bucket(place: object) -> bool:
     return isinstance(place, str) and isinstance(parse_location(place), S3Location)
 
 
-def _check_pooling(request: SegmentRequest) -> None:
+def _check_family(request: SegmentRequest) -> None:
+    """Hold what only some families can against that of the model."""
     named = next((one.family for one in KNOWN_MODELS if one.name == request.model), "sam2")
     family = HUB_FAMILY if (request.model or "").startswith(PREFIX) else named
     check_memory_pool(family, request.settings.memory_pool)
+    check_compiles(family, compile=request.compile, plain_engine=request.plain_engine)
 
 
 def _check_policy(request: SegmentRequest, model: ModelSpec | None) -> None:
@@ -137,6 +139,7 @@ def resolve_asked_model(
         config=request.config,
         image_size=request.image_size,
         plain_engine=request.plain_engine,
+        compile=request.compile,
         cache_dir=cache_dir,
         on_progress=on_download,
     )

@@ -145,6 +145,13 @@ class SegmentRequest(BaseModel):
         "same masks but for rounding. To compare with, and to go on with what a version without "
         "these ways has begun.",
     )
+    compile: bool = Field(
+        default=False,
+        title="Compile",
+        description="Compile parts of the model by torch.compile: the same masks but for rounding, "
+        "faster on a GPU after minutes of warm-up. For models of the sam2 package, on CUDA, or on "
+        "a CPU with a C++ compiler.",
+    )
     allow_quality_loss: bool = Field(
         default=False,
         title="Allow quality loss",

@@ -8,7 +8,10 @@ The computations follow `sam2/modeling/sam2_base.py` and `sam2/sam2_video_predic
 1.1.0 (github.com/facebookresearch/sam2), as `build_sam2_video_predictor` sets them up by default.
 """
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +22,7 @@ from sam2.modeling.sam2_utils import get_1d_sine_pe
 from torch import Tensor
 
 from samcore.errors import ModelError
+from samcore.machine.compiling import Compiler
 from samcore.machine.device import Compute
 from samcore.models.adapter import Adapter
 from samcore.models.family import (
@@ -30,6 +34,7 @@ from samcore.models.family import (
 )
 from samcore.models.pixels import mask_at_input_size
 from samcore.models.sam2.attention import MemoryAttention
+from samcore.models.sam2.compiled import CompiledParts, Decoded, Levels
 from samcore.models.sam2.encoder import ImageEncoder
 from samcore.models.sam2.network import build_network
 from samcore.models.sam2.pooled import attend_pooled, pool_tokens
@@ -48,6 +53,7 @@ def build_model(
     fingerprint: str,
     compute: Compute,
     plain: bool = False,
+    compiler: Compiler | None = None,
 ) -> "Sam2Model":
     """Build a model on its device.
 
@@ -59,19 +65,32 @@ def build_model(
         fingerprint: Digest of all of these, which states and results carry.
         compute: Device and precision.
         plain: Whether to compute everything as the package does.
+        compiler: What compiles parts of it; None for nothing.
 
     Raises:
         ModelError: The configuration or the checkpoint cannot be used.
     """
     net = build_network(config, checkpoint, seed=seed, image_size=image_size)
-    return Sam2Model(net.to(compute.device), compute=compute, fingerprint=fingerprint, plain=plain)
+    return Sam2Model(
+        net.to(compute.device),
+        compute=compute,
+        fingerprint=fingerprint,
+        plain=plain,
+        compiler=compiler,
+    )
 
 
 class Sam2Model(Adapter):
     """SAM 2's network of the sam2 package."""
 
     def __init__(
-        self, net: SAM2Base, *, compute: Compute, fingerprint: str, plain: bool = False
+        self,
+        net: SAM2Base,
+        *,
+        compute: Compute,
+        fingerprint: str,
+        plain: bool = False,
+        compiler: Compiler | None = None,
     ) -> None:
         if net.memory_temporal_stride_for_eval != 1 or net.num_maskmem < 2:
             raise ModelError(
@@ -92,6 +111,15 @@ class Sam2Model(Adapter):
         self._net = net
         self._encoder = ImageEncoder(net, compute=compute, plain=plain)
         self._attention = MemoryAttention(net, compute=compute, plain=plain)
+        self._compiled: CompiledParts | None = None
+        if compiler is not None:
+            self._compiled = CompiledParts(
+                compiler,
+                encode=lambda images_n3hw: self._levels(net.forward_image(images_n3hw)),
+                attend=MemoryAttention(net, compute=compute, plain=True),
+                decode=lambda fused_bchw, *maps: self._decode(fused_bchw, maps, is_cond=False),
+                remember=partial(self._remember, is_cond=False),
+            )
         self.facts = ModelFacts(
             fingerprint=fingerprint,
             image_size=self.image_size,
@@ -104,9 +132,13 @@ class Sam2Model(Adapter):
 
     def encode_images(self, images_n3hw: Tensor) -> list[ImageFeatures]:
         """Run the image encoder on N preprocessed frames; features of each, in order."""
-        out = self._encoder(images_n3hw)
-        _, feats, pos, sizes = self._net._prepare_backbone_features(out)
-        return self._features_of_each(feats, pos[-1], sizes)
+        if self._compiled is not None:
+            return self._features_of_each(*self._compiled.encode(images_n3hw))
+        return self._features_of_each(*self._levels(self._encoder(images_n3hw)))
+
+    def _levels(self, encoded: dict[str, Any]) -> Levels:
+        _, levels, pos, sizes = self._net._prepare_backbone_features(encoded)
+        return levels, pos[-1], sizes
 
     def without_memory(self, features: ImageFeatures) -> Tensor:
         """Features for a conditioning frame, which looks at no memory: 1 x C x H/16 x W/16."""
@@ -153,7 +185,10 @@ class Sam2Model(Adapter):
                     pool=memory.pool,
                 )
             )
-        fused = self._attention(
+        attend: Callable[..., Tensor] = self._attention
+        if self._compiled is not None and self._compiled.attends(memory, self.facts):
+            attend = self._compiled.attend
+        fused = attend(
             features.tokens_n1c,
             features.pos_n1c,
             # Spatial memories alone would stay bfloat16, which the float32 layers refuse.
@@ -177,6 +212,31 @@ class Sam2Model(Adapter):
 
         Follows the first half of `SAM2Base._forward_sam_heads`; the second is `pick`.
         """
+        maps = features.high_res_1chw
+        if self._compiled is not None and points_bp2 is prior_logits_b1hw is None and not is_cond:
+            found = self._compiled.decode(fused_bchw, maps)
+            if found is not None:
+                return Candidates(*found)
+        return Candidates(
+            *self._decode(
+                *(fused_bchw, maps),
+                is_cond=is_cond,
+                points_bp2=points_bp2,
+                labels_bp=labels_bp,
+                masks=prior_logits_b1hw,
+            )
+        )
+
+    def _decode(
+        self,
+        fused_bchw: Tensor,
+        high_res_1chw: Sequence[Tensor],
+        *,
+        is_cond: bool,
+        points_bp2: Tensor | None = None,
+        labels_bp: Tensor | None = None,
+        masks: Tensor | None = None,
+    ) -> Decoded:
         net = self._net
         num_objects = fused_bchw.shape[0]
         prompt = None
@@ -186,7 +246,6 @@ class Sam2Model(Adapter):
             labels_bp = -torch.ones(num_objects, 1, dtype=torch.int32, device=self.device)
         else:
             prompt = {"point_coords": points_bp2, "point_labels": labels_bp}
-        masks = prior_logits_b1hw
         size = net.sam_prompt_encoder.mask_input_size
         if masks is not None and masks.shape[-2:] != size:
             masks = F.interpolate(
@@ -202,9 +261,9 @@ class Sam2Model(Adapter):
             dense_prompt_embeddings=dense,
             multimask_output=net._use_multimask(is_cond, prompt),
             repeat_image=False,
-            high_res_features=self._expand_high_res(features, num_objects),
+            high_res_features=_for_all(high_res_1chw, num_objects),
         )
-        return Candidates(logits, ious.float(), tokens, score)
+        return logits, ious.float(), tokens, score
 
     def pick(
         self, candidates: Candidates, index_b: Tensor, *, present_above: float = 0.0
@@ -243,7 +302,7 @@ class Sam2Model(Adapter):
             )
             return self.pick(candidates, candidates.ious_bm.argmax(dim=1))
         out = self._net._use_mask_as_output(
-            self._to_map(features.tokens_n1c), self._expand_high_res(features, 1), mask
+            self._to_map(features.tokens_n1c), _for_all(features.high_res_1chw, 1), mask
         )
         _, _, ious, logits, _, obj_ptr, score = out
         return DecodedMasks(logits, ious.float().max(dim=1).values, obj_ptr, score)
@@ -256,15 +315,23 @@ class Sam2Model(Adapter):
         bfloat16 also when computing in float32, as the package's predictor stores them: other
         bits in memory would be other masks.
         """
-        num_objects = decoded.logits_b1hw.shape[0]
+        given = (features.tokens_n1c, decoded.logits_b1hw, decoded.score_b1)
+        found = None
+        if self._compiled is not None and not is_cond:
+            found = self._compiled.remember(*given)
+        return self._remember(*given, is_cond=is_cond) if found is None else found
+
+    def _remember(
+        self, tokens_n1c: Tensor, logits_b1hw: Tensor, score_b1: Tensor, *, is_cond: bool
+    ) -> Tensor:
         high_res = F.interpolate(
-            decoded.logits_b1hw, size=(self.image_size, self.image_size), mode="bilinear"
+            logits_b1hw, size=(self.image_size, self.image_size), mode="bilinear"
         )
         maskmem, _ = self._net._encode_new_memory(
-            current_vision_feats=[features.tokens_n1c.expand(-1, num_objects, -1)],
+            current_vision_feats=[tokens_n1c.expand(-1, logits_b1hw.shape[0], -1)],
             feat_sizes=[(self.feature_size, self.feature_size)],
             pred_masks_high_res=high_res,
-            object_score_logits=decoded.score_b1,
+            object_score_logits=score_b1,
             is_mask_from_pts=is_cond,
         )
         result: Tensor = maskmem.to(torch.bfloat16)
@@ -298,7 +365,8 @@ class Sam2Model(Adapter):
         pos: Tensor = encoding(like).to(dtype)
         return pos.flatten(2).permute(2, 0, 1)
 
-    def _expand_high_res(self, features: ImageFeatures, num_objects: int) -> list[Tensor] | None:
-        if not features.high_res_1chw:
-            return None
-        return [fmap.expand(num_objects, -1, -1, -1) for fmap in features.high_res_1chw]
+
+def _for_all(maps_1chw: Sequence[Tensor], num_objects: int) -> list[Tensor] | None:
+    if not maps_1chw:
+        return None
+    return [fmap.expand(num_objects, -1, -1, -1) for fmap in maps_1chw]

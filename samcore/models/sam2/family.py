@@ -44,8 +44,11 @@ class Sam2Family:
         build_network(spec.config, spec.checkpoint, seed=spec.seed, image_size=spec.image_size)
 
     def build(self, spec: "ModelSpec", compute: "Compute") -> "TrackingModel":
+        from samcore.machine.compiling import Compiler, check_can_compile
         from samcore.models.sam2.adapter import build_model
 
+        if spec.is_compiled:
+            check_can_compile(compute.device)
         return build_model(
             spec.config,
             spec.checkpoint,
@@ -54,4 +57,5 @@ class Sam2Family:
             fingerprint=spec.fingerprint,
             compute=compute,
             plain=spec.is_plain,
+            compiler=Compiler() if spec.is_compiled else None,
         )
