@@ -106,15 +106,9 @@ class Compiler:
         """A function that compiles itself at its first call with new shapes."""
 
         def compile_graph(graph: Any, examples: list[Tensor]) -> Any:
+            made = _compile(graph, examples, self._backend)
             self.compilations[name] += 1
-            if self._backend != "inductor":
-                return torch._dynamo.lookup_backend(self._backend)(graph, examples)
-            from torch._inductor.compile_fx import compile_fx
-
-            # Deterministic: kernels are not chosen by timing, which another process may win
-            # otherwise.
-            patches = {"deterministic": True} if _has_deterministic_mode() else {}
-            return compile_fx(graph, examples, config_patches=patches)
+            return made
 
         return torch.compile(function, backend=compile_graph, fullgraph=True, dynamic=False)
 
@@ -132,8 +126,8 @@ class CompiledPart:
         self._function = function
         self._compiler = compiler
         self._compiled = compiler.compiled(name, function)
-        self._known: set[tuple[object, ...]] = set()
-        self._fails = False
+        self._runs: dict[tuple[object, ...], Callable[..., Any]] = {}
+        self._has_failed = False
 
     def __call__(self, *tensors: Tensor, **numbers: int) -> Any:
         """What the function gives for tensors and whole numbers.
@@ -144,13 +138,11 @@ class CompiledPart:
         # The same strides each time: others would be compiled anew, and give other last bits.
         tensors = tuple(tensor.reshape(-1).view(tensor.shape) for tensor in tensors)
         shapes = (*(tensor.shape for tensor in tensors), *sorted(numbers.items()))
-        if not self._fails and shapes not in self._known:
+        if shapes not in self._runs:
             with self._compiler.locked():
-                if not self._fails and shapes not in self._known:
+                if shapes not in self._runs:
                     return self._first(shapes, tensors, numbers)
-        if self._fails:
-            return self._function(*tensors, **numbers)
-        return self._compiled(*tensors, **numbers)
+        return self._runs[shapes](*tensors, **numbers)
 
     def _first(
         self, shapes: tuple[object, ...], tensors: tuple[Tensor, ...], numbers: dict[str, int]
@@ -169,26 +161,38 @@ class CompiledPart:
         except Exception as error:
             if memory_failure(error) is not None:
                 raise
-            self._fails = True
-            told = (str(error).splitlines() or [""])[0][:200]
-            logger.warning(
-                "the %s cannot be compiled and runs as it is (%s: %s)",
-                *(self._name, type(error).__name__, told),
-            )
+            # For these shapes only: what others do must not depend on what came before.
+            self._runs[shapes] = self._function
+            self._warn(error)
             report(Progress(what, 1, 1, text=f"the {self._name} runs as it is"))
             return plain
-        self._known.add(shapes)
+        self._runs[shapes] = self._compiled
         seconds = time.monotonic() - started
         logger.info("compiled the %s for %s in %.1f s", self._name, shapes, seconds)
         report(Progress(what, 1, 1, text=f"compiled the {self._name} in {seconds:.0f} s"))
         return result
 
+    def _warn(self, error: Exception) -> None:
+        if self._has_failed:
+            return
+        self._has_failed = True
+        told = " ".join(str(error).split())[:200]
+        logger.warning(
+            "the %s cannot be compiled and runs as it is (%s: %s)",
+            *(self._name, type(error).__name__, told),
+        )
+
+
+def _compile(graph: Any, examples: list[Tensor], backend: str) -> Any:
+    if backend != "inductor":
+        return torch._dynamo.lookup_backend(backend)(graph, examples)
+    import torch._inductor.config as options
+    from torch._inductor.compile_fx import compile_fx
+
+    # No kernel is chosen by its time: another process might choose another one, with other bits.
+    patches = {"deterministic": True} if hasattr(options, "deterministic") else {}
+    return compile_fx(graph, examples, config_patches=patches)
+
 
 def _shape_limit() -> Any:
     return torch._dynamo.config.patch(cache_size_limit=_MOST_SHAPES)
-
-
-def _has_deterministic_mode() -> bool:
-    import torch._inductor.config as options
-
-    return hasattr(options, "deterministic")

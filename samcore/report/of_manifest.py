@@ -165,7 +165,8 @@ def _about(manifest: Manifest) -> Iterator[tuple[str, str]]:
     if video.left_out is not None:
         yield "left out", video.left_out
     yield "content", record.source_digest
-    yield "model", f"{record.model.name}, input of {record.model.image_size} pixels"
+    compiled = ", compiled" if record.model.is_compiled else ""
+    yield "model", f"{record.model.name}, input of {record.model.image_size} pixels{compiled}"
     if record.settings.approximations:
         used = (f"{name} {value}" for name, value in record.settings.approximations.items())
         yield "approximate", ", ".join(used)

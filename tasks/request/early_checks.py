@@ -96,6 +96,11 @@ def check_request(
     _check_places(request, buckets=buckets)
     if not isinstance(source, Path) and (buckets or not isinstance(source, S3Location)):
         look_up_source(source, request.source_version, credentials=request.credentials)
+    if request.compile:
+        from samcore.machine.compiling import check_can_compile  # late: it imports torch
+        from samcore.machine.device import choose_compute
+
+        check_can_compile(choose_compute(request.settings.device, "float32").device)
     return CheckedRequest(given, warm, model)
 
 

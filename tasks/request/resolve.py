@@ -88,10 +88,6 @@ def resolve_request(
 
     device, dtype = request.settings.device, request.settings.dtype
     compute = choose_compute(device, dtype, model)
-    if request.compile:
-        from samcore.machine.compiling import check_can_compile
-
-        check_can_compile(compute.device)
     if warm is not None and model is not None:
         warm.check(request, model, compute.dtype_name)
     version, mark = find_version(source, request.source_version, credentials=request.credentials)

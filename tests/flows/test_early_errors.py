@@ -1,5 +1,6 @@
 """What is known early to be wrong is said early: no server is started, and no frame decoded."""
 
+import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -122,6 +123,16 @@ def test_a_checkpoint_that_cannot_be_used(
     code, said = track("--checkpoint", str(tmp_path / name), "--config", NANO_CONFIG)
     assert (code, begun, said.count("\n")) == (2, [], 1), said
     assert name in said
+
+
+def test_a_machine_that_cannot_compile(begun: list[str], track: Track) -> None:
+    """Without a C++ compiler, or with the engine that is not to be compiled."""
+    with importlib.import_module("torch._inductor.config").patch({"cpp.cxx": ("no-cxx",)}):
+        code, said = track("--model", "nano", "--device", "cpu", "--compile")
+    assert (code, begun, said.count("\n")) == (2, [], 1), said
+    assert "needs a C++ compiler on a CPU, and there is none here: apt-get install g++" in said
+    code, said = track("--model", "nano", "--compile", "--plain-engine")
+    assert (code, begun, said.count("\n")) == (2, [], 1), said
 
 
 @pytest.mark.parametrize(

@@ -48,9 +48,11 @@ def test_a_result_says_that_it_is_approximate(ask: Ask, segment: Segment) -> Non
 
 
 @pytest.mark.parametrize("model", ["edgetam", "sam3", "hf:some/model"])
-def test_pooling_for_other_families_is_refused_at_once(
+def test_what_other_families_cannot_is_refused_at_once(
     ask: Ask, tmp_path: Path, model: str
 ) -> None:
     """One line, before a model is looked for."""
     with pytest.raises(InputError, match="memory_pool 2 is for models of the family sam2"):
         check_request(ask(model=model, settings=APPROXIMATE), cache_dir=tmp_path)
+    with pytest.raises(InputError, match="compile is for models of the family sam2, got one of tr"):
+        check_request(ask(model=model, compile=True), cache_dir=tmp_path)

@@ -21,6 +21,7 @@ ASKED: dict[str, tuple[list[str], Any]] = {
     "config": (["--config", "c.yaml"], "c.yaml"),
     "image_size": (["--image-size", "64"], 64),
     "plain_engine": (["--plain-engine"], True),
+    "compile": (["--compile"], True),
     "stretch": (["--stretch"], True),
     "allow_quality_loss": (["--allow-quality-loss"], True),
     "device": (["--device", "cpu"], "cpu"),

@@ -1,7 +1,9 @@
 """One model a process, loaded once, freed before the next one."""
 
 import gc
+import importlib
 import pickle
+import shutil
 import threading
 import weakref
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from samcore.errors import ModelError
+from samcore.errors import InputError, ModelError
 from samcore.machine.device import choose_compute
 from samcore.models.loader import load_model, unload_model
 from samcore.models.registry import ENGINE, resolve_model
@@ -44,6 +46,23 @@ def test_the_engine_that_was_asked_for_is_loaded(tmp_path, plain):
     spec = resolve_model("random-tiny", image_size=64, cache_dir=tmp_path, plain_engine=plain)
 
     assert load_model(spec, CPU).plain is plain
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_model_is_compiled_where_that_was_asked_for(tmp_path, compiled):
+    """The switch reaches the model; a machine that cannot compile is told so before it is built."""
+    spec = resolve_model("random-tiny", image_size=64, cache_dir=tmp_path, compile=compiled)
+    options = importlib.import_module("torch._inductor.config")
+    if compiled and shutil.which("g++") is None:
+        pytest.skip("there is no g++ here")
+
+    assert (load_model(spec, CPU)._compiled is not None) is compiled
+
+    unload_model()
+    if compiled:
+        without = options.patch({"cpp.cxx": ("no-such-compiler",)})
+        with without, pytest.raises(InputError, match="compile needs a C"):
+            load_model(spec, CPU)
 
 
 def test_another_version_s_engine_is_refused(tmp_path):

@@ -356,6 +356,20 @@ def test_the_engine_is_part_of_the_model(monkeypatch, tmp_path):
     assert [spec.engine for spec in specs[3:]] == [spec.engine for spec in specs[:3]]
 
 
+def test_a_compiled_model_is_another_one(tmp_path):
+    """Compiling changes last bits, so it is in the fingerprint; without it nothing is changed by
+    the option. It does not go with the plain engine."""
+    known = partial(resolve_model, "nano", cache_dir=tmp_path)
+    compiled, own = known(compile=True), known(compile=False)
+    assert compiled.is_compiled
+    assert own == known()
+    assert len({one.fingerprint for one in (compiled, own, known(plain_engine=True))}) == 3
+    assert resized_model(compiled, 96).is_compiled
+    assert ModelSpec.model_validate(own.model_dump(exclude={"is_compiled"})) == own
+    with pytest.raises(InputError, match="plain_engine and compile: wanted one of them, got both"):
+        known(compile=True, plain_engine=True)
+
+
 def test_a_model_that_names_no_engine_is_plain(tmp_path):
     """A record of a version that had no other engine goes on as it began."""
     plain = resolve_model("nano", cache_dir=tmp_path, plain_engine=True)
