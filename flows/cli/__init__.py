@@ -26,7 +26,7 @@ from flows.cli import (
     track,
 )
 from flows.cli.options import RequestCommand
-from flows.commands.process import ProcessEnd, Terminated, raise_on_sigterm
+from flows.commands.process import ProcessEnd, StoppedForGood, Terminated, raise_on_sigterm
 from samcore.errors import SegmentationError
 
 EXIT_BUG, EXIT_USER, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143
@@ -74,10 +74,13 @@ def run(args: Sequence[str]) -> int:
     said = "stopped; the same command goes on from here"
     try:
         code = typer.main.get_command(app).main(list(args), "longtake", standalone_mode=False)
-    except (KeyboardInterrupt, typer.Abort) as stop:
-        code, said = EXIT_INTERRUPTED, str(stop) or said
-    except Terminated as stop:
-        code, said = EXIT_TERMINATED, str(stop) or said
+    except (KeyboardInterrupt, typer.Abort):
+        code = EXIT_INTERRUPTED
+    except Terminated:
+        code = EXIT_TERMINATED
+    except StoppedForGood as stop:
+        code = EXIT_TERMINATED if isinstance(stop.__cause__, Terminated) else EXIT_INTERRUPTED
+        said = str(stop)
     except SegmentationError as error:
         return _fail(str(error), EXIT_USER, verbose=verbose)
     except Exception as error:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.commands.lines import aligned
-from flows.commands.process import Terminated
+from flows.commands.process import StoppedForGood, Terminated
 from samcore.errors import InputError
 from samcore.machine.allocator import keep_freed_memory
 from samcore.machine.device import choose_compute
@@ -30,12 +30,12 @@ class Finished:
         """Leave as the command has to.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C stopped it.
-            Terminated: SIGTERM did.
+            StoppedForGood: Ctrl-C or SIGTERM stopped it.
             InputError: Nothing may be concluded.
         """
         if self.stop is not None:
-            raise type(self.stop)("stopped; what was measured until then is all there is")
+            text = "stopped; what was measured until then is all there is"
+            raise StoppedForGood(text) from self.stop
         if self.record.busyness.reason:
             raise InputError(
                 f"no conclusions: {self.record.busyness.reason}; run it again when the machine "
