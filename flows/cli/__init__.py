@@ -12,9 +12,21 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import demo, deploy, evaluate, export, listen, memory, models, probe, show, track
+from flows.cli import (
+    bench,
+    demo,
+    deploy,
+    evaluate,
+    export,
+    listen,
+    memory,
+    models,
+    probe,
+    show,
+    track,
+)
 from flows.cli.options import RequestCommand
-from flows.commands.process import ProcessEnd, Terminated, raise_on_sigterm
+from flows.commands.process import ProcessEnd, StoppedForGood, Terminated, raise_on_sigterm
 from samcore.errors import SegmentationError
 
 EXIT_BUG, EXIT_USER, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143
@@ -34,6 +46,7 @@ app.command(epilog=models.MODELS_EXAMPLES)(models.models)
 app.command(epilog=models.POLICIES_EXAMPLES)(models.policies)
 app.command("train-nano", epilog=models.TRAIN_EXAMPLES)(models.train_nano)
 app.command(epilog=probe.EXAMPLES)(probe.probe)
+app.command(epilog=bench.EXAMPLES)(bench.bench)
 app.command(epilog=show.EXAMPLES)(show.show)
 app.command(epilog=export.EXAMPLES)(export.export)
 app.command(epilog=memory.EXAMPLES)(memory.memory)
@@ -58,12 +71,16 @@ def _root(
 def run(args: Sequence[str]) -> int:
     """Run one command line; the exit code."""
     verbose = "-v" in args or "--verbose" in args
+    said = "stopped; the same command goes on from here"
     try:
         code = typer.main.get_command(app).main(list(args), "longtake", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         code = EXIT_INTERRUPTED
     except Terminated:
         code = EXIT_TERMINATED
+    except StoppedForGood as stop:
+        code = EXIT_TERMINATED if isinstance(stop.__cause__, Terminated) else EXIT_INTERRUPTED
+        said = str(stop)
     except SegmentationError as error:
         return _fail(str(error), EXIT_USER, verbose=verbose)
     except Exception as error:
@@ -73,7 +90,7 @@ def run(args: Sequence[str]) -> int:
         hint = "" if verbose else "; -v shows where"
         return _fail(f"failed: {name}: {error}{hint}", EXIT_BUG, verbose=verbose)
     if code in (EXIT_INTERRUPTED, EXIT_TERMINATED):
-        return _fail("stopped; the same command goes on from here", code, verbose=False)
+        return _fail(said, code, verbose=False)
     return code if isinstance(code, int) else 0
 
 

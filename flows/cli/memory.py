@@ -4,9 +4,15 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import BucketCredentials, ResultPlace, Verbose, local_path, name_in
+from flows.cli.options import (
+    BucketCredentials,
+    ResultPlace,
+    Verbose,
+    local_path,
+    name_in,
+    numbers,
+)
 from flows.commands.console import Terminal, WarningPrinter
-from samcore.errors import InputError
 from samcore.tracking.memory.policy import POLICIES
 from tasks.settings import load_settings
 
@@ -111,8 +117,8 @@ def memory(
     """
     file = None if output is None else local_path(output, "--output").absolute()
     weights = None if checkpoint is None else local_path(checkpoint, "--checkpoint")
-    chosen = _numbers(frames, "--frames")
-    ids = _numbers(objects, "--objects")
+    chosen = numbers(frames, "--frames")
+    ids = numbers(objects, "--objects")
     # Late: torch takes seconds to import.
     from flows.commands.memory import make_memory
     from samcore.progress import listening
@@ -139,17 +145,3 @@ def memory(
             settings=load_settings(),
         )
     typer.echo(line)
-
-
-def _numbers(text: str | None, option: str) -> list[int] | None:
-    """Whole numbers with commas between them.
-
-    Raises:
-        InputError: It is something else.
-    """
-    if text is None:
-        return None
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isascii() and part.isdigit() and len(part) < 16 for part in parts):
-        raise InputError(f"{option}: wanted whole numbers such as 0,40, got {text[:40]!r}")
-    return [int(part) for part in parts]

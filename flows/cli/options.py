@@ -1,6 +1,7 @@
 """Options that several commands have, and options that are fields of a request."""
 
 from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -81,6 +82,15 @@ MaxObjects = Annotated[
 ]
 
 
+class Dtype(str, Enum):
+    """Arithmetic of the model."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+
+
 def local_path(text: str, what: str) -> Path:
     """A path of this machine.
 
@@ -90,6 +100,20 @@ def local_path(text: str, what: str) -> Path:
     if "://" in text:
         raise InputError(f"{what} is a path of this machine, got {text}")
     return Path(text).expanduser()
+
+
+def numbers(text: str | None, option: str) -> list[int] | None:
+    """Whole numbers with commas between them.
+
+    Raises:
+        InputError: It is something else.
+    """
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() and len(part) < 16 for part in parts):
+        raise InputError(f"{option}: wanted whole numbers such as 0,40, got {text[:40]!r}")
+    return [int(part) for part in parts]
 
 
 def name_in(registry: Registry[Any]) -> Callable[[str | None], str | None]:

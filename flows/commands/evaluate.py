@@ -1,10 +1,11 @@
 """What `longtake eval` measures and prints."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from flows.commands.lines import aligned
 from samcore.errors import InputError
 from samcore.evaluation.davis import Statistics
 from samcore.evaluation.identity import can_measure_identity
@@ -107,7 +108,7 @@ def score_lines(evaluation: Evaluation) -> Iterator[str]:
                 ]
             )
     rows.append(["all", str(len(rows) - 1), "", "", *_means(evaluation)])
-    yield from _aligned(rows)
+    yield from aligned(rows)
     for part in evaluation.sequences:
         yield from _notes(part)
 
@@ -150,15 +151,6 @@ def _notes(part: SequenceScores) -> Iterator[str]:
             f"{part.sequence}: {part.frames_outside} annotated frames were not asked to be "
             f"tracked and do not count; {part.frames} do"
         )
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Columns side by side; names to the left, numbers to the right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        cells = [row[0].ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        yield "  ".join(cells).rstrip()
 
 
 def _results(result: str) -> Iterable[tuple[str, str | None]]:

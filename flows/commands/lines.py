@@ -129,6 +129,15 @@ def policy_lines() -> Iterator[str]:
             )
 
 
+def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Columns side by side; names to the left, numbers to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        cells = [row[0].ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        yield "  ".join(cells).rstrip()
+
+
 def video_lines(info: VideoInfo) -> Iterator[str]:
     """What there is to know of a video."""
     rate = "variable, on average " if info.variable_rate else ""

@@ -20,6 +20,11 @@ class Terminated(BaseException):
     """SIGTERM came: the machine goes down, or somebody stops the command by `kill`."""
 
 
+class StoppedForGood(BaseException):
+    """Ctrl-C or SIGTERM, which is the cause, stopped a command that does not go on from there; the
+    text says so. Not a `KeyboardInterrupt`: of these typer keeps no text."""
+
+
 def raise_on_sigterm() -> None:
     """Have SIGTERM end this process as Ctrl-C does: by an exception, which cleans up on its way."""
     signal.signal(signal.SIGTERM, _raise_terminated)

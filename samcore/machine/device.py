@@ -43,8 +43,9 @@ class Compute:
             return nullcontext()
         return torch.autocast(self.device.type, dtype=self.dtype)
 
-    def describe(self) -> str:
-        """For a person, such as `NVIDIA L4 (cuda:0), bfloat16`."""
+    @property
+    def device_name(self) -> str:
+        """For a person, such as `NVIDIA L4 (cuda:0)`."""
         name = str(self.device)
         if self.device.type == "cuda":
             name = f"{torch.cuda.get_device_name(self.device)} ({self.device})"
@@ -52,7 +53,11 @@ class Compute:
             name = f"CPU ({torch.get_num_threads()} of {os.cpu_count()} cores)"
         elif self.device.type == "mps":
             name = "Apple GPU (mps)"
-        return f"{name}, {self.dtype_name}"
+        return name
+
+    def describe(self) -> str:
+        """For a person, such as `NVIDIA L4 (cuda:0), bfloat16`."""
+        return f"{self.device_name}, {self.dtype_name}"
 
 
 def choose_compute(device: str, dtype: str, model: Sized | None = None) -> Compute:

@@ -6,7 +6,7 @@ import hashlib
 import importlib.resources
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,11 +70,10 @@ def _write(facts: ReportFacts, gathered: ReportContent, out: Path) -> None:
 
 def render_report(facts: ReportFacts, gathered: ReportContent) -> str:
     """The page as text."""
-    drawn = {n: json.loads(f.to_json()) for n, f in _figures(facts, gathered).items()}
-    figures = json.dumps(drawn, separators=(",", ":"))
-    # The one script that may run; a label that tried to be another would have to know this.
-    nonce = hashlib.sha256(figures.encode()).hexdigest()[:32]
-    return _template().render(
+    figures = _figures(facts, gathered)
+    return render_page(
+        "report.html.j2",
+        figures,
         facts=facts,
         frames=facts.stop - facts.start,
         objects=[_object_row(item, facts) for item in gathered.lanes.objects[:MAX_ROWS]],
@@ -90,11 +89,32 @@ def render_report(facts: ReportFacts, gathered: ReportContent) -> str:
         peaks=_peaks(facts.chunks),
         tracking_rate=_rate(facts.chunks),
         max_rows=MAX_ROWS,
-        # In JSON within a script nothing but `<` can end it.
-        figures=figures.replace("<", "\\u003c"),
-        figure_names=list(drawn),
-        plotly=plots.javascript(),
-        nonce=nonce,
+        figure_names=list(figures),
+    )
+
+
+def render_page(template: str, figures: Mapping[str, Any], **values: object) -> str:
+    """A page with plots as text, which asks no other machine for anything.
+
+    Args:
+        template: A file of this folder.
+        figures: plotly's figures by the name of their place, which is `plot-` and that name.
+        values: What the template names besides.
+    """
+    drawn = {name: json.loads(figure.to_json()) for name, figure in figures.items()}
+    text = json.dumps(drawn, separators=(",", ":"))
+    # The one script that may run; a label that tried to be another would have to know this.
+    nonce = hashlib.sha256(text.encode()).hexdigest()[:32]
+    return (
+        _templates()
+        .get_template(template)
+        .render(
+            # In JSON within a script nothing but `<` can end it.
+            figures=text.replace("<", "\\u003c"),
+            plotly=plots.javascript(),
+            nonce=nonce,
+            **values,
+        )
     )
 
 
@@ -262,14 +282,12 @@ def _rate(chunks: tuple[ChunkFacts, ...]) -> float:
 
 
 @functools.cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
+def _templates() -> jinja2.Environment:
+    folder = importlib.resources.files(__package__ or "")
+    return jinja2.Environment(
         autoescape=True,  # labels and names are other people's
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        loader=jinja2.FunctionLoader(lambda name: folder.joinpath(name).read_text("utf-8")),
     )
-    text = (
-        importlib.resources.files(__package__ or "").joinpath("report.html.j2").read_text("utf-8")
-    )
-    return environment.from_string(text)

@@ -42,6 +42,11 @@ _SYMBOLS = {
 """Of findings of objects; those of other packages' checks are squares."""
 _MARK = {"size": 11, "color": "#1a1d21", "line": {"width": 1.5, "color": "#ffffff"}}
 """To be seen on every colour of a lane, by day and by night."""
+_PARTS = (
+    *("#56b4e9", "#e69f00", "#009e73", "#cc79a7"),
+    *("#0072b2", "#d55e00", "#f0e442", "#999999"),
+)
+"""Of bars that have several; told apart also by those who do not see all colours."""
 _MEMORY = {"RAM": "#0072b2", "GPU": "#d55e00"}
 
 
@@ -258,21 +263,43 @@ def speed_figure(facts: ReportFacts) -> Figure:
 def stages_figure(seconds: Mapping[str, float]) -> Figure:
     """Where the time went."""
     names = sorted(seconds, key=lambda name: seconds[name])
-    figure = go.Figure(
-        go.Bar(
-            x=[round(seconds[name], 3) for name in names],
+    return bars_figure(names, {"": [seconds[name] for name in names]}, unit="s")
+
+
+def bars_figure(
+    names: Sequence[str],
+    parts: Mapping[str, Sequence[float | None]],
+    *,
+    unit: str,
+    digits: int = 1,
+) -> Figure:
+    """Bars from left to right, the first one lowest; each of one part, or of several in a row.
+
+    Args:
+        names: Of the bars.
+        parts: By their names, the length of each part in each bar; None is not there.
+        unit: Of the lengths.
+        digits: Behind the point, in what a part says when it is pointed at.
+    """
+    figure = go.Figure()
+    for place, (part, lengths) in enumerate(parts.items()):
+        figure.add_bar(
+            x=[None if length is None else round(length, 3) for length in lengths],
             y=[html.escape(name) for name in names],
             orientation="h",
-            marker={"color": "#56b4e9"},
-            hovertemplate="%{y}: %{x:.1f} s<extra></extra>",
+            marker={"color": _PARTS[place % len(_PARTS)]},
+            name=html.escape(part),
+            hovertemplate=f"%{{y}}: %{{x:.{digits}f}} {unit}<extra>%{{fullData.name}}</extra>",
         )
-    )
     figure.update_layout(
-        height=90 + 28 * len(names),
-        xaxis={"ticksuffix": " s", "rangemode": "tozero"},
-        yaxis={"automargin": True},
+        barmode="stack",
+        height=90 + 28 * len(names) + (40 if len(parts) > 1 else 0),
+        showlegend=len(parts) > 1,
+        legend={"orientation": "h", "y": -0.2, "yanchor": "top", "traceorder": "normal"},
+        xaxis={"ticksuffix": f" {unit}", "rangemode": "tozero"},
+        yaxis={"automargin": True, "type": "category"},
     )
-    return _finish(figure)
+    return _finish(figure).update_layout(bargap=0.25)
 
 
 @functools.cache

@@ -27,9 +27,9 @@ from policies import put_into  # a script beside this one
 
 from samcore.machine.allocator import keep_freed_memory
 from samcore.machine.device import choose_compute
-from samcore.models.family import AttendedMemory, ImageFeatures
 from samcore.models.sam2.adapter import Sam2Model, build_model
 from samcore.scenes import Scene
+from samcore.speed.stages import Footage, Stages
 from samcore.tracking.tracker import VideoTracker
 
 CONFIG = "configs/sam2.1/sam2.1_hiera_t.yaml"
@@ -79,36 +79,20 @@ class Engine:
 
     def __init__(self, model: Sam2Model) -> None:
         self.model = model
-        self._image = next(iter(Scene(1, num_frames=1, height=HEIGHT, width=WIDTH)))
-        torch.manual_seed(0)
-        self._input = torch.randn(1, 3, model.image_size, model.image_size)
+        self._stages = Stages(model, Footage.paint(height=HEIGHT, width=WIDTH, num_objects=2))
 
     def preprocess(self) -> NDArray[np.generic]:
         """From 8-bit pixels to the model's input."""
-        with self.model.running():
-            return self.model.preprocess(self._image.image_rgb_hwc_u8[None]).numpy()
+        return self._stages.preprocess()().numpy()
 
     def encode(self) -> NDArray[np.generic]:
         """The image encoder on one frame."""
-        return self._features().tokens_n1c.numpy()
+        return self._stages.encode()()[0].tokens_n1c.numpy()
 
     def attention(self, num_objects: int) -> Stage:
         """A frame with full memory: 7 spatial memories and 16 pointers of each object."""
-        torch.manual_seed(0)
-        features, side = self._features(), self.model.feature_size
-        memory = AttendedMemory(
-            maskmem_bchw=[torch.randn(num_objects, 64, side, side).bfloat16() for _ in range(7)],
-            temporal_positions=list(range(7)),
-            obj_ptr_bc=[torch.randn(num_objects, 256) for _ in range(16)],
-            ptr_ages=[[age] * num_objects for age in range(16)],
-            max_ptr_age=15,
-        )
-
-        def attend() -> NDArray[np.generic]:
-            with self.model.running():
-                return self.model.with_memory(features, memory).numpy()
-
-        return attend
+        attend = self._stages.attention(num_objects)
+        return lambda: torch.cat(attend()).numpy()
 
     def whole_frames(self, num_objects: int, warm_up: int) -> Stage:
         """The next frame of a video, after some that fill the memory."""
@@ -121,10 +105,6 @@ class Engine:
         for image in images[:-1]:
             tracker.step(image)
         return lambda: tracker.step(images[-1]).masks_nhw
-
-    def _features(self) -> ImageFeatures:
-        with self.model.running():
-            return self.model.encode_images(self._input)[0]
 
 
 def engines(size: int, config: str) -> tuple[Engine, Engine]:

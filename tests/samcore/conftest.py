@@ -40,6 +40,36 @@ def chromium():
 
 
 @pytest.fixture
+def opened(chromium, tmp_path):
+    """Open a page; what it complained of and asked for is noted."""
+    contexts = []
+
+    def show(page_text, *, width=1200, dark=False, touch=False):
+        path = tmp_path / "page.html"
+        path.write_text(page_text)
+        context = chromium.new_context(
+            viewport={"width": width, "height": 800},
+            color_scheme="dark" if dark else "light",
+            has_touch=touch,
+            is_mobile=touch,
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.complaints, page.requests = [], []
+        page.on("console", lambda message: page.complaints.append(message.text))
+        page.on("pageerror", lambda error: page.complaints.append(str(error)))
+        page.on("dialog", lambda dialog: page.complaints.append(dialog.message))
+        page.on("request", lambda request: page.requests.append(request.url))
+        page.goto(path.as_uri())
+        page.wait_for_selector("body[data-drawn]", timeout=60_000)
+        return page
+
+    yield show
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
 def bundled_ffmpeg(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
