@@ -1,20 +1,20 @@
 """From paths, folders, globs, tables and prefixes of buckets to one list of files, each once.
 
-    longtake image dog.jpg tapes/ 'shots/**/*.png' todo.csv s3://bucket/new/
+longtake image dog.jpg tapes/ 'shots/**/*.png' todo.csv s3://bucket/new/
 
-    dog.jpg             a file
-    tapes/              a folder, with all folders in it; files in natural order, hidden ones left
-    shots/**/*.png      a pattern
-    todo.csv            a table: .csv or .tsv with a line of names first, or .jsonl with an object
-                        a line; path, and what is said of that file: text, prompts, labels
-    s3://bucket/new/    a prefix, of which a bucket is asked
+dog.jpg             a file
+tapes/              a folder, with all folders in it; files in natural order, hidden ones left
+shots/**/*.png      a pattern
+todo.csv            a table: .csv or .tsv with a line of names first, or .jsonl with an object
+                    a line; path, and what is said of that file: text, prompts, labels
+s3://bucket/new/    a prefix, of which a bucket is asked
 """
 
 import fnmatch
 import glob
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -22,7 +22,8 @@ from typing import Protocol
 from samcore.errors import InputError
 from samcore.progress import counted
 from samcore.sources.names import output_names
-from samcore.sources.table import TABLE_SUFFIXES, Said, read_table
+from samcore.sources.table import NOTHING_SAID, TABLE_SUFFIXES, Said, read_table
+from samcore.text import natural_order
 
 MOST_SOURCES = 2_000_000
 """Of one list: each takes some hundred bytes of memory."""
@@ -43,7 +44,7 @@ class SourceFile:
     name: str = ""
     """Names it among all of the list, in results, too: the path below what all have in common,
     `cats/dog.jpg`. No two are alike, in upper or lower case."""
-    said: Said = Said()
+    said: Said = NOTHING_SAID
     """What a table says of it."""
 
 
@@ -127,13 +128,6 @@ def file_mark(path: Path) -> str:
     return f"{stat.st_size}-{stat.st_mtime_ns}"
 
 
-def natural_order(text: str) -> tuple[list[tuple[int, str]], str]:
-    """A key to sort by in which `2.png` comes before `10.png`; of equal numbers the text decides."""
-    # "a12b" -> a, 12, b; text and numbers alternate, so that like is compared with like
-    parts = re.split(r"([0-9]+)", text.casefold())
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], text
-
-
 class _Finder:
     """Finds what one argument means."""
 
@@ -184,7 +178,9 @@ class _Finder:
                 if not name.startswith(".") and here / name != self._leave_out
             ]
             found += [
-                os.path.relpath(here / name, folder) for name in names if name.startswith(".") is False
+                os.path.relpath(here / name, folder)
+                for name in names
+                if name.startswith(".") is False
             ]
         wanted = sorted(filter(self._is_wanted, found), key=_path_order)
         self.left_out += len(found) - len(wanted)
@@ -273,14 +269,13 @@ def _local(path: Path) -> SourceFile:
 def _read(path: Path) -> bytes:
     try:
         if path.stat().st_size > _MAX_TABLE_BYTES:
-            raise InputError(f"{path} is larger than {_MAX_TABLE_BYTES >> 20} MiB: give it in parts")
+            raise InputError(
+                f"{path} is larger than {_MAX_TABLE_BYTES >> 20} MiB: give it in parts"
+            )
         return path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
 
 
 def _path_order(name: str) -> list[tuple[list[tuple[int, str]], str]]:
-    return [natural_order(part) for part in name.split("/")]
-
-
-_Order = Callable[[str], object]
+    return [(natural_order(part), part) for part in name.split("/")]

@@ -75,4 +75,8 @@ def _clean(part: str) -> str:
         kept = "_" + kept[1:]
     path = PurePosixPath(kept or "_")
     stem = path.stem.encode()[: _MAX_PART_BYTES - len(path.suffix.encode())]
-    return stem.decode("utf-8", "ignore") + path.suffix if len(kept.encode()) > _MAX_PART_BYTES else kept
+    return (
+        stem.decode("utf-8", "ignore") + path.suffix
+        if len(kept.encode()) > _MAX_PART_BYTES
+        else kept
+    )

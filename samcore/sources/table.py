@@ -1,8 +1,8 @@
 """Tables of sources: a row names a file, and may say what is to be found in it.
 
-    path,text                            {"path": "1.jpg", "text": ["red car", "dog"]}
-    1.jpg,red car;dog                    {"path": "2.jpg", "prompts": [{"box": [4, 8, 90, 60]}],
-    2.jpg,bicycle                         "labels": ["cat"]}
+path,text                            {"path": "1.jpg", "text": ["red car", "dog"]}
+1.jpg,red car;dog                    {"path": "2.jpg", "prompts": [{"box": [4, 8, 90, 60]}],
+2.jpg,bicycle                         "labels": ["cat"]}
 """
 
 import csv
@@ -60,6 +60,9 @@ class Said:
         )
 
 
+NOTHING_SAID = Said()
+
+
 def read_table(name: str, data: bytes) -> list[tuple[str, Said]]:
     """The rows of a table: a path each, as it stands there, and what is said of it.
 
@@ -114,7 +117,9 @@ def _json_rows(name: str, text: str, _suffix: str) -> Iterator[tuple[int, Mappin
             said = error.msg.lower() if isinstance(error, json.JSONDecodeError) else "too deep"
             raise InputError(f"{where}: not valid JSON: {said}") from error
         if not isinstance(raw, dict):
-            raise InputError(f'{where}: wanted an object such as {{"path": "1.jpg"}}, got {shown(raw)}')
+            raise InputError(
+                f'{where}: wanted an object such as {{"path": "1.jpg"}}, got {shown(raw)}'
+            )
         _check_names(list(raw), where)
         yield number, raw
 
