@@ -15,13 +15,13 @@ def finite(decoded: DecodedMasks, *others: Tensor) -> Tensor:
     return torch.stack([tensor.isfinite().all() for tensor in given]).all()
 
 
-def check_numbers(model: TrackingModel, are_finite: Sequence[Tensor], *, frame_idx: int) -> None:
+def check_numbers(model: TrackingModel, are_finite: Sequence[Tensor], *, where: str) -> None:
     """Refuse what a model gave if there are NaN or infinities in it; one wait for the device.
 
     Args:
         model: For the error.
         are_finite: From `finite`.
-        frame_idx: The frame, for the error.
+        where: What it was given for, such as `frame 7`, for the error.
 
     Raises:
         ModelError: Not all of it are numbers.
@@ -29,7 +29,7 @@ def check_numbers(model: TrackingModel, are_finite: Sequence[Tensor], *, frame_i
     if are_finite and not bool(torch.stack(list(are_finite)).all()):
         other = "" if model.compute.dtype == torch.float32 else " with --dtype float32, or"
         raise ModelError(
-            f"the model gives no numbers on frame {frame_idx} (NaN or infinity): its weights "
+            f"the model gives no numbers on {where} (NaN or infinity): its weights "
             f"are damaged, or too large for {model.dtype_name} arithmetic; try again{other} "
             "with another checkpoint"
         )
