@@ -80,7 +80,7 @@ def ask(
         picture=picture,
         place=place,
         prompt=prompt,
-        points_p2=points_p2 / np.array([width, height], np.float32),
+        points_p2=np.asarray(points_p2 / np.array([width, height], np.float32), np.float32),
         labels_p=np.array([*corners, *prompt.point_labels], np.int32),
     )
 
@@ -96,8 +96,8 @@ def _check_with_prior(
     where = f"the prompt for object {prompt.obj_id} on {name}"
     if prior_hw.shape != (side, side) or not np.isfinite(prior_hw).all():
         raise InputError(
-            f"{where} has prior logits of shape {prior_hw.shape}; wanted the {(side, side)} numbers "
-            "that an earlier answer of this model has"
+            f"{where} has prior logits of shape {prior_hw.shape}; wanted {(side, side)} numbers, "
+            "those of an earlier answer of this model"
         )
     if prompt.mask_hw is not None:
         raise InputError(f"{where} has a mask beside prior logits; give one of them")

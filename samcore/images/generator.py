@@ -218,13 +218,15 @@ class MaskGenerator:
         each = len(logits_nhw) // len(points_b2)
         points_n2 = points_b2.repeat_interleave(each, dim=0)
         priors_n1hw = logits_nhw[:, None].float().clamp(-_MOST_LOGIT, _MOST_LOGIT)
+        at_once = self._options.points_per_batch
         refined = [
-            self._decode(features, points, priors_n1hw=priors, multimask=False)
-            for points, priors in zip(
-                points_n2.split(self._options.points_per_batch),
-                priors_n1hw.split(self._options.points_per_batch),
-                strict=True,
+            self._decode(
+                features,
+                points_n2[first : first + at_once],
+                priors_n1hw=priors_n1hw[first : first + at_once],
+                multimask=False,
             )
+            for first in range(0, len(points_n2), at_once)
         ]
         ious_n = torch.cat([one.ious_bm[:, 0] for one in refined]).to(self._model.compute.dtype)
         return torch.cat([one.logits_bmhw[:, 0] for one in refined]), ious_n

@@ -1,17 +1,16 @@
 """Segment single pictures with the image half of any tracking model, many at once."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from samcore.detectors.detector import Detection, Detector, LooksForText
 from samcore.errors import InputError
+from samcore.images.candidates import Wanted, choose_candidates, masks_of
 from samcore.images.decode import Asked, ask, decode_prompts
 from samcore.images.encode import encode_pictures
 from samcore.images.everything import EverythingOptions
@@ -19,13 +18,11 @@ from samcore.images.generator import MaskGenerator, Proposal
 from samcore.images.result import PictureMask, PictureMasks
 from samcore.machine.batches import free_bytes, picture_batches
 from samcore.machine.rung import Rung
-from samcore.masks.rle import Rle, encode_masks
-from samcore.models.family import Candidates as DecoderMasks
+from samcore.masks.rle import encode_masks
 from samcore.models.family import TrackingModel
 from samcore.prompts.automatic import AutomaticPrompts, as_label, choose_detections
 from samcore.prompts.prompt import Prompt
-from samcore.tracking.numbers import check_numbers
-from samcore.tracking.postprocess import fill_holes_and_remove_specks, masks_at_video_size
+from samcore.tracking.numbers import refuse_numbers
 
 Candidates = Literal["best", "all", "single"]
 """Which masks there are for a prompt: the best one, where the model decides for how many clicks
@@ -33,8 +30,6 @@ three compete; all three; or the one that the model makes for prompts that say e
 Progress = Callable[[int, int], None]
 """Called with how much is done, and how much there is."""
 _MULTIMASK: dict[str, bool | None] = {"best": None, "all": True, "single": False}
-_MOST_LOGIT = 32.0
-"""Logits that are kept lie between this and its negative, as the sam2 package gives them."""
 
 
 def picture_rung(model: TrackingModel) -> Rung:
@@ -114,7 +109,13 @@ class ImageSegmenter:
         if candidates not in _MULTIMASK:
             raise InputError(f"candidates: wanted {', '.join(_MULTIMASK)}, got {candidates!r}")
         sizes = _check_pictures(pictures_rgb_hwc_u8)
-        given = _Given(candidates, mask_threshold, min_region_area, keep_logits)
+        given = Wanted(
+            _MULTIMASK[candidates],
+            candidates == "all",
+            mask_threshold,
+            min_region_area,
+            keep_logits,
+        )
         # All of them are checked before anything takes time.
         asked = [
             [
@@ -204,36 +205,14 @@ class ImageSegmenter:
             InputError: A picture cannot be used, or a text is longer than the detector takes.
             ModelError: The model gives no numbers.
         """
-        sizes = _check_pictures(pictures_rgb_hwc_u8)
-        found = [
-            choose_detections(detections, options)
-            for detections in detector.detect(pictures_rgb_hwc_u8)
-        ]
-        # The boxes of all pictures go to the decoder together.
-        boxes = [
-            [
-                Prompt(number, 0, box_xyxy_px=item.box_xyxy_px)
-                for number, item in enumerate(items, start=1)
-                if item.box_xyxy_px is not None
-            ]
-            for items in found
-        ]
-        with_boxes = [picture for picture, of_picture in enumerate(boxes) if of_picture]
-        segmented = self.segment(
-            [pictures_rgb_hwc_u8[picture] for picture in with_boxes],
-            [boxes[picture] for picture in with_boxes],
-        )
-        decoded = dict(zip(with_boxes, segmented, strict=True))
+        _check_pictures(pictures_rgb_hwc_u8)
         made: list[PictureMasks] = []
-        for picture, (items, size_hw) in enumerate(zip(found, sizes, strict=True)):
-            by_id = {one.obj_id: one for one in decoded[picture].masks} if boxes[picture] else {}
-            masks = [
-                _of_detection(item, number, by_id.get(number))
-                for number, item in enumerate(items, start=1)
-            ]
-            made.append(PictureMasks(*size_hw, tuple(masks)))
-        if on_progress is not None:
-            on_progress(len(made), len(made))
+        for first in range(0, len(pictures_rgb_hwc_u8), self._rung.encode_batch):
+            images = pictures_rgb_hwc_u8[first : first + self._rung.encode_batch]
+            found = detector.detect(images, first_frame=first)
+            made += self._segment_found(images, [choose_detections(f, options) for f in found])
+            if on_progress is not None:
+                on_progress(len(made), len(pictures_rgb_hwc_u8))
         return made
 
     def by_text(
@@ -269,29 +248,73 @@ class ImageSegmenter:
         if not isinstance(detector, LooksForText):
             raise InputError(f"text: the detector {options.detector} does not take any")
         _check_pictures(pictures_rgb_hwc_u8)
-        alike: dict[tuple[str, ...], list[int]] = {}
-        for picture, words in enumerate(texts):
-            if not words:
-                raise InputError(f"text: there is none for picture {picture}; give one or several")
-            alike.setdefault(tuple(words), []).append(picture)
-        looking = {words: detector.looking_for(words) for words in alike}
-        made: dict[int, PictureMasks] = {}
-        for words, pictures in alike.items():
-            found = self.detected(
-                [pictures_rgb_hwc_u8[picture] for picture in pictures],
-                looking[words],
-                options.model_copy(update={"text": words}),
-            )
-            made |= zip(pictures, found, strict=True)
+        if bare := [picture for picture, words in enumerate(texts) if not words]:
+            raise InputError(f"text: there is none for picture {bare[0]}; give one or several")
+        # All texts are checked before anything takes time.
+        looking = {words: detector.looking_for(words) for words in dict.fromkeys(map(tuple, texts))}
+        made: list[PictureMasks] = []
+        for first in range(0, len(texts), self._rung.encode_batch):
+            images = pictures_rgb_hwc_u8[first : first + self._rung.encode_batch]
+            found = self._look_for(images, [tuple(words) for words in texts[first:]], looking)
+            chosen = [
+                choose_detections(of_picture, options.model_copy(update={"text": tuple(words)}))
+                for of_picture, words in zip(found, texts[first:], strict=False)
+            ]
+            made += self._segment_found(images, chosen)
             if on_progress is not None:
                 on_progress(len(made), len(texts))
-        return [made[picture] for picture in range(len(texts))]
+        return made
+
+    def _look_for(
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        texts: Sequence[tuple[str, ...]],
+        looking: Mapping[tuple[str, ...], Detector],
+    ) -> list[list[Detection]]:
+        """What is found on each picture; those with the same texts are looked at together."""
+        found: list[list[Detection]] = [[] for _ in images]
+        for words in dict.fromkeys(texts[: len(images)]):
+            places = [place for place in range(len(images)) if texts[place] == words]
+            together = looking[words].detect([images[place] for place in places])
+            for place, detections in zip(places, together, strict=True):
+                found[place] = detections
+        return found
+
+    def _segment_found(
+        self, images: Sequence[NDArray[np.uint8]], found: Sequence[Sequence[Detection]]
+    ) -> list[PictureMasks]:
+        """The masks of detections; boxes of all pictures go to the decoder together."""
+        boxes = [
+            [
+                Prompt(number, 0, box_xyxy_px=item.box_xyxy_px)
+                for number, item in enumerate(items, start=1)
+                if item.box_xyxy_px is not None
+            ]
+            for items in found
+        ]
+        with_boxes = [place for place, of_picture in enumerate(boxes) if of_picture]
+        decoded = dict(
+            zip(
+                with_boxes,
+                self.segment([images[at] for at in with_boxes], [boxes[at] for at in with_boxes]),
+                strict=True,
+            )
+        )
+        made: list[PictureMasks] = []
+        for place, (items, image_hwc) in enumerate(zip(found, images, strict=True)):
+            by_id = {one.obj_id: one for one in decoded[place].masks} if boxes[place] else {}
+            masks = [
+                _of_detection(item, number, by_id.get(number))
+                for number, item in enumerate(items, start=1)
+            ]
+            made.append(PictureMasks(image_hwc.shape[0], image_hwc.shape[1], tuple(masks)))
+        return made
 
     def _segment(
         self,
         images: Sequence[NDArray[np.uint8]],
         asked: Sequence[Sequence[Asked]],
-        given: "_Given",
+        given: Wanted,
         first: int,
     ) -> list[list[PictureMask]]:
         """The masks of pictures that go through the encoder together, from the `first` one on."""
@@ -306,62 +329,18 @@ class ImageSegmenter:
                 features,
                 every,
                 at_once=self._rung.object_batch,
-                multimask=_MULTIMASK[given.candidates],
+                multimask=given.multimask,
             ):
-                chosen = self._choose(decoded, given, batch, first)
+                chosen = choose_candidates(decoded, every=given.every)
+                if (bad := chosen.first_without_numbers) is not None:
+                    refuse_numbers(self._model, where=f"picture {first + batch[bad].picture}")
                 for picture in sorted({one.picture for one in batch}):
                     rows = [row for row, one in enumerate(batch) if one.picture == picture]
-                    of_rows = _masks(chosen, rows, batch, images[picture].shape[:2], given)
-                    for row, masks in zip(rows, of_rows, strict=True):
-                        made[picture][batch[row].place] = masks
+                    prompts = [batch[row].prompt for row in rows]
+                    masks = masks_of(chosen, rows, prompts, images[picture].shape[:2], given)
+                    for row, of_prompt in zip(rows, masks, strict=True):
+                        made[picture][batch[row].place] = of_prompt
         return [[mask for masks in of_picture for mask in masks] for of_picture in made]
-
-    def _choose(
-        self, decoded: DecoderMasks, given: "_Given", batch: Sequence[Asked], first: int
-    ) -> "_Chosen":
-        """The candidates that are wanted, K of each of B prompts; one wait for the device."""
-        ious_bm = decoded.ious_bm
-        if given.candidates == "all":
-            index_bk = torch.arange(ious_bm.shape[1], device=ious_bm.device).expand(len(batch), -1)
-        else:
-            index_bk = ious_bm.argmax(dim=1, keepdim=True)
-        rows_b1 = torch.arange(len(batch), device=ious_bm.device)[:, None]
-        logits_bkhw = decoded.logits_bmhw[rows_b1, index_bk].float()
-        score_b1 = decoded.score_b1.float()
-        numbers = torch.cat([index_bk, ious_bm.gather(1, index_bk), score_b1], dim=1)
-        finite_b1 = logits_bkhw.flatten(1).isfinite().all(dim=1, keepdim=True)
-        table_bn = torch.cat([numbers, finite_b1], dim=1).cpu()
-        if not bool(table_bn.isfinite().all()) or not bool(table_bn[:, -1].all()):
-            bad_b = ~table_bn.isfinite().all(dim=1) | (table_bn[:, -1] == 0)
-            picture = first + batch[int(bad_b.nonzero()[0])].picture
-            check_numbers(self._model, [torch.tensor(False)], where=f"picture {picture}")
-        count = index_bk.shape[1]
-        return _Chosen(
-            logits_bkhw=logits_bkhw,
-            index_bk=table_bn[:, :count].int().tolist(),
-            ious_bk=table_bn[:, count : 2 * count].tolist(),
-            score_b=table_bn[:, -2].tolist(),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Given:
-    """What `segment` was asked to give."""
-
-    candidates: Candidates
-    mask_threshold: float
-    min_region_area: int
-    keep_logits: bool
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Chosen:
-    """K candidates of each of B prompts."""
-
-    logits_bkhw: Tensor
-    index_bk: list[list[int]]
-    ious_bk: list[list[float]]
-    score_b: list[float]
 
 
 def _check_pictures(images: Sequence[NDArray[np.uint8]]) -> list[tuple[int, int]]:
@@ -377,49 +356,6 @@ def _check_pictures(images: Sequence[NDArray[np.uint8]]) -> list[tuple[int, int]
                 "shape (H, W, 3)"
             )
     return [(image.shape[0], image.shape[1]) for image in images]
-
-
-def _masks(
-    chosen: _Chosen,
-    rows: Sequence[int],
-    batch: Sequence[Asked],
-    size_hw: tuple[int, ...],
-    given: _Given,
-) -> Iterator[list[PictureMask]]:
-    """The masks of some prompts of one picture, at its size; a list for each prompt."""
-    logits_rkhw = chosen.logits_bkhw[torch.tensor(rows, device=chosen.logits_bkhw.device)]
-    for row, logits_khw in zip(rows, logits_rkhw, strict=True):
-        prompt = batch[row].prompt
-        rles = _at_picture_size(logits_khw, size_hw, given)
-        kept_khw = None
-        if given.keep_logits:
-            kept_khw = logits_khw.clamp(-_MOST_LOGIT, _MOST_LOGIT).cpu().numpy()
-        yield [
-            PictureMask(
-                obj_id=prompt.obj_id,
-                rle=rle,
-                score=iou,
-                predicted_iou=iou,
-                object_score=chosen.score_b[row],
-                candidate=index,
-                label=prompt.label,
-                logits_hw=None if kept_khw is None else kept_khw[place],
-            )
-            for place, (rle, iou, index) in enumerate(
-                zip(rles, chosen.ious_bk[row], chosen.index_bk[row], strict=True)
-            )
-        ]
-
-
-def _at_picture_size(logits_khw: Tensor, size_hw: tuple[int, ...], given: _Given) -> list[Rle]:
-    if given.min_region_area > 0:
-        logits_khw = fill_holes_and_remove_specks(
-            logits_khw, max_area=given.min_region_area, threshold=given.mask_threshold
-        )
-    if given.mask_threshold:
-        logits_khw = logits_khw - given.mask_threshold
-    height, width = size_hw[:2]
-    return encode_masks(masks_at_video_size(logits_khw[:, None], height=height, width=width))
 
 
 def _as_mask(obj_id: int, proposal: Proposal) -> PictureMask:

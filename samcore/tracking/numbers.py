@@ -1,6 +1,7 @@
 """Make sure that a model gives numbers: NaN in a memory would spoil all frames after it."""
 
 from collections.abc import Sequence
+from typing import NoReturn
 
 import torch
 from torch import Tensor
@@ -27,9 +28,18 @@ def check_numbers(model: TrackingModel, are_finite: Sequence[Tensor], *, where: 
         ModelError: Not all of it are numbers.
     """
     if are_finite and not bool(torch.stack(list(are_finite)).all()):
-        other = "" if model.compute.dtype == torch.float32 else " with --dtype float32, or"
-        raise ModelError(
-            f"the model gives no numbers on {where} (NaN or infinity): its weights "
-            f"are damaged, or too large for {model.dtype_name} arithmetic; try again{other} "
-            "with another checkpoint"
-        )
+        refuse_numbers(model, where=where)
+
+
+def refuse_numbers(model: TrackingModel, *, where: str) -> NoReturn:
+    """Say that a model gave NaN or infinity.
+
+    Raises:
+        ModelError: Always.
+    """
+    other = "" if model.compute.dtype == torch.float32 else " with --dtype float32, or"
+    raise ModelError(
+        f"the model gives no numbers on {where} (NaN or infinity): its weights "
+        f"are damaged, or too large for {model.dtype_name} arithmetic; try again{other} "
+        "with another checkpoint"
+    )
