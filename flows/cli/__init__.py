@@ -12,7 +12,19 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import demo, deploy, evaluate, export, listen, memory, models, probe, show, track
+from flows.cli import (
+    demo,
+    deploy,
+    evaluate,
+    export,
+    image,
+    listen,
+    memory,
+    models,
+    probe,
+    show,
+    track,
+)
 from flows.cli.options import RequestCommand
 from flows.commands.process import ProcessEnd, Terminated, raise_on_sigterm
 from samcore.errors import SegmentationError
@@ -29,6 +41,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command(cls=RequestCommand, epilog=track.EXAMPLES)(track.track)
+app.command(cls=image.ImageCommand, epilog=image.EXAMPLES)(image.image)
 app.command(epilog=demo.EXAMPLES)(demo.demo)
 app.command(epilog=models.MODELS_EXAMPLES)(models.models)
 app.command(epilog=models.POLICIES_EXAMPLES)(models.policies)

@@ -10,6 +10,7 @@ from flows.cli.options import (
     FIELD,
     BucketCredentials,
     Detect,
+    Dtype,
     Labels,
     MaxObjects,
     MinScore,
@@ -32,15 +33,6 @@ class OnDisagreement(str, Enum):
 
     WARN = "warn"
     FAIL = "fail"
-
-
-class Dtype(str, Enum):
-    """Arithmetic of the model."""
-
-    AUTO = "auto"
-    FLOAT32 = "float32"
-    BFLOAT16 = "bfloat16"
-    FLOAT16 = "float16"
 
 
 _PROMPTS, _MODEL, _CHUNKS = "Objects to track", "Model and device", "Chunks and seams"

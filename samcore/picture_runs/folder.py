@@ -1,6 +1,7 @@
 """A run over pictures on the disk: what is done, and where a process continues."""
 
 import contextlib
+import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,8 +70,8 @@ class PictureRunFolder(WorkFolder):
         """
         try:
             with self._list_path.open(encoding="utf-8") as file:
-                lines = [line for at, line in enumerate(file) if start <= at < stop]
-            found = [PictureEntry.model_validate_json(line) for line in lines]
+                lines = itertools.islice(file, start, stop)
+                found = [PictureEntry.model_validate_json(line) for line in lines]
         except (OSError, ValidationError, UnicodeDecodeError) as error:
             raise lost(self._list_path) from error
         if len(found) != stop - start:

@@ -10,6 +10,7 @@ from samcore.disk.files import FileRecord
 from samcore.images.everything import EverythingOptions
 from samcore.machine.rung import Rung
 from samcore.models.registry import ModelSpec
+from samcore.progress import counted
 from samcore.prompts.automatic import AutomaticPrompts
 from samcore.prompts.file import PromptFile
 from samcore.result.manifest import EXPORTS, PICTURES_FORMAT, AnyManifest
@@ -33,6 +34,17 @@ class PictureAsk(Record):
     """All that the model has a good mask for."""
     detector: AutomaticPrompts | None = None
     """What a detector finds; with texts, what these say."""
+    text_detector: AutomaticPrompts | None = None
+    """Looks for what the list's own texts say; its own text does not count."""
+
+    def in_words(self) -> str:
+        """For people."""
+        if self.prompts is not None:
+            return f"{counted(len(self.prompts.objects), 'object')} by prompts"
+        if self.detector is not None:
+            texts = ", ".join(self.detector.text)
+            return f"{texts} by {self.detector.detector}" if texts else self.detector.detector
+        return "everything" if self.everything is not None else "what the list says"
 
     @property
     def is_empty(self) -> bool:

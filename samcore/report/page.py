@@ -74,7 +74,7 @@ def render_report(facts: ReportFacts, gathered: ReportContent) -> str:
     figures = json.dumps(drawn, separators=(",", ":"))
     # The one script that may run; a label that tried to be another would have to know this.
     nonce = hashlib.sha256(figures.encode()).hexdigest()[:32]
-    return _template().render(
+    return load_template("report.html.j2").render(
         facts=facts,
         frames=facts.stop - facts.start,
         objects=[_object_row(item, facts) for item in gathered.lanes.objects[:MAX_ROWS]],
@@ -262,14 +262,17 @@ def _rate(chunks: tuple[ChunkFacts, ...]) -> float:
 
 
 @functools.cache
-def _template() -> jinja2.Template:
+def load_template(name: str) -> jinja2.Template:
+    """A template of this room; what is put into it is escaped."""
     environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_text_of),
         autoescape=True,  # labels and names are other people's
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    text = (
-        importlib.resources.files(__package__ or "").joinpath("report.html.j2").read_text("utf-8")
-    )
-    return environment.from_string(text)
+    return environment.get_template(name)
+
+
+def _text_of(name: str) -> str:
+    return importlib.resources.files(__package__ or "").joinpath(name).read_text("utf-8")

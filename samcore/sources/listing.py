@@ -25,8 +25,8 @@ from samcore.sources.names import output_names
 from samcore.sources.table import NOTHING_SAID, TABLE_SUFFIXES, Said, read_table
 from samcore.text import natural_order
 
-MOST_SOURCES = 2_000_000
-"""Of one list: each takes some hundred bytes of memory."""
+MOST_SOURCES = 500_000
+"""Of one list: each takes about a kilobyte of memory."""
 _MAX_TABLE_BYTES = 1 << 30
 _MAGIC = re.compile(r"[*?\[]")
 _SHOWN = 3
