@@ -1,5 +1,6 @@
 """The one door through which picture files come in: any kind becomes 8-bit RGB, or one line."""
 
+import functools
 import io
 import struct
 import warnings
@@ -9,9 +10,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-from samcore.errors import PictureError
+from samcore.errors import InputError, PictureError
 from samcore.limits import DEFAULT_LIMITS, Limits
 
 MAX_FILE_BYTES = 1 << 30
@@ -20,14 +21,18 @@ FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000", "PPM"
 """Pillow's names of what is read. It knows more, some of them by starting other programs."""
 _KNOWN = "JPEG, PNG, WebP, TIFF, BMP, GIF, JPEG 2000, PNM or AVIF"
 _HEIF = (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
-_DAMAGE = (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError)
-_DAMAGE += (OverflowError, ZeroDivisionError, struct.error, Image.DecompressionBombError)
+_DAMAGE: tuple[type[Exception], ...] = (
+    *(OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError),
+    *(OverflowError, ZeroDivisionError, struct.error),
+    *(Image.DecompressionBombError, Image.DecompressionBombWarning),
+)
 """Pillow has no root for the errors of damaged files."""
 _DEEP = 16
 _WHITE = (255, 255, 255, 255)
 
-# What is too large is said in our own words below.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# What is wrong with a file is said once, in the one line of our own errors.
+for _said in (Image.DecompressionBombWarning, UserWarning):
+    warnings.filterwarnings("ignore", category=_said, module=r"PIL\.")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,8 +57,7 @@ def read_picture(path: Path, *, limits: Limits = DEFAULT_LIMITS, stretch: bool =
     """Read a picture file; see `decode_picture`.
 
     Raises:
-        PictureError: There is none, it cannot be read, or it is no picture; one line.
-        InputError: It is larger than the limit.
+        PictureError: There is none, it cannot be read, or as for `decode_picture`; one line.
     """
     name = str(path)
     try:
@@ -85,24 +89,24 @@ def decode_picture(
         data: JPEG, PNG, WebP, TIFF, BMP, GIF, JPEG 2000, PNM or AVIF.
         name: For messages, and `Picture.name`.
         limits: `max_pixels` is checked before there is memory for the pixels.
-        stretch: Whether the brightest value of a grey picture of 16 bits becomes white; colours
-            of 16 bits are reduced to their upper bits in any case.
+        stretch: Whether a grey picture of 16 bits is reduced to the upper ones of those that its
+            brightest pixel uses; colours are reduced to their upper bits in any case.
 
     Raises:
-        PictureError: It is empty, cut off, damaged, or no picture; one line.
-        InputError: It is larger than the limit.
+        PictureError: It is empty, cut off, damaged, larger than the limits, or no picture; one
+            line.
     """
     _check_bytes(len(data), name)
     if not data:
         raise PictureError(f"the picture {name!r} is empty; wanted a file with a picture in it")
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-    except Image.UnidentifiedImageError as error:
+        image = Image.open(io.BytesIO(data), formats=_formats())
+    except UnidentifiedImageError as error:
         raise PictureError(f"{name!r} is no picture that can be read: {_kind(data)}") from error
-    except _DAMAGE + (Image.DecompressionBombWarning,) as error:
+    except _DAMAGE as error:
         raise _damaged(name, error) from error
     with image:
-        limits.check_size(*image.size, name=name)
+        _check_size(image.size, name, limits)
         notes: list[str] = []
         try:
             rgb_hwc = _decode(image, notes, stretch=stretch)
@@ -113,6 +117,13 @@ def decode_picture(
     return Picture(name, rgb_hwc, tuple(notes))
 
 
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Those of `FORMATS` that this Pillow was built with."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
 def _check_bytes(size: int, name: str) -> None:
     if size > MAX_FILE_BYTES:
         raise PictureError(
@@ -121,11 +132,18 @@ def _check_bytes(size: int, name: str) -> None:
         )
 
 
+def _check_size(size_wh: tuple[int, int], name: str, limits: Limits) -> None:
+    try:
+        limits.check_size(*size_wh, name=name)
+    except InputError as error:
+        raise PictureError(str(error)) from error
+
+
 def _kind(data: bytes) -> str:
     """What may be said of data that Pillow does not know."""
     if data[4:8] == b"ftyp" and data[8:12] in _HEIF:
         return f"it is HEIC; convert it to one of {_KNOWN}"
-    return f"wanted {_KNOWN}"
+    return f"wanted {_KNOWN}, or its beginning is damaged"
 
 
 def _damaged(name: str, error: BaseException) -> PictureError:
@@ -193,7 +211,7 @@ def _grey_of(image: Image.Image, *, stretch: bool) -> Image.Image:
 
 def _over_white(image: Image.Image, notes: list[str]) -> Image.Image:
     image = _as_rgb(image, "RGBA")
-    if image.getextrema()[3] == (255, 255):
+    if image.getchannel("A").getextrema() == (255, 255):
         return image.convert("RGB")
     notes.append("what is transparent is laid over white")
     ground = Image.new("RGBA", image.size, _WHITE)
