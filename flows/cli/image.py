@@ -170,14 +170,15 @@ def image(
     """Segment pictures and write their masks to DEST."""
     started = time.monotonic()
     ways = {
-        "--box, --point and --mask": bool(box or point or mask),
+        "--box, --point, --mask": bool(box or point or mask),
         "--prompts": prompts is not None,
         "--everything": everything,
         "--text or --detect": bool(text) or detect is not None,
     }
     given = [name for name, is_given in ways.items() if is_given]
     if len(given) > 1:
-        raise InputError(f"give one of {', '.join(ways)}; got {' and '.join(given)}")
+        kinds = "; ".join(ways)
+        raise InputError(f"give one kind of: {kinds}; got {' as well as '.join(given)}")
     if everything_option and not everything:
         raise InputError("--everything-option goes with --everything; give that, too")
     with much_imported():

@@ -34,18 +34,12 @@ class PictureProgress:
         here = self._here + done
         rate = here / max(time.monotonic() - self._started, 1e-6)
         reached = self._done + done
-        left = f"{clock((self._total - reached) / rate)} left" if rate else ""
-        note = f"{rate:.1f} pictures/s  {left}"
-        report(
-            Progress(
-                SEGMENTING,
-                reached,
-                self._total,
-                "pictures",
-                note=note,
-                text=f"picture {reached} of {self._total}, {rate:.1f} pictures/s, {left}",
-            )
-        )
+        said = []
+        if rate:
+            said = [f"{rate:.1f} pictures/s", f"{clock((self._total - reached) / rate)} left"]
+        text = ", ".join([f"{SEGMENTING}: {reached} of {self._total} pictures", *said])
+        note = "  ".join(said)
+        report(Progress(SEGMENTING, reached, self._total, "pictures", note=note, text=text))
 
     def end(self, shard: Chunk) -> None:
         """A shard is done."""

@@ -9,7 +9,7 @@ A picture is frame 0, which nobody has to say:
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -166,7 +166,7 @@ def held_against(
         InputError: One line that names the object, the field and the limit.
     """
     try:
-        return resolve_prompts(
+        prompts = resolve_prompts(
             spec,
             video=_Size(width, height),
             frame_at=lambda _: 0,
@@ -178,6 +178,7 @@ def held_against(
         )
     except InputError as error:
         raise InputError(str(error).replace(", frame 0", "")) from error
+    return tuple(replace(one, label=spec.labels.get(one.obj_id)) for one in prompts)
 
 
 def _dicts(given: object) -> list[dict[str, Any]]:

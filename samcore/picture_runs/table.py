@@ -1,5 +1,6 @@
 """The masks of many pictures: a Parquet table with a row for each mask."""
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,6 +139,8 @@ class PictureMaskWriter:
     ) -> None:
         try:
             if kind is not None:
+                with contextlib.suppress(OSError):
+                    self._writer.close()  # else it complains when it is collected
                 return
             self._flush()
             self._writer.close()
