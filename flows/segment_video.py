@@ -9,11 +9,11 @@ from typing import Any, cast
 
 from prefect import State, flow, runtime
 from prefect.futures import PrefectFuture
-from prefect.states import Completed, Crashed
+from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.server.deployment import default_request
-from flows.server.recovery import check_tries
+from flows.server.recovery import check_tries, try_again
 from samcore.chunks.handoff import find_handoff
 from samcore.disk.janitor import remove_half_written
 from samcore.errors import LostWorkError, SegmentationError, TransientError
@@ -77,11 +77,7 @@ def segment_video(request: SegmentRequest) -> ResultRef:
         with listening(steps_artifact(str(runtime.flow_run.id))):
             return cast(ResultRef, end_state(_segment(_with_one_choice(request))))
     except TransientError as error:
-        if not runtime.deployment.id:
-            raise
-        # No person has to act: what schedules crashed runs again does so with this one, too.
-        _log.error("%s", error)
-        return cast(ResultRef, Crashed(message=f"will be tried again: {error}"))
+        return cast(ResultRef, try_again(error))
 
 
 def segment_planned(request: SegmentRequest, run: RunRef | None) -> ResultRef:

@@ -10,6 +10,7 @@ from typing import Annotated
 from prefect import flow
 from pydantic import BaseModel, ConfigDict, Field
 
+from flows.arrivals.kinds import kind_of
 from flows.arrivals.video_runs import DEPLOYMENT, PROMPTS_SUFFIX, Outcome, VideoFilter, VideoRuns
 from flows.recover_runs import recover
 from flows.server.deployment import Deployment, NotDeployedError, ServerAwayError
@@ -70,7 +71,8 @@ def sweep_bucket(
             which is an s3:// address.
         limit: At most this many runs are started by one sweep.
         deployment: Whose runs are started; its own parameters say what to track in videos that
-            have no prompts beside them.
+            have no prompts beside them. With segment-images/segment-images pictures are looked
+            for in place of videos.
         credentials: Name of the AwsCredentials block for the buckets; empty is the worker's own
             AWS settings.
 
@@ -81,7 +83,8 @@ def sweep_bucket(
     if limit < 1:
         raise InputError(f"a sweep must be allowed to start at least 1 run, got {limit = }")
     store = ObjectStore(credentials)
-    found = _look(store, VideoFilter(results, prefix=videos.key), videos)
+    wanted = VideoFilter(results, prefix=videos.key, suffixes=kind_of(deployment).suffixes)
+    found = _look(store, wanted, videos)
     with Deployment(deployment) as opened:
         recovered = recover(opened)
         runs = VideoRuns(store, opened, results, credentials=credentials)

@@ -106,14 +106,18 @@ def draw_patches(
     scores: Mapping[int, float] | None = None,
     caption: str | None = None,
     opacity: float = 0.45,
+    tags: bool = True,
 ) -> NDArray[np.uint8]:
-    """Draw masks as `draw_masks` does, the later ones on top; holds one of them at a time."""
+    """Draw masks as `draw_masks` does, the later ones on top; holds one of them at a time.
+
+    Without `tags` the masks have no ids, labels or scores beside them.
+    """
     canvas: NDArray[np.uint8] = np.array(image_rgb_hwc_u8, dtype=np.uint8, order="C")
     height, width = canvas.shape[:2]
-    tags: list[_Tag] = []
+    placed: list[_Tag] = []
     stroke = max(1, round(min(height, width) / 360))
     if caption:
-        tags.append(((_drawable(caption),), (0, 0, 0), (0, 0)))
+        placed.append(((_drawable(caption),), (0, 0, 0), (0, 0)))
     for patch in patches:
         colour = object_colour(patch.obj_id)
         # Only the object's own box is touched: the cost goes with its size, not the picture's.
@@ -121,11 +125,13 @@ def draw_patches(
         region = canvas[patch.top : patch.top + h, patch.left : patch.left + w]
         mask_u8 = np.ascontiguousarray(patch.mask_hw).view(np.uint8)
         _draw_one(region, mask_u8, colour, opacity, stroke=stroke)
+        if not tags:
+            continue
         label = _drawable((labels or {}).get(patch.obj_id, ""))
         score = f"{scores[patch.obj_id]:.2f}" if scores and patch.obj_id in scores else ""
         words = tuple(word for word in (str(patch.obj_id), label, score) if word)
-        tags.append((words, colour, (patch.left, patch.top)))
-    _draw_tags(canvas, tags)
+        placed.append((words, colour, (patch.left, patch.top)))
+    _draw_tags(canvas, placed)
     return canvas
 
 

@@ -17,6 +17,10 @@ class InputError(SegmentationError, ValueError):
     """A prompt, option or request that cannot be carried out."""
 
 
+class PictureError(InputError):
+    """A picture that is missing, empty, damaged, or none. Others are not affected by it."""
+
+
 class VideoError(SegmentationError, OSError):
     """A video that is missing, unreadable, damaged before its first frame, or hangs its decoder."""
 

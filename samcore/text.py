@@ -1,5 +1,6 @@
 """Names in any script: what is part of a letter, and what does not belong into a name."""
 
+import re
 import unicodedata
 
 JOINERS = frozenset("\u200c\u200d")
@@ -32,3 +33,10 @@ def file_name(text: str) -> str:
     underscores, with an underscore in the place of anything else; may be empty."""
     kept = (one if one in "._-" or one.isalnum() or continues_letter(one) else " " for one in text)
     return "_".join("".join(kept).split()).strip("._")
+
+
+def natural_order(text: str) -> list[tuple[int, str]]:
+    """A key to sort names by in which `2.png` comes before `10.png`."""
+    # "a12b" -> a, 12, b; text and numbers alternate, so that like is compared with like
+    parts = re.split(r"([0-9]+)", text.casefold())
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]

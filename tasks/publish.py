@@ -3,6 +3,7 @@
 import contextlib
 import json
 import shutil
+from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -64,7 +65,7 @@ def publish(run: RunRef, request: SegmentRequest) -> ResultRef:
     except _SupersededError as error:
         return result_ref(run, error.there, was_there=True)
     folder.drop_states()
-    _clear_staging(run)
+    clear_staging(staging_dir(run))
     return result_ref(run, manifest, was_there=False)
 
 
@@ -134,9 +135,8 @@ def _manifest(
     return manifest.model_copy(update={"findings": findings})
 
 
-def _clear_staging(run: RunRef) -> None:
-    """Remove what was only there to put the result together."""
-    staging = staging_dir(run)
+def clear_staging(staging: Path) -> None:
+    """Remove what was only there to put a result together."""
     shutil.rmtree(staging, ignore_errors=True)
     with contextlib.suppress(OSError):  # another run's parts are there
         staging.parent.rmdir()

@@ -8,13 +8,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from flows.arrivals.kinds import KINDS, kind_of
 from flows.server.deployment import Deployment, StartedRun
-from tasks.request.segment_request import validate_request
 from tasks.results.manifest import now
 from tasks.store.locations import S3Location
 from tasks.store.object_store import ObjectStore
 
-VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")
+VIDEO_SUFFIXES = KINDS[0].suffixes
 """What counts as a video if nothing else is said."""
 PROMPTS_SUFFIX = ".prompts.json"
 """`dog.mp4.prompts.json` says what to track in `dog.mp4`."""
@@ -134,8 +134,9 @@ class VideoRuns:
 
         Args:
             store: Where videos and results are.
-            deployment: Of the flow `segment-video`; its own parameters are used for all that a
-                video does not say: which prompts, which model, what to write.
+            deployment: Of the flow `segment-video`, or `segment-images` for pictures; its own
+                parameters are used for all that a video does not say: which prompts, which model,
+                what to write.
             destination: The result of the video `a/b.mp4` goes to `a/b.mp4/` below this.
             credentials: Name of the credentials block that runs use.
         """
@@ -143,6 +144,7 @@ class VideoRuns:
         self._deployment = deployment
         self._destination = destination
         self._credentials = credentials
+        self._kind = kind_of(deployment.name)
         self._known: OrderedDict[_Told, None] = OrderedDict()
 
     def check(self) -> None:
@@ -212,9 +214,7 @@ class VideoRuns:
         """What the run is called with; None if nothing says what to track."""
         given = self._deployment.parameters().get("request")
         request: dict[str, Any] = dict(given) if isinstance(given, dict) else {}
-        request |= {
-            "source": video.uri,
-            "source_version": version,
+        request |= self._kind.source(video.uri, version) | {
             "destination": self.place_of(video).uri,
             # A new version of a video replaces the result of the one before.
             "force": True,
@@ -224,12 +224,8 @@ class VideoRuns:
         prompts = S3Location(video.bucket, video.key + PROMPTS_SUFFIX)
         if self._store.head(prompts) is not None:
             request["prompts"] = prompts.uri
-        if request.get("prompts") is not None:
-            request.pop("automatic", None)  # as `choose_prompts` does
-        elif request.get("automatic") is None:
-            return None
-        validate_request(**request)
-        return {"request": request}
+        checked = self._kind.checked(request)
+        return None if checked is None else {"request": checked}
 
     def _write_skip(self, video: S3Location, version: str | None, etag: str | None) -> None:
         place = self.place_of(video).join(SKIPPED)
@@ -243,8 +239,8 @@ class VideoRuns:
             video=video.uri,
             version=version,
             etag=etag,
-            reason=f"no prompts: put {video.name}{PROMPTS_SUFFIX} beside the video, or give the "
-            f"deployment {self._deployment.name!r} prompts or `automatic` of its own",
+            reason=f"no prompts: put {video.name}{PROMPTS_SUFFIX} beside the {self._kind.what}, "
+            f"or tell the deployment {self._deployment.name!r} what to look for",
             at=now(),
         )
         self._store.put_bytes(place, (record.model_dump_json(indent=2) + "\n").encode())

@@ -18,6 +18,7 @@ from flows.cli import (
     deploy,
     evaluate,
     export,
+    image,
     listen,
     memory,
     models,
@@ -41,6 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command(cls=RequestCommand, epilog=track.EXAMPLES)(track.track)
+app.command(cls=image.ImageCommand, epilog=image.EXAMPLES)(image.image)
 app.command(epilog=demo.EXAMPLES)(demo.demo)
 app.command(epilog=models.MODELS_EXAMPLES)(models.models)
 app.command(epilog=models.POLICIES_EXAMPLES)(models.policies)

@@ -41,7 +41,7 @@ def listen(
         typer.Option(
             metavar="NAME",
             help="Whose runs are started. Its own parameters say what to track in videos that have "
-            "no .prompts.json beside them.",
+            "no .prompts.json beside them. segment-images/segment-images is for pictures.",
         ),
     ] = "segment-video/segment-video",
     prefix: Annotated[
@@ -52,7 +52,7 @@ def listen(
         typer.Option(
             metavar="TEXT",
             help="Only objects whose keys end with this; can be given again. Default: .mp4, .mov, "
-            ".mkv, .webm, .avi.",
+            ".mkv, .webm, .avi; for segment-images .jpg, .png and other pictures.",
             show_default=False,
         ),
     ] = None,
@@ -77,8 +77,9 @@ def listen(
     """
     has_prefect_server()
     # Late: these import prefect.
+    from flows.arrivals.kinds import kind_of
     from flows.arrivals.listener import Listener
-    from flows.arrivals.video_runs import VIDEO_SUFFIXES, VideoFilter, VideoRuns
+    from flows.arrivals.video_runs import VideoFilter, VideoRuns
     from flows.commands.process import Ending
     from flows.server.deployment import Deployment
     from tasks.store.locations import S3Location, parse_location
@@ -95,7 +96,9 @@ def listen(
         listener = Listener(
             MessageQueue(queue, credentials=credentials),
             VideoRuns(store, opened, place, credentials=credentials),
-            VideoFilter(place, prefix=prefix, suffixes=tuple(suffix or VIDEO_SUFFIXES)),
+            VideoFilter(
+                place, prefix=prefix, suffixes=tuple(suffix or kind_of(deployment).suffixes)
+            ),
             on_signal=Ending().tell,
         )
         _log_to_terminal(verbose)

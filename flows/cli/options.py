@@ -1,6 +1,6 @@
 """Options that several commands have, and options that are fields of a request."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +12,16 @@ from samcore.errors import InputError
 from samcore.registry import Registry
 
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show tracebacks.")]
+
+
+class Dtype(str, Enum):
+    """Arithmetic of the model."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+
 
 BucketCredentials = Annotated[
     str | None,
@@ -149,12 +159,16 @@ def request_field(*names: str, note: str = "", **options: Any) -> Any:
 class RequestCommand(TyperCommand):
     """A command with options that are fields of a request."""
 
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Show the fields' texts and defaults."""
+    def known_fields(self) -> Mapping[str, Any]:
+        """The fields that options may be."""
         from samcore.config import TrackSettings
         from tasks.request.segment_request import SegmentRequest
 
-        known = {**TrackSettings.model_fields, **SegmentRequest.model_fields}
+        return {**TrackSettings.model_fields, **SegmentRequest.model_fields}
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Show the fields' texts and defaults."""
+        known = self.known_fields()
         for param in _fields_of(self):
             field = known[param.name]
             param.help = (field.description or "") + param.help.removeprefix(FIELD)
@@ -167,10 +181,15 @@ def given_fields(ctx: typer.Context) -> dict[str, Any]:
     """The fields of a request that a command line gives."""
     from samcore.config import TrackSettings
 
-    names = [param.name for param in _fields_of(ctx.command)]
-    given = {name: ctx.params[name] for name in names if ctx.params[name] is not None}
+    given = given_values(ctx)
     settings = {name: given.pop(name) for name in TrackSettings.model_fields if name in given}
     return {**given, "settings": settings}
+
+
+def given_values(ctx: typer.Context) -> dict[str, Any]:
+    """The same without a place of their own for settings."""
+    names = [param.name for param in _fields_of(ctx.command)]
+    return {name: ctx.params[name] for name in names if ctx.params[name] is not None}
 
 
 def _says_something(default: Any) -> bool:

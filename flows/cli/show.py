@@ -16,7 +16,9 @@ def show(
     result: Annotated[
         str,
         typer.Argument(
-            metavar="RESULT", help="Where `longtake track` put its result.", show_default=False
+            metavar="RESULT",
+            help="Where `longtake track` or `longtake image` put its result.",
+            show_default=False,
         ),
     ],
     credentials: BucketCredentials = None,
@@ -24,10 +26,12 @@ def show(
 ) -> None:
     """Open a result's report in a browser; without a display, say where it is."""
     # Late, with pyarrow behind it.
+    from samcore.picture_runs.records import PictureManifest
     from samcore.result.manifest import REPORT
     from tasks.results.open import open_result_store
 
-    store = open_result_store(result, credentials)
+    of_pictures = open_result_store(result, credentials, kind=PictureManifest)
+    store = of_pictures if of_pictures.listed() else open_result_store(result, credentials)
     manifest = store.require(result)
     if not any(file.name == REPORT for file in manifest.files):
         raise InputError(

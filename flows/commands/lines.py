@@ -4,11 +4,13 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from flows.images.result import ImagesResult
 from samcore.config import TrackSettings
 from samcore.models.family import FAMILIES, missing_extra
 from samcore.models.known import DEFAULT_MODEL, HubWeights, RemoteWeights
 from samcore.models.registry import ModelEntry, list_models
 from samcore.models.transformers.family import is_logged_in
+from samcore.picture_runs.records import OVERLAYS, PICTURES
 from samcore.progress import clock, counted
 from samcore.result.manifest import EXPORTS, MANIFEST, MASKS, OVERLAY, REPORT
 from samcore.tracking.memory.policy import POLICIES, PolicyOptions
@@ -18,6 +20,9 @@ from tasks.run.refs import ResultRef
 
 _MAX_FINDINGS = 5
 """Lines of findings; the report has more."""
+
+_MAX_BROKEN = 20
+"""Lines of broken pictures."""
 
 
 def result_lines(result: ResultRef, *, seconds: float) -> Iterator[str]:
@@ -61,6 +66,34 @@ def result_lines(result: ResultRef, *, seconds: float) -> Iterator[str]:
             of = f"{gave_up} of {len(manifest.chunks)}"
             yield f"chunks that fit into memory only in smaller batches: {of}"
         yield f"all of it is listed in {result.address(MANIFEST)}"
+
+
+def image_lines(result: ImagesResult, *, seconds: float) -> Iterator[str]:
+    """What was written, where, and which pictures are broken.
+
+    Args:
+        result: What was published.
+        seconds: What the command took.
+    """
+    if result.was_there:
+        yield f"nothing to do: {result.destination} holds this result already"
+    masks, pictures = counted(result.masks, "mask"), counted(result.pictures, "picture")
+    yield f"{masks} on {pictures}: {result.destination}/{MASKS}"
+    if result.has_overlays:
+        yield f"pictures with the masks drawn in: {result.destination}/{OVERLAYS}"
+    yield f"report to look at: {result.destination}/{REPORT}"
+    for name in result.exports:
+        yield f"the masks as {name}: {result.destination}/{EXPORTS}/{name}"
+    if not result.was_there:
+        rate = result.pictures / max(seconds, 1e-6)
+        yield f"took {clock(seconds)}, {rate:.1f} pictures/s in all"
+    if result.broken:
+        yield f"{counted(result.broken, 'picture')} without masks because of a fault:"
+    for one in result.first_broken[:_MAX_BROKEN]:
+        yield f"  {one.name}: {one.error}"
+    if result.broken > _MAX_BROKEN:
+        more = result.broken - _MAX_BROKEN
+        yield f"  and {more} more, listed in {result.destination}/{PICTURES}"
 
 
 def _finding_lines(result: ResultRef) -> Iterator[str]:

@@ -67,9 +67,9 @@ def run_local(
         needs_api = request.credentials is not None
         # What takes long, and the run's folder, wait until a server that is named is known to be
         # there; the embedded one is awaited later.
-        check = functools.cache(_check_server if is_named else lambda: None)
+        check = functools.cache(check_named_server if is_named else lambda: None)
         with (
-            _api_of(server) if needs_api else contextlib.nullcontext(),
+            api_of(server) if needs_api else contextlib.nullcontext(),
             listening(_after_check(terminal.show, check)),
         ):
             # A server that is named is asked first.
@@ -90,7 +90,7 @@ def run_local(
             return _without_server(request, *run, error)
 
 
-def _check_server() -> None:
+def check_named_server() -> None:
     """See that the server that is named is there."""
     # Late: this imports prefect.
     from flows.server.deployment import check_server
@@ -180,12 +180,12 @@ def _run_flow(
     with much_imported():
         from flows.segment_video import segment_planned
 
-    with _api_of(server), listening(terminal.show):
+    with api_of(server), listening(terminal.show):
         return segment_planned(request, run)
 
 
 @contextlib.contextmanager
-def _api_of(server: EmbeddedServer | None) -> Iterator[None]:
+def api_of(server: EmbeddedServer | None) -> Iterator[None]:
     """Have Prefect's client talk to the embedded server, if there is one and no other is named."""
     # Late, for the same reason.
     from prefect.settings import (
@@ -198,7 +198,7 @@ def _api_of(server: EmbeddedServer | None) -> Iterator[None]:
     # A server may also be named by the person's Prefect profile.
     if server is None or PREFECT_API_URL.value():
         if PREFECT_API_URL.value():
-            _check_server()
+            check_named_server()
         yield
         return
     # Nobody looks for runs here that went silent, and the thread that sends a sign of life now and

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import httpx
+from prefect import runtime
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
@@ -109,6 +110,26 @@ def default_request(deployment_id: str | None) -> object:
     with get_client(sync_client=True) as client, contextlib.suppress(ObjectNotFound):
         return client.read_deployment(UUID(deployment_id)).parameters.get("request")
     return None  # somebody has deleted it meanwhile
+
+
+def share_run(count: int, parameters: dict[str, Any]) -> None:
+    """Start more runs of this run's own deployment, which share its work; each only once, however
+    often this run is begun. Does nothing without a deployment.
+
+    Args:
+        count: How many.
+        parameters: What they are called with.
+
+    Raises:
+        ServerAwayError: The server does not answer.
+    """
+    name = runtime.deployment.name
+    if not name:
+        return
+    with Deployment(f"{runtime.flow_run.flow_name}/{name}") as deployment:
+        for number in range(1, count + 1):
+            key = f"{runtime.flow_run.id} helper {number}"
+            deployment.start(parameters, key=key, name=f"{runtime.flow_run.name} ({number + 1})")
 
 
 def _as_started(run: FlowRun, *, is_new: bool) -> StartedRun:

@@ -10,18 +10,22 @@ killed it does not go on from for 15 minutes or more (Prefect 3.8 holds events b
 predecessors have come). So `flows.recover_runs` looks at the runs themselves and does the same.
 """
 
+import logging
 from datetime import timedelta
 from typing import Any
 
 from prefect import runtime
 from prefect.automations import AutomationCore, ChangeFlowRunState, EventTrigger, Posture
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.objects import State, StateType
+from prefect.states import Crashed
 
-from samcore.errors import SegmentationError
+from samcore.errors import SegmentationError, TransientError
 from tasks.settings import load_settings
 
-RECOVERED_FLOWS = ("segment-video",)
+_log = logging.getLogger(__name__)
+
+RECOVERED_FLOWS = ("segment-video", "segment-images")
 """The flows that can be run again at any time."""
 MAX_TRIES = 50
 """Of one flow run. A long video on machines that come and go may need many; one that kills its
@@ -69,6 +73,18 @@ def check_tries() -> None:
             f"this run has crashed {MAX_TRIES} times: its log and its worker's say why (too "
             "little memory?); start it anew when that is put right, and it goes on from here"
         )
+
+
+def try_again(error: TransientError) -> State[Any]:
+    """The state that a run ends in for something that may pass; without a deployment the error is
+    raised.
+
+    No person has to act: what schedules crashed runs again does so with this one, too.
+    """
+    if not runtime.deployment.id:
+        raise error
+    _log.error("%s", error)
+    return Crashed(message=f"will be tried again: {error}")
 
 
 def install_recovery(

@@ -13,7 +13,7 @@ import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,6 +107,18 @@ class Detector(Protocol):
 
         Returns:
             The detections of each picture, in any order.
+        """
+
+
+@runtime_checkable
+class LooksForText(Detector, Protocol):
+    """A detector that takes text. One network serves any texts."""
+
+    def looking_for(self, texts: Sequence[str]) -> Detector:
+        """The same network, looking for other texts; a detection's label is the text that gave it.
+
+        Raises:
+            InputError: It cannot look for these.
         """
 
 

@@ -8,6 +8,7 @@ would depend on those.
 
 from __future__ import annotations  # torch takes a second to import; only types need it here
 
+import copy
 import hashlib
 import importlib.metadata
 import json
@@ -109,15 +110,29 @@ class HubDetector:
         Raises:
             ModelError: The network cannot be used.
         """
-        what = find_detector(options.detector)[1]
-        folder = _folder(what, download=False)
-        self._type = _check_config(folder, what, options)
+        self._what = find_detector(options.detector)[1]
+        self._folder = folder = _folder(self._what, download=False)
+        self._type = _check_config(folder, self._what, options)
         self._device = model.device
+        self._options = options
         self._texts = options.text
         self._processor, net = _load(folder, by_text=self._type in BY_TEXT)
         self._net = net.to(self._device)
         # What is just below is decided by rounded scores, like all.
         self._least = least_score(options) - 1e-4
+
+    def looking_for(self, texts: Sequence[str]) -> HubDetector:
+        """The same network, looking for other texts.
+
+        Raises:
+            InputError: It takes no text, or not these.
+        """
+        options = self._options.model_copy(update={"text": tuple(texts)})
+        _check_config(self._folder, self._what, options)
+        other = copy.copy(self)
+        other._options, other._texts = options, options.text
+        other._least = least_score(options) - 1e-4
+        return other
 
     def detect(
         self,

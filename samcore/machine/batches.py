@@ -14,11 +14,18 @@ BYTES_PER_TOKEN = 40_000
 """About what an object in a batch takes for each token of the picture, counted from the layers'
 widths and not measured: in float32 with 256 channels, keys, turned keys and values of seven
 memories, and the hidden layer. A picture of 1024 px has 4096 tokens."""
+BYTES_PER_PROMPT_TOKEN = 20_000
+"""About what a prompt takes in the mask decoder for each token of the picture: the picture's tokens
+with keys and values, and the maps that masks are made of."""
+BYTES_PER_PICTURE_TOKEN = 100_000
+"""About what a picture takes in the largest image encoder (Hiera-L), whose first layers have 16
+tokens of 144 channels for each of these."""
 _STRIDE = 16
 _CPU_BUDGET = 640 << 20
 """For a batch of objects on a CPU: there a larger one gains no time and costs page faults."""
 _MOST_OBJECTS = {"cpu": 16, "cuda": 64, "mps": 16}
 _MOST_FRAMES = {"cpu": 1, "cuda": 8, "mps": 2}
+_MOST_PROMPTS = 64
 
 
 def default_batches(device_type: str, image_size: int) -> tuple[int, int]:
@@ -37,6 +44,34 @@ def default_batches(device_type: str, image_size: int) -> tuple[int, int]:
         while objects > 1 and batch_bytes(objects, image_size) > _CPU_BUDGET:
             objects //= 2
     return _MOST_FRAMES.get(device_type, 1), objects
+
+
+def picture_batches(
+    device_type: str, image_size: int, *, free_bytes: int | None = None
+) -> tuple[int, int]:
+    """Single pictures that the encoder takes at once, and prompts that the decoder takes at once.
+
+    Results of pictures do not depend on it but for rounding, so what is free may decide.
+
+    Args:
+        device_type: cpu, cuda or mps.
+        image_size: Side of the model's input in pixels.
+        free_bytes: Memory of the device that is free, of which half is used; None if nobody knows.
+    """
+    tokens = (image_size // _STRIDE) ** 2
+    budget = _CPU_BUDGET if device_type == "cpu" else None
+    if free_bytes is not None:
+        budget = free_bytes // 2 if budget is None else min(budget, free_bytes // 2)
+    pictures, prompts = _MOST_FRAMES.get(device_type, 1), _MOST_PROMPTS
+    while budget is not None and pictures > 1:
+        if pictures * tokens * BYTES_PER_PICTURE_TOKEN <= budget:
+            break
+        pictures //= 2
+    while budget is not None and prompts > 1:
+        if prompts * tokens * BYTES_PER_PROMPT_TOKEN <= budget:
+            break
+        prompts //= 2
+    return pictures, prompts
 
 
 def batch_bytes(num_objects: int, image_size: int) -> int:

@@ -149,17 +149,22 @@ class TrackingModel(Protocol):
         points_bp2: Tensor | None = None,
         labels_bp: Tensor | None = None,
         prior_logits_b1hw: Tensor | None = None,
+        multimask: bool | None = None,
     ) -> Candidates:
         """Run prompt encoder and mask decoder.
 
         Args:
             fused_bchw: Features from `without_memory` or `with_memory`.
-            features: Those of the frame, for the high-resolution maps.
+            features: Those of the frame, for the high-resolution maps; or with a row of each map
+                for each object, which may then be of different pictures.
             is_cond: A conditioning frame; decides whether three masks compete.
             points_bp2: P clicks an object, x and y in pixels of the model's input. A box is two
-                points with labels 2 and 3.
+                points with labels 2 and 3. With P = 0 it is a picture's prompt without clicks, in
+                the way of the family's own image predictor; None is a frame's.
             labels_bp: 1 on the object, 0 off it, 2 and 3 the corners of a box.
             prior_logits_b1hw: An earlier low-resolution mask that the clicks correct.
+            multimask: Whether three masks compete; None leaves that to the model, by `is_cond` and
+                P.
         """
 
     def pick(

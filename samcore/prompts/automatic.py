@@ -186,23 +186,18 @@ def frames_to_look_at(
     return tuple(sorted(frames))
 
 
-def choose_objects(
-    found: Sequence[Detection], options: AutomaticPrompts, *, frame_idx: int
-) -> tuple[Prompt, ...]:
-    """Turn what a detector found into prompts: a mask, or a box where it gives no masks.
+def choose_detections(
+    found: Sequence[Detection], options: AutomaticPrompts
+) -> tuple[Detection, ...]:
+    """The detections that are objects, best first.
 
-    Those with a wanted label that are sure enough count. The best come first, by score, and get
-    the ids 1, 2, and so on. One that shares more than half of its area, or of the other's, with a
-    better one of the same label is a part of that object, or that object with something else, and
-    is left out.
+    Those with a wanted label that are sure enough count. One that shares more than half of its
+    area, or of the other's, with a better one of the same label is a part of that object, or that
+    object with something else, and is left out.
 
     Args:
         found: All detections on one picture, in any order; compared as they were made.
         options: How many there may be, and how large each has to be.
-        frame_idx: The frame that they are of.
-
-    Returns:
-        A prompt for each object; none if none is large enough.
     """
     found = keep_wanted(found, options)
     size_hw = _grid_size(found)
@@ -222,15 +217,32 @@ def choose_objects(
         if not any(_is_same(region_hw, other_hw) for other_hw in rivals):
             chosen.append(item)
             regions.append(region_hw)
+    return tuple(chosen)
+
+
+def choose_objects(
+    found: Sequence[Detection], options: AutomaticPrompts, *, frame_idx: int
+) -> tuple[Prompt, ...]:
+    """Turn what a detector found into prompts: a mask, or a box where it gives no masks.
+
+    Args:
+        found: All detections on one picture, in any order.
+        options: Which of them are objects: see `choose_detections`.
+        frame_idx: The frame that they are of.
+
+    Returns:
+        A prompt for each object, best first, with the ids 1, 2, and so on; none if none is large
+        enough.
+    """
     return tuple(
         Prompt(
             obj_id=number,
             frame_idx=frame_idx,
             mask_hw=item.enlarged(),
             box_xyxy_px=item.box_xyxy_px,
-            label=_as_label(item.label),
+            label=as_label(item.label),
         )
-        for number, item in enumerate(chosen, start=1)
+        for number, item in enumerate(choose_detections(found, options), start=1)
     )
 
 
@@ -261,7 +273,7 @@ def nothing_found(options: AutomaticPrompts, frames: Sequence[int]) -> InputErro
     )
 
 
-def _as_label(said: str | None) -> str | None:
+def as_label(said: str | None) -> str | None:
     """What a detector says as the label of an object, of which there is one line."""
     label = " ".join((said or "").split())[:MAX_LABEL_CHARS]
     return label if label and keeps_one_line(label) else None

@@ -39,18 +39,26 @@ class Prompt:
         return (right - left) * (bottom - top) / (height * width)
 
 
-def check_prompt(prompt: Prompt, *, height: int, width: int, num_frames: int | None) -> str:
+def check_prompt(
+    prompt: Prompt,
+    *,
+    height: int,
+    width: int,
+    num_frames: int | None,
+    on: str | None = None,
+) -> str:
     """Check what a tracker cannot do without; how to name the prompt in a message.
 
     Args:
         prompt: Any prompt.
         height, width: Size of the video in pixels.
         num_frames: Its length; None for a stream.
+        on: What the prompt is on, for the message; None is its frame.
 
     Raises:
         InputError: The prompt is past the end, says nothing or contradicts itself.
     """
-    where = f"the prompt for object {prompt.obj_id} on frame {prompt.frame_idx}"
+    where = f"the prompt for object {prompt.obj_id} on {on or f'frame {prompt.frame_idx}'}"
     if prompt.frame_idx < 0 or (num_frames is not None and prompt.frame_idx >= num_frames):
         raise InputError(f"{where} is outside the video, which has {num_frames} frames")
     if len(prompt.points_xy_px) != len(prompt.point_labels):

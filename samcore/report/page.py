@@ -105,16 +105,12 @@ def render_page(template: str, figures: Mapping[str, Any], **values: object) -> 
     text = json.dumps(drawn, separators=(",", ":"))
     # The one script that may run; a label that tried to be another would have to know this.
     nonce = hashlib.sha256(text.encode()).hexdigest()[:32]
-    return (
-        _templates()
-        .get_template(template)
-        .render(
-            # In JSON within a script nothing but `<` can end it.
-            figures=text.replace("<", "\\u003c"),
-            plotly=plots.javascript(),
-            nonce=nonce,
-            **values,
-        )
+    return load_template(template).render(
+        # In JSON within a script nothing but `<` can end it.
+        figures=text.replace("<", "\\u003c"),
+        plotly=plots.javascript(),
+        nonce=nonce,
+        **values,
     )
 
 
@@ -282,12 +278,17 @@ def _rate(chunks: tuple[ChunkFacts, ...]) -> float:
 
 
 @functools.cache
-def _templates() -> jinja2.Environment:
-    folder = importlib.resources.files(__package__ or "")
-    return jinja2.Environment(
+def load_template(name: str) -> jinja2.Template:
+    """A template of this room; what is put into it is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_text_of),
         autoescape=True,  # labels and names are other people's
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        loader=jinja2.FunctionLoader(lambda name: folder.joinpath(name).read_text("utf-8")),
     )
+    return environment.get_template(name)
+
+
+def _text_of(name: str) -> str:
+    return importlib.resources.files(__package__ or "").joinpath(name).read_text("utf-8")

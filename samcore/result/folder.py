@@ -24,34 +24,53 @@ from samcore.disk.files import (
 from samcore.disk.janitor import remove_abandoned_exports
 from samcore.errors import InputError, StorageError
 from samcore.exports.source import ExportSource
-from samcore.result.manifest import MANIFEST, Manifest, published_key, with_files, without_files
+from samcore.result.manifest import (
+    MANIFEST,
+    M,
+    Manifest,
+    listed_files,
+    published_key,
+    with_files,
+    without_files,
+)
 from samcore.result.reader import Result
 from samcore.result.store import Link, ResultStore, check_name, is_plain_name
 
 _OWN = ".longtake"
 
 
-class LocalResults(ResultStore):
+class LocalResults(ResultStore[M]):
     """A folder. A lock in it keeps publishers apart; the kernel frees it when its holder ends."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        kind: type[M] = Manifest,  # type: ignore[assignment]  # the default of M, too
+    ) -> None:
+        """Read and write nothing yet.
+
+        Args:
+            folder: The destination.
+            kind: The kind of manifests that are taken for results.
+        """
+        self._kind = kind
         self.folder = folder
         self.location = str(folder)
 
     def published_key(self) -> str | None:
         return published_key(self.folder)
 
-    def read_manifest(self, key: str | None = None) -> Manifest | None:
+    def read_manifest(self, key: str | None = None) -> M | None:
         return self._manifest_if(is_intact, key)
 
-    def listed(self, key: str | None = None) -> Manifest | None:
+    def listed(self, key: str | None = None) -> M | None:
         return self._manifest_if(is_listed, key)
 
     def _manifest_if(
         self, is_whole: Callable[[Path, FileRecord], bool], key: str | None
-    ) -> Manifest | None:
+    ) -> M | None:
         try:
-            manifest = Manifest.model_validate_json((self.folder / MANIFEST).read_bytes())
+            manifest = self._kind.model_validate_json((self.folder / MANIFEST).read_bytes())
         except (OSError, ValidationError):
             return None
         if key not in (None, manifest.key):
@@ -82,8 +101,8 @@ class LocalResults(ResultStore):
                 folder.parent.rmdir()
 
     def publish(
-        self, files: Mapping[str, Path], manifest: Manifest, *, check: Callable[[str | None], None]
-    ) -> Manifest:
+        self, files: Mapping[str, Path], manifest: M, *, check: Callable[[str | None], None]
+    ) -> M:
         with self._lock():
             check(self.published_key())
             self._unpublish({check_name(name) for name in files})
@@ -92,7 +111,7 @@ class LocalResults(ResultStore):
             write_json(self.folder / MANIFEST, manifest)
         return manifest
 
-    def add_files(self, files: Mapping[str, Path], key: str) -> Manifest:
+    def add_files(self, files: Mapping[str, Path], key: str) -> M:
         for name in files:
             check_name(name)
         with self._lock():
@@ -111,13 +130,15 @@ class LocalResults(ResultStore):
             write_json(self.folder / MANIFEST, manifest)
         return manifest
 
-    def open_masklets(self, named: str, *, whole: bool) -> tuple[Manifest, ExportSource]:
+    def open_masklets(
+        self: "LocalResults[Manifest]", named: str, *, whole: bool
+    ) -> tuple[Manifest, ExportSource]:
         found = Result(self.folder)
         if whole:
             found.check()
         return found.manifest, found.masklets
 
-    def require(self, named: str) -> Manifest:
+    def require(self, named: str) -> M:
         try:
             return super().require(named)
         except InputError:
@@ -140,9 +161,8 @@ class LocalResults(ResultStore):
         if self.published_key() is None:
             return
         stale: set[str] = set()
-        with contextlib.suppress(ValidationError, OSError):
-            listed = Manifest.model_validate_json(path.read_bytes()).files
-            stale = {file.name for file in listed if is_plain_name(file.name)} - keep
+        with contextlib.suppress(OSError):
+            stale = set(filter(is_plain_name, listed_files(path.read_bytes()))) - keep
         with storage_errors(path, "write"):
             path.unlink()
             for name in stale:

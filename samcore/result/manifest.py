@@ -1,12 +1,14 @@
 """`manifest.json`: what a published result holds, and what its files are called."""
 
+import contextlib
 import json
 import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from typing_extensions import TypeVar
 
 from samcore.chunks.plan import plan_chunks
 from samcore.disk.atomic import storage_error
@@ -24,6 +26,8 @@ from samcore.result.records import (
 from samcore.video.info import VideoInfo
 
 MANIFEST = "manifest.json"
+PICTURES_FORMAT: Literal["pictures-1"] = "pictures-1"
+"""Format of the manifests of results of pictures; those of videos have numbers."""
 MASKS = "masks.parquet"
 SEAMS = "seams.json"
 OVERLAY = "overlay.mp4"
@@ -38,20 +42,46 @@ MARK = re.compile(r"source-([0-9a-f]{16})\.json")
 shows in a listing."""
 
 
-class Manifest(Record):
-    """`manifest.json`: the result is whole. Written last; without it there is no result."""
+class AnyManifest(Record):
+    """`manifest.json`: the result is whole. Written last; without it there is no result.
+
+    What all kinds of results have in common; each kind adds what there is to say of its own.
+    """
+
+    key: str
+    """Names what was asked: equal keys give equal masks."""
+    files: tuple[FileRecord, ...]
+    """Everything published beside this manifest."""
+
+    def is_same(self, other: "AnyManifest") -> bool:
+        """Whether another run's result would say the same, so that it need not be published."""
+        return self.key == other.key
+
+
+class _Listing(BaseModel):
+    """What a manifest of whatever kind or version says of its files."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    files: tuple[FileRecord, ...] = ()
+
+
+AnyM = TypeVar("AnyM", bound=AnyManifest)
+M = TypeVar("M", bound=AnyManifest, default="Manifest")
+"""The kind of manifest that a store reads and writes: that of a video's result, unless it is said.
+"""
+
+
+class Manifest(AnyManifest):
+    """The manifest of what was tracked in one video; its key is `RunRecord.result_key`."""
 
     format: Literal[1] = RESULT_FORMAT
-    key: str
-    """`RunRecord.result_key`."""
     request: RunRecord
     video: VideoInfo
     frames: int
     """Frames tracked."""
     objects: int | None = None
     """Objects in `objects.json`; None in results of versions that did not publish that."""
-    files: tuple[FileRecord, ...]
-    """Everything published beside this manifest."""
     seam_agreement: float | None
     """The least agreement of any seam; None with a single chunk or no overlap."""
     seams_identical: bool | None
@@ -84,6 +114,13 @@ class Manifest(Record):
                 plan = plan_chunks(start, stop, chunk_frames=length, overlap=overlap)
                 return {**rest, "start": start, "stop": stop, "chunks": plan}
         return record
+
+    def is_same(self, other: AnyManifest) -> bool:
+        """Whether it is of the same run, with objects named alike."""
+        return isinstance(other, Manifest) and (self.key, self.request.objects) == (
+            other.key,
+            other.request.objects,
+        )
 
     @property
     def num_objects(self) -> int:
@@ -130,6 +167,11 @@ def read_manifest(folder: Path) -> Manifest:
     except (ValueError, RecursionError) as error:
         raise broken from error
     found = content.get("format") if isinstance(content, dict) else None
+    if found == PICTURES_FORMAT:
+        raise InputError(
+            f"{folder} holds masks of pictures, made by `longtake image`, and not of a video: its "
+            f"{REPORT}, {MASKS} and exports are as they are"
+        )
     if isinstance(found, int) and found != RESULT_FORMAT:
         raise StorageError(
             f"cannot read {path}: a result in format {found}, this Longtake reads format "
@@ -180,7 +222,14 @@ def manifest_key(data: bytes) -> str:
     return key if isinstance(key, str) else ""
 
 
-def with_files(manifest: Manifest, records: Iterable[FileRecord]) -> Manifest:
+def listed_files(data: bytes) -> tuple[str, ...]:
+    """The names of the files that a manifest of whatever kind lists; none if it is damaged."""
+    with contextlib.suppress(ValidationError):
+        return tuple(file.name for file in _Listing.model_validate_json(data).files)
+    return ()
+
+
+def with_files(manifest: AnyM, records: Iterable[FileRecord]) -> AnyM:
     """The manifest with more files, or files' new content; by name, those in folders last, in
     whatever order they came."""
     added = tuple(records)
@@ -189,7 +238,7 @@ def with_files(manifest: Manifest, records: Iterable[FileRecord]) -> Manifest:
     return rest.model_copy(update={"files": tuple(files)})
 
 
-def without_files(manifest: Manifest, names: Collection[str]) -> Manifest:
+def without_files(manifest: AnyM, names: Collection[str]) -> AnyM:
     """The manifest without these files, where it lists them."""
     kept = tuple(file for file in manifest.files if file.name not in names)
     return manifest.model_copy(update={"files": kept})

@@ -4,13 +4,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Generic, NamedTuple
 
 from samcore.disk.files import FileRecord
 from samcore.errors import InputError, StorageError
 from samcore.exports.source import ExportSource
 from samcore.masks.ledger import ResultObject
-from samcore.result.manifest import MANIFEST, MASKS, Manifest
+from samcore.result.manifest import MANIFEST, MASKS, M, Manifest
 from samcore.result.reader import result_masklets, result_objects
 
 
@@ -24,8 +24,8 @@ class Link(NamedTuple):
     the person may not read anyway."""
 
 
-class ResultStore(ABC):
-    """One destination: a folder, or a prefix in a bucket.
+class ResultStore(ABC, Generic[M]):
+    """One destination: a folder, or a prefix in a bucket; for one kind of results.
 
     A result is its manifest and the files that the manifest lists; files that are not listed are
     not part of it. Every method may be called again after it failed half way.
@@ -53,7 +53,7 @@ class ResultStore(ABC):
         """
 
     @abstractmethod
-    def read_manifest(self, key: str | None = None) -> Manifest | None:
+    def read_manifest(self, key: str | None = None) -> M | None:
         """The manifest of a result that is intact; None if there is none.
 
         Args:
@@ -64,7 +64,7 @@ class ResultStore(ABC):
         """
 
     @abstractmethod
-    def listed(self, key: str | None = None) -> Manifest | None:
+    def listed(self, key: str | None = None) -> M | None:
         """The manifest of a result whose files are all listed; None if there is none.
 
         Args:
@@ -98,8 +98,8 @@ class ResultStore(ABC):
 
     @abstractmethod
     def publish(
-        self, files: Mapping[str, Path], manifest: Manifest, *, check: Callable[[str | None], None]
-    ) -> Manifest:
+        self, files: Mapping[str, Path], manifest: M, *, check: Callable[[str | None], None]
+    ) -> M:
         """Replace whatever lies there by this result; the manifest comes last.
 
         Args:
@@ -117,7 +117,7 @@ class ResultStore(ABC):
         """
 
     @abstractmethod
-    def add_files(self, files: Mapping[str, Path], key: str) -> Manifest:
+    def add_files(self, files: Mapping[str, Path], key: str) -> M:
         """Add files to the published result, or replace files of it; the manifest comes last.
 
         Several processes may do so at once. Who reads meanwhile sees the result with all of these
@@ -166,7 +166,7 @@ class ResultStore(ABC):
         """
         return result_masklets(manifest, self.objects(manifest), self.fetch(MASKS))
 
-    def require(self, named: str) -> Manifest:
+    def require(self, named: str) -> M:
         """The manifest of a result that is intact.
 
         Args:
@@ -184,7 +184,9 @@ class ResultStore(ABC):
             )
         return manifest
 
-    def open_masklets(self, named: str, *, whole: bool) -> tuple[Manifest, ExportSource]:
+    def open_masklets(
+        self: "ResultStore[Manifest]", named: str, *, whole: bool
+    ) -> tuple[Manifest, ExportSource]:
         """The manifest and the masks of a result, for writers of other formats.
 
         Args:

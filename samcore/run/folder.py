@@ -3,24 +3,14 @@
 import contextlib
 import logging
 import os
-import shutil
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from samcore.disk.files import (
-    copy_atomic,
-    exclusive,
-    is_intact,
-    make_folder,
-    storage_errors,
-    write_atomic,
-)
-from samcore.disk.sealed import open_record, parse_sealed, read_sealed, seal_record, write_sealed
-from samcore.errors import InputError, LostWorkError, StateError
+from samcore.disk.files import copy_atomic, is_intact, make_folder, write_atomic
+from samcore.disk.sealed import open_record, seal_record
+from samcore.errors import InputError, StateError
 from samcore.prompts.file import PromptFile
 from samcore.prompts.kept import from_file, to_file
 from samcore.prompts.prompt import Prompt
@@ -32,29 +22,13 @@ from samcore.result.records import (
     SeamRecord,
     WarmStartRecord,
 )
+from samcore.run.work_folder import WorkFolder, lost, remove
 from samcore.video import FrameNames, VideoInfo
 
 _log = logging.getLogger(__name__)
-_M = TypeVar("_M", bound=BaseModel)
 
 
-class FolderRef(Protocol):
-    """What is passed on of a run's folder."""
-
-    @property
-    def folder(self) -> str:
-        """`runs/<work key>` on this machine."""
-
-    @property
-    def allow_quality_loss(self) -> bool:
-        """As in `RunFolder`."""
-
-    @property
-    def credentials(self) -> str | None:
-        """As in `RunFolder`."""
-
-
-class RunFolder:
+class RunFolder(WorkFolder):
     """One run's folder, `runs/<work key>`.
 
         request.json                    what was asked
@@ -87,40 +61,6 @@ class RunFolder:
     it is whole and of this very place in this very run: see sealed.py. The prompts' digest is in
     request.json.
     """
-
-    def __init__(
-        self, path: Path, *, allow_quality_loss: bool = True, credentials: str | None = None
-    ) -> None:
-        """A run's folder; it need not exist.
-
-        Args:
-            path: `runs/<work key>`.
-            allow_quality_loss: Whether chunks that were tracked with a smaller input of the model
-                count as done.
-            credentials: Name of those by which the video is read; it is only kept here.
-        """
-        self.path = path
-        self.credentials = credentials
-        self._allow_quality_loss = allow_quality_loss
-
-    @classmethod
-    def for_key(cls, work_dir: Path, work_key: str) -> "RunFolder":
-        """The folder of the run with this key; it need not exist."""
-        return cls(work_dir / "runs" / work_key)
-
-    @classmethod
-    def from_ref(cls, run: FolderRef) -> "RunFolder":
-        """The folder that a task is told of."""
-        return cls(
-            Path(run.folder),
-            allow_quality_loss=run.allow_quality_loss,
-            credentials=run.credentials,
-        )
-
-    @property
-    def work_dir(self) -> Path:
-        """The folder of this and other runs."""
-        return self.path.parent.parent
 
     def create(
         self,
@@ -157,7 +97,7 @@ class RunFolder:
             self._take_warm_start(warm_start, record.warm_start)
         if names is not None:
             path = self.path / "names.json"
-            write_atomic(path, seal_record(names.to_text(), of=self._name_of(path)))
+            write_atomic(path, seal_record(names.to_text(), of=self.name_of(path)))
 
     def prompts(self) -> tuple[Prompt, ...]:
         """What the tracker is told, by ascending (obj_id, frame_idx).
@@ -171,30 +111,10 @@ class RunFolder:
         try:
             prompts = from_file(PromptFile.model_validate_json(path.read_bytes()))
         except (OSError, InputError, ValidationError) as error:
-            raise _lost(path) from error
+            raise lost(path) from error
         if prompts_digest(prompts) != self.record().prompts_digest:
-            raise _lost(path)
+            raise lost(path)
         return prompts
-
-    def read_record(self, path: Path, kind: type[_M]) -> _M | None:
-        """A record in this folder; None if it is not there, not whole, or not of this place."""
-        return read_sealed(path, kind, of=self._name_of(path))
-
-    def parse_record(self, path: Path, data: bytes, kind: type[_M]) -> _M | None:
-        """The same of what another machine wrote there."""
-        return parse_sealed(data, kind, of=self._name_of(path))
-
-    def write_record(self, path: Path, record: BaseModel) -> None:
-        """Write a record in this folder, for this place only.
-
-        Raises:
-            StorageError: The folder cannot be written to.
-        """
-        write_sealed(path, record, of=self._name_of(path))
-
-    def lock(self, *, on_wait: Callable[[], None] | None = None) -> AbstractContextManager[None]:
-        """Keep other processes from this work; wait while one does it."""
-        return exclusive(self.path / "lock", on_wait=on_wait)
 
     def record(self) -> RunRecord:
         """What was asked.
@@ -202,7 +122,7 @@ class RunFolder:
         Raises:
             LostWorkError: It is not there or damaged.
         """
-        return self._need(self.path / "request.json", RunRecord)
+        return self.need(self.path / "request.json", RunRecord)
 
     def video(self) -> VideoInfo:
         """What was probed.
@@ -210,7 +130,7 @@ class RunFolder:
         Raises:
             LostWorkError: It is not there or damaged.
         """
-        return self._need(self.path / "video.json", VideoInfo)
+        return self.need(self.path / "video.json", VideoInfo)
 
     def names(self) -> FrameNames | None:
         """What the pictures of a folder are called; None for a video file.
@@ -222,11 +142,11 @@ class RunFolder:
             return None
         path = self.path / "names.json"
         try:
-            text = open_record(path.read_bytes(), of=self._name_of(path))
+            text = open_record(path.read_bytes(), of=self.name_of(path))
         except OSError:
             text = None
         if not isinstance(text, str):
-            raise _lost(path)
+            raise lost(path)
         return FrameNames.from_text(text, where=str(path))
 
     def warm_start(self) -> Path | None:
@@ -239,7 +159,7 @@ class RunFolder:
         if wanted is None:
             return None
         if not is_intact(self._warm_start_path, wanted.file):
-            raise _lost(self._warm_start_path)
+            raise lost(self._warm_start_path)
         return self._warm_start_path
 
     @property
@@ -252,7 +172,7 @@ class RunFolder:
             return
         copy_atomic(source, path)
         if not is_intact(path, wanted.file):
-            _remove(path)
+            remove(path)
             raise StateError(f"the warm start {wanted.source} was changed meanwhile; run again")
 
     @property
@@ -265,7 +185,7 @@ class RunFolder:
         record = self.read_record(self.path / "prompts.done.json", PassRecord)
         if record is None or not is_intact(self.prompt_state_path, record.state):
             return None
-        return None if record.quality_loss and not self._allow_quality_loss else record
+        return None if record.quality_loss and not self.allow_quality_loss else record
 
     def finish_prompt_pass(self, record: PassRecord) -> None:
         """Say that the prompt pass is done."""
@@ -276,25 +196,9 @@ class RunFolder:
         """The mark of an attempt at the prompt pass."""
         return self.path / "prompts.attempt.json"
 
-    def attempt_path(self, index: int) -> Path:
-        """The mark of an attempt at a chunk."""
-        return self.chunk_path(index) / "attempt.json"
-
-    def chunk_path(self, index: int) -> Path:
-        """A chunk's folder."""
-        return self.path / "chunks" / f"{index:05d}"
-
-    def masks_path(self, index: int) -> Path:
-        """A chunk's masks."""
-        return self.chunk_path(index) / "masks.parquet"
-
     def state_path(self, index: int) -> Path:
         """The state that chunk `index` leaves for the next one."""
         return self.chunk_path(index) / "state.safetensors"
-
-    def done_path(self, index: int) -> Path:
-        """What says that a chunk is done."""
-        return self.chunk_path(index) / "done.json"
 
     def finished_chunk(self, index: int) -> ChunkRecord | None:
         """A chunk's record, if the chunk is done and its masks are whole; reads all of them."""
@@ -307,7 +211,7 @@ class RunFolder:
         record = self.read_record(self.done_path(index), ChunkRecord)
         if record is None:
             return None
-        return None if record.quality_loss and not self._allow_quality_loss else record
+        return None if record.quality_loss and not self.allow_quality_loss else record
 
     def has_state(self, index: int) -> bool:
         """Whether chunk `index` is done and the state it left is still there and whole."""
@@ -326,34 +230,20 @@ class RunFolder:
         """
         self.write_record(self.done_path(record.index), record)
         if record.index >= 2:
-            _remove(self.state_path(record.index - 2))
+            remove(self.state_path(record.index - 2))
 
     def discard_chunk(self, index: int) -> None:
         """Make a chunk not done, so that it is tracked again."""
-        _remove(self.done_path(index))
+        remove(self.done_path(index))
 
     def drop_states(self) -> None:
         """Drop all states: the result is published, and what they are for is done."""
         for pattern in ("chunks/*/state.safetensors", "chunks/*/partial.*"):
             for state in self.path.glob(pattern):
-                _remove(state)
-        _remove(self.path / "prompts.done.json")
-        _remove(self.prompt_state_path)
-        _remove(self._warm_start_path)
-
-    def clear(self) -> None:
-        """Remove all that weighs something: the result is published, in a bucket. Only with the
-        lock held. What was asked stays, for a process that waits for the lock.
-
-        Raises:
-            StorageError: No permission.
-        """
-        with storage_errors(self.path, "write"):
-            for entry in self.path.iterdir():
-                if entry.is_dir():
-                    shutil.rmtree(entry)
-                elif entry.name != "lock" and entry.suffix != ".json":
-                    entry.unlink()
+                remove(state)
+        remove(self.path / "prompts.done.json")
+        remove(self.prompt_state_path)
+        remove(self._warm_start_path)
 
     def seam(self, index: int) -> SeamRecord | None:
         """How chunk `index` agrees with the one before, if both chunks' records name the masks
@@ -393,22 +283,3 @@ class RunFolder:
                 wanted.add(before)
                 before -= 1
         return sorted(wanted)
-
-    def _name_of(self, path: Path) -> str:
-        """What a record is for: its place, and the run by its key."""
-        return f"{self.path.name}/{path.relative_to(self.path).as_posix()}"
-
-    def _need(self, path: Path, kind: type[_M]) -> _M:
-        found = self.read_record(path, kind)
-        if found is None:
-            raise _lost(path)
-        return found
-
-
-def _lost(path: Path) -> LostWorkError:
-    return LostWorkError(f"{path} is gone or damaged; run again, and it is made again")
-
-
-def _remove(path: Path) -> None:
-    with contextlib.suppress(FileNotFoundError), storage_errors(path, "write"):
-        path.unlink(missing_ok=True)

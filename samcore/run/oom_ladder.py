@@ -84,6 +84,7 @@ class OomLadder:
         steps: Sequence[str] = (),
         quality_loss: bool = False,
         doing: str = "",
+        unit: str = "frame",
     ) -> None:
         """Stand where the work before has ended.
 
@@ -97,8 +98,10 @@ class OomLadder:
             steps: What this very piece of work gave up before it was stopped.
             quality_loss: Whether any of that was the size of the model's input.
             doing: What the log says of the work, such as ` while looking for objects`.
+            unit: What its steps count.
         """
         self._doing = doing
+        self._unit = unit
         self._asked = asked
         self._base = asked if base is None else base
         self._device = device
@@ -146,11 +149,13 @@ class OomLadder:
         with attempting(mark, last_rung=len(self._rungs) - 1) as attempt:
             self._attempt, self._at = attempt, attempt.rung
             if self._base != self._asked and not self.steps:
-                self.steps.append(f"frame {frame_idx}: {describe_rung(self._base)} (as before it)")
+                self.steps.append(
+                    f"{self._unit} {frame_idx}: {describe_rung(self._base)} (as before it)"
+                )
             if attempt.found is not None:
                 less = self.rung != self._base
                 what = describe_rung(self.rung) if less else "freed caches and tried again"
-                self.steps.append(f"frame {frame_idx}: {what} ({attempt.found})")
+                self.steps.append(f"{self._unit} {frame_idx}: {what} ({attempt.found})")
                 _log.log(logging.WARNING if less else logging.INFO, "%s", self.steps[-1])
             self._pass_over_what_cannot_fit(frame_idx)
             yield attempt
@@ -171,7 +176,8 @@ class OomLadder:
         if self._attempt is not None:
             self._attempt.mark(at)
         self.steps.append(
-            f"frame {frame_idx}: {describe_rung(self.rung)} (only {free / 1e9:.1f} GB are free)"
+            f"{self._unit} {frame_idx}: {describe_rung(self.rung)} "
+            f"(only {free / 1e9:.1f} GB are free)"
         )
         _log.warning("%s", self.steps[-1])
 
@@ -193,7 +199,9 @@ class OomLadder:
         before, self._at = self.rung, self._at + 1
         if self._attempt is not None:
             self._attempt.mark(self._at)
-        self.steps.append(f"frame {frame_idx}: {describe_step(before, self.rung)} ({reason})")
+        self.steps.append(
+            f"{self._unit} {frame_idx}: {describe_step(before, self.rung)} ({reason})"
+        )
         _log.warning("out of memory%s: %s", self._doing, self.steps[-1])
 
     def run_until_it_fits(self, work: Callable[[], _T], *, frame_idx: Callable[[], int]) -> _T:
@@ -223,9 +231,9 @@ class OomLadder:
         most = f"at most {rung.object_batch} objects" if rung.object_batch > 1 else "one object"
         smaller = "" if rung.image_size <= 64 else ", or take a smaller --image-size or model"
         return (
-            f"out of memory at frame {frame_idx} on {self._device}, even with "
-            f"{rung.encode_batch} frame and {most} at a time at {rung.image_size} px: free some "
-            f"memory and run again{smaller} ({reason})"
+            f"out of memory at {self._unit} {frame_idx} on {self._device}, even with "
+            f"{rung.encode_batch} {self._unit} and {most} at a time at {rung.image_size} px: free "
+            f"some memory and run again{smaller} ({reason})"
         )
 
 

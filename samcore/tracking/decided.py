@@ -65,7 +65,7 @@ def sightings_of(
         logits_nhw = decode_boxes(
             model, features, boxes, size_hw=size_hw, object_batch=object_batch
         )
-        check_numbers(model, [logits_nhw.isfinite().all()], frame_idx=frame_idx)
+        check_numbers(model, [logits_nhw.isfinite().all()], where=f"frame {frame_idx}")
         decoded = iter((logits_nhw > 0).cpu().numpy())
     side = model.facts.logits_size
     masks = [
@@ -215,7 +215,7 @@ def encode_decided(
         maskmem = model.encode_memory(features, _with_masks(batch, into_memory), is_cond=False)
         are_finite.append(finite(batch.decoded, maskmem))
         memories |= batch.memories(maskmem, bank_device)
-    check_numbers(model, are_finite, frame_idx=frame_idx)
+    check_numbers(model, are_finite, where=f"frame {frame_idx}")
     return memories
 
 

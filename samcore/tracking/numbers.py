@@ -1,6 +1,7 @@
 """Make sure that a model gives numbers: NaN in a memory would spoil all frames after it."""
 
 from collections.abc import Sequence
+from typing import NoReturn
 
 import torch
 from torch import Tensor
@@ -15,21 +16,30 @@ def finite(decoded: DecodedMasks, *others: Tensor) -> Tensor:
     return torch.stack([tensor.isfinite().all() for tensor in given]).all()
 
 
-def check_numbers(model: TrackingModel, are_finite: Sequence[Tensor], *, frame_idx: int) -> None:
+def check_numbers(model: TrackingModel, are_finite: Sequence[Tensor], *, where: str) -> None:
     """Refuse what a model gave if there are NaN or infinities in it; one wait for the device.
 
     Args:
         model: For the error.
         are_finite: From `finite`.
-        frame_idx: The frame, for the error.
+        where: What it was given for, such as `frame 7`, for the error.
 
     Raises:
         ModelError: Not all of it are numbers.
     """
     if are_finite and not bool(torch.stack(list(are_finite)).all()):
-        other = "" if model.compute.dtype == torch.float32 else " with --dtype float32, or"
-        raise ModelError(
-            f"the model gives no numbers on frame {frame_idx} (NaN or infinity): its weights "
-            f"are damaged, or too large for {model.dtype_name} arithmetic; try again{other} "
-            "with another checkpoint"
-        )
+        refuse_numbers(model, where=where)
+
+
+def refuse_numbers(model: TrackingModel, *, where: str) -> NoReturn:
+    """Say that a model gave NaN or infinity.
+
+    Raises:
+        ModelError: Always.
+    """
+    other = "" if model.compute.dtype == torch.float32 else " with --dtype float32, or"
+    raise ModelError(
+        f"the model gives no numbers on {where} (NaN or infinity): its weights "
+        f"are damaged, or too large for {model.dtype_name} arithmetic; try again{other} "
+        "with another checkpoint"
+    )

@@ -87,7 +87,7 @@ def masks_at_video_size(
         large = F.interpolate(
             logits_n1hw[start : start + at_once].float(), size=(height, width), mode="bilinear"
         )
-        masks_nhw[start : start + at_once] = _to_host(large[:, 0] > 0)
+        masks_nhw[start : start + at_once] = masks_to_host(large[:, 0] > 0)
     return masks_nhw
 
 
@@ -99,15 +99,41 @@ def fill_holes(logits_n1hw: Tensor, *, max_area: int) -> Tensor:
     """
     filled = logits_n1hw.float().cpu().clone()
     for logits_hw in filled[:, 0]:
-        background = (logits_hw <= 0).numpy().astype(np.uint8)
-        _, labels, stats, _ = cv2.connectedComponentsWithStats(background, connectivity=8)
-        is_hole = stats[:, cv2.CC_STAT_AREA] <= max_area
-        is_hole[0] = False  # label 0 is the foreground
-        logits_hw[torch.from_numpy(is_hole[labels])] = 0.1
+        logits_hw[_small_parts(logits_hw <= 0, max_area)] = 0.1
     return filled.to(logits_n1hw.device)
 
 
-def _to_host(masks_nhw: Tensor) -> NDArray[np.bool_]:
+def fill_holes_and_remove_specks(
+    logits_nhw: Tensor, *, max_area: int, threshold: float = 0.0
+) -> Tensor:
+    """Fill holes and remove specks of at most `max_area` pixels of low-resolution masks.
+
+    The rule of `SAM2Transforms.postprocess_masks` for pictures (sam2 1.1.0): both are found on the
+    mask as it was, and are then 10 above or below the threshold.
+
+    Args:
+        logits_nhw: Mask logits, N x H x W.
+        max_area: In pixels of these.
+        threshold: Logits above this are inside.
+    """
+    cleaned = logits_nhw.float().cpu().clone()
+    for logits_hw in cleaned:
+        inside_hw = logits_hw > threshold
+        logits_hw[_small_parts(~inside_hw, max_area)] = threshold + 10
+        logits_hw[_small_parts(inside_hw, max_area)] = threshold - 10
+    return cleaned.to(logits_nhw.device)
+
+
+def _small_parts(is_part_hw: Tensor, max_area: int) -> Tensor:
+    """The pixels of connected parts of at most `max_area` pixels, diagonals included."""
+    parts = is_part_hw.numpy().astype(np.uint8)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(parts, connectivity=8)
+    is_small = stats[:, cv2.CC_STAT_AREA] <= max_area
+    is_small[0] = False  # label 0 is what lies between
+    return torch.from_numpy(is_small[labels])
+
+
+def masks_to_host(masks_nhw: Tensor) -> NDArray[np.bool_]:
     """Copy masks to the CPU, eight pixels to a byte where they have to cross a bus."""
     if masks_nhw.device.type == "cpu":
         result: NDArray[np.bool_] = masks_nhw.numpy()

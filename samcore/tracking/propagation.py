@@ -114,7 +114,7 @@ def encode_prompt(
     else:
         decoded = _decode_clicks(model, features, prompt, (height, width), None)
     maskmem = model.encode_memory(features, decoded, is_cond=True)
-    check_numbers(model, [finite(decoded, maskmem)], frame_idx=prompt.frame_idx)
+    check_numbers(model, [finite(decoded, maskmem)], where=f"frame {prompt.frame_idx}")
     seen = see(_only_candidate(decoded), needs)
     batch = DecodedBatch(prompt.frame_idx, (prompt.obj_id,), decoded, seen, (0,))
     memories = batch.memories(maskmem, bank_device)
@@ -159,7 +159,7 @@ def propagate(
         are_finite.append(finite(batch.decoded, maskmem))
         memories, outputs = batch.memories(maskmem, bank_device), batch.outputs()
         steps |= {obj_id: (memories[obj_id], outputs[obj_id]) for obj_id in batch.obj_ids}
-    check_numbers(model, are_finite, frame_idx=frame_idx)
+    check_numbers(model, are_finite, where=f"frame {frame_idx}")
     return steps
 
 

@@ -1,7 +1,6 @@
 """A folder of JPEG or PNG images, one per frame."""
 
 import itertools
-import re
 import struct
 import threading
 import zlib
@@ -19,6 +18,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from samcore.errors import VideoError
 from samcore.limits import DEFAULT_LIMITS, Limits
+from samcore.text import natural_order
 from samcore.video.frame import Frame
 from samcore.video.index import FrameIndex
 
@@ -126,9 +126,7 @@ def check_name(path: Path) -> None:
 
 
 def _natural_order(path: Path) -> tuple[list[tuple[int, str]], str]:
-    # "a12b" -> a, 12, b; text and numbers alternate, so that like is compared with like
-    parts = re.split(r"([0-9]+)", path.stem.casefold())
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], path.name
+    return natural_order(path.stem), path.name
 
 
 def image_codec(image: Path) -> str:

@@ -27,6 +27,7 @@ from samcore.models.transformers.names import PREFIX
 from samcore.progress import reporter
 from samcore.tracking.memory.policy import check_policy_fits
 from samcore.video import VideoSource, check_source
+from tasks.request.places import AsksForModel, AsksForPlace
 from tasks.request.prompt_source import GivenPrompts, read_prompts
 from tasks.request.segment_request import SegmentRequest
 from tasks.request.warm_source import GivenWarmStart, read_warm_start
@@ -129,7 +130,7 @@ def _check_policy(request: SegmentRequest, model: ModelSpec | None) -> None:
 
 
 def resolve_asked_model(
-    request: SegmentRequest, cache_dir: Path, on_download: Progress | None = None
+    request: AsksForModel, cache_dir: Path, on_download: Progress | None = None
 ) -> ModelSpec:
     """The one exact model that a request asks for, downloaded where need be.
 
@@ -191,19 +192,32 @@ def _report_reading(done: int, total: int | None) -> None:
 def _check_places(request: SegmentRequest, *, buckets: bool) -> None:
     """Try the places before hours of work go into them."""
     source, destination = request.source_place, request.destination_place
-    if isinstance(destination, Path):
-        if source == destination and destination.is_dir():
-            raise InputError(
-                f"the masks would go into the folder of frames {source}: choose another one with -o"
-            )
-        check_writable(destination)
-    elif buckets:
-        _check_bucket(destination, request.credentials)
-    check_writable(request.work_path)
+    if source == destination and isinstance(source, Path) and source.is_dir():
+        raise InputError(
+            f"the masks would go into the folder of frames {source}: choose another one with -o"
+        )
+    check_places(request, buckets=buckets)
     if request.memory_log_path is not None:
         if request.memory_log_path.is_dir():
             raise InputError(f"the memory log {request.memory_log_path} is a folder: name a file")
         check_writable(request.memory_log_path.parent)
+
+
+def check_places(request: AsksForPlace, *, buckets: bool) -> None:
+    """Write to the destination, and where work goes, once.
+
+    Args:
+        request: What is asked.
+        buckets: Whether buckets may be looked at.
+
+    Raises:
+        StorageError: One of them cannot be written to.
+    """
+    if isinstance(request.destination_place, Path):
+        check_writable(request.destination_place)
+    elif buckets:
+        _check_bucket(request.destination_place, request.credentials)
+    check_writable(request.work_path)
 
 
 def _check_bucket(prefix: S3Location, credentials: str | None) -> None:

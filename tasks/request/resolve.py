@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from samcore.chunks.plan import plan_chunks
 from samcore.config import TrackSettings
-from samcore.errors import InputError
 from samcore.exports import check_objects
 from samcore.machine.batches import default_batches
 from samcore.progress import reporter
@@ -23,11 +22,12 @@ from tasks.request.early_checks import (
     open_asked_video,
     resolve_asked_model,
 )
+from tasks.request.places import AsksForPlace
 from tasks.request.prompt_source import GivenPrompts
 from tasks.request.segment_request import SegmentRequest, check_frames
 from tasks.results.open import open_result_store
 from tasks.run.mirror import open_mirror
-from tasks.run.refs import RunRef
+from tasks.run.refs import RunRef, refuse_result
 from tasks.settings import load_settings
 from tasks.sources.opened import find_version
 
@@ -253,7 +253,7 @@ def _labels(objects: tuple[ObjectRecord, ...]) -> dict[int, str]:
     return {item.id: item.label for item in objects if item.label}
 
 
-def refuse_other(request: SegmentRequest, found: str | None, key: str) -> None:
+def refuse_other(request: AsksForPlace, found: str | None, key: str) -> None:
     """Refuse to replace somebody's result unasked.
 
     Args:
@@ -264,8 +264,4 @@ def refuse_other(request: SegmentRequest, found: str | None, key: str) -> None:
     Raises:
         InputError: It is another request's, and `force` is not set.
     """
-    if found is not None and found != key and not request.force:
-        raise InputError(
-            f"{request.destination_place} holds the result of another request: choose another "
-            "place with -o, or replace it with --force"
-        )
+    refuse_result(request.destination_place, found, key, force=request.force)

@@ -19,8 +19,14 @@ from samcore.errors import InputError
 from samcore.exports import FORMATS, check_formats
 from samcore.models.known import KNOWN_MODELS
 from samcore.prompts.automatic import AutomaticPrompts
+from samcore.prompts.form import Prompts, name_tabs
 from samcore.tracking.memory.policy import policy_options
-from tasks.request.prompt_form import Prompts, name_tabs
+from tasks.request.places import (
+    absolute_place,
+    check_destination,
+    destination_place,
+    validation_line,
+)
 from tasks.settings import load_settings
 from tasks.store.locations import (
     ALLOWED_PATTERN,
@@ -40,9 +46,6 @@ _HubName = Annotated[
 
 # Likewise.
 _FormatName = Annotated[str, Field(json_schema_extra={"enum": list(FORMATS.names)})]
-
-LONGEST_NAME = ".longtake/runs/" + "0" * 32 + "/chunks/00000/state.safetensors"
-"""As long as the names that a run gives to objects below its destination."""
 
 
 def _shape_form(schema: dict[str, Any]) -> None:
@@ -249,14 +252,7 @@ class SegmentRequest(BaseModel):
     @field_validator("destination")
     @classmethod
     def _can_be_written(cls, destination: str) -> str:
-        place = parse_location(destination)
-        if isinstance(place, HttpsLocation):
-            raise ValueError(
-                f"wanted a folder or s3://bucket/prefix, got {place}, which cannot be written to"
-            )
-        if isinstance(place, S3Location):
-            place.join(LONGEST_NAME)
-        return destination
+        return check_destination(destination)
 
     @field_validator("formats")
     @classmethod
@@ -299,17 +295,12 @@ class SegmentRequest(BaseModel):
     @property
     def source_place(self) -> Path | S3Location | HttpsLocation:
         """Where the video is; a path is absolute."""
-        return _absolute(parse_location(self.source))
+        return absolute_place(parse_location(self.source))
 
     @property
     def destination_place(self) -> Path | S3Location:
         """Where the result goes; a path is absolute."""
-        place = _absolute(parse_location(self.destination))
-        if isinstance(place, HttpsLocation):
-            raise InputError(f"{place} cannot be written to")  # refused when the request was made
-        if isinstance(place, S3Location):
-            return S3Location(place.bucket, place.key.rstrip("/"))
-        return place
+        return destination_place(self.destination)
 
     @property
     def video_name(self) -> str:
@@ -345,10 +336,6 @@ class SegmentRequest(BaseModel):
         if self.min_agreement is not None:
             return self.min_agreement
         return find_handoff(self.handoff).min_agreement
-
-
-def _absolute(place: Path | S3Location | HttpsLocation) -> Path | S3Location | HttpsLocation:
-    return place.expanduser().absolute() if isinstance(place, Path) else place
 
 
 def check_frames(request: SegmentRequest, num_frames: int) -> tuple[int, int]:
@@ -415,11 +402,4 @@ def _validated(values: Mapping[str, object]) -> SegmentRequest:
     try:
         return SegmentRequest.model_validate(values)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        value = first["input"]
-        # Not an address: there may be a password in it.
-        shows = isinstance(value, str | int | float) and "://" not in str(value)
-        got = f", got {value!r}" if shows and "got" not in message else ""
-        raise InputError(f"{field + ': ' if field else ''}{message}{got}") from error
+        raise InputError(validation_line(error)) from error

@@ -21,7 +21,16 @@ from samcore.disk.files import (
     storage_errors,
 )
 from samcore.errors import StorageConflictError, StorageError, TransientStorageError
-from samcore.result.manifest import MANIFEST, Manifest, manifest_key, with_files, without_files
+from samcore.result.manifest import (
+    MANIFEST,
+    AnyManifest,
+    M,
+    Manifest,
+    listed_files,
+    manifest_key,
+    with_files,
+    without_files,
+)
 from samcore.result.store import Link, ResultStore, check_name, is_plain_name
 from tasks.store.lease import claimed
 from tasks.store.locations import S3Location
@@ -46,15 +55,8 @@ class _Stored:
     data: bytes
     etag: str
 
-    @property
-    def manifest(self) -> Manifest | None:
-        """None if this version cannot read it."""
-        with contextlib.suppress(ValidationError):
-            return Manifest.model_validate_json(self.data)
-        return None
 
-
-class BucketResults(ResultStore):
+class BucketResults(ResultStore[M]):
     """A prefix in a bucket.
 
     A bucket can neither rename nor lock, so a process publishes in this order:
@@ -73,14 +75,23 @@ class BucketResults(ResultStore):
     manifest and tries again.
     """
 
-    def __init__(self, prefix: S3Location, store: ObjectStore, *, local: Path) -> None:
+    def __init__(
+        self,
+        prefix: S3Location,
+        store: ObjectStore,
+        *,
+        local: Path,
+        kind: type[M] = Manifest,  # type: ignore[assignment]  # the default of M, too
+    ) -> None:
         """Connect to nothing yet.
 
         Args:
             prefix: Where the result lies.
             store: Where the bucket is.
             local: Folder of this machine for copies of the result's files.
+            kind: The kind of manifests that are taken for results.
         """
+        self._kind = kind
         self.prefix = prefix
         self.location = prefix.uri
         self._store = store
@@ -92,7 +103,7 @@ class BucketResults(ResultStore):
         stored = self._read()
         return None if stored is None else manifest_key(stored.data)
 
-    def read_manifest(self, key: str | None = None) -> Manifest | None:
+    def read_manifest(self, key: str | None = None) -> M | None:
         self._whole_etag = None
         manifest = self.listed(key)
         for file in () if manifest is None else manifest.files:
@@ -101,9 +112,9 @@ class BucketResults(ResultStore):
                 copy.unlink(missing_ok=True)
         return manifest
 
-    def listed(self, key: str | None = None) -> Manifest | None:
+    def listed(self, key: str | None = None) -> M | None:
         stored = self._read()
-        manifest = None if stored is None else stored.manifest
+        manifest = self._parse(stored)
         if stored is None or manifest is None or key not in (None, manifest.key):
             return None
         if stored.etag != self._whole_etag:
@@ -136,23 +147,23 @@ class BucketResults(ResultStore):
             shutil.rmtree(folder, ignore_errors=True)
 
     def publish(
-        self, files: Mapping[str, Path], manifest: Manifest, *, check: Callable[[str | None], None]
-    ) -> Manifest:
+        self, files: Mapping[str, Path], manifest: M, *, check: Callable[[str | None], None]
+    ) -> M:
         records = {record.name: record for record in manifest.files}
         with claimed(self._store, self.prefix, manifest.key) as renew:
             stored = self._read()
             check(None if stored is None else manifest_key(stored.data))
-            there = None if stored is None else stored.manifest
-            if there is not None and _is_same(there, manifest) and self._is_whole(there):
+            there = self._parse(stored)
+            if there is not None and there.is_same(manifest) and self._is_whole(there):
                 return there
-            self._unpublish(there, present=stored is not None, keep=set(files))
+            self._unpublish(stored, keep=set(files))
             self._send([(records[name], path) for name, path in files.items()], renew)
             self._put_manifest(manifest)
         for name, path in files.items():
             self._keep(records[name], path)
         return manifest
 
-    def add_files(self, files: Mapping[str, Path], key: str) -> Manifest:
+    def add_files(self, files: Mapping[str, Path], key: str) -> M:
         records = [
             (file_record(path).model_copy(update={"name": check_name(name)}), path)
             for name, path in files.items()
@@ -197,7 +208,13 @@ class BucketResults(ResultStore):
             raise TransientStorageError(f"{location.uri} is being replaced; run again")
         return _Stored(data, info.etag)
 
-    def _is_whole(self, manifest: Manifest) -> bool:
+    def _parse(self, stored: _Stored | None) -> M | None:
+        """None if there is none, or one that this version cannot read, or of another kind."""
+        with contextlib.suppress(ValidationError):
+            return None if stored is None else self._kind.model_validate_json(stored.data)
+        return None
+
+    def _is_whole(self, manifest: M) -> bool:
         files = manifest.files
         if not all(is_plain_name(file.name) for file in files):
             return False
@@ -216,13 +233,14 @@ class BucketResults(ResultStore):
         info = self._store.head(self._at(record.name))
         return info is not None and (info.size, info.sha256) == (record.size, record.sha256)
 
-    def _unpublish(self, there: Manifest | None, *, present: bool, keep: set[str]) -> None:
+    def _unpublish(self, stored: _Stored | None, *, keep: set[str]) -> None:
         """Make what lies there no result any more: its manifest goes first."""
-        if present:
-            self._store.delete(self._at(MANIFEST))
-        for file in there.files if there is not None else ():
-            if is_plain_name(file.name) and file.name not in keep:
-                self._store.delete(self._at(file.name))
+        if stored is None:
+            return
+        self._store.delete(self._at(MANIFEST))
+        for name in listed_files(stored.data):
+            if is_plain_name(name) and name not in keep:
+                self._store.delete(self._at(name))
 
     def _send(self, files: Iterable[tuple[FileRecord, Path]], renew: Callable[[], None]) -> None:
         def send(item: tuple[FileRecord, Path]) -> None:
@@ -243,7 +261,7 @@ class BucketResults(ResultStore):
             if item[0].size > _LARGE_BYTES:
                 send(item)
 
-    def _put_manifest(self, manifest: Manifest) -> None:
+    def _put_manifest(self, manifest: M) -> None:
         """Put the manifest where none is, and make sure that no other run published meanwhile.
 
         Raises:
@@ -265,7 +283,7 @@ class BucketResults(ResultStore):
             self._store.delete(self._at(MANIFEST))
         raise busy
 
-    def _change(self, key: str, change: Callable[[Manifest], Manifest]) -> Manifest:
+    def _change(self, key: str, change: Callable[[M], M]) -> M:
         """Change the manifest as it is at that moment.
 
         Each turn that fails is another writer's turn that succeeded.
@@ -275,7 +293,7 @@ class BucketResults(ResultStore):
         """
         for _ in range(_TURNS):
             stored = self._read()
-            there = None if stored is None else stored.manifest
+            there = self._parse(stored)
             if stored is None or there is None or there.key != key:
                 break
             changed = change(there)
@@ -303,10 +321,5 @@ class BucketResults(ResultStore):
                 move(path, copy)
 
 
-def _bytes_of(manifest: Manifest) -> bytes:
+def _bytes_of(manifest: AnyManifest) -> bytes:
     return (manifest.model_dump_json(indent=2) + "\n").encode()
-
-
-def _is_same(one: Manifest, other: Manifest) -> bool:
-    """Whether two manifests are of the same run, with objects named alike."""
-    return (one.key, one.request.objects) == (other.key, other.request.objects)

@@ -14,7 +14,7 @@ from pathlib import Path
 from samcore.disk.janitor import remove_stale_copies
 from samcore.errors import InputError
 from samcore.result.folder import LocalResults
-from samcore.result.manifest import Manifest
+from samcore.result.manifest import M, Manifest
 from samcore.result.records import RunRecord
 from samcore.result.store import ResultStore
 from tasks.results.manifest import result_ref
@@ -27,13 +27,17 @@ __all__ = ["ResultStore", "find_result", "is_superseded", "open_result_store"]
 
 
 def open_result_store(
-    destination: RunRef | ResultRef | str | Path | S3Location, credentials: str | None = None
-) -> ResultStore:
+    destination: RunRef | ResultRef | str | Path | S3Location,
+    credentials: str | None = None,
+    *,
+    kind: type[M] = Manifest,  # type: ignore[assignment]  # the default of M, too
+) -> ResultStore[M]:
     """The place where a run's result is, or is to be. Nothing is read or written yet.
 
     Args:
         destination: A run or a published result; or a path or an `s3://` address.
         credentials: Name of the AwsCredentials block for a bucket; a run or result knows its own.
+        kind: The kind of manifests that are taken for results.
 
     Raises:
         InputError: No such kind of address, or no such credentials.
@@ -50,7 +54,7 @@ def open_result_store(
             raise InputError(f"results lie in a folder or at s3://bucket/prefix, got {place}")
         destination = place
     if isinstance(destination, Path):
-        return LocalResults(destination.expanduser().absolute())
+        return LocalResults(destination.expanduser().absolute(), kind)
     # Late: boto3 takes its time to import, and results in a folder do without it.
     from tasks.results.bucket import BucketResults
     from tasks.store.object_store import shared_store
@@ -62,7 +66,7 @@ def open_result_store(
         with contextlib.suppress(OSError):
             os.utime(local)
         remove_stale_copies(copies)
-    return BucketResults(prefix, shared_store(credentials), local=local)
+    return BucketResults(prefix, shared_store(credentials), local=local, kind=kind)
 
 
 def find_result(run: RunRef, record: RunRecord) -> ResultRef | None:

@@ -12,6 +12,7 @@ What is not mirrored is quick to make again: the request's records, the prompt p
 import contextlib
 import logging
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -24,6 +25,8 @@ from samcore.errors import (
     MissingObjectError,
     StorageConflictError,
 )
+from samcore.picture_runs.folder import PictureRunFolder
+from samcore.picture_runs.records import ShardRecord
 from samcore.result.records import ChunkRecord
 from samcore.run.folder import RunFolder
 from samcore.run.partial_chunk import (
@@ -32,6 +35,7 @@ from samcore.run.partial_chunk import (
     checkpoint_path,
     find_partial_chunk,
 )
+from samcore.run.work_folder import WorkFolder
 from tasks.run.refs import RunRef
 from tasks.store.locations import S3Location, parse_location
 from tasks.store.object_info import ObjectInfo
@@ -42,7 +46,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _M = TypeVar("_M", bound=BaseModel)
 _NAME = re.compile(
-    r"chunks/(\d{5,9})/(masks\.parquet|state\.safetensors|done\.json"
+    r"chunks/(\d{5,9})/(masks\.parquet|state\.safetensors|drawn\.tar|done\.json"
     r"|partial\.(parquet|safetensors|json))"
 )
 _MAX_RECORD_BYTES = 16 << 20
@@ -100,6 +104,39 @@ class Mirror:
         if index >= 2:
             # As in the folder: nothing can need it any more.
             self._store.delete(self._at(folder, folder.state_path(index - 2)))
+
+    def push_shard(self, folder: PictureRunFolder, record: ShardRecord) -> None:
+        """Copy a finished shard of pictures to the bucket, if it is not there; its record last.
+
+        Raises:
+            StorageError: The bucket cannot be written to.
+        """
+        self._push(folder, folder.masks_path(record.index), record.masks)
+        self._push(folder, folder.drawn_path(record.index), record.drawn)
+        done = folder.done_path(record.index)
+        self._push(folder, done, file_record(done))
+
+    def pull_shards(self, folder: PictureRunFolder, shards: Iterable[int]) -> None:
+        """Fetch those of some shards that are in the bucket and not here.
+
+        Raises:
+            StorageError: The bucket cannot be read, or the folder not be written to.
+        """
+        there = self._list(folder.path.name)
+        for index in shards:
+            done = folder.done_path(index)
+            info = there.get(self._name(folder, done))
+            if info is None or folder.shard_record(index) is not None:
+                continue
+            with contextlib.suppress(*_NOT_THERE):
+                record = self._read_record(folder, done, info, ShardRecord)
+                make_folder(done.parent)
+                if (
+                    record is not None
+                    and self._pull_file(folder, folder.masks_path(index), record.masks, there)
+                    and self._pull_file(folder, folder.drawn_path(index), record.drawn, there)
+                ):
+                    folder.write_record(done, record)
 
     def push_partial_chunk(self, folder: RunFolder, index: int) -> None:
         """Copy a chunk that was stopped on its way to the bucket; the record comes last.
@@ -199,7 +236,7 @@ class Mirror:
             folder.write_record(path, record)
 
     def _pull_file(
-        self, folder: RunFolder, path: Path, wanted: FileRecord, there: dict[str, ObjectInfo]
+        self, folder: WorkFolder, path: Path, wanted: FileRecord, there: dict[str, ObjectInfo]
     ) -> bool:
         """Fetch one file; False if it is not in the bucket, or not the one that is wanted."""
         found = there.get(self._name(folder, path))
@@ -229,23 +266,23 @@ class Mirror:
         return S3Location(self._prefix.bucket, self._prefix.join(f".longtake/runs/{key}").key + "/")
 
     def _read_record(
-        self, folder: RunFolder, path: Path, info: ObjectInfo, kind: type[_M]
+        self, folder: WorkFolder, path: Path, info: ObjectInfo, kind: type[_M]
     ) -> _M | None:
         """The record that the bucket has for a place in the folder; None if it is not of it."""
         data = self._store.get_bytes(info.location, limit=_MAX_RECORD_BYTES)
         return folder.parse_record(path, data, kind)
 
-    def _push(self, folder: RunFolder, path: Path, record: FileRecord) -> None:
+    def _push(self, folder: WorkFolder, path: Path, record: FileRecord) -> None:
         self._put(path, self._at(folder, path), record)
 
     def _put(self, path: Path, location: S3Location, record: FileRecord) -> None:
         self._store.put_file(path, location, sha256=record.sha256)
 
-    def _at(self, folder: RunFolder, path: Path) -> S3Location:
+    def _at(self, folder: WorkFolder, path: Path) -> S3Location:
         name = self._name(folder, path)
         return self._prefix.join(f".longtake/runs/{folder.path.name}/{name}")
 
-    def _name(self, folder: RunFolder, path: Path) -> str:
+    def _name(self, folder: WorkFolder, path: Path) -> str:
         return path.relative_to(folder.path).as_posix()
 
 

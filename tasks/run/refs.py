@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from samcore.disk.files import exclusive
+from samcore.errors import InputError
 from samcore.result.records import FindingList, Record
 from tasks.store.locations import S3Location, parse_location
 
@@ -86,3 +87,22 @@ def lock_result(
     if not isinstance(place, Path):
         return contextlib.nullcontext()
     return exclusive(place / ".longtake" / "locks" / run.key, on_wait=on_wait)
+
+
+def refuse_result(destination: object, found: str | None, key: str, *, force: bool) -> None:
+    """Refuse to replace somebody's result unasked.
+
+    Args:
+        destination: Where it is, for people.
+        found: The key of the result there; None if there is none.
+        key: The key of the one that is to be there.
+        force: Whether to replace it is asked for.
+
+    Raises:
+        InputError: It is another request's, and is not to be replaced.
+    """
+    if found is not None and found != key and not force:
+        raise InputError(
+            f"{destination} holds the result of another request: choose another place with -o, or "
+            "replace it with --force"
+        )

@@ -74,6 +74,10 @@ class LeaseLostError(StorageError):
     """Another machine has taken over the run, since this one sent no beat for too long."""
 
 
+class LeaseHeldError(StorageError):
+    """Another machine is at this piece of work."""
+
+
 class _Beat(BaseModel):
     """What a holder writes."""
 
@@ -102,7 +106,11 @@ def lease_key(run_key: str, chunk: int | None = None) -> str:
 
 @contextlib.contextmanager
 def leased(
-    run: RunRef, *, on_wait: Callable[[str], None], chunk: int | None = None
+    run: RunRef,
+    *,
+    on_wait: Callable[[str], None] = lambda _: None,
+    chunk: int | None = None,
+    wait: bool = True,
 ) -> Iterator[Callable[[], None]]:
     """Hold the lease of a run or of one chunk within the block; wait while another machine does.
 
@@ -112,12 +120,14 @@ def leased(
         run: Whose result may go to a bucket; nothing is done for one that goes to a folder.
         on_wait: Told once of the machine that has it.
         chunk: Which chunk; None is the whole run.
+        wait: Whether to wait while another machine has it.
 
     Yields:
         To be called between two pieces of work; raises `LeaseLostError` if this machine was silent
         for so long that another one took over: then this one has to wait.
 
     Raises:
+        LeaseHeldError: Another machine has it, and `wait` is not set.
         StorageError: The bucket cannot be written to.
     """
     place = parse_location(run.destination)
@@ -134,7 +144,10 @@ def leased(
             f"{EXPIRES_S:g} s"
         ),
     )
-    lease.wait(on_wait)
+    if wait:
+        lease.wait(on_wait)
+    elif not lease.take():
+        raise LeaseHeldError(f"{lease.holder_name or 'another machine'} is at this")
     with lease.held():
         yield lease.check
 

@@ -45,8 +45,11 @@ def test_every_queue_has_a_worker() -> None:
     """Workers that are started as on the page, or by Compose, take the runs of all deployments."""
     specs = yaml.safe_load((INFRA / "prefect.yaml").read_text())["deployments"]
     queues = {spec["work_pool"]["work_queue_name"] for spec in specs}
-    (tracks,) = (spec for spec in specs if spec["name"] == "segment-video")
-    others = {spec["work_pool"]["work_queue_name"] for spec in specs if spec is not tracks}
+    tracks, *more = (spec for spec in specs if spec["name"].startswith("segment-"))
+    others = {spec["work_pool"]["work_queue_name"] for spec in specs if spec not in (tracks, *more)}
+    assert {spec["work_pool"]["work_queue_name"] for spec in more} == {
+        tracks["work_pool"]["work_queue_name"]
+    }
     # A look for left runs, or for new videos, does not wait until a video is tracked.
     assert others == queues - {tracks["work_pool"]["work_queue_name"]} != queues
     services = yaml.safe_load((INFRA / "docker" / "compose.yaml").read_text())["services"]

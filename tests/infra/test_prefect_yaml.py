@@ -91,11 +91,13 @@ def test_prefect_itself_takes_the_file(prefect_api: str, tmp_path: Path) -> None
     assert segment.concurrency_options.collision_strategy.value == "ENQUEUE"
     assert [schedule.active for schedule in sweep.schedules] == [False]
     recovery = deployed("recover-runs/recover-runs")
-    assert [schedule.active for schedule in recovery.schedules] == [True]
+    assert [schedule.active for schedule in recovery.schedules] == [True, True]
     assert recovery.work_queue_name == "sweeps"
     # Where no model is named, runs end where the worker has none.
     assert segment.parameters == {"request": {"model": DEFAULT_MODEL}}
     assert (segment.work_queue_name, sweep.work_queue_name) == ("default", "sweeps")
+    images = deployed("segment-images/segment-images")
+    assert images.parameters == {"request": {"model": DEFAULT_MODEL, "everything": {}}}
 
 
 @pytest.mark.slow
@@ -128,6 +130,9 @@ def test_defaults_go_into_the_deployments(
             "credentials": "minio",
         }
     }
+    assert deployed("segment-images/segment-images").parameters == {
+        "request": {"model": "nano", "everything": {}, "credentials": "minio"}
+    }
     assert sweep.parameters == {
         "source": "s3://videos/tapes/",
         "destination": "s3://results",
@@ -141,7 +146,7 @@ def test_defaults_go_into_the_deployments(
         assert client.read_automations_by_name("longtake: a crashed run goes on")
         (tells,) = client.read_automations_by_name("longtake: a failed run is told of")
         assert set(tells.trigger.match_related["prefect.resource.name"]) == {
-            *("segment-video", "sweep-bucket", "recover-runs")
+            *("segment-video", "segment-images", "sweep-bucket", "recover-runs")
         }
     assert list(tmp_path.iterdir()) == []
 

@@ -3,6 +3,7 @@
 import uuid
 from typing import Any
 
+from prefect import Flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.client.schemas.objects import FlowRun, State
@@ -14,22 +15,23 @@ from flows.segment_video import segment_video
 
 
 class Deployed:
-    """`segment-video`, deployed under a name of its own."""
+    """`segment-video`, or another flow, deployed under a name of its own."""
 
-    def __init__(self, **request: Any) -> None:
+    def __init__(self, flow: Flow[..., Any] = segment_video, /, **request: Any) -> None:
         """Deploy it.
 
         Args:
+            flow: Which one.
             request: What requests begin with.
         """
         deployment = RunnerDeployment.from_flow(
-            segment_video,
+            flow,
             name=f"test-{uuid.uuid4().hex[:8]}",
             parameters={"request": request} if request else {},
             entrypoint_type=EntrypointType.MODULE_PATH,
         )
         self.id = deployment.apply()
-        self.name = f"segment-video/{deployment.name}"
+        self.name = f"{flow.name}/{deployment.name}"
 
     def runs(self) -> list[FlowRun]:
         """All runs that there are, the newest last."""

@@ -207,10 +207,12 @@ class Sam2Model(Adapter):
         points_bp2: Tensor | None = None,
         labels_bp: Tensor | None = None,
         prior_logits_b1hw: Tensor | None = None,
+        multimask: bool | None = None,
     ) -> Candidates:
         """Run prompt encoder and mask decoder; see `TrackingModel.decode`.
 
-        Follows the first half of `SAM2Base._forward_sam_heads`; the second is `pick`.
+        Follows the first half of `SAM2Base._forward_sam_heads`; the second is `pick`. Without
+        clicks on a picture it follows `SAM2ImagePredictor._predict`.
         """
         maps = features.high_res_1chw
         if self._compiled is not None and points_bp2 is prior_logits_b1hw is None and not is_cond:
@@ -224,6 +226,7 @@ class Sam2Model(Adapter):
                 points_bp2=points_bp2,
                 labels_bp=labels_bp,
                 masks=prior_logits_b1hw,
+                multimask=multimask,
             )
         )
 
@@ -236,6 +239,7 @@ class Sam2Model(Adapter):
         points_bp2: Tensor | None = None,
         labels_bp: Tensor | None = None,
         masks: Tensor | None = None,
+        multimask: bool | None = None,
     ) -> Decoded:
         net = self._net
         num_objects = fused_bchw.shape[0]
@@ -244,22 +248,23 @@ class Sam2Model(Adapter):
             # No click at all is one click with label -1.
             points_bp2 = torch.zeros(num_objects, 1, 2, device=self.device)
             labels_bp = -torch.ones(num_objects, 1, dtype=torch.int32, device=self.device)
-        else:
+        elif points_bp2.shape[1] > 0:
             prompt = {"point_coords": points_bp2, "point_labels": labels_bp}
+        clicks = (points_bp2, labels_bp) if points_bp2.shape[1] > 0 else None
+        if multimask is None:
+            multimask = net._use_multimask(is_cond, prompt)
         size = net.sam_prompt_encoder.mask_input_size
         if masks is not None and masks.shape[-2:] != size:
             masks = F.interpolate(
                 masks.float(), size=size, align_corners=False, mode="bilinear", antialias=True
             )
-        sparse, dense = net.sam_prompt_encoder(
-            points=(points_bp2, labels_bp), boxes=None, masks=masks
-        )
+        sparse, dense = net.sam_prompt_encoder(points=clicks, boxes=None, masks=masks)
         logits, ious, tokens, score = net.sam_mask_decoder(
             image_embeddings=fused_bchw,
             image_pe=net.sam_prompt_encoder.get_dense_pe(),
             sparse_prompt_embeddings=sparse,
             dense_prompt_embeddings=dense,
-            multimask_output=net._use_multimask(is_cond, prompt),
+            multimask_output=multimask,
             repeat_image=False,
             high_res_features=_for_all(high_res_1chw, num_objects),
         )

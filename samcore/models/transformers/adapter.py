@@ -156,20 +156,24 @@ class TransformersModel(Adapter):
         points_bp2: Tensor | None = None,
         labels_bp: Tensor | None = None,
         prior_logits_b1hw: Tensor | None = None,
+        multimask: bool | None = None,
     ) -> Candidates:
         """Run prompt encoder and mask decoder; see `TrackingModel.decode`.
 
         Follows the first half of `_single_frame_forward`, which mixes up objects in a batch; the
-        second is `pick`.
+        second is `pick`. No clicks are one with label -1, on pictures, too.
         """
-        clicks = None if labels_bp is None else {"point_labels": labels_bp[:, None]}
+        if points_bp2 is not None and points_bp2.shape[1] == 0:
+            points_bp2 = labels_bp = None
+        if multimask is None:
+            multimask = self._multimask(is_cond, labels_bp)
         return self._decode(
             fused_bchw,
             features,
             points_bp2=points_bp2,
             labels_bp=labels_bp,
             prior_logits_b1hw=prior_logits_b1hw,
-            multimask=self._net._use_multimask(is_cond, clicks),
+            multimask=multimask,
         )
 
     def pick(
@@ -278,6 +282,11 @@ class TransformersModel(Adapter):
         )
         # The second axis counts the prompts of an object: one.
         return Candidates(logits[:, 0], ious[:, 0].float(), tokens[:, 0], score[:, 0])
+
+    def _multimask(self, is_cond: bool, labels_bp: Tensor | None) -> bool:
+        """Whether three masks compete, as the model has it for a frame with these clicks."""
+        clicks = None if labels_bp is None else {"point_labels": labels_bp[:, None]}
+        return bool(self._net._use_multimask(is_cond, clicks))
 
     def _at_input_size(self, logits_b1hw: Tensor) -> Tensor:
         size = (self.image_size, self.image_size)

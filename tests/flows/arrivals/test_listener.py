@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
+from flows.arrivals.kinds import kind_of
 from flows.arrivals.listener import Listener
 from flows.arrivals.video_runs import SkipRecord, VideoFilter, VideoRuns
 from flows.cli import run as run_command
+from flows.segment_images import segment_images
 from flows.server.deployment import Deployment
 from samcore.errors import StorageError
 from tasks.store.locations import S3Location
@@ -98,7 +100,7 @@ class Bench:
             listener = Listener(
                 MessageQueue(self.queue),
                 VideoRuns(ObjectStore(), deployment, place),
-                VideoFilter(place, prefix=prefix),
+                VideoFilter(place, prefix=prefix, suffixes=kind_of(deployed.name).suffixes),
                 wait_s=1,
             )
             with Ending(until or (lambda: self.waiting() == 0)):
@@ -180,6 +182,30 @@ def test_listener_starts_nothing_for_what_is_no_new_video(bench: Bench) -> None:
 
     assert deployed.count() == 0
     assert bench.waiting() == bench.waiting(bench.dead) == 0
+
+
+def test_pictures_get_runs_of_their_own_deployment(bench: Bench) -> None:
+    """A deployment of segment-images: a run for each picture, with its defaults; prompts beside a
+    picture are its own; videos and other files are passed over."""
+    bench.upload("in/b.PNG.prompts.json", b"[]")
+    bench.send(
+        bench.upload("in/a.jpg"), bench.upload("in/b.PNG"), bench.upload("in/c.mp4"),
+        bench.upload("in/a.jpg.txt"),
+    )  # fmt: skip
+    deployed = Deployed(segment_images, everything={}, model="nano")
+
+    bench.listen(deployed)
+
+    first, second = sorted(deployed.requests(), key=lambda request: str(request["pictures"]))
+    assert first == {
+        "pictures": ["s3://videos/in/a.jpg"],
+        "destination": "s3://results/in/a.jpg",
+        "force": True,
+        "everything": {},
+        "model": "nano",
+    }
+    assert second["pictures"] == ["s3://videos/in/b.PNG"]
+    assert second["prompts"] == "s3://videos/in/b.PNG.prompts.json"
 
 
 def test_prompts_beside_the_video_win(bench: Bench) -> None:

@@ -75,6 +75,7 @@ class ColourModel:
         points_bp2: Tensor | None = None,
         labels_bp: Tensor | None = None,
         prior_logits_b1hw: Tensor | None = None,
+        multimask: bool | None = None,
     ) -> Candidates:
         picture_1chw = features.high_res_1chw[0]
         if points_bp2 is not None:

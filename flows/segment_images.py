@@ -1,0 +1,184 @@
+"""Flow: segment the pictures of a list, shard by shard, and publish their masks as one result."""
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
+from typing import cast
+
+from prefect import State, flow, runtime
+from prefect.states import Completed
+
+from flows.images.plan import PlannedImages, plan_images
+from flows.images.request import ImagesRequest
+from flows.images.result import ImagesResult, images_result
+from flows.segment_video import WITH_FINDINGS
+from flows.server.deployment import share_run
+from flows.server.recovery import check_tries, try_again
+from samcore.chunks.plan import Chunk
+from samcore.errors import LostWorkError, TransientError
+from samcore.picture_runs.joining import add_formats
+from samcore.picture_runs.progress import PictureProgress
+from samcore.picture_runs.records import PictureManifest
+from samcore.progress import counted, listening
+from tasks.progress.artifact import steps_artifact
+from tasks.publish_images import publish_images
+from tasks.results.open import open_result_store
+from tasks.run.mirror import open_mirror
+from tasks.run.refs import lock_result
+from tasks.segment_shard import segment_shard
+from tasks.store.lease import LeaseHeldError, leased
+from tasks.tracking.device_lock import using_device
+
+_log = logging.getLogger(__name__)
+_POLL_S = 1.0
+"""Between two looks whether shards of other processes are done."""
+_MAX_BROKEN = 3
+"""Broken pictures that a state's message tells of."""
+_TURNS = 3
+"""Work that is lost again and again is for a person to look at."""
+
+_planned: ContextVar[PlannedImages | None] = ContextVar("planned_images", default=None)
+"""The run that a command has planned before it called the flow, which then need not."""
+
+
+@flow(name="segment-images", flow_run_name="{request.name}: segment", persist_result=False)
+def segment_images(request: ImagesRequest) -> ImagesResult:
+    """Segment any number of pictures by prompts, by text, or everything on them, and publish their
+    masks.
+
+    Run it again after whatever stopped it, and it goes on with the shards that are not done; run
+    it again after it finished, and it does nothing. One bad picture never stops the rest. Several
+    processes with the same request share the shards.
+
+    Args:
+        request: What to segment on which pictures, and where the masks go.
+
+    Raises:
+        SegmentationError: Something that the person who asked can put right, in one line.
+    """
+    check_tries()
+    try:
+        with listening(steps_artifact(str(runtime.flow_run.id))):
+            return cast(ImagesResult, end_state(_segment(request)))
+    except TransientError as error:
+        return cast(ImagesResult, try_again(error))
+
+
+def segment_planned(request: ImagesRequest, planned: PlannedImages) -> ImagesResult:
+    """Call the flow for a request that this process has planned."""
+    token = _planned.set(planned)
+    try:
+        return segment_images(request)
+    finally:
+        _planned.reset(token)
+
+
+def end_state(result: ImagesResult) -> State[ImagesResult]:
+    """The state that a run ends in: its name tells a result with broken pictures from one
+    without."""
+    if not result.broken:
+        return Completed(message=f"{counted(result.masks, 'mask')}", data=result)
+    named = "; ".join(f"{one.name}: {one.error}" for one in result.first_broken[:_MAX_BROKEN])
+    message = f"{counted(result.broken, 'picture')} without masks because of a fault: {named}"
+    return Completed(name=WITH_FINDINGS, message=message, data=result)
+
+
+def _segment(request: ImagesRequest) -> ImagesResult:
+    run = _planned.get() or plan_images(request)
+    record = run.record
+    _log.info(
+        "run %s: %s in %s, %s on %s",
+        *(record.work_key, counted(record.count, "picture")),
+        *(counted(len(record.shards), "shard"), record.model.name, record.device),
+    )
+    if request.workers > 1:
+        share_run(
+            request.workers - 1, {"request": request.model_dump(mode="json") | {"workers": 1}}
+        )
+    manifest = run.published()
+    was_there = manifest is not None
+    turn = 1
+    while manifest is None:
+        run.lay_out()
+        try:
+            _do_shards(run)
+            manifest = _publish(run, force=request.force)
+        except LostWorkError as error:
+            if turn == _TURNS:
+                raise
+            _log.warning("work was lost, and is done again: %s", error)
+            turn += 1
+    store = open_result_store(run.ref, kind=PictureManifest)
+    manifest = add_formats(store, manifest, run.entries, request.formats)
+    return images_result(run.ref, manifest, was_there=was_there)
+
+
+def _do_shards(run: PlannedImages) -> None:
+    """See that every shard is done, here or by another process with the same request."""
+    mirror = open_mirror(run.ref)
+    if mirror is not None:
+        mirror.pull_shards(run.folder, [shard.index for shard in run.record.shards])
+    todo = [shard for shard in run.record.shards if not run.folder.finished_shard(shard.index)]
+    progress = PictureProgress(run.record.count, todo)
+    with using_device(run.record.device) if todo else contextlib.nullcontext():
+        while todo and not run.folder.is_published:
+            left = _pass_over(run, todo, progress)
+            if len(left) == len(todo):
+                time.sleep(_POLL_S)  # others are at all that is left
+            todo = left
+
+
+def _pass_over(run: PlannedImages, todo: Sequence[Chunk], progress: PictureProgress) -> list[Chunk]:
+    """Do the shards that no other process is at; those that others are at."""
+    left: list[Chunk] = []
+    for shard in todo:
+        with _held(run, shard) as is_mine:
+            if run.folder.is_published:
+                return []
+            if is_mine:
+                progress.begin(shard)
+                ref = segment_shard(run.ref, shard.index, progress.at)
+                progress.end(shard)
+                if ref.broken:
+                    _log.warning(
+                        "shard %d: %s cannot be segmented",
+                        *(shard.index, counted(ref.broken, "picture")),
+                    )
+            else:
+                left.append(shard)
+    return left
+
+
+@contextlib.contextmanager
+def _held(run: PlannedImages, shard: Chunk) -> Iterator[bool]:
+    """Keep all other processes from a shard; False if one is at it."""
+    with contextlib.ExitStack() as stack:
+        is_mine = stack.enter_context(run.folder.lock_shard(shard))
+        if is_mine and run.ref.in_bucket:
+            try:
+                stack.enter_context(leased(run.ref, chunk=shard.index, wait=False))
+            except LeaseHeldError:
+                is_mine = False
+            else:
+                mirror = open_mirror(run.ref)
+                if mirror is not None:
+                    mirror.pull_shards(run.folder, [shard.index])
+        yield is_mine
+
+
+def _publish(run: PlannedImages, *, force: bool) -> PictureManifest:
+    """Publish, unless another process has done so; the manifest that lies there."""
+
+    def say() -> None:
+        _log.warning("another process publishes this result: waiting")
+
+    with run.folder.lock(on_wait=say), lock_result(run.ref, on_wait=say):
+        found = run.published()
+        if found is None:
+            publish_images(run.ref, force)
+            found = run.published()
+    if found is None:
+        raise LostWorkError(f"the result in {run.ref.destination} was replaced meanwhile")
+    return found

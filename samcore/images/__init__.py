@@ -1,0 +1,1 @@
+"""Single pictures: read them, and segment them by prompts, by text, or everything in them."""

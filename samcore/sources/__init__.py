@@ -1,0 +1,1 @@
+"""Where inputs are: lists of many of them."""

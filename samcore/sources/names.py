@@ -1,0 +1,82 @@
+"""What files are called in results: by what tells them apart, and never two alike."""
+
+import re
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+from samcore.text import keeps_one_line
+
+_MAX_PART_BYTES = 200
+"""File systems take 255; an output adds an ending."""
+_FORBIDDEN = re.compile(r'[\\:*?"<>|]')
+
+
+def output_names(places: Sequence[str]) -> list[str]:
+    """A name for each place: its path below the folder that all have in common.
+
+        /data/cats/1.jpg   cats/1.jpg
+        /data/dogs/1.jpg   dogs/1.jpg
+        /data/dogs/1.png   dogs/1.png
+
+    A name is a relative path that every file system takes: no part begins with a dot, and what
+    cannot be printed is an underscore. Names differ in more than upper and lower case; one that
+    would not gets a number, by its place in the list.
+
+    Args:
+        places: Absolute paths and `s3://` addresses, each once.
+    """
+    parts = [tuple(place.replace("s3://", "s3:/", 1).strip("/").split("/")) for place in places]
+    common = _common([one[:-1] for one in parts])
+    names: list[str] = []
+    taken: set[str] = set()
+    for one in parts:
+        wanted = "/".join(_clean(part) for part in one[common:])
+        name, number = wanted, 1
+        while name.casefold() in taken:
+            number += 1
+            path = PurePosixPath(wanted)
+            name = str(path.with_name(f"{path.stem}-{number}{path.suffix}"))
+        taken.add(name.casefold())
+        names.append(name)
+    return names
+
+
+def output_stems(names: Sequence[str]) -> list[str]:
+    """The names without their endings, for files that are made of them; the whole name where two
+    would be alike.
+
+        cats/1.jpg   cats/1
+        dogs/1.jpg   dogs/1.jpg
+        dogs/1.png   dogs/1.png
+    """
+    bare = [str(PurePosixPath(name).with_suffix("")) for name in names]
+    count: dict[str, int] = {}
+    for key in (*(one.casefold() for one in bare), *(one.casefold() for one in names)):
+        count[key] = count.get(key, 0) + 1
+    return [
+        stem if count[stem.casefold()] == 1 else name
+        for stem, name in zip(bare, names, strict=True)
+    ]
+
+
+def _common(folders: Sequence[tuple[str, ...]]) -> int:
+    """How many leading parts all have in common."""
+    first, last = min(folders), max(folders)
+    for depth, (one, other) in enumerate(zip(first, last, strict=False)):
+        if one != other:
+            return depth
+    return min(len(first), len(last))
+
+
+def _clean(part: str) -> str:
+    kept = "".join(one if keeps_one_line(one) else "_" for one in _FORBIDDEN.sub("_", part))
+    kept = kept.encode("utf-8", "replace").decode()
+    if kept.startswith("."):
+        kept = "_" + kept[1:]
+    path = PurePosixPath(kept or "_")
+    stem = path.stem.encode()[: _MAX_PART_BYTES - len(path.suffix.encode())]
+    return (
+        stem.decode("utf-8", "ignore") + path.suffix
+        if len(kept.encode()) > _MAX_PART_BYTES
+        else kept
+    )
