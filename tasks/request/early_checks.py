@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samcore.chunks.plan import plan_chunks
-from samcore.detectors.detector import look_up_detector
+from samcore.detectors.detector import is_of_model, look_up_detector
 from samcore.disk.fetch import Progress
 from samcore.disk.files import check_writable
 from samcore.errors import InputError, StorageError
@@ -20,6 +20,7 @@ from samcore.models.registry import (
     HUB_FAMILY,
     ModelSpec,
     check_can_be_had,
+    check_may_take_text,
     needs_download,
     resolve_model,
 )
@@ -83,13 +84,16 @@ def check_request(
     if isinstance(source, Path):
         check_source(source, limits)
     _check_pooling(request)
+    by_model = request.automatic is not None and is_of_model(request.automatic)
+    if by_model:
+        check_may_take_text(request.model, checkpoint=request.checkpoint is not None)
     model = None
     if request.checkpoint is not None or not needs_download(request.model, cache_dir):
         model = resolve_asked_model(request, cache_dir)
     elif request.model is not None:
-        check_can_be_had(request.model)
+        check_can_be_had(request.model, for_text=by_model)
     if request.automatic is not None:
-        look_up_detector(request.automatic)
+        look_up_detector(request.automatic, model)
     _check_policy(request, model)
     if warm is not None:
         warm.check(request, model)
