@@ -83,8 +83,8 @@ class TextDetector:
         Args:
             model: SAM 3 with its detector; runs on its device.
             options: The texts, and how sure it must be.
-            batch: Frames that `detect` encodes at once, where the model's device gains by that, and
-                texts that are looked for at once.
+            batch: Frames that `detect` encodes at once, and texts that are looked for at once; no
+                more than frames that the tracker encodes at once on the model's device.
 
         Raises:
             InputError: The model finds no texts, or one is too long.
@@ -95,9 +95,8 @@ class TextDetector:
         self._model = model
         self._heads = text_heads(model, tuple(dict.fromkeys(options.text)))
         self._least = least_score(options)
-        self._texts_at_once = batch
         most, _ = default_batches(model.device.type, model.facts.image_size)
-        self._frames_at_once = min(batch, most)
+        self._at_once = min(batch, most)
 
     def detect(
         self,
@@ -120,9 +119,7 @@ class TextDetector:
         if not images_rgb_hwc_u8:
             return found
         height, width = images_rgb_hwc_u8[0].shape[:2]
-        encoder = FrameEncoder(
-            self._model, height=height, width=width, batch_size=self._frames_at_once
-        )
+        encoder = FrameEncoder(self._model, height=height, width=width, batch_size=self._at_once)
         for batch in encoder.batches(numbered(images_rgb_hwc_u8, first_frame)):
             with self._model.running():
                 features = encoder.encode(batch)
@@ -144,8 +141,9 @@ class TextDetector:
     ) -> list[list[Detection]]:
         """Find masks on frames that the tracking model has encoded; see `FeatureDetector`.
 
-        Behind the image encoder each frame is looked at by itself, with all texts together: the
-        shapes that the network works in depend on neither the chunks nor the other frames.
+        Behind the image encoder, where a text takes less than a tenth of that one's work, each
+        frame is looked at by itself, with several texts together: the shapes that the network works
+        in depend on neither the chunks nor the other frames.
 
         Raises:
             ModelError: The model gives no numbers.
@@ -165,8 +163,8 @@ class TextDetector:
         from samcore.tracking.numbers import check_numbers
 
         texts, found = self._heads.texts, []
-        for first in range(0, len(texts), self._texts_at_once):
-            numbers = range(first, min(first + self._texts_at_once, len(texts)))
+        for first in range(0, len(texts), self._at_once):
+            numbers = range(first, min(first + self._at_once, len(texts)))
             said = self._heads.find(features, numbers)
             given = (said.scores_kq, said.boxes_kq4, said.logits_kqhw)
             are_finite = torch.stack([tensor.isfinite().all() for tensor in given]).all()

@@ -93,7 +93,7 @@ def check_request(
     elif request.model is not None:
         check_can_be_had(request.model, for_text=by_model)
     if request.automatic is not None:
-        look_up_detector(request.automatic, model)
+        look_up_detector(request.automatic)
     _check_policy(request, model)
     if warm is not None:
         warm.check(request, model)
@@ -128,10 +128,11 @@ def _check_policy(request: SegmentRequest, model: ModelSpec | None) -> None:
 def resolve_asked_model(
     request: SegmentRequest, cache_dir: Path, on_download: Progress | None = None
 ) -> ModelSpec:
-    """The one exact model that a request asks for, downloaded where need be.
+    """The one exact model that a request asks for, downloaded where need be, and held against what
+    it is to find.
 
     Raises:
-        InputError: The options do not go together.
+        InputError: The options do not go together, or the model finds no texts.
         ModelError: Nobody knows the model, or its files cannot be had or used.
         StorageError: A download cannot be kept.
     """
@@ -144,6 +145,8 @@ def resolve_asked_model(
         cache_dir=cache_dir,
         on_progress=on_download,
     )
+    if request.automatic is not None and is_of_model(request.automatic):
+        look_up_detector(request.automatic, model)
     if request.checkpoint is not None or (request.model or "").startswith(PREFIX):
         from samcore.models.loader import check_model  # late: it imports torch
 

@@ -94,9 +94,10 @@ def passes_of(model):
     hook.remove()
 
 
-def run_theirs(model, theirs, image, text):
+def run_theirs(model, theirs, image, text, net=None):
     """What `Sam3Model` says of a picture and a text."""
-    net, processor = theirs
+    own, processor = theirs
+    net = net or own
     words = processor(text=text, return_tensors="pt", original_sizes=[[HEIGHT, WIDTH]])
     with torch.inference_mode():
         return net(
@@ -122,6 +123,23 @@ def test_proposals_are_those_of_the_package(model, theirs, images):
         torch.testing.assert_close(
             said.logits_kqhw[number], out.pred_masks[0], rtol=0, atol=1e-5 * large
         )
+
+
+def test_another_input_size_is_the_package_s_too(folder, theirs, images, tmp_path):
+    """The detector follows the size that the tracker was asked for."""
+    spec = resolve_model(f"hf:{folder}", image_size=112, cache_dir=tmp_path)
+    model = load_model(spec, choose_compute("cpu", "float32"))
+    config = transformers.Sam3VideoConfig.from_pretrained(folder).detector_config
+    config.image_size = 112
+    net = transformers.Sam3Model.from_pretrained(folder, config=config).eval()
+    heads = text_heads(model, ("dog",))
+    (features,) = encoded(model, images[:1])
+    with model.running():
+        said = heads.find(features, [0])
+    out = run_theirs(model, theirs, images[0], "dog", net)
+    scores_kq = out.pred_logits.sigmoid() * out.presence_logits.sigmoid()
+    torch.testing.assert_close(said.scores_kq, scores_kq, rtol=0, atol=1e-6)
+    assert said.logits_kqhw.shape == out.pred_masks.shape == (1, 5, 32, 32)
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.15])
@@ -258,8 +276,9 @@ def test_texts_are_encoded_once(spec, images, monkeypatch):
     assert {item.label for of_frame in found for item in of_frame} == {"person", "dog"}
 
 
-def test_a_text_is_looked_for_as_if_alone(model, images):
-    """Several texts in one run give what each gives, but for the last bits; labels are texts."""
+def test_a_text_is_looked_for_as_if_alone(model, images, monkeypatch):
+    """Several texts at once give what each gives, but for the last bits; labels are texts."""
+    monkeypatch.setattr("samcore.machine.batches._MOST_FRAMES", {"cpu": 2})
     together = make_detector(ask(), model, batch=2).detect(images[:1])[0]
     assert {item.label for item in together} == set(TEXTS)
     for text in TEXTS:
