@@ -49,7 +49,8 @@ Detect = Annotated[
         "--detect",
         metavar="DETECTOR",
         help="Track what this detector finds, in place of prompts: masks, motion (fixed cameras), "
-        "torchvision:NAME[:FILE], transformers:ORG/NAME, file:DETECTIONS. It looks where "
+        "torchvision:NAME[:FILE], transformers:ORG/NAME, file:DETECTIONS, sam3 (as --text alone). "
+        "It looks where "
         "--automatic says, at most 10 objects by default.",
         show_default=False,
     ),
@@ -68,7 +69,8 @@ Text = Annotated[
     typer.Option(
         "--text",
         metavar="WORDS",
-        help="What a detector that takes text is to look for, such as 'red car'; any number.",
+        help="What to look for, such as 'red car'; any number. By the model's own detector "
+        "(--model sam3), or by one of --detect that takes text.",
         show_default=False,
     ),
 ]
@@ -77,7 +79,8 @@ MinScore = Annotated[
     typer.Option(
         "--min-score",
         metavar="0..1",
-        help="How sure the detector must be. Default: 0.5 for networks, 0.3 with --text.",
+        help="How sure the detector must be. Default: 0.5 for networks, 0.3 with --text (sam3: "
+        "0.5).",
         show_default=False,
     ),
 ]
@@ -90,15 +93,6 @@ MaxObjects = Annotated[
         show_default=False,
     ),
 ]
-
-
-class Dtype(str, Enum):
-    """Arithmetic of the model."""
-
-    AUTO = "auto"
-    FLOAT32 = "float32"
-    BFLOAT16 = "bfloat16"
-    FLOAT16 = "float16"
 
 
 def local_path(text: str, what: str) -> Path:

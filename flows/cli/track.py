@@ -61,6 +61,10 @@ People and cars, by a network of torchvision:
   longtake track tape.mkv --detect torchvision:fasterrcnn_resnet50_fpn_v2
     --labels person,car -o out
 
+Whatever a text says, by SAM 3:
+
+  longtake track tape.mkv --model sam3 --text person --text "red car" -o out
+
 The objects of another video's result, once `longtake memory other` was run:
 
   longtake track tape.mkv --warm-start other -o out
@@ -243,16 +247,15 @@ def track(
     )
     ways = (any(options), prompts is not None, found is not None)
     if sum(ways) > 1:
+        finds = "--detect" if detect else "--text" if text else "--automatic"
         raise InputError(
-            "give --box, --point, --mask and --masks, or --prompts, or --automatic; not both"
-            if detect is None
-            else "give --box, --point, --mask and --masks, or --prompts, or --detect; not both"
+            f"give --box, --point, --mask and --masks, or --prompts, or {finds}; not both"
         )
     if not any(ways) and warm_start is None:
         raise InputError(
-            "no prompts: give --box, --point, --mask or --masks, --prompts FILE, --automatic N or "
-            "--detect NAME to find objects, or --warm-start STATE to begin with those of another "
-            "video"
+            "no prompts: give --box, --point, --mask or --masks, --prompts FILE, --automatic N, "
+            "--detect NAME or --text WORDS to find objects, or --warm-start STATE to begin with "
+            "those of another video"
         )
     fields = given_fields(ctx)
     fields["settings"]["memory_policy_options"] = parse_policy_options(

@@ -116,7 +116,8 @@ class AutomaticPrompts(BaseModel):
     detector: _DetectorName | _DetectorWith = Field(
         default="masks",
         title="Detector",
-        description="What finds them; masks is the tracking model itself, asked for everything.",
+        description="What finds them; masks is the tracking model itself, asked for everything; "
+        "sam3, the default with a text, is SAM 3's own detector.",
     )
     labels: _Words = Field(
         default=(),
@@ -136,8 +137,16 @@ class AutomaticPrompts(BaseModel):
         le=1,
         title="Least score",
         description="How sure the detector must be, 0 to 1. The default is its own: 0.5 for "
-        "networks, 0.3 with a text, 0 for others.",
+        "networks, 0.3 with a text (sam3: 0.5), 0 for others.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _finds_texts(cls, given: object) -> object:
+        """A text without a detector is for the model's own."""
+        if isinstance(given, dict) and given.get("text") and "detector" not in given:
+            return {**given, "detector": "sam3"}
+        return given
 
     @field_validator("detector")
     @classmethod

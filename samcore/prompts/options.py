@@ -104,7 +104,7 @@ def parse_automatic(
         more: `--automatic-option`, `NAME=VALUE`, any number.
         detect: `--detect`, the detector; with it alone objects are found, too.
         labels: `--labels`, `person,car`.
-        texts: `--text`, any number.
+        texts: `--text`, any number; with it alone, too.
         min_score: `--min-score`.
         max_objects: `--max-objects`.
 
@@ -119,10 +119,12 @@ def parse_automatic(
         "max_objects": ("--max-objects", max_objects),
     }
     given = {name: value for name, (_, value) in named.items() if value is not None}
-    if text is None and detect is None:
+    if text is None and detect is None and "text" not in given:
         alone = ["--automatic-option"] if more else [named[name][0] for name in given]
         if alone:
-            raise InputError(f"{alone[0]} goes with --automatic N or --detect NAME; give that, too")
+            raise InputError(
+                f"{alone[0]} goes with --automatic N, --detect NAME or --text WORDS; give that, too"
+            )
         return None
     asked: dict[str, Any] = {}
     if text is not None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samcore.chunks.plan import plan_chunks
-from samcore.detectors.detector import look_up_detector
+from samcore.detectors.detector import is_of_model, look_up_detector
 from samcore.disk.fetch import Progress
 from samcore.disk.files import check_writable
 from samcore.errors import InputError, StorageError
@@ -20,11 +20,13 @@ from samcore.models.registry import (
     HUB_FAMILY,
     ModelSpec,
     check_can_be_had,
+    check_may_take_text,
     needs_download,
     resolve_model,
 )
 from samcore.models.transformers.names import PREFIX
 from samcore.progress import reporter
+from samcore.prompts.automatic import AutomaticPrompts
 from samcore.tracking.memory.policy import check_policy_fits
 from samcore.video import VideoSource, check_source
 from tasks.request.places import AsksForModel, AsksForPlace
@@ -84,11 +86,16 @@ def check_request(
     if isinstance(source, Path):
         check_source(source, limits)
     _check_family(request)
+    by_model = request.automatic is not None and is_of_model(request.automatic)
+    if by_model:
+        check_may_take_text(request.model, checkpoint=request.checkpoint is not None)
     model = None
     if request.checkpoint is not None or not needs_download(request.model, cache_dir):
-        model = resolve_asked_model(request, cache_dir)
+        model = resolve_asked_model(
+            request, cache_dir, compile=request.compile, automatic=request.automatic
+        )
     elif request.model is not None:
-        check_can_be_had(request.model)
+        check_can_be_had(request.model, for_text=by_model)
     if request.automatic is not None:
         look_up_detector(request.automatic)
     _check_policy(request, model)
@@ -130,12 +137,24 @@ def _check_policy(request: SegmentRequest, model: ModelSpec | None) -> None:
 
 
 def resolve_asked_model(
-    request: AsksForModel, cache_dir: Path, on_download: Progress | None = None
+    request: AsksForModel,
+    cache_dir: Path,
+    on_download: Progress | None = None,
+    *,
+    compile: bool = False,
+    automatic: AutomaticPrompts | None = None,
 ) -> ModelSpec:
     """The one exact model that a request asks for, downloaded where need be.
 
+    Args:
+        request: Names the model.
+        cache_dir: Folder for downloads.
+        on_download: Told of a download.
+        compile: Whether it is to be compiled.
+        automatic: What the model is to find; it is held against that.
+
     Raises:
-        InputError: The options do not go together.
+        InputError: The options do not go together, or the model finds no texts.
         ModelError: Nobody knows the model, or its files cannot be had or used.
         StorageError: A download cannot be kept.
     """
@@ -145,10 +164,12 @@ def resolve_asked_model(
         config=request.config,
         image_size=request.image_size,
         plain_engine=request.plain_engine,
-        compile=request.compile,
+        compile=compile,
         cache_dir=cache_dir,
         on_progress=on_download,
     )
+    if automatic is not None and is_of_model(automatic):
+        look_up_detector(automatic, model)
     if request.checkpoint is not None or (request.model or "").startswith(PREFIX):
         from samcore.models.loader import check_model  # late: it imports torch
 

@@ -102,7 +102,9 @@ def resolve_request(
     prompts = () if given is None else _hold_against(given, request, video, (start, stop))
     if model is None:
         on_download = reporter("downloading the model", "MB", scale=1_000_000)
-        model = resolve_asked_model(request, cache_dir, on_download)
+        model = resolve_asked_model(
+            *(request, cache_dir, on_download), compile=request.compile, automatic=request.automatic
+        )
         compute = choose_compute(device, dtype, model)
         if warm is not None:
             warm.check(request, model, compute.dtype_name)

@@ -74,6 +74,7 @@ def find_objects_once(
     looked_at = frames_to_look_at(options, start=start, stop=stop, rate=video.info.avg_rate)
     fingerprint = fetch_detector(
         options,
+        model=model,
         cache_dir=cache_dir,
         on_progress=reporter("downloading the detector", "MB", scale=1_000_000),
     )

@@ -215,7 +215,7 @@ class Sam2Model(Adapter):
         clicks on a picture it follows `SAM2ImagePredictor._predict`.
         """
         maps = features.high_res_1chw
-        if self._compiled is not None and points_bp2 is prior_logits_b1hw is None and not is_cond:
+        if self._compiled is not None and not is_cond and points_bp2 is prior_logits_b1hw is None:
             found = self._compiled.decode(fused_bchw, maps)
             if found is not None:
                 return Candidates(*found)

@@ -239,7 +239,7 @@ def test_a_detector_can_be_named_by_an_option_of_its_own():
 @pytest.mark.parametrize(
     ("text", "more", "options", "said"),
     [
-        (None, [], {"labels": "a"}, "--labels goes with --automatic N or --detect NAME"),
+        (None, [], {"labels": "a"}, "--labels goes with --automatic N, --detect NAME or --text"),
         (None, ["min_area=0.1"], {}, "--automatic-option goes with"),
         ("3", [], {"max_objects": 4}, "--max-objects and --automatic both say max_objects"),
         ("3", ["detector=motion"], {"detect": "masks"}, "--detect and --automatic-option both"),
