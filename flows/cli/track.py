@@ -8,11 +8,14 @@ import typer
 
 from flows.cli.options import (
     FIELD,
+    AssociationOption,
     BucketCredentials,
     Detect,
+    DetectEvery,
     Labels,
     MaxObjects,
     MinScore,
+    ReanchorEvery,
     Text,
     given_fields,
     name_in,
@@ -68,6 +71,11 @@ People and cars, by a network of torchvision:
 
   longtake track tape.mkv --detect torchvision:fasterrcnn_resnet50_fpn_v2
     --labels person,car -o out
+
+The same wherever they enter, looked for on every tenth frame:
+
+  longtake track tape.mkv --detect torchvision:fasterrcnn_resnet50_fpn_v2
+    --labels person,car --detect-every 10 -o out
 
 The objects of another video's result, once `longtake memory other` was run:
 
@@ -147,6 +155,9 @@ def track(
         ),
     ] = None,
     detect: Detect = None,
+    detect_every: DetectEvery = None,
+    reanchor_every: ReanchorEvery = None,
+    association_option: AssociationOption = None,
     labels: Labels = None,
     text: Text = None,
     min_score: MinScore = None,
@@ -243,17 +254,21 @@ def track(
         automatic,
         automatic_option,
         detect=detect,
+        detect_every=detect_every,
+        reanchor_every=reanchor_every,
+        association=association_option,
         labels=labels,
         texts=text,
         min_score=min_score,
         max_objects=max_objects,
     )
     ways = (any(options), prompts is not None, found is not None)
-    if sum(ways) > 1:
+    beside = found is not None and found.detect_every is not None
+    if sum(ways) - beside > 1:
+        way = "--detect" if detect else "--automatic"
+        with_it = "" if beside or not detect else ", or --detect-every N to have both"
         raise InputError(
-            "give --box, --point, --mask and --masks, or --prompts, or --automatic; not both"
-            if detect is None
-            else "give --box, --point, --mask and --masks, or --prompts, or --detect; not both"
+            f"give --box, --point, --mask and --masks, or --prompts, or {way}; not both{with_it}"
         )
     if not any(ways) and warm_start is None:
         raise InputError(

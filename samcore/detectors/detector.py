@@ -41,6 +41,8 @@ class Detection:
     """Left, top, right, bottom in pixels of the picture; not beside a mask."""
     label: str | None = None
     """What the object is, if the detector says that; it becomes the label of the run's object."""
+    source: str | None = None
+    """The detector's name, once whoever asked it has put that in."""
 
     def __post_init__(self) -> None:
         if (self.mask_hw is None) == (self.box_xyxy_px is None):

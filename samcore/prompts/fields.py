@@ -1,0 +1,41 @@
+"""Types of what a person says of detectors, as Prefect's form shows them."""
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from samcore.detectors.detector import DETECTORS
+from samcore.prompts.file import MAX_LABEL_CHARS
+from samcore.text import keeps_one_line
+
+_Listed = [
+    name
+    for entry in DETECTORS
+    for name in ([f"{entry.name}:{one}" for one in entry.choices] or [entry.form])
+    if entry.choices or not entry.takes
+]
+_More = [entry.name for entry in DETECTORS if entry.takes]
+DetectorName = Annotated[str, Field(json_schema_extra={"enum": _Listed})]
+DetectorWith = Annotated[
+    str,
+    Field(title="With a file or model", json_schema_extra={"pattern": f"^({'|'.join(_More)}):.+"}),
+]
+# The form shows them to choose from; the line on a wrong name is the registry's.
+
+
+def _split_words(given: object) -> object:
+    """`person,car` on a command line, or a list."""
+    return tuple(given.split(",")) if isinstance(given, str) else given
+
+
+def _clean_word(word: str) -> str:
+    word = " ".join(word.split())
+    if not word or len(word) > MAX_LABEL_CHARS or not keeps_one_line(word):
+        raise ValueError(f"wanted words of at most {MAX_LABEL_CHARS} characters each")
+    return word
+
+
+Words = Annotated[
+    tuple[Annotated[str, BeforeValidator(_clean_word)], ...], BeforeValidator(_split_words)
+]
+Every = Annotated[int, Field(ge=1, le=100_000, title="frames")] | Literal["cuts"]
