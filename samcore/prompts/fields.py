@@ -38,4 +38,19 @@ def _clean_word(word: str) -> str:
 Words = Annotated[
     tuple[Annotated[str, BeforeValidator(_clean_word)], ...], BeforeValidator(_split_words)
 ]
-Every = Annotated[int, Field(ge=1, le=100_000, title="frames")] | Literal["cuts"]
+_MOST_EVERY = 100_000
+
+
+def _check_every(given: object) -> object:
+    digits = given.isascii() and given.isdigit() if isinstance(given, str) else False
+    number = int(given) if isinstance(given, str) and digits and len(given) < 9 else given
+    is_number = isinstance(number, int) and 1 <= number <= _MOST_EVERY
+    if number != "cuts" and not is_number:
+        raise ValueError(f"wanted a number of frames from 1 to {_MOST_EVERY}, or cuts")
+    return number
+
+
+Every = Annotated[
+    Annotated[int, Field(ge=1, le=_MOST_EVERY, title="frames")] | Literal["cuts"],
+    BeforeValidator(_check_every),
+]
