@@ -46,8 +46,9 @@ class AssociationConfig(BaseModel):
 
     matched_iou: float = Field(default=0.5, gt=0, le=1)
     """A track is matched if a detection's mask has this IoU with its own, or more."""
-    one_to_one: bool = False
-    """A detection matches one track only, so that the sum of all IoUs is the largest."""
+    one_to_one: bool = True
+    """A detection matches one track only, so that the sum of all IoUs is the largest (Hungarian).
+    Ours: in SAM 3 it matches all tracks with that IoU."""
     met_iou: float = Field(default=0.1, gt=0, le=1)
     """A detection meets all tracks with which it has this IoU or more. One that meets none may be
     a new object."""
@@ -62,9 +63,10 @@ class AssociationConfig(BaseModel):
     unmatched_frames: int = Field(default=8, ge=1)
     """A young track that was not matched on so many frames is removed, a false alarm. Of every
     N-th frame it takes an N-th of them, but two."""
-    empty_is_unmatched: bool = False
-    """A young track's frames with an empty mask count among these, too. Ours, off: it removes false
-    alarms that the tracker loses at once, and objects that are hidden soon after they enter."""
+    empty_is_unmatched: bool = True
+    """A young track's frames with an empty mask count among these, too. Ours: it removes false
+    alarms that the tracker loses at once, which are most of them, and with them objects that are
+    hidden soon after they enter; these are found again as new ones."""
     shared_frames: int = Field(default=8, ge=1)
     """A young track that met a detection which an older track met, too, on so many frames is
     removed, a duplicate. Of every N-th frame likewise."""
