@@ -51,7 +51,8 @@ class AutomaticPrompts(BaseModel):
         ge=1,
         le=1000,
         title="At most",
-        description="Objects to track; the ones that the model is most sure of.",
+        description="Objects to track, with Look every at once, prompted ones among them; the ones "
+        "that the detector is most sure of.",
     )
     frame: int | None = Field(
         default=None,

@@ -197,6 +197,7 @@ class ChunkSession:
         """Go on from the last good frame with less at once."""
         before = self._ladder.rung
         state = self._at_work.state()
+        self._next_frame = state.next_frame
         self._tracker = None
         self._ladder.step_down(self._next_frame, reason)
         if self._ladder.rung.image_size != before.image_size:

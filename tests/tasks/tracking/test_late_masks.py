@@ -1,14 +1,20 @@
 """Objects that detectors find throughout a video: the same whatever the chunks and the stops."""
 
+import itertools
 import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from samcore.errors import InputError
+from samcore.detectors import file
+from samcore.detectors.detector import Detection
+from samcore.detectors.file import ListedDetections
+from samcore.errors import InputError, LostWorkError
 from samcore.machine.stopping import WorkStopped
 from samcore.masks.rle import encode_masks
 from samcore.masks.table import MaskReader
@@ -20,7 +26,7 @@ from tasks.encode_prompts import encode_prompts
 from tasks.plan_run import plan_run
 from tasks.request.resolve import resolve_request
 from tasks.request.segment_request import SegmentRequest
-from tasks.run.refs import ResultRef
+from tasks.run.refs import ResultRef, RunRef
 from tasks.settings import load_settings
 from tasks.track_chunk import track_chunk
 from tasks.tracking.chunk_session import ChunkSession
@@ -168,6 +174,52 @@ def test_prompts_leave_room_for_what_is_found(ask_one: Ask, detections: Path) ->
     full = {"detector": f"file:{detections}", "detect_every": 1, "max_objects": 1}
     with pytest.raises(InputError, match="max_objects: 1 at once leave no room"):
         resolve_request(ask_one(automatic=full), cache_dir=load_settings().cache_dir)
+
+
+def _short_of_memory(*failing: int) -> type[ListedDetections]:
+    """A detector of which these calls, from 1, run out of memory."""
+    calls = itertools.count(1)
+
+    class ShortOfMemory(ListedDetections):
+        def detect(self, *args: Any, **options: Any) -> list[list[Detection]]:
+            if next(calls) in failing:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            return super().detect(*args, **options)
+
+    return ShortOfMemory
+
+
+def test_a_detector_that_runs_out_of_memory_is_made_anew(
+    ask_one: Ask, track_chunks: Callable[..., RunRef], detections: Path, tmp_path: Path
+) -> None:
+    """It goes down the ladder with the tracker, on the frame where it was: rows are the same, and
+    the chunk says what was given up. Where the file that it reads is another one by then, one line
+    says so, and the run is planned anew."""
+    tables, steps = [], []
+    for failing in ((), (3, 4)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(file, "ListedDetections", _short_of_memory(*failing))
+            request = ask_one(
+                prompts=None, stop=16, chunk_frames=16, destination=str(tmp_path / f"{failing}")
+            )
+            folder = RunFolder.from_ref(track_chunks(request))
+        tables.append(folder.masks_path(0).read_bytes())
+        steps.append(folder.chunk_record(0).degradations)
+    assert tables[0] == tables[1]
+    assert steps[0] == ()
+    assert [step.partition(" (")[0] for step in steps[1]] == [
+        "frame 2: freed caches and tried again",
+        "frame 2: object batch 16 -> 5",
+    ]
+
+    moved = tmp_path / "moved.json"
+    moved.write_text(detections.read_text())
+    found = {"detector": f"file:{moved}", "detect_every": 1}
+    run = plan_run.fn(ask_one(automatic=found, destination=str(tmp_path / "moved")))
+    encode_prompts.fn(run)
+    moved.write_text(detections.read_text().replace("0.9", "0.8"))
+    with pytest.raises(LostWorkError, match="not what it was when this run was planned"):
+        track_chunk.fn(run, 0)
 
 
 def test_a_chunk_that_was_stopped_goes_on(
