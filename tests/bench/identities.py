@@ -67,7 +67,6 @@ class Way:
 
 
 WAYS = {
-    "scripted, every frame": Way(1),
     "scripted, every 5th": Way(5),
     "scripted, every 15th": Way(15),
     "masks, every 15th": Way(15, "masks"),
@@ -81,7 +80,7 @@ _RULES = {
 }
 RULES = {
     f"every {every}: {name}": Way(every, rules=rules)
-    for every in (5,)
+    for every in (1, 5)
     for name, rules in _RULES.items()
 }
 HEADING = (
