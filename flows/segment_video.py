@@ -106,6 +106,8 @@ def _with_one_choice(request: SegmentRequest) -> SegmentRequest:
     if not request.names_objects or request.automatic is None:
         return request
     chosen = choose_prompts(request, default_request(runtime.deployment.id))
+    if chosen == request:
+        return request
     kept, left = ("prompts", "automatic") if chosen.automatic is None else ("automatic", "prompts")
     _log.info("%s of this run count; %s of the deployment do not", kept, left)
     return chosen

@@ -5,6 +5,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import Self
 
+RETIRE_AFTER = 60
+"""`TrackSettings.retire_after` where detectors look throughout the video, and nothing else is said:
+new objects come all the time, and neither memory nor the time of a frame may grow with them."""
+
 
 class RetirementRules(BaseModel):
     """When an object retires, what is kept of it, and when it counts as found again.
@@ -72,7 +76,7 @@ class TrackSettings(BaseModel):
     retire_after: int | None = Field(default=None, title="Retire objects", ge=1)
     """Frames in a row on which an object is absent, after which it retires: it is not tracked any
     more, only looked for, and returns under its old id. A frame's cost then follows the objects
-    that are there. The default is never."""
+    that are there. The default is never; with detect_every it is 60."""
     look_for_every: int | None = Field(default=None, title="Look for retired objects", ge=1)
     """Frames from one look for retired objects to the next: multiples of this number in the video.
     The default is 10."""

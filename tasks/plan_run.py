@@ -84,6 +84,12 @@ def _log_plan(folder: RunFolder) -> None:
             counted(len(record.warm_start.objects), "object"),
             record.warm_start.source,
         )
+    if record.detection is not None:
+        asked = record.detection.asked
+        when = f"every {asked.detect_every} frames"
+        if asked.detect_every == "cuts":
+            when = f"on the first frame of {counted(len(record.detection.cuts), 'scene')}"
+        _log.info("looks for objects by %s %s", asked.named, when)
     _log.info(
         "run %s: %s in %s, %s, %s on %s",
         record.work_key,

@@ -84,7 +84,8 @@ def _stage(
     masks = join_masks(folder, chunks, staging)
     content = SeamList(seams=tuple(seams)).model_dump_json(indent=2) + "\n"
     write_atomic(staging / SEAMS, content.encode())
-    ledger = make_ledger(masks, [item.entry() for item in record.objects])
+    found = [item for chunk in chunks for item in chunk.found]
+    ledger = make_ledger(masks, [item.entry() for item in record.objects], found)
     write_atomic(staging / OBJECTS, (ledger.model_dump_json(indent=2) + "\n").encode())
     files = [masks, staging / OBJECTS, staging / SEAMS]
     if record.source_mark is not None and run.in_bucket:

@@ -114,6 +114,7 @@ def _finish(run: RunRef, folder: RunFolder, index: int, stop: threading.Event) -
             stages={name: round(spent, 3) for name, spent in session.clock.seconds.items()},
             peak_rss_bytes=memory.peak_rss_bytes,
             peak_vram_bytes=memory.peak_vram_bytes,
+            found=session.found,
             finished_at=now(),
         )
         folder.finish_chunk(record)

@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import Detect, Labels, MaxObjects, MinScore, Text
+from flows.cli.options import (
+    AssociationOption,
+    Detect,
+    DetectEvery,
+    Labels,
+    MaxObjects,
+    MinScore,
+    ReanchorEvery,
+    Text,
+)
 from tasks.settings import has_prefect_server
 
 DEPLOY_EXAMPLES = """[bold]Examples[/bold]
@@ -110,6 +119,9 @@ def deploy(
     automatic: _Automatic = None,
     automatic_option: _AutomaticOption = None,
     detect: Detect = None,
+    detect_every: DetectEvery = None,
+    reanchor_every: ReanchorEvery = None,
+    association_option: AssociationOption = None,
     labels: Labels = None,
     text: Text = None,
     min_score: MinScore = None,
@@ -147,6 +159,9 @@ def deploy(
             automatic,
             automatic_option,
             detect=detect,
+            detect_every=detect_every,
+            reanchor_every=reanchor_every,
+            association=association_option,
             labels=labels,
             texts=text,
             min_score=min_score,
@@ -176,6 +191,9 @@ def serve(
     automatic: _Automatic = None,
     automatic_option: _AutomaticOption = None,
     detect: Detect = None,
+    detect_every: DetectEvery = None,
+    reanchor_every: ReanchorEvery = None,
+    association_option: AssociationOption = None,
     labels: Labels = None,
     text: Text = None,
     min_score: MinScore = None,
@@ -202,6 +220,9 @@ def serve(
             automatic,
             automatic_option,
             detect=detect,
+            detect_every=detect_every,
+            reanchor_every=reanchor_every,
+            association=association_option,
             labels=labels,
             texts=text,
             min_score=min_score,

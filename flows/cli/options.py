@@ -44,14 +44,45 @@ ResultPlace = Annotated[
 
 
 Detect = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         "--detect",
         metavar="DETECTOR",
         help="Track what this detector finds, in place of prompts: masks, motion (fixed cameras), "
-        "torchvision:NAME[:FILE], transformers:ORG/NAME, file:DETECTIONS, sam3 (as --text alone). "
-        "It looks where "
-        "--automatic says, at most 10 objects by default.",
+        "torchvision:NAME[:FILE], transformers:ORG/NAME, file:DETECTIONS, sam3 (as --text alone); "
+        "any number. It looks where --automatic says, or throughout the video, see --detect-every; "
+        "at most 10 objects by default.",
+        show_default=False,
+    ),
+]
+DetectEvery = Annotated[
+    str | None,
+    typer.Option(
+        "--detect-every",
+        metavar="N|cuts",
+        help="With --detect or --automatic: look throughout the video, on frames that are "
+        "multiples of N, or on the first frame after each scene cut. What enters later is tracked "
+        "from there on, and prompts beside it.",
+        show_default=False,
+    ),
+]
+ReanchorEvery = Annotated[
+    int | None,
+    typer.Option(
+        "--reanchor-every",
+        metavar="N",
+        help="With --detect-every: on such frames that are multiples of N, what a detector is sure "
+        "of corrects the mask of its object. Default: 16; 0 is never.",
+        show_default=False,
+    ),
+]
+AssociationOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--association-option",
+        metavar="NAME=VALUE",
+        help="With --detect-every: a constant by which detections become objects, such as "
+        "hot_start=30; samcore/identities/config.py lists them.",
         show_default=False,
     ),
 ]
@@ -89,7 +120,7 @@ MaxObjects = Annotated[
     typer.Option(
         "--max-objects",
         metavar="N",
-        help="With --detect: the most objects that are tracked.",
+        help="With --detect: the most objects that are tracked, at once with --detect-every.",
         show_default=False,
     ),
 ]

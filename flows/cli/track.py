@@ -8,12 +8,15 @@ import typer
 
 from flows.cli.options import (
     FIELD,
+    AssociationOption,
     BucketCredentials,
     Detect,
+    DetectEvery,
     Dtype,
     Labels,
     MaxObjects,
     MinScore,
+    ReanchorEvery,
     Text,
     given_fields,
     name_in,
@@ -60,6 +63,11 @@ People and cars, by a network of torchvision:
 
   longtake track tape.mkv --detect torchvision:fasterrcnn_resnet50_fpn_v2
     --labels person,car -o out
+
+The same wherever they enter, looked for on every tenth frame:
+
+  longtake track tape.mkv --detect torchvision:fasterrcnn_resnet50_fpn_v2
+    --labels person,car --detect-every 10 -o out
 
 Whatever a text says, by SAM 3:
 
@@ -143,6 +151,9 @@ def track(
         ),
     ] = None,
     detect: Detect = None,
+    detect_every: DetectEvery = None,
+    reanchor_every: ReanchorEvery = None,
+    association_option: AssociationOption = None,
     labels: Labels = None,
     text: Text = None,
     min_score: MinScore = None,
@@ -240,16 +251,21 @@ def track(
         automatic,
         automatic_option,
         detect=detect,
+        detect_every=detect_every,
+        reanchor_every=reanchor_every,
+        association=association_option,
         labels=labels,
         texts=text,
         min_score=min_score,
         max_objects=max_objects,
     )
     ways = (any(options), prompts is not None, found is not None)
-    if sum(ways) > 1:
-        finds = "--detect" if detect else "--text" if text else "--automatic"
+    beside = found is not None and found.detect_every is not None
+    if sum(ways) - beside > 1:
+        way = "--detect" if detect else "--text" if text else "--automatic"
+        with_it = "" if beside or way == "--automatic" else ", or --detect-every N to have both"
         raise InputError(
-            f"give --box, --point, --mask and --masks, or --prompts, or {finds}; not both"
+            f"give --box, --point, --mask and --masks, or --prompts, or {way}; not both{with_it}"
         )
     if not any(ways) and warm_start is None:
         raise InputError(

@@ -12,6 +12,7 @@ from samcore.chunks.plan import plan_chunks
 from samcore.detectors.detector import fetch_detector, look_up_detector
 from samcore.disk.files import FileRecord
 from samcore.errors import InputError
+from samcore.models.registry import ModelSpec
 from samcore.picture_runs.folder import PictureRunFolder, list_content
 from samcore.picture_runs.prompts import anchored, mask_marks, picture_prompts
 from samcore.picture_runs.records import (
@@ -164,7 +165,7 @@ def plan_images(request: ImagesRequest, asked: AskedPictures | None = None) -> P
             name="list.jsonl", size=len(content), sha256=hashlib.sha256(content).hexdigest()
         ),
         ask=asked.ask,
-        ask_digest=_ask_digest(asked.ask, cache_dir),
+        ask_digest=_ask_digest(asked.ask, model, cache_dir),
         model=model,
         device=str(compute.device),
         dtype=compute.dtype_name,
@@ -313,12 +314,14 @@ def _text_detector(
     return AutomaticPrompts(detector=DEFAULT_TEXT_DETECTOR, text=first[:1])
 
 
-def _ask_digest(ask: PictureAsk, cache_dir: Path) -> str:
+def _ask_digest(ask: PictureAsk, model: ModelSpec, cache_dir: Path) -> str:
     identity: list[object] = [ask.model_dump(mode="json", exclude_defaults=True)]
     if ask.prompts is not None:
         identity.append(mask_marks(ask.prompts))
     report = reporter("downloading the detector", "MB", scale=1_000_000)
     for detector in (ask.detector, ask.text_detector):
         if detector is not None:
-            identity.append(fetch_detector(detector, cache_dir=cache_dir, on_progress=report))
+            identity.append(
+                fetch_detector(detector, model=model, cache_dir=cache_dir, on_progress=report)
+            )
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()

@@ -1,7 +1,8 @@
 """What every detector gives, whatever it is made of, and the list of them.
 
 A detector gets pictures and says where objects are, as masks or boxes with scores. Which of them
-become objects of a run is decided in `samcore/prompts/automatic.py`, in one way for all detectors.
+become objects of a run is decided in one way for all detectors: on the first frame in
+`samcore/prompts/automatic.py`, throughout a video in `samcore/identities/`.
 
 People name a detector by its entry, with a colon and what the entry takes: `motion`,
 `torchvision:ssdlite320_mobilenet_v3_large`, `file:boxes.txt`.
@@ -43,6 +44,8 @@ class Detection:
     """Left, top, right, bottom in pixels of the picture; not beside a mask."""
     label: str | None = None
     """What the object is, if the detector says that; it becomes the label of the run's object."""
+    source: str | None = None
+    """The detector's name, once whoever asked it has put that in."""
 
     def __post_init__(self) -> None:
         if (self.mask_hw is None) == (self.box_xyxy_px is None):

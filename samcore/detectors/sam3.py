@@ -10,6 +10,7 @@ above 0.1 the better one stays.
 
 from __future__ import annotations  # torch takes a second to import; only types need it here
 
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,6 +94,7 @@ class TextDetector:
         from samcore.machine.batches import default_batches
 
         self._model = model
+        self._options = options
         self._heads = text_heads(model, tuple(dict.fromkeys(options.text)))
         self._least = least_score(options)
         most, _ = default_batches(model.device.type, model.facts.image_size)
@@ -110,27 +112,35 @@ class TextDetector:
         a frame gives the same.
 
         Raises:
-            InputError: The pictures differ in size.
             ModelError: The model gives no numbers.
         """
         from samcore.tracking.encoder import FrameEncoder, numbered
 
         found: list[list[Detection]] = []
-        if not images_rgb_hwc_u8:
-            return found
-        height, width = images_rgb_hwc_u8[0].shape[:2]
-        encoder = FrameEncoder(self._model, height=height, width=width, batch_size=self._at_once)
-        for batch in encoder.batches(numbered(images_rgb_hwc_u8, first_frame)):
-            with self._model.running():
-                features = encoder.encode(batch)
-            found += self.detect_features(
-                [features[frame.frame_idx] for frame in batch],
-                picture_hw=(height, width),
-                first_frame=batch[0].frame_idx,
+        for (height, width), group in itertools.groupby(images_rgb_hwc_u8, lambda i: i.shape[:2]):
+            encoder = FrameEncoder(
+                self._model, height=height, width=width, batch_size=self._at_once
             )
-            if on_progress is not None:
-                on_progress(len(found), len(images_rgb_hwc_u8))
+            for batch in encoder.batches(numbered(group, first_frame + len(found))):
+                with self._model.running():
+                    features = encoder.encode(batch)
+                found += self.detect_features(
+                    [features[frame.frame_idx] for frame in batch],
+                    picture_hw=(height, width),
+                    first_frame=batch[0].frame_idx,
+                )
+                if on_progress is not None:
+                    on_progress(len(found), len(images_rgb_hwc_u8))
         return found
+
+    def looking_for(self, texts: Sequence[str]) -> TextDetector:
+        """The same detector with other texts.
+
+        Raises:
+            InputError: A text is too long.
+        """
+        options = self._options.model_copy(update={"text": tuple(texts)})
+        return TextDetector(self._model, options, batch=self._at_once)
 
     def detect_features(
         self,

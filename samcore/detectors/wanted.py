@@ -1,7 +1,10 @@
-"""Which of a detector's detections count: by label and score, in one way for all detectors."""
+"""Which of a detector's detections count: by label, score and size, in one way for all."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from samcore.detectors.detector import Detection, find_detector
 
@@ -29,3 +32,17 @@ def keep_wanted(found: Sequence[Detection], options: "AutomaticPrompts") -> list
         for item in found
         if round(item.score, 4) >= least and (not options.labels or item.label in options.labels)
     ]
+
+
+def grid_size(found: Sequence[Detection]) -> tuple[int, int]:
+    """Rows and columns on which the detections of a picture are compared: those of its masks."""
+    if not found:
+        return (1, 1)
+    sizes = [item.mask_hw.shape for item in found if item.mask_hw is not None]
+    height, width = sizes[0] if sizes else found[0].picture_hw
+    return (height, width)
+
+
+def is_large_enough(region_hw: NDArray[np.bool_], options: "AutomaticPrompts") -> bool:
+    """Whether a detection's region has the part of the picture that an object has at least."""
+    return bool(np.count_nonzero(region_hw) >= max(1.0, options.min_area * region_hw.size))

@@ -297,6 +297,7 @@ class _Frame:
             self._book.tracks[obj_id] = Track(
                 obj_id=obj_id,
                 label=item.label,
+                source=None if item.detection is None else item.detection.source,
                 first_frame=self._frame_idx,
                 score=item.score,
                 keep_alive=config.keep_alive,

@@ -1,9 +1,15 @@
 """All constants by which detections become objects, and objects keep their identity."""
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+_HOT_START = 15
+_LOOKS = 2
+"""Detected frames after its first one that a young track has at least."""
+_LONGEST_WAIT = 241
+"""Frames of a hot start by default: each chunk is tracked so much further than to its end."""
 
 
 class AssociationConfig(BaseModel):
@@ -40,23 +46,27 @@ class AssociationConfig(BaseModel):
 
     matched_iou: float = Field(default=0.5, gt=0, le=1)
     """A track is matched if a detection's mask has this IoU with its own, or more."""
-    one_to_one: bool = False
-    """A detection matches one track only, so that the sum of all IoUs is the largest."""
+    one_to_one: bool = True
+    """A detection matches one track only, so that the sum of all IoUs is the largest (Hungarian).
+    Ours: in SAM 3 it matches all tracks with that IoU."""
     met_iou: float = Field(default=0.1, gt=0, le=1)
     """A detection meets all tracks with which it has this IoU or more. One that meets none may be
     a new object."""
     birth_score: float = Field(default=0.7, ge=0, le=1)
     """The least score of a new object."""
 
-    hot_start: int = Field(default=15, ge=1, le=1000)
+    hot_start: int = Field(default=_HOT_START, ge=1, le=1000)
     """Frames during which a new object is young. Only then it can be removed, and so rows come
-    `hot_start - 1` frames late."""
+    `hot_start - 1` frames late. The default is SAM 3's 15, or `2 * detect_every + 1` where that is
+    more: two looks after the first one, as many as it takes to remove a false alarm. Ours: SAM 3
+    detects on every frame. Above 241 it is 1, and nothing is removed."""
     unmatched_frames: int = Field(default=8, ge=1)
     """A young track that was not matched on so many frames is removed, a false alarm. Of every
-    N-th frame it takes an N-th of them, but two; N of 8 or more needs a longer `hot_start`."""
-    empty_is_unmatched: bool = False
-    """A young track's frames with an empty mask count among these, too. Ours, off: it removes false
-    alarms that the tracker loses at once, and objects that are hidden soon after they enter."""
+    N-th frame it takes an N-th of them, but two."""
+    empty_is_unmatched: bool = True
+    """A young track's frames with an empty mask count among these, too. Ours: it removes false
+    alarms that the tracker loses at once, which are most of them, and with them objects that are
+    hidden soon after they enter; these are found again as new ones."""
     shared_frames: int = Field(default=8, ge=1)
     """A young track that met a detection which an older track met, too, on so many frames is
     removed, a duplicate. Of every N-th frame likewise."""
@@ -95,6 +105,18 @@ class AssociationConfig(BaseModel):
 
     prompted_labels: dict[int, str] = Field(default_factory=dict)
     """Labels of objects that a person prompted. One without a label meets detections of all."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _waits_for_looks(cls, given: Any) -> Any:
+        """Make the hot start as long as the detector's looks are far apart, unless it is given."""
+        if not isinstance(given, dict) or "hot_start" in given:
+            return given
+        every = given.get("detect_every", 1)
+        if not isinstance(every, int):
+            return given
+        frames = max(_HOT_START, _LOOKS * every + 1)
+        return {**given, "hot_start": frames if frames <= _LONGEST_WAIT else 1}
 
     @property
     def delay(self) -> int:

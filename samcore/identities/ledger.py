@@ -17,6 +17,8 @@ class Track(BaseModel):
     obj_id: int = Field(ge=1)
     label: str | None
     """What the detector said that it is."""
+    source: str | None = None
+    """The detector that found it; None if nobody said."""
     first_frame: int = Field(ge=0)
     """The frame of its birth."""
     score: float

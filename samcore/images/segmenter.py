@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samcore.detectors.detector import Detection, Detector, LooksForText
+from samcore.detectors.wanted import keep_wanted
 from samcore.errors import InputError
 from samcore.images.candidates import Wanted, choose_candidates, masks_of
 from samcore.images.decode import Asked, ask, decode_prompts
@@ -210,7 +211,9 @@ class ImageSegmenter:
         for first in range(0, len(pictures_rgb_hwc_u8), self._rung.encode_batch):
             images = pictures_rgb_hwc_u8[first : first + self._rung.encode_batch]
             found = detector.detect(images, first_frame=first)
-            made += self._segment_found(images, [choose_detections(f, options) for f in found])
+            made += self._segment_found(
+                images, [choose_detections(keep_wanted(f, options), options) for f in found]
+            )
             if on_progress is not None:
                 on_progress(len(made), len(pictures_rgb_hwc_u8))
         return made
@@ -257,8 +260,9 @@ class ImageSegmenter:
             images = pictures_rgb_hwc_u8[first : first + self._rung.encode_batch]
             found = self._look_for(images, [tuple(words) for words in texts[first:]], looking)
             chosen = [
-                choose_detections(of_picture, options.model_copy(update={"text": tuple(words)}))
+                choose_detections(keep_wanted(of_picture, asked), asked)
                 for of_picture, words in zip(found, texts[first:], strict=False)
+                for asked in (options.model_copy(update={"text": tuple(words)}),)
             ]
             made += self._segment_found(images, chosen)
             if on_progress is not None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from samcore.disk.atomic import storage_error
 from samcore.errors import StorageError
 from samcore.masks.columns import read_columns
 from samcore.masks.row import GIVEN_UP_SCORE, RETIRED_SCORE, confidence
+
+if TYPE_CHECKING:
+    from samcore.identities.ledger import Track
 
 OBJECTS = "objects.json"
 MAX_RETIREMENTS = 100
@@ -55,7 +58,10 @@ class ResultObject(BaseModel):
     label: str | None = None
     """Its name for people, if it has one."""
     source: str | None = None
-    """What it came from, such as `prompt` or `automatic`; None if nobody said."""
+    """What it came from: `prompt`, `automatic` if it was found before anything was tracked,
+    `warm-start`, or the detector that found it on the way; None if nobody said."""
+    score: float | None = None
+    """Of the detection that began it, 0 to 1; None if none did."""
     first_frame: int | None = None
     """The first frame that has a row of it; None if none has."""
     last_frame: int | None = None
@@ -67,9 +73,21 @@ class ResultObject(BaseModel):
 
     @model_serializer(mode="wrap")
     def _without_none(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Where objects do not retire the file says nothing of it.
+        # Where objects do not retire, or are not detected, the file says nothing of it.
         found: dict[str, Any] = serialize(self)
-        return {k: v for k, v in found.items() if k != "retirements" or self.retirements}
+        unsaid = {name for name in ("retirements", "score") if getattr(self, name) in (None, ())}
+        return {k: v for k, v in found.items() if k not in unsaid}
+
+
+def found_object(track: "Track") -> ResultObject:
+    """The entry of an object that was found on the way, before its masks are looked at."""
+    return ResultObject(
+        id=track.obj_id,
+        label=track.label,
+        source=track.source,
+        score=track.score,
+        first_frame=track.first_frame,
+    )
 
 
 class Ledger(BaseModel):
@@ -81,12 +99,15 @@ class Ledger(BaseModel):
     """By ascending id: those that were announced, and those that the masks have besides."""
 
 
-def make_ledger(table: Path, announced: Iterable[ResultObject]) -> Ledger:
+def make_ledger(
+    table: Path, announced: Iterable[ResultObject], found: Iterable[ResultObject] = ()
+) -> Ledger:
     """Enter all objects of a mask table; one pass over its numbers.
 
     Args:
         table: The masks.
         announced: What is known of objects beforehand; what the table says of them is added.
+        found: The same of objects that are entered only if the table has them.
 
     Raises:
         StorageError: The table is missing or damaged.
@@ -112,10 +133,11 @@ def make_ledger(table: Path, announced: Iterable[ResultObject]) -> Ledger:
             own = columns["object_id"] == object_id
             gone[object_id].add(columns["frame"][own], how_gone[own])
     known = {item.id: item for item in announced}
+    others = {item.id: item for item in found}
     return Ledger(
         objects=tuple(
             _entered(
-                known.get(object_id) or ResultObject(id=object_id),
+                known.get(object_id) or others.get(object_id) or ResultObject(id=object_id),
                 seen.get(object_id),
                 gone.get(object_id),
             )

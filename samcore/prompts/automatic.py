@@ -1,55 +1,38 @@
-"""Automatic prompts: track whatever a detector finds on the first frame that shows it."""
+"""What is found without a person: on the first frame that shows something, or throughout."""
 
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Annotated
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from samcore.detectors.detector import (
-    DETECTORS,
     Detection,
     check_detector,
     find_detector,
 )
-from samcore.detectors.wanted import keep_wanted, least_score
+from samcore.detectors.wanted import grid_size, is_large_enough, least_score
 from samcore.errors import InputError
+from samcore.identities.config import AssociationConfig
+from samcore.prompts.fields import DetectorName, DetectorWith, Every, Words
 from samcore.prompts.file import MAX_LABEL_CHARS
 from samcore.prompts.prompt import Prompt
 from samcore.text import keeps_one_line
 
-_Listed = [
-    name
-    for entry in DETECTORS
-    for name in ([f"{entry.name}:{one}" for one in entry.choices] or [entry.form])
-    if entry.choices or not entry.takes
-]
-_More = [entry.name for entry in DETECTORS if entry.takes]
-_DetectorName = Annotated[str, Field(json_schema_extra={"enum": _Listed})]
-_DetectorWith = Annotated[
-    str,
-    Field(title="With a file or model", json_schema_extra={"pattern": f"^({'|'.join(_More)}):.+"}),
-]
-# The form shows them to choose from; the line on a wrong name is the registry's.
-
-
-def _split_words(given: object) -> object:
-    """`person,car` on a command line, or a list."""
-    return tuple(given.split(",")) if isinstance(given, str) else given
-
-
-def _clean_word(word: str) -> str:
-    word = " ".join(word.split())
-    if not word or len(word) > MAX_LABEL_CHARS or not keeps_one_line(word):
-        raise ValueError(f"wanted words of at most {MAX_LABEL_CHARS} characters each")
-    return word
-
-
-_Words = Annotated[
-    tuple[Annotated[str, BeforeValidator(_clean_word)], ...], BeforeValidator(_split_words)
-]
+_SET_ELSEWHERE = ("detect_every", "max_objects", "prompted_labels", "reanchor_every")
+ASSOCIATION_NAMES = tuple(
+    name for name in AssociationConfig.model_fields if name not in _SET_ELSEWHERE
+)
+"""Constants of association that can be set by name; others have options of their own."""
 
 FIRST_STEP_S = Fraction(1, 2)
 """Seconds to the second frame that is looked at; each next one lies twice as far from the first."""
@@ -58,7 +41,8 @@ _SAME_OBJECT = 0.5
 
 
 class AutomaticPrompts(BaseModel):
-    """Track every object that a detector finds on the first frame that shows any."""
+    """Track every object that a detector finds: on the first frame that shows any, or, with
+    `detect_every`, throughout the video."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, title="find them")
 
@@ -67,7 +51,8 @@ class AutomaticPrompts(BaseModel):
         ge=1,
         le=1000,
         title="At most",
-        description="Objects to track; the ones that the model is most sure of.",
+        description="Objects to track, with Look every at once, prompted ones among them; the ones "
+        "that the detector is most sure of.",
     )
     frame: int | None = Field(
         default=None,
@@ -113,19 +98,19 @@ class AutomaticPrompts(BaseModel):
         description="The model is asked at this many points across and down; more find smaller "
         "objects and take longer.",
     )
-    detector: _DetectorName | _DetectorWith = Field(
+    detector: DetectorName | DetectorWith = Field(
         default="masks",
         title="Detector",
         description="What finds them; masks is the tracking model itself, asked for everything; "
         "sam3, the default with a text, is SAM 3's own detector.",
     )
-    labels: _Words = Field(
+    labels: Words = Field(
         default=(),
         max_length=100,
         title="Labels",
         description="Only objects that the detector calls one of these, such as person.",
     )
-    text: _Words = Field(
+    text: Words = Field(
         default=(),
         max_length=100,
         title="Text",
@@ -138,6 +123,36 @@ class AutomaticPrompts(BaseModel):
         title="Least score",
         description="How sure the detector must be, 0 to 1. The default is its own: 0.5 for "
         "networks, 0.3 with a text (sam3: 0.5), 0 for others.",
+    )
+
+    more_detectors: tuple[DetectorName | DetectorWith, ...] = Field(
+        default=(),
+        max_length=10,
+        title="More detectors",
+        description="Others that look at the same frames. Labels and text are for those that know "
+        "such; things of different labels are different objects.",
+    )
+    detect_every: Every | None = Field(
+        default=None,
+        title="Look every",
+        description="Look for objects throughout the video, and track new ones from where they "
+        "enter: on every frame whose number is a multiple of this, or, with cuts, on the first "
+        "frame after each scene cut. Prompts are tracked beside them. The default looks at the "
+        "first frame only.",
+    )
+    reanchor_every: int | None = Field(
+        default=None,
+        ge=0,
+        title="Anchor every",
+        description="On such frames that are multiples of this, what a detector is sure of "
+        "corrects the mask of its object. The default is 16; 0 is never.",
+    )
+    association_options: dict[str, bool | int | float | str] = Field(
+        default_factory=dict,
+        max_length=len(ASSOCIATION_NAMES),
+        title="Options of association",
+        description="Some constants by which detections become objects, by name, such as "
+        "hot_start, in place of their defaults.",
     )
 
     @model_validator(mode="before")
@@ -154,10 +169,108 @@ class AutomaticPrompts(BaseModel):
         find_detector(named)
         return named
 
+    @field_validator("more_detectors")
+    @classmethod
+    def _are_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for named in names:
+            find_detector(named)
+        return names
+
     @model_validator(mode="after")
     def _goes_together(self) -> "AutomaticPrompts":
-        check_detector(self)
+        if len({self.detector, *self.more_detectors}) <= len(self.more_detectors):
+            raise ValueError(f"the detector {_twice(self)} is named twice")
+        check_detectors(self)
+        if self.detect_every is None:
+            for name in ("reanchor_every", "association_options"):
+                if getattr(self, name) not in (None, {}):
+                    raise ValueError(f"{name} needs detect_every, which says when to look: give it")
+            return self
+        if self.frame is not None:
+            raise ValueError(
+                "detect_every looks throughout the video, and frame at one frame: give one of them"
+            )
+        self.association({})
         return self
+
+    @property
+    def each(self) -> tuple["AutomaticPrompts", ...]:
+        """The same for each detector alone, with the labels and texts that it knows."""
+        return tuple(self._of(named) for named in (self.detector, *self.more_detectors))
+
+    @property
+    def named(self) -> str:
+        """The detectors, for a person."""
+        return " and ".join((self.detector, *self.more_detectors))
+
+    def association(self, prompted_labels: dict[int, str]) -> AssociationConfig:
+        """The constants by which what is found throughout the video becomes objects.
+
+        What counts for a detector, by its own bound, may be seen again and may be new: detectors'
+        scores are not on one scale.
+
+        Args:
+            prompted_labels: What a person calls objects. One that is called what is looked for is
+                such a thing only; another one may be any.
+
+        Raises:
+            ValueError: `association_options` are wrong; one line.
+        """
+        asked = {*self.labels, *self.text}
+        # After a cut nothing looks a second time, so nothing is taken back.
+        seldom = {"detect_every": 1, "hot_start": 1}
+        given = {
+            **(seldom if self.detect_every == "cuts" else {"detect_every": self.detect_every or 1}),
+            "max_objects": self.max_objects,
+            "min_score": 0.0,
+            "birth_score": 0.0,
+            **({} if self.reanchor_every is None else {"reanchor_every": self.reanchor_every}),
+            **self.association_options,
+            "prompted_labels": {i: name for i, name in prompted_labels.items() if name in asked},
+        }
+        unknown = [name for name in self.association_options if name not in ASSOCIATION_NAMES]
+        if unknown:
+            raise ValueError(
+                f"association_options: there is no {unknown[0]!r}; there are "
+                f"{', '.join(ASSOCIATION_NAMES)}"
+            )
+        try:
+            return AssociationConfig.model_validate(given)
+        except ValidationError as error:
+            detail = error.errors(include_url=False)[0]
+            name, why = detail["loc"][0] if detail["loc"] else "", detail["msg"]
+            raise ValueError(
+                f"association_options: {name}: {why[:1].lower() + why[1:]}, got {detail['input']!r}"
+            ) from error
+
+    def _of(self, named: str) -> "AutomaticPrompts":
+        entry, _ = find_detector(named)
+        changes: dict[str, Any] = {"detector": named, "more_detectors": ()}
+        if self.more_detectors and not entry.has_labels:
+            changes["labels"] = ()
+        if self.more_detectors and not entry.takes_text:
+            changes["text"] = ()
+        return self.model_copy(update=changes)
+
+
+def check_detectors(options: AutomaticPrompts) -> None:
+    """Refuse detectors, labels or texts that can be seen to be wrong by words alone.
+
+    Raises:
+        InputError: One line that says what would do.
+    """
+    each = options.each
+    for what in ("labels", "text"):
+        if getattr(options, what) and not any(getattr(one, what) for one in each):
+            # None of them knows such: the first one says which would.
+            check_detector(each[0].model_copy(update={what: getattr(options, what)}))
+    for one in each:
+        check_detector(one)
+
+
+def _twice(options: AutomaticPrompts) -> str:
+    names = [options.detector, *options.more_detectors]
+    return next(name for place, name in enumerate(names) if name in names[:place])
 
 
 def frames_to_look_at(
@@ -200,23 +313,22 @@ def choose_detections(
 ) -> tuple[Detection, ...]:
     """The detections that are objects, best first.
 
-    Those with a wanted label that are sure enough count. One that shares more than half of its
+    One that shares more than half of its
     area, or of the other's, with a better one of the same label is a part of that object, or that
     object with something else, and is left out.
 
     Args:
-        found: All detections on one picture, in any order; compared as they were made.
+        found: The wanted detections on one picture, in any order; compared as they were made.
         options: How many there may be, and how large each has to be.
     """
-    found = keep_wanted(found, options)
-    size_hw = _grid_size(found)
+    size_hw = grid_size(found)
     chosen: list[Detection] = []
     regions: list[NDArray[np.bool_]] = []
     for item in sorted(found, key=lambda item: _order(item, size_hw)):
         if len(chosen) == options.max_objects:
             break
         region_hw = item.region(size_hw)
-        if np.count_nonzero(region_hw) < max(1.0, options.min_area * region_hw.size):
+        if not is_large_enough(region_hw, options):
             continue
         rivals = (
             other_hw
@@ -235,7 +347,7 @@ def choose_objects(
     """Turn what a detector found into prompts: a mask, or a box where it gives no masks.
 
     Args:
-        found: All detections on one picture, in any order.
+        found: The wanted detections on one picture, in any order: see `keep_wanted`.
         options: Which of them are objects: see `choose_detections`.
         frame_idx: The frame that they are of.
 
@@ -264,10 +376,10 @@ def name_frames(frames: Sequence[int]) -> str:
 def nothing_found(options: AutomaticPrompts, frames: Sequence[int]) -> InputError:
     """The error of a search that found nothing on any of these frames."""
     where = f"no objects found on {name_frames(frames)}"
-    if options.detector != "masks":
+    if options.more_detectors or options.detector != "masks":
         kind = f", labelled {' or '.join(options.labels)}," if options.labels else ""
         return InputError(
-            f"{where} by {options.detector}: wanted one{kind} of at least {options.min_area:.10g} "
+            f"{where} by {options.named}: wanted one{kind} of at least {options.min_area:.10g} "
             f"of the picture with a score of {least_score(options):g}; name another frame "
             "(--automatic N:FRAME), ask for less (--min-score, --automatic-option "
             "min_area=0.0001), or give prompts"
@@ -286,15 +398,6 @@ def as_label(said: str | None) -> str | None:
     """What a detector says as the label of an object, of which there is one line."""
     label = " ".join((said or "").split())[:MAX_LABEL_CHARS]
     return label if label and keeps_one_line(label) else None
-
-
-def _grid_size(found: Sequence[Detection]) -> tuple[int, int]:
-    """Rows and columns on which the detections of a picture are compared: those of its masks."""
-    if not found:
-        return (1, 1)
-    sizes = [item.mask_hw.shape for item in found if item.mask_hw is not None]
-    height, width = sizes[0] if sizes else found[0].picture_hw
-    return (height, width)
 
 
 def _order(item: Detection, size_hw: tuple[int, int]) -> tuple[float, int]:

@@ -7,9 +7,10 @@ from typing import Any, NoReturn
 from pydantic import ValidationError
 
 from samcore.errors import InputError
+from samcore.identities.config import AssociationConfig
 from samcore.limits import DEFAULT_LIMITS
 from samcore.named_values import parse_named_values
-from samcore.prompts.automatic import AutomaticPrompts
+from samcore.prompts.automatic import ASSOCIATION_NAMES, AutomaticPrompts
 from samcore.prompts.file import (
     ManyMasks,
     ObjectPrompts,
@@ -25,9 +26,12 @@ _FRAME = re.compile(r"\d+", re.ASCII)
 _MASKS = re.compile(r"(?P<when>[^:]*):(?P<what>.+)", re.ASCII | re.DOTALL)
 _AUTOMATIC = re.compile(r"(?P<max_objects>\d{1,9})(:(?P<frame>\d{1,18}))?", re.ASCII)
 AUTOMATIC_NAMES = tuple(
-    name for name in AutomaticPrompts.model_fields if name not in ("max_objects", "frame")
+    name
+    for name in AutomaticPrompts.model_fields
+    if name not in ("max_objects", "frame", "more_detectors", "detect_every", "reanchor_every")
+    and name != "association_options"
 )
-"""What `--automatic-option` can set; the two others are in `--automatic` itself."""
+"""What `--automatic-option` can set; the others are in `--automatic` itself, or have options."""
 _TIME = re.compile(r"(?P<seconds>\d+(\.\d*)?|\.\d+)s", re.ASCII)
 _FORMS = {
     "box": "ID:FRAME:x1,y1,x2,y2, such as 1:0:412,180,640,520",
@@ -91,7 +95,10 @@ def parse_automatic(
     text: str | None,
     more: Iterable[str] | None = None,
     *,
-    detect: str | None = None,
+    detect: Iterable[str] | None = None,
+    detect_every: str | None = None,
+    reanchor_every: int | None = None,
+    association: Iterable[str] | None = None,
     labels: str | None = None,
     texts: Iterable[str] | None = None,
     min_score: float | None = None,
@@ -102,7 +109,10 @@ def parse_automatic(
     Args:
         text: `--automatic`, `N` or `N:FRAME`.
         more: `--automatic-option`, `NAME=VALUE`, any number.
-        detect: `--detect`, the detector; with it alone objects are found, too.
+        detect: `--detect`, the detectors; with it alone objects are found, too.
+        detect_every: `--detect-every`, `N` or `cuts`.
+        reanchor_every: `--reanchor-every`.
+        association: `--association-option`, `NAME=VALUE`, any number.
         labels: `--labels`, `person,car`.
         texts: `--text`, any number; with it alone, too.
         min_score: `--min-score`.
@@ -111,15 +121,27 @@ def parse_automatic(
     Raises:
         InputError: One line that quotes the option and shows the wanted form.
     """
+    detectors = tuple(detect or ())
+    constants = parse_named_values(
+        "--association-option",
+        association or (),
+        AssociationConfig,
+        ASSOCIATION_NAMES,
+        "hot_start=30",
+    )
     named = {
-        "detector": ("--detect", detect),
+        "detector": ("--detect", detectors[0] if detectors else None),
+        "more_detectors": ("--detect", detectors[1:] or None),
+        "detect_every": ("--detect-every", detect_every),
+        "reanchor_every": ("--reanchor-every", reanchor_every),
+        "association_options": ("--association-option", constants or None),
         "labels": ("--labels", labels),
         "text": ("--text", tuple(texts or ()) or None),
         "min_score": ("--min-score", min_score),
         "max_objects": ("--max-objects", max_objects),
     }
     given = {name: value for name, (_, value) in named.items() if value is not None}
-    if text is None and detect is None and "text" not in given:
+    if text is None and not detectors and "text" not in given:
         alone = ["--automatic-option"] if more else [named[name][0] for name in given]
         if alone:
             raise InputError(

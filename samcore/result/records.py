@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -10,10 +10,13 @@ from samcore.chunks.handoff import find_handoff
 from samcore.chunks.plan import Chunk
 from samcore.chunks.seams import SeamReport
 from samcore.config import TrackSettings
+from samcore.detectors.detector import find_detector
 from samcore.disk.files import FileRecord
+from samcore.identities.config import AssociationConfig
 from samcore.machine.rung import Rung
 from samcore.masks.ledger import ResultObject
 from samcore.models.registry import ModelSpec
+from samcore.prompts.automatic import AutomaticPrompts
 
 RUN_FORMAT: Literal[2] = 2
 """Part of every work key: raised when older work can no longer be continued."""
@@ -54,6 +57,46 @@ class WarmStartRecord(Record):
     """Its objects, ascending; they are tracked from the run's first frame on."""
 
 
+class DetectionRecord(Record):
+    """How objects are found throughout the video."""
+
+    options: dict[str, Any]
+    """Those of `AutomaticPrompts` that are not its defaults. Not held against the detectors that
+    are here: who reads a result need not have them."""
+    fingerprints: tuple[str, ...]
+    """Of each detector: equal ones find the same."""
+    cuts: tuple[int, ...] = ()
+    """The frames that begin a scene, where detectors look at these; ascending."""
+    association: AssociationConfig
+    """All constants by which detections become objects, and objects keep their ids."""
+
+    @property
+    def asked(self) -> AutomaticPrompts:
+        """The options.
+
+        Raises:
+            ValidationError: A detector is not here.
+        """
+        return AutomaticPrompts.model_validate(self.options)
+
+    @property
+    def batch(self) -> int:
+        """The most that any of the detectors does at once, if memory allows."""
+        return max(find_detector(one.detector)[0].batch for one in self.asked.each)
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """All that objects, ids and masks depend on. Where files lie is not part of it, nor are
+        cuts, which follow from the video."""
+        beside = ("detector", "more_detectors", "look_ahead_s", "max_objects", "reanchor_every")
+        left_out = {*beside, "association_options"}
+        return {
+            "detectors": self.fingerprints,
+            "options": {k: v for k, v in self.options.items() if k not in left_out},
+            "association": self.association.model_dump(mode="json"),
+        }
+
+
 class RunRecord(Record):
     """`request.json`: what was asked, checked, with everything that was left open now chosen."""
 
@@ -83,6 +126,8 @@ class RunRecord(Record):
     """A name in `samcore.chunks.handoff.HANDOFFS`."""
     warm_start: WarmStartRecord | None = None
     """What the run begins with; None if with prompts only."""
+    detection: DetectionRecord | None = None
+    """How objects are found on the way; None if they are not."""
 
     @property
     def result_key(self) -> str:
@@ -123,6 +168,8 @@ class RunRecord(Record):
             identity["reading"] = self.source_reading
         if self.warm_start is not None:
             identity["warm_start"] = self.warm_start.file.sha256
+        if self.detection is not None:
+            identity["detection"] = self.detection.identity
         return _key_of(identity)
 
     @property
@@ -140,8 +187,15 @@ class RunRecord(Record):
         return Rung(
             encode_batch=max(1, self.settings.encode_batch),
             object_batch=max(1, self.settings.object_batch),
+            detect_batch=1 if self.detection is None else self.detection.batch,
             image_size=self.model.image_size,
         )
+
+    @property
+    def most_objects(self) -> int:
+        """Objects that there may be at once."""
+        found = 0 if self.detection is None else self.detection.association.max_objects
+        return max(found, len(self.objects))
 
     def overlap(self, index: int) -> int:
         """Frames that chunk `index` shares with the one before; 0 for the first chunk."""
@@ -200,6 +254,9 @@ class ChunkRecord(Record):
     it."""
     peak_rss_bytes: int
     peak_vram_bytes: int | None
+    found: tuple[ResultObject, ...] = ()
+    """Objects that detectors found on the chunk's frames and that were no mistakes, with label,
+    source and score."""
     finished_at: str
     """ISO 8601, UTC."""
 

@@ -32,7 +32,7 @@ def ladder_rungs(
 
         0  as wanted
         1  the same again, with all caches freed
-        .. half as many frames in the encoder, down to one
+        .. half as many frames in the encoder, and half as much in the detector, down to one
         .. half as many objects in a batch, down to one
         .. memories in main memory, if the device has its own
         .. a smaller input of the model, if that is allowed
@@ -52,8 +52,9 @@ def ladder_rungs(
     def add(**change: int) -> None:
         rungs.append(rungs[-1].model_copy(update=change))
 
-    while rungs[-1].encode_batch > 1:
-        add(encode_batch=rungs[-1].encode_batch // 2)
+    while max(rungs[-1].encode_batch, rungs[-1].detect_batch) > 1:
+        frames, work = (max(1, n // 2) for n in (rungs[-1].encode_batch, rungs[-1].detect_batch))
+        add(encode_batch=frames, detect_batch=work)
     while (batch := min(rungs[-1].object_batch, num_objects)) > 1:
         add(object_batch=batch // 2)
     if device != "cpu" and not base.bank_on_cpu:
@@ -249,7 +250,7 @@ def record_ladder(
     return OomLadder(
         record.as_asked,
         record.model,
-        num_objects=len(record.objects),
+        num_objects=record.most_objects,
         device=record.settings.device,
         allow_quality_loss=allow_quality_loss,
         base=base,
@@ -266,17 +267,24 @@ def describe_step(before: Rung, after: Rung) -> str:
         return "memory bank moved to the CPU"
     if after.object_batch != before.object_batch:
         return f"object batch {before.object_batch} -> {after.object_batch}"
-    if after.encode_batch != before.encode_batch:
-        return f"encode batch {before.encode_batch} -> {after.encode_batch}"
-    return "freed caches and tried again"
+    halved = [
+        f"{name} batch {was} -> {now}"
+        for name, was, now in (
+            ("encode", before.encode_batch, after.encode_batch),
+            ("detect", before.detect_batch, after.detect_batch),
+        )
+        if was != now
+    ]
+    return ", ".join(halved) or "freed caches and tried again"
 
 
 def describe_rung(rung: Rung) -> str:
     """All of a rung, for a person."""
     bank = ", memory bank on the CPU" if rung.bank_on_cpu else ""
+    detector = f", detect batch {rung.detect_batch}" if rung.detect_batch > 1 else ""
     return (
         f"encode batch {rung.encode_batch}, object batch {rung.object_batch}, "
-        f"image size {rung.image_size}{bank}"
+        f"image size {rung.image_size}{detector}{bank}"
     )
 
 

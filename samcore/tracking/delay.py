@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
+from samcore.identities.ledger import Track
 from samcore.masks.frame_masks import FrameMasks
 
 
@@ -25,3 +26,10 @@ class GivesMasks(ABC):
     def finish(self) -> Iterator[FrameMasks]:
         """Give the masks that are held back, as no frame comes any more."""
         return iter(())
+
+    def found(self, start: int, stop: int) -> tuple[Track, ...]:
+        """What is known of the objects that a detection began on frames [start, stop); by id.
+
+        To be asked once the masks of these frames have come: earlier there may be mistakes.
+        """
+        return ()

@@ -21,7 +21,7 @@ from samcore.errors import InputError
 from samcore.identities.association import Decisions, TrackedMask, associate
 from samcore.identities.config import AssociationConfig
 from samcore.identities.held import HeldFrame, Identities, not_confirmed
-from samcore.identities.ledger import Ledger
+from samcore.identities.ledger import Ledger, Track
 from samcore.identities.sightings import Detections, Sighting, by_frame, check_pictures, likely
 from samcore.machine.meters import StageClock
 from samcore.masks.frame_masks import FrameMasks
@@ -178,6 +178,9 @@ class IdentityTracker(VideoTracker):
         """Give all rows that are held: no frame comes any more."""
         while self._held:
             yield self._pop()
+
+    def found(self, start: int, stop: int) -> tuple[Track, ...]:
+        return tuple(one for one in self._ledger.tracks if start <= one.first_frame < stop)
 
     def state(self) -> TrackerState:
         """All that is needed to go on at `next_frame`, the rows that are held included.

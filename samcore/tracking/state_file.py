@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 MAX_HEADER_BYTES = 100_000_000
 """What the safetensors library writes and reads at most: enough for 10,000 objects."""
-_SMALL_HEADER = 2**22
+_SMALL_HEADER = 2**24
 """A header up to this size need not be smaller than the tensors that it tells of."""
 _MAX_DEPTH = 12
 """Lists and objects within each other; a state has 7, and its policy may have some more."""

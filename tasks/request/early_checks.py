@@ -97,7 +97,8 @@ def check_request(
     elif request.model is not None:
         check_can_be_had(request.model, for_text=by_model)
     if request.automatic is not None:
-        look_up_detector(request.automatic)
+        for one in request.automatic.each:
+            look_up_detector(one)
     _check_policy(request, model)
     if warm is not None:
         warm.check(request, model)

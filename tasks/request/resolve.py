@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samcore.chunks.plan import plan_chunks
-from samcore.config import TrackSettings
+from samcore.config import RETIRE_AFTER, TrackSettings
 from samcore.exports import check_objects
 from samcore.machine.batches import default_batches
 from samcore.progress import reporter
@@ -109,7 +109,8 @@ def resolve_request(
         if warm is not None:
             warm.check(request, model, compute.dtype_name)
     labels = {} if given is None else given.spec.labels
-    if request.automatic is not None:
+    found_first = request.automatic is not None and request.automatic.detect_every is None
+    if request.automatic is not None and found_first:
         from tasks.tracking.found_objects import find_objects_once  # late, like all of torch
 
         prompts = find_objects_once(
@@ -122,10 +123,24 @@ def resolve_request(
             cache_dir=cache_dir,
         )
         labels = {prompt.obj_id: prompt.label for prompt in prompts if prompt.label}
-    source_of_objects = "prompt" if request.automatic is None else "automatic"
+    source_of_objects = "automatic" if found_first else "prompt"
     known = () if warm is None else warm.record.objects
     objects = _objects(labels, prompts, source_of_objects, known)
     check_objects(request.formats, [item.id for item in objects], _labels(objects))
+    detection = None
+    if request.automatic is not None and not found_first:
+        from samcore.run.detection import plan_detection  # late, for the same reason
+
+        detection = plan_detection(
+            request.automatic,
+            video=video,
+            frames=(start, stop),
+            labels=_labels(objects),
+            num_prompted=len(objects),
+            model=model,
+            work_dir=request.work_path,
+            cache_dir=cache_dir,
+        )
     record = RunRecord(
         source=str(source),  # without the query of a web address, which may hold a secret
         source_version=version,
@@ -135,12 +150,15 @@ def resolve_request(
         objects=objects,
         prompts_digest=prompts_digest(prompts),
         model=model,
-        settings=_resolve_settings(request.settings, compute, model.image_size),
+        settings=_resolve_settings(
+            request.settings, compute, model.image_size, retires=detection is not None
+        ),
         start=start,
         stop=stop,
         chunks=plan_chunks(start, stop, chunk_frames=request.chunk_frames, overlap=request.overlap),
         handoff=request.handoff,
         warm_start=None if warm is None else warm.record,
+        detection=detection,
     )
     store = open_result_store(request.destination_place, request.credentials)
     published = store.published_key()
@@ -184,9 +202,18 @@ def _hold_against(
 
 
 def _resolve_settings(
-    settings: TrackSettings, compute: "Compute", image_size: int
+    settings: TrackSettings, compute: "Compute", image_size: int, *, retires: bool
 ) -> TrackSettings:
-    """The settings with everything that was left open chosen for this machine."""
+    """The settings with everything that was left open chosen for this machine.
+
+    Args:
+        settings: As asked.
+        compute: The device and its arithmetic.
+        image_size: Side of the model's input in pixels.
+        retires: Whether objects retire if nothing is said of that.
+    """
+    if retires and settings.retire_after is None:
+        settings = settings.model_copy(update={"retire_after": RETIRE_AFTER})
     encode_batch, object_batch = default_batches(compute.device.type, image_size)
     return settings.model_copy(
         update={

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Literal
 
 from pydantic import (
     BaseModel,
@@ -16,11 +16,11 @@ from pydantic import (
 from samcore.chunks.handoff import HANDOFFS, find_handoff
 from samcore.config import TrackSettings
 from samcore.errors import InputError
-from samcore.exports import FORMATS, check_formats
-from samcore.models.known import KNOWN_MODELS
+from samcore.exports import check_formats
 from samcore.prompts.automatic import AutomaticPrompts
-from samcore.prompts.form import Prompts, name_tabs
+from samcore.prompts.form import Prompts
 from samcore.tracking.memory.policy import policy_options
+from tasks.request.form_fields import FormatName, HandoffName, HubName, ModelName, shape_form
 from tasks.request.places import (
     absolute_place,
     check_destination,
@@ -36,25 +36,8 @@ from tasks.store.locations import (
     refuse_secret_query,
 )
 
-_HandoffName = Annotated[str, Field(json_schema_extra={"enum": list(HANDOFFS.names)})]
-# The form shows them to choose from; the line on a wrong name is the registry's.
-_ModelName = Annotated[str, Field(json_schema_extra={"enum": [one.name for one in KNOWN_MODELS]})]
-_HubName = Annotated[
-    str,
-    Field(title="Hugging Face", json_schema_extra={"pattern": "^hf:.+"}),
-]
-
-# Likewise.
-_FormatName = Annotated[str, Field(json_schema_extra={"enum": list(FORMATS.names)})]
-
-
-def _shape_form(schema: dict[str, Any]) -> None:
-    # Without a default the form begins with its first tab, the one for typing.
-    prompts = schema["properties"]["prompts"]
-    prompts.pop("default")
-    prompts["anyOf"][-1]["title"] = "none"
-    schema["properties"]["automatic"]["anyOf"][-1]["title"] = "off"
-    name_tabs(schema)
+LONGEST_NAME = ".longtake/runs/" + "0" * 32 + "/chunks/00000/state.safetensors"
+"""As long as the names that a run gives to objects below its destination."""
 
 
 class SegmentRequest(BaseModel):
@@ -64,7 +47,7 @@ class SegmentRequest(BaseModel):
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
-        json_schema_extra=_shape_form,
+        json_schema_extra=shape_form,
         # Prefect logs a refused request: an address in it may hold a secret.
         hide_input_in_errors=True,
     )
@@ -85,8 +68,8 @@ class SegmentRequest(BaseModel):
     automatic: AutomaticPrompts | None = Field(
         default=None,
         title="Find objects automatically",
-        description="Track what a detector finds on the first frame that shows any objects; by "
-        "default SAM 2's mask generator.",
+        description="Track what a detector finds on the first frame that shows any objects, or "
+        "throughout the video; by default SAM 2's mask generator.",
     )
     warm_start: str | None = Field(
         default=None,
@@ -128,7 +111,7 @@ class SegmentRequest(BaseModel):
         title="Replace",
         description="Replace the result of another request at the destination.",
     )
-    model: _ModelName | _HubName | None = Field(
+    model: ModelName | HubName | None = Field(
         default=None,
         title="Model",
         description="A name that `longtake models` lists; or hf:ORG/NAME on the Hugging Face hub, "
@@ -183,7 +166,7 @@ class SegmentRequest(BaseModel):
         description="Also write report.html, one page to judge the result by; it reads the video "
         "again.",
     )
-    formats: tuple[_FormatName, ...] = Field(
+    formats: tuple[FormatName, ...] = Field(
         default=(),
         title="Exports",
         description="Also write the masks in these formats, into exports in the destination "
@@ -213,7 +196,7 @@ class SegmentRequest(BaseModel):
     on_disagreement: Literal["warn", "fail"] = Field(
         default="warn", title="On disagreement", description="What to do when chunks agree less."
     )
-    handoff: _HandoffName = Field(
+    handoff: HandoffName = Field(
         default="memory",
         title="Hand-off",
         description="What a chunk gets from the one before: all of the tracker's memory (exact), "
@@ -286,6 +269,25 @@ class SegmentRequest(BaseModel):
             )
         # Both are taken here: one of them may be a default, see `choose_prompts`.
         return self
+
+    @model_validator(mode="after")
+    def _can_look_throughout(self) -> "SegmentRequest":
+        if self.looks_throughout and not find_handoff(self.handoff).is_exact:
+            raise ValueError(
+                f"detect_every wants the hand-off memory, which carries what is found; got "
+                f"{self.handoff}"
+            )
+        if self.looks_throughout and self.settings.encode_every > 1:
+            raise ValueError(
+                "detect_every wants encode_every 1, as detections need their own frame's features; "
+                f"got {self.settings.encode_every}"
+            )
+        return self
+
+    @property
+    def looks_throughout(self) -> bool:
+        """Whether objects are looked for throughout the video; prompts are tracked beside them."""
+        return self.automatic is not None and self.automatic.detect_every is not None
 
     @property
     def names_objects(self) -> bool:
@@ -364,6 +366,7 @@ def validate_request(**values: object) -> SegmentRequest:
 
 def choose_prompts(request: SegmentRequest, default: object = None) -> SegmentRequest:
     """Keep what names objects, or `automatic`, where the other one is only a deployment's default.
+    Both count where a person gives both and `automatic` looks throughout the video.
 
     Prefect's form fills in the deployment's own request. A person who types an object there sends
     the default `automatic` with it. Where both are defaults, the prompts count.
@@ -373,17 +376,19 @@ def choose_prompts(request: SegmentRequest, default: object = None) -> SegmentRe
         default: The deployment's own request, as the server has it; None if there is none.
 
     Raises:
-        InputError: Neither of the two is a default.
+        InputError: Neither of the two is a default, and `automatic` looks at one frame only.
     """
     if not request.names_objects or request.automatic is None:
         return request
     if request.automatic == _default(request, default, "automatic"):
         return request.model_copy(update={"automatic": None})
-    if request.warm_start is not None:
+    if request.warm_start is not None and not request.looks_throughout:
         # What is found gets numbers from 1 on, which would be those of other objects.
         raise InputError("warm_start and automatic: wanted one of them, got both")
     if request.prompts == _default(request, default, "prompts"):
         return request.model_copy(update={"prompts": None})
+    if request.looks_throughout:
+        return request
     raise InputError("prompts and automatic: wanted one of them, got both")
 
 

@@ -15,6 +15,7 @@ from samcore.machine.meters import MemoryMeter, StageClock
 from samcore.machine.out_of_memory import memory_failure
 from samcore.machine.stopping import WorkStopped
 from samcore.masks.frame_masks import FrameMasks
+from samcore.masks.ledger import ResultObject, found_object
 from samcore.masks.table import MaskWriter
 from samcore.progress import ChunkProgress
 from samcore.result.records import RunRecord
@@ -65,6 +66,8 @@ class ChunkSession:
         """The state for the next chunk, once its first frame is reached."""
         self.device = ""
         """For a person."""
+        self.found: tuple[ResultObject, ...] = ()
+        """Objects that began on the chunk's frames by being detected, once it is tracked."""
         self._folder = RunFolder.from_ref(run)
         self._record = record
         self._chunk: Chunk = record.chunks[index]
@@ -110,6 +113,8 @@ class ChunkSession:
             if self._at_work.first_held < self._chunk.stop:
                 self._save()
                 raise WorkStopped
+            begun = self._at_work.found(self._chunk.start, self._chunk.stop)
+            self.found = tuple(map(found_object, begun))
         finally:
             self._run = self._tracker = self._unwritten = None
 
@@ -192,6 +197,7 @@ class ChunkSession:
         """Go on from the last good frame with less at once."""
         before = self._ladder.rung
         state = self._at_work.state()
+        self._next_frame = state.next_frame
         self._tracker = None
         self._ladder.step_down(self._next_frame, reason)
         if self._ladder.rung.image_size != before.image_size:

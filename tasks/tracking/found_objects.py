@@ -9,10 +9,10 @@ from pathlib import Path
 from samcore.detectors.detector import (
     Detection,
     Detector,
-    fetch_detector,
     find_detector,
     make_detector,
 )
+from samcore.detectors.wanted import keep_wanted
 from samcore.disk.files import exclusive
 from samcore.disk.sealed import read_sealed, write_sealed
 from samcore.machine.device import Compute
@@ -31,6 +31,7 @@ from samcore.prompts.automatic import (
 from samcore.prompts.file import PromptFile
 from samcore.prompts.kept import from_file, to_file
 from samcore.prompts.prompt import Prompt
+from samcore.run.detection import fetch_detectors
 from samcore.run.memory_log import describe_peak
 from samcore.run.oom_ladder import OomLadder
 from samcore.video import VideoSource
@@ -72,13 +73,8 @@ def find_objects_once(
     """
     start, stop = frames
     looked_at = frames_to_look_at(options, start=start, stop=stop, rate=video.info.avg_rate)
-    fingerprint = fetch_detector(
-        options,
-        model=model,
-        cache_dir=cache_dir,
-        on_progress=reporter("downloading the detector", "MB", scale=1_000_000),
-    )
-    path = _record_path(work_dir, options, fingerprint, video, model, compute, looked_at)
+    fingerprints = fetch_detectors(options, model=model, cache_dir=cache_dir)
+    path = _record_path(work_dir, options, fingerprints, video, model, compute, looked_at)
     # One process looks, others read what it found.
     with exclusive(path.with_suffix(".lock")):
         known = read_sealed(path, PromptFile, of=path.name)
@@ -88,9 +84,15 @@ def find_objects_once(
             _log.info("what was found cannot be read: looking again")
         with using_device(str(compute.device)), MemoryMeter() as meter:
             mark = path.with_suffix(".attempt.json")
-            made: list[Detector] = []
+            made: dict[str, Detector] = {}
             for frame_idx in looked_at:
-                found = _find(options, video, model, compute, frame_idx, mark, made)
+                found = [
+                    item
+                    for one in options.each
+                    for item in keep_wanted(
+                        _find(one, video, model, compute, frame_idx, mark, made), one
+                    )
+                ]
                 prompts = choose_objects(found, options, frame_idx=frame_idx)
                 if prompts:
                     break
@@ -119,7 +121,7 @@ def _find(
     compute: Compute,
     frame_idx: int,
     mark: Path,
-    made: list[Detector],
+    made: dict[str, Detector],
 ) -> list[Detection]:
     """All that is on a frame, with smaller batches where memory does not suffice for larger ones.
     A detector that could do its work waits in `made` for the next frame.
@@ -147,8 +149,8 @@ def _find(
 
     def look() -> list[Detection]:
         loaded = load_model(model, compute)
-        detector = (
-            made.pop() if made else make_detector(options, loaded, batch=ladder.rung.encode_batch)
+        detector = made.pop(options.detector, None) or make_detector(
+            options, loaded, batch=ladder.rung.encode_batch
         )
         on_progress = reporter("looking for objects", entry.unit)
         # A frame at a time: there may be hundreds that it must see before this one.
@@ -161,7 +163,7 @@ def _find(
                 )
                 if first < frame_idx:
                     on_progress(frame.frame_idx + 1 - first, frame_idx + 1 - first)
-        made.append(detector)
+        made[options.detector] = detector
         return found
 
     with ladder.attempting(mark, frame_idx=frame_idx):
@@ -175,7 +177,7 @@ def _kind(found: Sequence[Detection]) -> str:
 def _record_path(
     work_dir: Path,
     options: AutomaticPrompts,
-    fingerprint: str,
+    fingerprints: tuple[str, ...],
     video: VideoSource,
     model: ModelSpec,
     compute: Compute,
@@ -183,16 +185,18 @@ def _record_path(
 ) -> Path:
     """A file for everything that what is found depends on."""
     later = ("labels", "text", "min_score")
+    others = ("more_detectors", "detect_every", "reanchor_every", "association_options")
     identity = {
         "version": _VERSION,
         "video": video.info.digest,
         # Only where it is used, so that what was found before stays found.
         **({"stretch": True} if video.stretched else {}),
-        **({"detector": fingerprint} if options.detector != "masks" else {}),
+        **({"detector": fingerprints[0]} if options.detector != "masks" else {}),
         **{name: value for name in later if (value := getattr(options, name))},
+        **({"more": fingerprints[1:]} if options.more_detectors else {}),
         "frames": looked_at,
         "options": options.model_dump(
-            mode="json", exclude={"frame", "look_ahead_s", "detector", *later}
+            mode="json", exclude={"frame", "look_ahead_s", "detector", *later, *others}
         ),
         "model": model.fingerprint,
         "device": compute.device.type,

@@ -13,7 +13,6 @@ from samcore.config import TrackSettings
 from samcore.disk.files import FileRecord, is_intact, storage_errors
 from samcore.errors import LostWorkError, StateError
 from samcore.identities.config import AssociationConfig
-from samcore.identities.sightings import Detections
 from samcore.machine.allocator import keep_freed_memory
 from samcore.machine.device import Compute, choose_compute
 from samcore.machine.meters import StageClock
@@ -25,13 +24,15 @@ from samcore.models.loader import load_model
 from samcore.models.registry import resized_model
 from samcore.prompts.prompt import Prompt
 from samcore.result.records import ChunkRecord, PassRecord, RunRecord
+from samcore.run.detection import open_detections
 from samcore.run.folder import RunFolder
+from samcore.tracking.detections_ahead import DetectionsAhead
 from samcore.tracking.identity_tracker import IdentityTracker
 from samcore.tracking.resize import resize_state
 from samcore.tracking.state import TrackerState
 from samcore.tracking.tracker import VideoTracker
 from samcore.video import Frame, VideoSource
-from tasks.settings import sets_allocator
+from tasks.settings import load_settings, sets_allocator
 from tasks.sources.opened import open_run_source
 
 
@@ -50,8 +51,8 @@ class OpenRun:
     """Where the time of all its trackers goes."""
     association: AssociationConfig | None = None
     """How detections become objects; None if nothing is detected on the way."""
-    detections: Detections = None
-    """What was detected, by frame."""
+    detections: DetectionsAhead | None = None
+    """What detectors see in the frames; None likewise."""
 
     @property
     def settings(self) -> TrackSettings:
@@ -134,8 +135,8 @@ class OpenRun:
 
     def track(self, tracker: VideoTracker, frames: Iterator[Frame]) -> Iterator[FrameMasks]:
         """Track frames, with what was detected on them."""
-        if isinstance(tracker, IdentityTracker):
-            return tracker.track(frames, self.detections)
+        if isinstance(tracker, IdentityTracker) and self.detections is not None:
+            return tracker.track(self.detections.frames(frames), self.detections.of)
         return tracker.track(frames)
 
     def _fitting(self, state: TrackerState) -> TrackerState:
@@ -206,4 +207,17 @@ def open_run(
         keep_freed_memory()
     rung = rung or record.as_asked
     model = load_model(resized_model(record.model, rung.image_size), compute)
-    return OpenRun(folder, record, video, compute, model, rung, clock or StageClock())
+    clock = clock or StageClock()
+    if record.detection is None:
+        return OpenRun(folder, record, video, compute, model, rung, clock)
+    detections = open_detections(
+        record.detection,
+        model,
+        spec=record.model,
+        video=video,
+        batch=rung.detect_batch,
+        clock=clock,
+        cache_dir=load_settings().cache_dir,
+    )
+    association = record.detection.association
+    return OpenRun(folder, record, video, compute, model, rung, clock, association, detections)

@@ -1,28 +1,33 @@
-"""What identities cost and keep: a scripted detector on long scenes, by three ways to use it.
+"""What identities cost and keep: detectors on long scenes, by several ways to use them.
 
     python tests/bench/identities.py                              # 600 frames, 2 seeds: an hour
+    python tests/bench/identities.py --rules                      # rules of association instead
     python tests/bench/identities.py --frames 90 --seeds 1        # a look
     python tests/bench/identities.py --write tests/bench/RESULTS.md
 
 Prints Markdown, and with `--write` puts it into that page, in the place of what was there. The
-scenes are those of `policies.py`. The detector says what is true, but misses each object on a tenth
-of the frames, at random and for four frames at once, and sees things that are not there for one to
-six frames. The ways:
+scenes are those of `policies.py`. The scripted detector says what is true, but misses each object
+on a tenth of the frames, at random and for four frames at once, and sees things that are not there
+for one to six frames. The ways:
 
-- association: `IdentityTracker`, every frame, or every 5th one, detected; the latter also with
-  `empty_is_unmatched`, as the tracker loses most of what was never there;
+- scripted, every N-th: that detector on every N-th frame, as `--detect-every N` has it;
+- masks, every N-th: `--detect masks`, which finds whatever has a sharp mask;
 - re-prompting: the tracker begins anew every 60 frames with what is detected on the first of them,
   and ids go on by the IoU (0.5, Hungarian) with the masks of the frame before, as tools do that
   know single chunks only.
+
+With `--rules` they are constants of association, each with the scripted detector.
 
 HOTA and switches are TrackEval's. J is the mean IoU of a true object with the found one that has
 the most of it over the whole video. Time is the process's CPU time on one thread for a frame.
 """
 
 import argparse
+import contextlib
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -30,27 +35,53 @@ import torch
 from numpy.typing import NDArray
 from policies import KINDS, paint, put_into
 
-from samcore.config import TrackSettings
+from samcore.config import RETIRE_AFTER, TrackSettings
 from samcore.detectors.detector import Detection
 from samcore.evaluation.identity import IdentityTally
 from samcore.evaluation.matching import OverlapTally, assign
-from samcore.identities.config import AssociationConfig
 from samcore.machine.device import choose_compute
+from samcore.machine.meters import StageClock
 from samcore.masks.rle import Rle, encode_masks, iou_matrix
 from samcore.models.family import TrackingModel
 from samcore.models.loader import load_model
 from samcore.models.registry import resolve_model
+from samcore.prompts.automatic import AutomaticPrompts
 from samcore.scenes import SceneFrame
+from samcore.tracking.detections_ahead import DetectionsAhead
 from samcore.tracking.identity_tracker import IdentityTracker
 from samcore.tracking.tracker import VideoTracker
 from samcore.training.clips import TEST_SEEDS
 
 CHUNK = 60
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to use a detector."""
+
+    every: int | None
+    """`detect_every`; None is re-prompting."""
+    detector: str = "scripted"
+    rules: dict[str, bool] = field(default_factory=dict)
+    """`association_options`."""
+
+
 WAYS = {
-    "association": AssociationConfig(),
-    "association, every 5th": AssociationConfig(detect_every=5),
-    "the same, empty is unmatched": AssociationConfig(detect_every=5, empty_is_unmatched=True),
-    "re-prompting": None,
+    "scripted, every 5th": Way(5),
+    "scripted, every 15th": Way(15),
+    "masks, every 15th": Way(15, "masks"),
+    "re-prompting": Way(None),
+}
+_RULES = {
+    "many to many": {"one_to_one": False, "empty_is_unmatched": False},
+    "one to one": {"one_to_one": True, "empty_is_unmatched": False},
+    "many to many, empty is unmatched": {"one_to_one": False, "empty_is_unmatched": True},
+    "one to one, empty is unmatched": {"one_to_one": True, "empty_is_unmatched": True},
+}
+RULES = {
+    f"every {every}: {name}": Way(every, rules=rules)
+    for every in (1, 5)
+    for name, rules in _RULES.items()
 }
 HEADING = (
     "| scenes | way | HOTA | switches | IDF1 | J | objects (true) | ms a frame |\n"
@@ -97,20 +128,34 @@ def associated(
     model: TrackingModel,
     frames: Sequence[SceneFrame],
     found: Mapping[int, list[Detection]],
-    config: AssociationConfig,
+    way: Way,
 ) -> list[Masks]:
-    """The masks of each frame by association."""
+    """The masks of each frame by association, as `longtake track` has them."""
     height, width = frames[0].image_rgb_hwc_u8.shape[:2]
+    options = AutomaticPrompts(
+        detect_every=way.every, association_options=way.rules, points_per_side=16
+    )
     tracker = IdentityTracker(
         model,
         height=height,
         width=width,
         num_frames=len(frames),
-        settings=TrackSettings(retire_after=60),
-        association=config,
+        settings=TrackSettings(retire_after=RETIRE_AFTER),
+        association=options.association({}),
     )
-    looked_at = {t: items for t, items in found.items() if t % config.detect_every == 0}
-    return [_shown(output.obj_ids, output.masks_nhw) for output in tracker.track(frames, looked_at)]
+    if way.detector == "scripted":
+        looked_at = {t: items for t, items in found.items() if t % (way.every or 1) == 0}
+        outputs = tracker.track(frames, looked_at)
+    else:
+        ahead = DetectionsAhead(options, model, read=_no_frames, batch=64, clock=StageClock())
+        outputs = tracker.track(ahead.frames(frames), ahead.of)
+    return [_shown(output.obj_ids, output.masks_nhw) for output in outputs]
+
+
+@contextlib.contextmanager
+def _no_frames(start: int, stop: int) -> Iterator[list[SceneFrame]]:
+    """No detector here must see frames before those that come."""
+    yield []
 
 
 def prompted_anew(
@@ -175,6 +220,7 @@ def main() -> int:
     parser.add_argument("--frames", type=int, default=600)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--objects", type=int, default=3)
+    parser.add_argument("--rules", action="store_true", help="other rules of association instead")
     parser.add_argument("--size", type=int, default=256, help="of the model's input and the scenes")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS)[:3])
     parser.add_argument("--write", type=Path, help="the page to put the table into")
@@ -189,20 +235,22 @@ def main() -> int:
         f"{args.size} px on one CPU core:\n",
         HEADING,
     ]
+    ways = RULES if args.rules else WAYS
     for kind in args.kinds:
-        rows: dict[str, list[tuple[float, ...]]] = {way: [] for way in WAYS}
+        rows: dict[str, list[tuple[float, ...]]] = {way: [] for way in ways}
         for seed in TEST_SEEDS[: args.seeds]:
             frames = paint(kind, seed, num_frames=args.frames, size=args.size, objects=args.objects)
             found = detect(frames, seed)
-            for way, config in WAYS.items():
-                print(f"{kind}, seed {seed}: {way} ...", file=sys.stderr, flush=True)
+            for name, way in ways.items():
                 began = time.process_time()
-                if config is None:
+                if way.every is None:
                     outputs = prompted_anew(model, frames, found)
                 else:
-                    outputs = associated(model, frames, found, config)
+                    outputs = associated(model, frames, found, way)
                 ms = (time.process_time() - began) * 1000 / len(frames)
-                rows[way].append((*score(frames, outputs), ms))
+                rows[name].append((*score(frames, outputs), ms))
+                said = ", ".join(f"{value:.3f}" for value in rows[name][-1])
+                print(f"{kind}, seed {seed}: {name}: {said}", file=sys.stderr, flush=True)
         for way, values in rows.items():
             hota, switches, idf1, j, ids, true, ms = np.mean(values, axis=0)
             lines.append(

@@ -190,7 +190,7 @@ def test_one_way_to_say_what_to_track(asked: dict[str, object], words: list[str]
     assert all(word in str(caught.value) for word in words), str(caught.value)
 
 
-FIVE = {"max_objects": 5}
+FIVE, LATER = {"max_objects": 5}, {"detect_every": 30}
 OWN, OTHER = "s3://bucket/own.json", "s3://bucket/other.json"
 
 
@@ -206,19 +206,27 @@ OWN, OTHER = "s3://bucket/own.json", "s3://bucket/other.json"
         ({"prompts": OWN, "automatic": FIVE}, {"prompts": OTHER}, None),
         ({"prompts": OWN, "automatic": FIVE}, {"automatic": "junk", "prompts": 3}, None),
         ({"prompts": OWN, "automatic": FIVE}, None, None),
+        ({"prompts": OWN, "automatic": LATER}, {"automatic": LATER}, "prompts"),
+        ({"prompts": OWN, "automatic": LATER}, {"prompts": OWN}, "automatic"),
+        ({"prompts": OWN, "automatic": LATER}, {"automatic": FIVE}, "both"),
+        ({"warm_start": "a", "automatic": LATER}, {"automatic": FIVE}, "both"),
+        ({"warm_start": "a", "automatic": FIVE}, None, None),
     ],
 )  # fmt: skip
 def test_a_persons_choice_wins_over_a_default(
     asked: dict[str, object], default: object, kept: str | None
 ) -> None:
     """Of prompts and automatic, that one goes which the deployment has as its default; two that a
-    person chose are refused."""
+    person chose are refused, unless objects are looked for throughout the video."""
     request = SegmentRequest.model_validate({"source": "a.mp4", "destination": "out", **asked})
     if kept is None:
         with pytest.raises(InputError, match="got both"):
             choose_prompts(request, default)
         return
     chosen = choose_prompts(request, default)
+    if kept == "both":
+        assert chosen == request
+        return
     assert getattr(chosen, kept) == getattr(request, kept)
     assert [chosen.prompts, chosen.automatic].count(None) == 1
 

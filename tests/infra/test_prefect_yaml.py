@@ -175,6 +175,11 @@ def test_an_operators_own_request_is_kept() -> None:
             Defaults(automatic=AutomaticPrompts(max_objects=3)),
             {"automatic": {"max_objects": 3}},
         ),
+        (
+            {"prompts": "p.json"},
+            Defaults(automatic=AutomaticPrompts(detector="motion", detect_every=30)),
+            {"automatic": {"detector": "motion", "detect_every": 30}},
+        ),
         ({"prompts": "p.json"}, Defaults(model="nano"), {"prompts": "p.json", "model": "nano"}),
     ],
 )

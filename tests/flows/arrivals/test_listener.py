@@ -25,7 +25,7 @@ from tests.servers.deployed import Deployed
 from tests.servers.faults import UNAVAILABLE, FaultProxy
 from tests.servers.sigterm_when import Ending
 
-TRACK = {"automatic": {"max_objects": 3}}
+TRACK = {"automatic": {"max_objects": 3, "detect_every": 30}}
 
 
 class Bench:
@@ -152,7 +152,7 @@ def test_listener_starts_one_run_for_each_version(bench: Bench) -> None:
     told = [each["Records"][0]["s3"]["object"]["versionId"] for each in (first, second, third)]
     asked = {request["source_version"] for request in requests if "a.mp4" in request["source"]}
     assert asked == set(told)
-    assert all(request["automatic"] == {"max_objects": 3} for request in requests)
+    assert all(request["automatic"] == TRACK["automatic"] for request in requests)
     assert {request["model"] for request in requests} == {"nano"}
     assert {request["destination"] for request in requests} == {
         "s3://results/b.MOV",

@@ -222,18 +222,54 @@ def test_a_detector_can_be_named_by_an_option_of_its_own():
     """`--detect` with its labels, texts, least score and number says what the long form says;
     `--automatic` beside it gives number and frame."""
     asked = parse_automatic(
-        None, detect="transformers:a/b", texts=["red  car"], min_score=0.2, max_objects=4
+        None, detect=["transformers:a/b"], texts=["red  car"], min_score=0.2, max_objects=4
     )
     assert asked == AutomaticPrompts(
         detector="transformers:a/b", text=("red car",), min_score=0.2, max_objects=4
     )
-    asked = parse_automatic("3:7", ["min_area=0.1"], detect="file:a.txt", labels="person,car")
+    asked = parse_automatic("3:7", ["min_area=0.1"], detect=["file:a.txt"], labels="person,car")
     assert asked == AutomaticPrompts(
         detector="file:a.txt", labels=("person", "car"), max_objects=3, frame=7, min_area=0.1
     )
-    assert parse_automatic(None, detect="motion").model_dump(exclude_unset=True) == {
+    assert parse_automatic(None, detect=["motion"]).model_dump(exclude_unset=True) == {
         "detector": "motion"
     }
+
+
+def test_detectors_look_throughout_a_video():
+    """`--detect-every` and what goes with it; labels and texts go to the detectors that know them,
+    and the constants that are named are those of association."""
+    asked = parse_automatic(
+        None,
+        detect=["file:a.txt", "motion"],
+        detect_every="20",
+        reanchor_every=40,
+        association=["hot_start=70", "anchor=track"],
+        labels="person",
+        max_objects=7,
+    )
+    assert [(one.detector, one.labels) for one in asked.each] == [
+        ("file:a.txt", ("person",)),
+        ("motion", ()),
+    ]
+    rules = asked.association({1: "person", 2: "Bob"})
+    assert (rules.detect_every, rules.reanchor_every, rules.hot_start) == (20, 40, 70)
+    assert (rules.anchor, rules.max_objects) == ("track", 7)
+    # Who has a name of his own may be whatever is detected.
+    assert rules.prompted_labels == {1: "person"}
+
+
+@pytest.mark.parametrize(
+    ("every", "hot_start", "looks"), [(1, 15, 8), (7, 15, 2), (8, 17, 2), (30, 61, 2), (121, 1, 2)]
+)
+def test_a_new_object_waits_for_two_more_looks(every, hot_start, looks):
+    """However far looks are apart, a false alarm can be seen to be one; beyond 120 frames nothing
+    waits. Nothing looks again after a cut."""
+    rules = AutomaticPrompts(detect_every=every).association({})
+    assert (rules.hot_start, rules.max_unmatched) == (hot_start, looks)
+    if hot_start > 1:
+        assert rules.delay // every >= looks
+    assert AutomaticPrompts(detect_every="cuts").association({}).delay == 0
 
 
 @pytest.mark.parametrize(
@@ -242,12 +278,27 @@ def test_a_detector_can_be_named_by_an_option_of_its_own():
         (None, [], {"labels": "a"}, "--labels goes with --automatic N, --detect NAME or --text"),
         (None, ["min_area=0.1"], {}, "--automatic-option goes with"),
         ("3", [], {"max_objects": 4}, "--max-objects and --automatic both say max_objects"),
-        ("3", ["detector=motion"], {"detect": "masks"}, "--detect and --automatic-option both"),
-        (None, [], {"detect": "eyes"}, "--detect: unknown detector: got 'eyes', known are masks"),
-        (None, [], {"detect": "motion", "min_score": 2.0}, "--min-score: input should be less"),
-        (None, [], {"detect": "motion", "max_objects": 0}, "--max-objects: input should be"),
-        (None, [], {"detect": "file:a", "labels": "a,,b"}, "--labels: wanted words of at most 200"),
-        (None, [], {"detect": "file:a", "texts": ["b"]}, "text: the detector file does not look"),
+        ("3", ["detector=motion"], {"detect": ["masks"]}, "--detect and --automatic-option both"),
+        (None, [], {"detect": ["eyes"]}, "--detect: unknown detector: got 'eyes', known are masks"),
+        (None, [], {"detect": ["motion"], "min_score": 2.0}, "--min-score: input should be less"),
+        (None, [], {"detect": ["motion"], "max_objects": 0}, "--max-objects: input should be"),
+        (
+            None,
+            [],
+            {"detect": ["file:a"], "labels": "a,,b"},
+            "--labels: wanted words of at most 200",
+        ),
+        (None, [], {"detect": ["file:a"], "texts": ["b"]}, "text: the detector file does not look"),
+        ("3", [], {"detect_every": "0"}, "--detect-every: wanted a number of frames from 1"),
+        ("3", [], {"detect_every": "often"}, "--detect-every: wanted a number of frames from 1"),
+        (None, [], {"detect_every": "3"}, "--detect-every goes with --automatic N or --detect"),
+        ("3", [], {"reanchor_every": 8}, "reanchor_every needs detect_every"),
+        ("3", [], {"association": ["hot_start=9"]}, "association_options needs detect_every"),
+        ("3", [], {"association": ["detect_every=9"]}, "--association-option 'detect_every=9'"),
+        ("3:7", [], {"detect_every": "3"}, "detect_every looks throughout the video, and frame"),
+        (None, [], {"detect": ["masks", "masks"]}, "the detector masks is named twice"),
+        (None, [], {"detect": ["masks", "eyes"]}, "--detect: unknown detector: got 'eyes'"),
+        (None, [], {"detect": ["masks", "motion"], "labels": "a"}, "labels: the detector masks"),
         ("3", ["labels=a"], {}, "labels: the detector masks does not say what objects are"),
     ],
 )

@@ -52,6 +52,19 @@ def test_ladder_gives_up_in_this_order() -> None:
     ]
 
 
+def test_a_detector_does_less_with_the_encoder() -> None:
+    """What detectors do at once is halved beside the encoder's batch, and on its own where that is
+    one already."""
+    base = Rung(encode_batch=2, object_batch=1, detect_batch=8, image_size=256)
+    steps = _steps(base, num_objects=5, device="cpu", allow_quality_loss=False)
+    assert steps == [
+        "freed caches and tried again",
+        "encode batch 2 -> 1, detect batch 8 -> 4",
+        "detect batch 4 -> 2",
+        "detect batch 2 -> 1",
+    ]
+
+
 def test_a_cpu_has_no_bank_to_move() -> None:
     """Where all memory is main memory, that rung is not there."""
     base = Rung(encode_batch=1, object_batch=1, image_size=256)

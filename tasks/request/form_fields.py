@@ -1,0 +1,31 @@
+"""What Prefect's form shows to choose from, and how it begins."""
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from samcore.chunks.handoff import HANDOFFS
+from samcore.exports import FORMATS
+from samcore.models.known import KNOWN_MODELS
+from tasks.request.prompt_form import name_tabs
+
+HandoffName = Annotated[str, Field(json_schema_extra={"enum": list(HANDOFFS.names)})]
+# The form shows them to choose from; the line on a wrong name is the registry's.
+ModelName = Annotated[str, Field(json_schema_extra={"enum": [one.name for one in KNOWN_MODELS]})]
+HubName = Annotated[
+    str,
+    Field(title="Hugging Face", json_schema_extra={"pattern": "^hf:.+"}),
+]
+
+# Likewise.
+FormatName = Annotated[str, Field(json_schema_extra={"enum": list(FORMATS.names)})]
+
+
+def shape_form(schema: dict[str, Any]) -> None:
+    """Have the form begin with the tab for typing prompts, and name its other tabs."""
+    # Without a default the form begins with its first tab, the one for typing.
+    prompts = schema["properties"]["prompts"]
+    prompts.pop("default")
+    prompts["anyOf"][-1]["title"] = "none"
+    schema["properties"]["automatic"]["anyOf"][-1]["title"] = "off"
+    name_tabs(schema)
