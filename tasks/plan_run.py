@@ -6,8 +6,10 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from samcore.progress import counted
+from samcore.run.early import early_chunks
 from samcore.run.folder import RunFolder
 from samcore.video import VideoInfo
+from tasks.progress.artifact import tracking_artifact
 from tasks.request.resolve import resolve_request
 from tasks.request.segment_request import SegmentRequest
 from tasks.retries import SOURCE_RETRIES
@@ -37,6 +39,7 @@ def plan_run(request: SegmentRequest) -> RunRef:
         request,
         cache_dir=load_settings().cache_dir,
         on_probe=lambda video: _log_video(video, stretch=request.settings.stretch),
+        watching=tracking_artifact,
     ).lay_out()
     _log_plan(RunFolder.from_ref(run))
     return run
@@ -99,3 +102,5 @@ def _log_plan(folder: RunFolder) -> None:
         record.model.name,
         record.settings.device,
     )
+    if early := early_chunks(folder):
+        _log.info("%s tracked while the video was scanned", counted(early, "chunk"))

@@ -36,6 +36,7 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 _SOURCE_CACHE_BYTES = 20 * 10**9
 _LINGER_S = 120
+_EARLY_START_S = 10
 _REST_S, _LEAST_REST_S = 300, 10
 """Seconds; Prefect's automations wait for 10 at least."""
 
@@ -61,6 +62,8 @@ class Settings:
     """Seconds from a crash to the next try of a run, see `flows.server.recovery`."""
     server_linger_s: int = _LINGER_S
     """Seconds for which the embedded Prefect server stays for the next command."""
+    early_start_s: int = _EARLY_START_S
+    """Seconds that a video's scan has to go on for, so that tracking begins before its end."""
 
 
 def load_settings() -> Settings:
@@ -68,8 +71,9 @@ def load_settings() -> Settings:
 
     `LONGTAKE_CACHE`, else `XDG_CACHE_HOME/longtake`, else `~/.cache/longtake`;
     `LONGTAKE_RUNS_PER_DEVICE`; `LONGTAKE_SOURCE_CACHE_BYTES`; `LONGTAKE_RECOVERY_REST_S`;
-    `LONGTAKE_SERVER_LINGER_S`; and each of `Limits`, as `LONGTAKE_MAX_FRAMES` and so on;
-    `AWS_CA_BUNDLE` and `SSL_CERT_FILE`, which boto3 and httpx read, too.
+    `LONGTAKE_SERVER_LINGER_S`; `LONGTAKE_EARLY_START_S`; and each of `Limits`, as
+    `LONGTAKE_MAX_FRAMES` and so on; `AWS_CA_BUNDLE` and `SSL_CERT_FILE`, which boto3 and
+    httpx read, too.
 
     Raises:
         InputError: A variable holds something else than it should.
@@ -77,6 +81,7 @@ def load_settings() -> Settings:
     cache_bytes = _whole_number("LONGTAKE_SOURCE_CACHE_BYTES")
     rest_s = _whole_number("LONGTAKE_RECOVERY_REST_S")
     linger_s = _whole_number("LONGTAKE_SERVER_LINGER_S")
+    early_s = _whole_number("LONGTAKE_EARLY_START_S")
     if rest_s is not None and rest_s < _LEAST_REST_S:
         raise InputError(
             f"LONGTAKE_RECOVERY_REST_S must be at least {_LEAST_REST_S}, got {rest_s}; set or "
@@ -91,6 +96,7 @@ def load_settings() -> Settings:
         web_ca_file=_path("SSL_CERT_FILE"),
         recovery_rest_s=_REST_S if rest_s is None else rest_s,
         server_linger_s=_LINGER_S if linger_s is None else linger_s,
+        early_start_s=_EARLY_START_S if early_s is None else early_s,
     )
 
 

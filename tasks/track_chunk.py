@@ -47,19 +47,11 @@ def track_chunk(run: RunRef, index: int) -> ChunkRef | State[ChunkRef]:
     if done is not None:
         ref = ChunkRef(index=index, frames=done.stop - done.start, resumed=True)
         return Completed(name="Resumed", data=ref)
-    record = run_stoppable(lambda stop: _finish(run, folder, index, stop))
-    _log.info(
-        "chunk %d, frames [%d, %d): %.1f frames/s, %s",
-        index,
-        record.start,
-        record.stop,
-        record.frames_per_second,
-        describe_peak(record.peak_rss_bytes, record.peak_vram_bytes),
-    )
+    record = run_stoppable(lambda stop: finish_chunk(run, index, stop))
     return ChunkRef(index=index, frames=record.stop - record.start, resumed=False)
 
 
-def _finish(run: RunRef, folder: RunFolder, index: int, stop: threading.Event) -> ChunkRecord:
+def finish_chunk(run: RunRef, index: int, stop: threading.Event) -> ChunkRecord:
     """Track what is left of the chunk, and write down that it is done.
 
     Raises:
@@ -67,6 +59,7 @@ def _finish(run: RunRef, folder: RunFolder, index: int, stop: threading.Event) -
         OutOfMemory: It does not fit, however little is done at once.
     """
     started = time.monotonic()
+    folder = RunFolder.from_ref(run)
     before = find_partial_chunk(folder, index)
     if before is not None and before.record.quality_loss and not run.allow_quality_loss:
         before = None
@@ -119,6 +112,14 @@ def _finish(run: RunRef, folder: RunFolder, index: int, stop: threading.Event) -
         )
         folder.finish_chunk(record)
     drop_partial_chunk(folder, index)
+    _log.info(
+        "chunk %d, frames [%d, %d): %.1f frames/s, %s",
+        index,
+        record.start,
+        record.stop,
+        record.frames_per_second,
+        describe_peak(record.peak_rss_bytes, record.peak_vram_bytes),
+    )
     return record
 
 

@@ -73,8 +73,9 @@ def run_local(
             listening(_after_check(terminal.show, check)),
         ):
             # A server that is named is asked first.
-            opened = None if is_named else begin_to_open(request)
-            run, found = _plan(request, settings, checked if buckets else None, check, opened)
+            known = checked if buckets else None
+            opened = None if is_named else begin_to_open(request, known)
+            run, found = _plan(request, settings, known, check, opened)
         if found is not None:
             return found
         terminal.wait("starting Prefect")

@@ -2,6 +2,7 @@
 
     what                          where                      goes when
     a run's work                  CACHE/runs/<key>           14 days untouched, and its lock is free
+    the same of early work        CACHE/early/runs/<key>     likewise; and see samcore/run/early.py
     an index of a video's frames  CACHE/index/*              14 days unused
     objects that were found       CACHE/found/*              14 days unused
     fetched warm starts           CACHE/warm/*               14 days unused
@@ -40,7 +41,7 @@ _WORK_S = 14 * _DAY_S
 
 def remove_stale_work(work_dir: Path) -> None:
     """Remove old runs, indexes, found objects and fetched warm starts of a cache."""
-    for folder in _entries(work_dir / "runs"):
+    for folder in (*_entries(work_dir / "runs"), *_entries(work_dir / "early" / "runs")):
         with contextlib.suppress(OSError):
             if folder.is_dir() and not folder.is_symlink() and _is_untouched(folder):
                 _remove_run(folder)

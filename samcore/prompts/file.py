@@ -209,6 +209,11 @@ class PromptFile(BaseModel):
         return {item.id: item.label for item in self.objects if item.label}
 
     @property
+    def moments(self) -> tuple[_OnOneFrame, ...]:
+        """All that is said, as far as that is on which frame or at which time."""
+        return (*(entry for item in self.objects for entry in item.prompts), *self.masks)
+
+    @property
     def mask_files(self) -> tuple[str, ...]:
         """The names of all mask files, each once, ascending; without indices."""
         entries = (entry for item in self.objects for entry in item.prompts)

@@ -24,7 +24,7 @@ from samcore.video.info import VideoInfo
 from samcore.video.media import Media, VideoFile, file_media, web_media
 from samcore.video.names import NAMES_KEY, FrameNames
 from samcore.video.reader import FrameReader
-from samcore.video.source import VideoSource, check_source, open_video
+from samcore.video.source import ScanOfFile, VideoSource, check_source, open_video
 from samcore.video.writer import VideoWriter
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "FrameNames",
     "FrameReader",
     "Media",
+    "ScanOfFile",
     "Sound",
     "VideoFile",
     "VideoInfo",

@@ -1,6 +1,7 @@
 """The scan: one full decode of a video file, which is the truth about it."""
 
 import contextlib
+import dataclasses
 import json
 import logging
 import shutil
@@ -27,9 +28,12 @@ from samcore.video.decoder import (
     decode_command,
 )
 from samcore.video.index import FrameIndex
-from samcore.video.info import MAX_PLACES, SizeChange
+from samcore.video.info import MAX_PLACES, SizeChange, VideoInfo
 from samcore.video.log import DecodeLog
 from samcore.video.media import Media, VideoFile
+from samcore.video.rate import find_rate
+from samcore.video.so_far import ScanSoFar
+from samcore.video.timeline import make_timeline
 
 logger = logging.getLogger(__name__)
 
@@ -128,6 +132,7 @@ def scan_video(
     stall_s: float,
     on_progress: Callable[[int, int | None], None] | None,
     limits: Limits = DEFAULT_LIMITS,
+    so_far: "ScanSoFar[Scan] | None" = None,
 ) -> Scan:
     """Decode every frame once and write down its time stamp and checksum.
 
@@ -138,6 +143,7 @@ def scan_video(
         stall_s: Seconds without a frame after which it is given up.
         on_progress: Called with the frames so far and `total`. A damaged file is begun again.
         limits: How large and how many frames may be.
+        so_far: Told of each frame, for another thread; of a damaged file not to its end.
 
     Raises:
         InputError: They are larger or more than that.
@@ -145,8 +151,12 @@ def scan_video(
         TransientStorageError: The connection to it broke off.
         TransientVideoError: ffmpeg was killed, or crashed.
     """
-    scan = _decode_all(program, file, total, stall_s, on_progress, limits, one_thread=False)
+    scan = _decode_all(
+        program, file, total, stall_s, on_progress, limits, one_thread=False, so_far=so_far
+    )
     if scan is None:
+        if so_far is not None:
+            so_far.end()
         logger.debug("%s is damaged: decoding it with one thread", file.name)
         scan = _decode_all(program, file, total, stall_s, on_progress, limits, one_thread=True)
     if scan is None:
@@ -163,6 +173,7 @@ def _decode_all(
     limits: Limits,
     *,
     one_thread: bool,
+    so_far: "ScanSoFar[Scan] | None" = None,
 ) -> Scan | None:
     """Decode to the end; None if damage shows while several threads decode."""
     pts, key, checksum = array("q"), bytearray(), array("I")
@@ -178,6 +189,15 @@ def _decode_all(
         )
         process = stack.enter_context(DecodeProcess(command, stall_s=stall_s))
         log = process.log
+
+        def look(count: int) -> Scan | None:
+            if log.complaints or sizes.num_changes or log.time_base is None:
+                return None
+            index = _index(pts[:count], key[:count], checksum[:count])
+            return Scan(index, log, sizes, log.time_base)
+
+        if so_far is not None:
+            so_far.begin(look)
         try:
             while (record := process.next_record()) is not None:
                 if log.complaints and not one_thread:
@@ -189,6 +209,8 @@ def _decode_all(
                 checksum.append(record.checksum)
                 # here, not at the end: a few bytes can hold frames for ever
                 limits.check_frames(len(pts), name=file.name, more=True)
+                if so_far is not None:
+                    so_far.add()
                 if on_progress is not None:
                     on_progress(len(pts), total)
         except Died as error:
@@ -211,12 +233,59 @@ def _decode_all(
         raise VideoError(_why_no_frames(file.name, log))
     if log.complaints and not one_thread:
         return None
-    index = FrameIndex(
+    return Scan(_index(pts, key, checksum), log, sizes, log.time_base)
+
+
+def _index(pts: "array[int]", key: bytearray, checksum: "array[int]") -> FrameIndex:
+    return FrameIndex(
         pts_n=np.frombuffer(pts, np.int64),
         key_n=np.frombuffer(key, np.bool_),
         checksum_n=np.frombuffer(checksum, np.uint32),
     )
-    return Scan(index, log, sizes, log.time_base)
+
+
+def frame_ticks(rate: Fraction, time_base: Fraction) -> int:
+    """Duration of a frame in units of the time base."""
+    return max(1, round(1 / (rate * time_base)))
+
+
+def scan_info(file: VideoFile, scan: Scan, claims: HeaderClaims) -> VideoInfo:
+    """What is known of a video after a scan, and beside it what its header claims."""
+    index, log = scan.index, scan.log
+    rate = find_rate(index, scan.time_base, claimed=log.frame_rate)
+    timeline = make_timeline(index, frame_ticks=frame_ticks(rate.avg_rate, scan.time_base))
+    if timeline.restarts:
+        going_on = dataclasses.replace(index, pts_n=timeline.pts_n)
+        rate = find_rate(going_on, scan.time_base, claimed=log.frame_rate)
+        ticks = frame_ticks(rate.avg_rate, scan.time_base)
+        timeline = make_timeline(index, frame_ticks=ticks)
+    first, last = int(timeline.pts_n[0]), int(timeline.pts_n[-1])
+    width, height = scan.sizes.largest_wh
+    varies = scan.sizes.num_changes > 0
+    return VideoInfo(
+        source=file.name,
+        kind="video",
+        width=width,
+        height=height,
+        num_frames=len(index),
+        time_base=scan.time_base,
+        avg_rate=rate.avg_rate,
+        start_pts=first,
+        duration_s=float((last - first) * scan.time_base + 1 / rate.avg_rate),
+        codec=log.codec,
+        container=log.container,
+        header_num_frames=claims.num_frames,
+        header_duration_s=log.duration_s if claims.duration_s is None else claims.duration_s,
+        rotation_deg=log.rotation_deg,
+        variable_rate=rate.variable,
+        size_bytes=file.size_bytes,
+        digest=file.digest,
+        damaged=log.complaint,
+        size_changes=tuple(scan.sizes.changes) if varies else (),
+        num_size_changes=scan.sizes.num_changes,
+        clock_restarts=timeline.restarts[:MAX_PLACES],
+        num_clock_restarts=len(timeline.restarts),
+    )
 
 
 def connection_lost(file: VideoFile, frame_idx: int, said: str) -> SegmentationError:

@@ -1,7 +1,6 @@
 """The door to videos: open one, know its frames, read any of them."""
 
 import contextlib
-import dataclasses
 import functools
 import math
 import threading
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from samcore.errors import InputError, VideoError
 from samcore.limits import DEFAULT_LIMITS, Limits
-from samcore.video.decoder import STALL_S, find_ffmpeg
+from samcore.video.decoder import STALL_S, FfmpegProgram, find_ffmpeg
 from samcore.video.digest import source_digest
 from samcore.video.frame import Frame, FrameProducer
 from samcore.video.images import (
@@ -26,17 +25,20 @@ from samcore.video.images import (
     scan_images,
 )
 from samcore.video.index import FrameIndex, load_index, save_index
-from samcore.video.info import MAX_PLACES, VideoInfo
+from samcore.video.info import VideoInfo
 from samcore.video.media import LocalFile, Media, VideoFile
 from samcore.video.names import FrameNames
-from samcore.video.rate import find_rate
 from samcore.video.reader import FrameReader
-from samcore.video.scan import HeaderClaims, Scan, read_claims, scan_video
+from samcore.video.scan import HeaderClaims, Scan, frame_ticks, read_claims, scan_info, scan_video
 from samcore.video.seek import VideoFrames
+from samcore.video.so_far import ScanSoFar
 from samcore.video.timeline import make_timeline
 
 Progress = Callable[[int, int | None], None]
 """Called while a video is scanned, with the frames so far and how many the header claims."""
+
+ScanOfFile = ScanSoFar[Scan]
+"""Between the thread that opens a video file for the first time and another one."""
 
 # a time in seconds that was rounded on its way still names its own frame
 _TIME_SLACK_S = Fraction(1, 1_000_000)
@@ -45,6 +47,9 @@ _IMAGES_DECODER = "images 2"
 
 class VideoSource:
     """A video whose every frame is known. Holds no file open and no frame.
+
+    While a video is scanned, one may be had that knows its first frames only: `info.num_frames` is
+    then what the header claims, and more than `index` has.
 
     Frames are numbered in presentation order, as one full decode gives them, and a frame that is
     read is that very frame, wherever reading began.
@@ -79,6 +84,11 @@ class VideoSource:
     def __repr__(self) -> str:
         info = self.info
         return f"VideoSource({info.source!r}, {info.num_frames} x {info.width}x{info.height})"
+
+    @property
+    def shown_pts_n(self) -> NDArray[np.int64]:
+        """The time stamps of all frames that are known, as `pts` gives them."""
+        return self._shown_pts_n
 
     def pts(self, frame_idx: int) -> int:
         """Give a frame's time stamp in units of `info.time_base`; never below the one before.
@@ -146,6 +156,7 @@ class VideoSource:
                 f"frames [{start}, {stop}) are not in the video: wanted 0 <= start <= stop <= "
                 f"{num_frames}"
             )
+        self._check_scanned(stop - 1)
         produce = functools.partial(
             _produce,
             self._producer,
@@ -186,6 +197,11 @@ class VideoSource:
             raise InputError(
                 f"no frame {frame_idx}: the video has frames 0 to {self.info.num_frames - 1}"
             )
+        self._check_scanned(frame_idx)
+
+    def _check_scanned(self, frame_idx: int) -> None:
+        if frame_idx >= len(self.index):
+            raise InputError(f"frame {frame_idx} is not scanned yet: {len(self.index)} frames are")
 
 
 def _produce(
@@ -203,6 +219,7 @@ def open_video(
     stall_s: float = STALL_S,
     limits: Limits = DEFAULT_LIMITS,
     stretch: bool = False,
+    so_far: ScanOfFile | None = None,
 ) -> VideoSource:
     """Open a video file or a folder of images, and find out about every frame of it.
 
@@ -219,6 +236,7 @@ def open_video(
         limits: How large a video may be.
         stretch: Of a folder's pictures with 16 bits, use those bits that are in use in any of
             them: data of 12 bits is nearly black otherwise.
+        so_far: Gives another thread, during the scan of a file, the video's first frames.
 
     Raises:
         InputError: It is larger, or there are no pictures with 16 bits to stretch.
@@ -248,6 +266,9 @@ def open_video(
     if known is None:
         with file.media() as media:
             claims = read_claims(media, timeout_s=stall_s)
+        if so_far is not None:
+            part = functools.partial(_first_frames, program, file, claims, stall_s)
+            so_far.claim(claims.num_frames, part)
         scan = scan_video(
             program,
             file,
@@ -255,18 +276,35 @@ def open_video(
             stall_s=stall_s,
             on_progress=on_progress,
             limits=limits,
+            so_far=so_far,
         )
         index = scan.index
-        info = _video_info(file, scan, claims)
+        info = scan_info(file, scan, claims)
         if index_path is not None:
             save_index(index_path, info, index, decoder=program.version)
     else:
         info, index = known[0].model_copy(update={"source": file.name}), known[1]
         _check_info(info, limits)
-    ticks = _frame_ticks(info.avg_rate, info.time_base)
+    return _file_source(program, file, info, index, stall_s)
+
+
+def _file_source(
+    program: FfmpegProgram, file: VideoFile, info: VideoInfo, index: FrameIndex, stall_s: float
+) -> VideoSource:
+    ticks = frame_ticks(info.avg_rate, info.time_base)
     shown_pts_n = make_timeline(index, frame_ticks=ticks).pts_n
     producer = VideoFrames(program, file, info, index, shown_pts_n=shown_pts_n)
     return VideoSource(info, index, producer, shown_pts_n=shown_pts_n, stall_s=stall_s, file=file)
+
+
+def _first_frames(
+    program: FfmpegProgram, file: VideoFile, claims: HeaderClaims, stall_s: float, scan: Scan
+) -> VideoSource | None:
+    """The video as far as it is scanned; None if its clock may tell more only later."""
+    if not scan.index.seekable:
+        return None
+    info = scan_info(file, scan, claims).model_copy(update={"num_frames": claims.num_frames})
+    return _file_source(program, file, info, scan.index, stall_s)
 
 
 def check_source(source: Path, limits: Limits = DEFAULT_LIMITS) -> None:
@@ -298,48 +336,6 @@ def _check_file(source: str, path: Path) -> int:
     if size_bytes == 0:
         raise VideoError(f"{source!r} is empty (0 bytes): was it copied whole?")
     return size_bytes
-
-
-def _frame_ticks(rate: Fraction, time_base: Fraction) -> int:
-    return max(1, round(1 / (rate * time_base)))
-
-
-def _video_info(file: VideoFile, scan: Scan, claims: HeaderClaims) -> VideoInfo:
-    index, log = scan.index, scan.log
-    rate = find_rate(index, scan.time_base, claimed=log.frame_rate)
-    timeline = make_timeline(index, frame_ticks=_frame_ticks(rate.avg_rate, scan.time_base))
-    if timeline.restarts:
-        going_on = dataclasses.replace(index, pts_n=timeline.pts_n)
-        rate = find_rate(going_on, scan.time_base, claimed=log.frame_rate)
-        ticks = _frame_ticks(rate.avg_rate, scan.time_base)
-        timeline = make_timeline(index, frame_ticks=ticks)
-    first, last = int(timeline.pts_n[0]), int(timeline.pts_n[-1])
-    width, height = scan.sizes.largest_wh
-    varies = scan.sizes.num_changes > 0
-    return VideoInfo(
-        source=file.name,
-        kind="video",
-        width=width,
-        height=height,
-        num_frames=len(index),
-        time_base=scan.time_base,
-        avg_rate=rate.avg_rate,
-        start_pts=first,
-        duration_s=float((last - first) * scan.time_base + 1 / rate.avg_rate),
-        codec=log.codec,
-        container=log.container,
-        header_num_frames=claims.num_frames,
-        header_duration_s=log.duration_s if claims.duration_s is None else claims.duration_s,
-        rotation_deg=log.rotation_deg,
-        variable_rate=rate.variable,
-        size_bytes=file.size_bytes,
-        digest=file.digest,
-        damaged=log.complaint,
-        size_changes=tuple(scan.sizes.changes) if varies else (),
-        num_size_changes=scan.sizes.num_changes,
-        clock_restarts=timeline.restarts[:MAX_PLACES],
-        num_clock_restarts=len(timeline.restarts),
-    )
 
 
 def _check_info(info: VideoInfo, limits: Limits) -> None:

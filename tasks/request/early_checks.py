@@ -28,7 +28,7 @@ from samcore.models.transformers.names import PREFIX
 from samcore.progress import reporter
 from samcore.prompts.automatic import AutomaticPrompts
 from samcore.tracking.memory.policy import check_policy_fits
-from samcore.video import VideoSource, check_source
+from samcore.video import ScanOfFile, VideoSource, check_source
 from tasks.request.places import AsksForModel, AsksForPlace
 from tasks.request.prompt_source import GivenPrompts, read_prompts
 from tasks.request.segment_request import SegmentRequest
@@ -179,7 +179,11 @@ def resolve_asked_model(
 
 
 def open_asked_video(
-    request: SegmentRequest, *, version: str | None = None, mirror: "Mirror | None" = None
+    request: SegmentRequest,
+    *,
+    version: str | None = None,
+    mirror: "Mirror | None" = None,
+    so_far: ScanOfFile | None = None,
 ) -> VideoSource:
     """Open the video that a request names, and report how far that is.
 
@@ -187,6 +191,7 @@ def open_asked_video(
         request: What is asked.
         version: A bucket's name for the version that is wanted; None is the present one.
         mirror: Where the index is looked for, and kept for other machines.
+        so_far: As in `samcore.video.open_video`.
 
     Raises:
         InputError: There is nothing to stretch, or the video is too large.
@@ -203,6 +208,7 @@ def open_asked_video(
         on_progress=reporter("scanning the video", "frames"),
         on_fetch=reporter("downloading the video", "MB", scale=1_000_000),
         stretch=request.settings.stretch,
+        so_far=so_far,
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,10 +10,11 @@ from samcore.chunks.plan import plan_chunks
 from samcore.config import RETIRE_AFTER, TrackSettings
 from samcore.exports import check_objects
 from samcore.machine.batches import default_batches
-from samcore.progress import reporter
+from samcore.progress import Listener, reporter
 from samcore.prompts.prompt import Prompt
 from samcore.prompts.resolve import prompts_digest, resolve_prompts
 from samcore.result.records import ObjectRecord, RunRecord
+from samcore.run.early import opened_beside, take_early_work
 from samcore.run.folder import RunFolder
 from samcore.tracking.memory.policy import policy_options
 from samcore.video import VideoInfo, VideoSource
@@ -22,6 +24,7 @@ from tasks.request.early_checks import (
     open_asked_video,
     resolve_asked_model,
 )
+from tasks.request.early_start import track_early
 from tasks.request.places import AsksForPlace
 from tasks.request.prompt_source import GivenPrompts
 from tasks.request.segment_request import SegmentRequest, check_frames
@@ -48,15 +51,23 @@ class ResolvedRun:
     """The state that it begins with."""
 
     def lay_out(self) -> RunRef:
-        """Write down in the run's folder what is asked; where the run is.
+        """Write down in the run's folder what is asked, and take what was tracked of it while the
+        video was scanned; where the run is.
 
         Raises:
             StorageError: The folder cannot be written to.
         """
-        self.folder.create(
-            self.record, self.video.info, self.prompts, self.video.names, self.warm_start
-        )
+        take_early_work(self.folder, self.video, self.write_to)
+        self.write_to(self.folder)
         return self.ref
+
+    def write_to(self, folder: RunFolder) -> None:
+        """Write down in a folder what is asked.
+
+        Raises:
+            StorageError: The folder cannot be written to.
+        """
+        folder.create(self.record, self.video.info, self.prompts, self.video.names, self.warm_start)
 
 
 def resolve_request(
@@ -66,6 +77,7 @@ def resolve_request(
     checked: CheckedRequest | None = None,
     opened: Callable[[], VideoSource] | None = None,
     on_probe: Callable[[VideoInfo], None] | None = None,
+    watching: Callable[[str], Listener] | None = None,
 ) -> ResolvedRun:
     """Check a request against the video, the model and the machine, cheap checks first: probe the
     video, find objects where that is asked, and cut it into chunks.
@@ -76,6 +88,7 @@ def resolve_request(
         checked: What `check_request` has read, if it has been asked already, buckets included.
         opened: Gives the request's video, if somebody has begun to open it already.
         on_probe: Told of the video before anything is held against it.
+        watching: As in `track_early`.
 
     Raises:
         SegmentationError: Anything that the person can put right, in one line.
@@ -93,7 +106,10 @@ def resolve_request(
     version, mark = find_version(source, request.source_version, credentials=request.credentials)
     if opened is None:
         mirror = open_mirror(request.destination_place, request.credentials)
-        video = open_asked_video(request, version=version, mirror=mirror)
+        video = opened_beside(
+            partial(open_asked_video, request, version=version, mirror=mirror),
+            partial(track_early, request, checked, watching=watching),
+        )
     else:
         video = opened()
     if on_probe is not None:

@@ -1,9 +1,11 @@
 """Opened videos, shared by all tasks of a process."""
 
+import contextlib
 import hashlib
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +13,7 @@ from samcore.disk.fetch import Progress
 from samcore.disk.files import make_folder
 from samcore.errors import InputError, StateError, VideoError
 from samcore.run.folder import RunFolder
-from samcore.video import VideoFile, VideoSource, open_video
+from samcore.video import ScanOfFile, VideoFile, VideoSource, open_video
 from tasks.settings import load_settings
 from tasks.store.locations import HttpsLocation, S3Location, parse_location
 
@@ -43,6 +45,7 @@ class _OpenVideos:
         on_read: Progress | None,
         on_progress: Progress | None,
         stretch: bool,
+        so_far: ScanOfFile | None,
     ) -> VideoSource:
         with self._lock:
             # Each work folder gets its own index, for processes that come later.
@@ -59,6 +62,7 @@ class _OpenVideos:
                     on_progress=on_progress,
                     limits=load_settings().limits,
                     stretch=stretch,
+                    so_far=so_far,
                 )
                 if mirror is not None:
                     mirror.push_index(index_path)
@@ -69,6 +73,7 @@ class _OpenVideos:
 
 
 _videos = _OpenVideos()
+_lent: dict[Path, VideoSource] = {}
 _whole_addresses: dict[str, HttpsLocation] = {}
 """Web addresses of this process's runs, with their queries: those may hold a secret, and are in no
 record of a run."""
@@ -85,6 +90,7 @@ def open_source(
     on_progress: Progress | None = None,
     on_fetch: Progress | None = None,
     stretch: bool = False,
+    so_far: ScanOfFile | None = None,
 ) -> VideoSource:
     """Open a video; at once if this process opened it before and it has not changed since.
 
@@ -101,6 +107,7 @@ def open_source(
         on_progress: Called during the scan with the frames so far and how many the header claims.
         on_fetch: Called while the video is fetched: bytes so far, and how many there are.
         stretch: As `TrackSettings.stretch`.
+        so_far: As in `open_video`.
 
     Raises:
         InputError: There is nothing to stretch.
@@ -118,6 +125,7 @@ def open_source(
             on_read=on_read,
             on_progress=on_progress,
             stretch=stretch,
+            so_far=so_far,
         )
     if isinstance(place, HttpsLocation):
         place = _whole_addresses.get(place.url, place)
@@ -135,6 +143,7 @@ def open_source(
         on_read=None,  # its content's digest is known
         on_progress=on_progress,
         stretch=stretch,
+        so_far=so_far,
     )
 
 
@@ -203,6 +212,16 @@ def is_replaced(source: str, digest: str, *, credentials: str | None) -> bool:
     return object_digest(found) != digest
 
 
+@contextlib.contextmanager
+def lending(folder: RunFolder, video: VideoSource) -> Iterator[None]:
+    """Have a run read this video within the block: its own is still scanned."""
+    _lent[folder.path] = video
+    try:
+        yield
+    finally:
+        del _lent[folder.path]
+
+
 def open_run_source(folder: RunFolder) -> VideoSource:
     """Open the video of a run.
 
@@ -212,7 +231,7 @@ def open_run_source(folder: RunFolder) -> VideoSource:
         StorageError: It cannot be fetched.
     """
     record = folder.record()
-    video = open_source(
+    video = _lent.get(folder.path) or open_source(
         record.source,
         folder.work_dir,
         credentials=folder.credentials,
