@@ -7,7 +7,7 @@ from pydantic import Field
 from samcore.chunks.handoff import HANDOFFS
 from samcore.exports import FORMATS
 from samcore.models.known import KNOWN_MODELS
-from tasks.request.prompt_form import name_tabs
+from samcore.prompts.form import name_tabs
 
 HandoffName = Annotated[str, Field(json_schema_extra={"enum": list(HANDOFFS.names)})]
 # The form shows them to choose from; the line on a wrong name is the registry's.
