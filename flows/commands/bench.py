@@ -65,7 +65,7 @@ def run_bench(
         dtypes: As `--dtype` of `longtake track`.
         seconds: For one measurement.
         fps: Frames a second that are wanted, if any are.
-        page: The HTML file to write, if one is wanted.
+        page: The HTML file to write, if one is wanted and something was measured.
         settings: Of the environment.
 
     Raises:
@@ -97,7 +97,7 @@ def run_bench(
     except (KeyboardInterrupt, Terminated) as signal:
         stop = signal
     record = conclude(bench.record(), fps=fps)
-    if page is not None:
+    if page is not None and record.setups:
         write_page(record, page)
     return Finished(record, stop)
 
@@ -140,7 +140,8 @@ def _setup_lines(setup: Setup, *, is_quiet: bool) -> Iterator[str]:
         if one.memories is not None and one.memories < setup.num_maskmem:
             yield (
                 f"{WHOLE}, {counted(one.objects or 0, 'object')}: after {one.memories} of "
-                f"{setup.num_maskmem} memories; later frames are slower, --seconds measures them"
+                f"{setup.num_maskmem} memories; later frames are slower, and a larger "
+                "--seconds measures them"
             )
     yield from map(_left_out_line, setup.left_out)
 
