@@ -115,6 +115,6 @@ def bench(
     lines = [record.model_dump_json(indent=2)] if as_json else command.bench_lines(record)
     for line in lines:
         typer.echo(line)
-    if page is not None and not as_json:
+    if page is not None and record.setups and not as_json:
         typer.echo(f"page: {page}")
     finished.end()

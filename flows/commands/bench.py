@@ -65,7 +65,7 @@ def run_bench(
         dtypes: As `--dtype` of `longtake track`.
         seconds: For one measurement.
         fps: Frames a second that are wanted, if any are.
-        page: The HTML file to write, if one is wanted.
+        page: The HTML file to write, if one is wanted and something was measured.
         settings: Of the environment.
 
     Raises:
@@ -97,7 +97,7 @@ def run_bench(
     except (KeyboardInterrupt, Terminated) as signal:
         stop = signal
     record = conclude(bench.record(), fps=fps)
-    if page is not None:
+    if page is not None and record.setups:
         write_page(record, page)
     return Finished(record, stop)
 
@@ -110,13 +110,16 @@ def bench_lines(record: BenchRecord) -> Iterator[str]:
     )
     for setup in record.setups:
         yield ""
-        yield from _setup_lines(setup)
+        yield from _setup_lines(setup, is_quiet=not record.busyness.reason)
     if record.choices:
         yield ""
         yield from map(choice_line, record.choices)
+    if record.busyness.reason and not record.complete:
+        yield ""
+        yield f"no conclusions: {record.busyness.reason}"
 
 
-def _setup_lines(setup: Setup) -> Iterator[str]:
+def _setup_lines(setup: Setup, *, is_quiet: bool) -> Iterator[str]:
     rate = setup.matrix_flops_per_s
     said = "" if rate is None else f": matrix products at {rate / 1e9:.0f} GFLOP/s"
     yield f"{setup.model} at {setup.image_size} px in {setup.dtype}{said}"
@@ -126,7 +129,7 @@ def _setup_lines(setup: Setup) -> Iterator[str]:
         rates = ", ".join(f"{1e3 / one.ms:.1f} by {one.batch}" for one in pictures)
         best = best_batch(setup)
         yield f"images/s through the encoder: {rates}" + (
-            f"; best by {best.batch}" if best is not None else ""
+            f"; best by {best.batch}" if is_quiet and best is not None else ""
         )
     ram = max((one.peak_rss_bytes for one in setup.measured), default=0)
     vram = max((one.peak_vram_bytes or 0 for one in setup.measured), default=0)
@@ -137,7 +140,8 @@ def _setup_lines(setup: Setup) -> Iterator[str]:
         if one.memories is not None and one.memories < setup.num_maskmem:
             yield (
                 f"{WHOLE}, {counted(one.objects or 0, 'object')}: after {one.memories} of "
-                f"{setup.num_maskmem} memories; later frames are slower, --seconds measures them"
+                f"{setup.num_maskmem} memories; later frames are slower, and a larger "
+                "--seconds measures them"
             )
     yield from map(_left_out_line, setup.left_out)
 

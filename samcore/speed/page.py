@@ -86,10 +86,15 @@ def _limit_figure(setup: Setup, counts: list[int]) -> Any:
             found[one.stage] = one  # the last one has the most objects
     if not found:
         return None
-    names = list(reversed(found))
-    return bars_figure(
-        names, {"": [(found[name].of_limit or 0) * 100 for name in names]}, unit="%", digits=0
-    )
+    drawn = list(reversed(found.values()))
+    names = [
+        one.stage
+        if one.objects in (None, counts[-1])
+        else f"{one.stage}, {counted(one.objects, 'object')}"
+        for one in drawn
+    ]
+    shares = [(one.of_limit or 0) * 100 for one in drawn]
+    return bars_figure(names, {"": shares}, unit="%", digits=0)
 
 
 def _images_figure(setup: Setup) -> Any:

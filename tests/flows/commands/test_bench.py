@@ -118,7 +118,7 @@ def test_a_person_reads_a_table(record):
         assert re.search(rf"^{stage}\s+\d+\.\d\d", text, re.MULTILINE), stage
     assert re.search(r"^image encoder .* \d+%$", text, re.MULTILINE)
     assert re.search(r"^frames/s\s+\d", text, re.MULTILINE)
-    assert "images/s through the encoder: " in text
+    assert re.search(r"^images/s through the encoder: \d.* best by \d", text, re.MULTILINE)
     assert "peak memory: " in text
     assert lines[-1].startswith(
         "0.001 frames/s of 2 objects: --model nano --image-size 64 --dtype float32"
@@ -133,6 +133,7 @@ def test_a_busy_machine_gets_numbers_and_no_conclusions(record):
     assert "whole tracking" in text
     assert "LIMIT" not in text
     assert "--model" not in text
+    assert "best by" not in text
     with pytest.raises(InputError, match=r"no conclusions: other processes kept 1\.5 of 2 cores"):
         Finished(busy, None).end()
     with pytest.raises(StoppedForGood, match="stopped; what was measured"):

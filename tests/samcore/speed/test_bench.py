@@ -2,13 +2,14 @@
 
 import jsonschema
 import pytest
+import torch
 
 from samcore.errors import InputError
 from samcore.machine.device import choose_compute
 from samcore.masks.rle import decode_masks
 from samcore.models.loader import load_model
 from samcore.progress import listening
-from samcore.speed.bench import IMAGE_BATCHES, Bench
+from samcore.speed.bench import IMAGE_BATCHES, Bench, _Task
 from samcore.speed.record import (
     DECODING,
     IMAGES,
@@ -97,6 +98,21 @@ def test_what_would_take_too_long_is_left_out(wanted):
     assert left == {*PER_OBJECT, WHOLE}
     assert all("takes about" in one.reason for one in setup.left_out)
     assert setup.find(WHOLE, objects=1).memories < setup.num_maskmem
+
+
+def test_what_does_not_fit_into_memory_is_left_out(wanted):
+    """The reason says so, and the next measurement is made; any other error is one."""
+    bench = Bench([wanted])
+    model = load_model(wanted.spec, wanted.compute)
+    huge = _Task(IMAGES, lambda: lambda: torch.empty(2**60, dtype=torch.uint8), batch=16)
+    wrong = _Task(IMAGES, lambda: lambda: torch.empty(-1))
+
+    left = bench._one(huge, {}, model)
+
+    assert (left.stage, left.batch) == (IMAGES, 16)
+    assert left.reason.startswith("it does not fit into memory: ")
+    with pytest.raises(RuntimeError):
+        bench._one(wrong, {}, model)
 
 
 def test_what_was_measured_is_there_when_somebody_stops_it(wanted):
