@@ -1,7 +1,7 @@
 """Pictures a second in batches beside one at a time, as a Markdown table.
 
     nice python tests/bench/images.py                                # minutes
-    python tests/bench/images.py --device cuda --sizes 1024 --pictures 64 --write tests/bench/RESULTS.md
+    python tests/bench/images.py --device cuda --sizes 1024 --pictures 64 --write results.md
 
 Each picture has one box: preprocessing, image encoder, mask decoder, enlarging and run lengths. All
 batch sizes take turns in one process (1, 4, 8, 16, 1, ...), so that other work on the machine slows
@@ -39,8 +39,9 @@ from samcore.scenes import Scene
 HEIGHT, WIDTH = 480, 640
 NAMES = {"random-tiny": "SAM 2.1 tiny, random weights"}
 HEADING = (
-    "| model | px | batch | wall, ms a picture | CPU, ms a picture | pictures a second | beside one "
-    "at a time | GPU peak, GB | other pixels |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|"
+    "| model | px | batch | wall, ms a picture | CPU, ms a picture | pictures a second | "
+    "beside one at a time | GPU peak, GB | other pixels |\n"
+    "|---|--:|--:|--:|--:|--:|--:|--:|--:|"
 )
 
 

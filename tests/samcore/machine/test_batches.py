@@ -16,7 +16,6 @@ from samcore.machine.rung import Rung
 from samcore.models.registry import resolve_model
 from samcore.run.oom_ladder import OomLadder
 
-
 FREE = (10**12, 16 * 10**9, 2 * 10**9, 10**8, 10**6, 0)
 """Bytes, less and less."""
 
