@@ -152,8 +152,11 @@ def test_texts_that_cannot_be_are_one_line(segmenter, load, pictures, reader):
     reads none."""
     options = asking(reader, "dog")
     detector = make_detector(options, load("nano"), batch=1)
-    with pytest.raises(InputError, match="there is none for picture 1"):
-        segmenter.by_text(pictures[:2], [("dog",), ()], detector, options)
+    for wrong in ((), "dog", (" ",)):
+        with pytest.raises(InputError, match=r"one concept or several for b\.png, got"):
+            segmenter.by_text(
+                pictures[:2], [("dog",), wrong], detector, options, names=["a.png", "b.png"]
+            )
     with pytest.raises(InputError, match="texts for each picture, got 1 for 2"):
         segmenter.by_text(pictures[:2], [("dog",)], detector, options)
     with pytest.raises(InputError, match="without a full stop"):

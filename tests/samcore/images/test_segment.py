@@ -271,7 +271,9 @@ def test_wrong_pictures_and_numbers_are_one_line(load, pictures):
         segmenter.segment(pictures[:2], [[]])
     with pytest.raises(InputError, match="candidates: wanted best, all, single, got 'three'"):
         segmenter.segment(pictures[:1], [[]], candidates="three")
-    assert segmenter.segment([], []) == []
+    with pytest.raises(InputError, match=r"object 1 on b\.png has no box, point or mask"):
+        segmenter.segment(pictures[:2], [[], [NO_POINTS]], names=["a.png", "b.png"])
+    assert segmenter.segment([], []) == segmenter.everything([]) == []
 
 
 def test_a_model_without_numbers_is_refused_by_the_picture(load, pictures, monkeypatch):
