@@ -38,9 +38,9 @@ Detect = Annotated[
         "--detect",
         metavar="DETECTOR",
         help="Track what this detector finds, in place of prompts: masks, motion (fixed cameras), "
-        "torchvision:NAME[:FILE], transformers:ORG/NAME, file:DETECTIONS; any number. It looks "
-        "where --automatic says, or throughout the video, see --detect-every; at most 10 objects "
-        "by default.",
+        "torchvision:NAME[:FILE], transformers:ORG/NAME, file:DETECTIONS, sam3 (as --text alone); "
+        "any number. It looks where --automatic says, or throughout the video, see --detect-every; "
+        "at most 10 objects by default.",
         show_default=False,
     ),
 ]
@@ -89,7 +89,8 @@ Text = Annotated[
     typer.Option(
         "--text",
         metavar="WORDS",
-        help="What a detector that takes text is to look for, such as 'red car'; any number.",
+        help="What to look for, such as 'red car'; any number. By the model's own detector "
+        "(--model sam3), or by one of --detect that takes text.",
         show_default=False,
     ),
 ]
@@ -98,7 +99,8 @@ MinScore = Annotated[
     typer.Option(
         "--min-score",
         metavar="0..1",
-        help="How sure the detector must be. Default: 0.5 for networks, 0.3 with --text.",
+        help="How sure the detector must be. Default: 0.5 for networks, 0.3 with --text (sam3: "
+        "0.5).",
         show_default=False,
     ),
 ]

@@ -77,6 +77,10 @@ The same wherever they enter, looked for on every tenth frame:
   longtake track tape.mkv --detect torchvision:fasterrcnn_resnet50_fpn_v2
     --labels person,car --detect-every 10 -o out
 
+Whatever a text says, by SAM 3:
+
+  longtake track tape.mkv --model sam3 --text person --text "red car" -o out
+
 The objects of another video's result, once `longtake memory other` was run:
 
   longtake track tape.mkv --warm-start other -o out
@@ -265,16 +269,16 @@ def track(
     ways = (any(options), prompts is not None, found is not None)
     beside = found is not None and found.detect_every is not None
     if sum(ways) - beside > 1:
-        way = "--detect" if detect else "--automatic"
-        with_it = "" if beside or not detect else ", or --detect-every N to have both"
+        way = "--detect" if detect else "--text" if text else "--automatic"
+        with_it = "" if beside or not (detect or text) else ", or --detect-every N to have both"
         raise InputError(
             f"give --box, --point, --mask and --masks, or --prompts, or {way}; not both{with_it}"
         )
     if not any(ways) and warm_start is None:
         raise InputError(
-            "no prompts: give --box, --point, --mask or --masks, --prompts FILE, --automatic N or "
-            "--detect NAME to find objects, or --warm-start STATE to begin with those of another "
-            "video"
+            "no prompts: give --box, --point, --mask or --masks, --prompts FILE, --automatic N, "
+            "--detect NAME or --text WORDS to find objects, or --warm-start STATE to begin with "
+            "those of another video"
         )
     fields = given_fields(ctx)
     fields["settings"]["memory_policy_options"] = parse_policy_options(

@@ -23,7 +23,9 @@ from samcore.errors import InputError
 from samcore.registry import Entry, Registry
 
 if TYPE_CHECKING:
+    from samcore.detectors.of_model import ModelPart
     from samcore.models.family import TrackingModel
+    from samcore.models.registry import ModelSpec
     from samcore.prompts.automatic import AutomaticPrompts
 
 
@@ -191,8 +193,13 @@ class DetectorEntry(Entry):
     """What may follow, as far as there is a list; the form shows it."""
     files: str = ""
     """Module and attribute of its `DetectorFiles`, if it has any."""
+    of_model: bool = False
+    """Whether it is a part of the model that tracks; its files are then a
+    `samcore.detectors.of_model.ModelPart`, and it may be a `FeatureDetector`."""
     min_score: float = 0.0
     """Least score of a detection where none is asked for."""
+    min_text_score: float = 0.3
+    """The same where a text says what to find: most such models are less sure."""
     has_labels: bool = True
     """Whether it says what objects are."""
     takes_text: bool = False
@@ -272,6 +279,17 @@ DETECTORS = Registry(
             min_score=0.5,
             takes_text=True,
         ),
+        DetectorEntry(
+            name="sam3",
+            about="whatever a text says, by the detector of the SAM 3 that tracks",
+            home="samcore.detectors.sam3:TextDetector",
+            batch=8,
+            files="samcore.detectors.sam3:TextDetectorFiles",
+            of_model=True,
+            min_score=0.5,
+            min_text_score=0.5,  # score_threshold_detection of build_sam3_video_model
+            takes_text=True,
+        ),
     ],
 )
 """The detectors, by name."""
@@ -296,6 +314,11 @@ def find_detector(named: str) -> tuple[DetectorEntry, str]:
     return entry, what
 
 
+def is_of_model(options: AutomaticPrompts) -> bool:
+    """Whether the detector that is asked for is a part of the model that tracks."""
+    return find_detector(options.detector)[0].of_model
+
+
 def check_detector(options: AutomaticPrompts) -> None:
     """Refuse a detector, labels or texts that can be seen to be wrong by words alone.
 
@@ -318,8 +341,12 @@ def check_detector(options: AutomaticPrompts) -> None:
         _files(entry).check(what, options)
 
 
-def look_up_detector(options: AutomaticPrompts) -> None:
+def look_up_detector(options: AutomaticPrompts, model: ModelSpec | None = None) -> None:
     """See early whether a detector can be had.
+
+    Args:
+        options: Name it, and say what it is to find.
+        model: The run's own; None while it is not on this machine.
 
     Raises:
         SegmentationError: It cannot; one line says why, and what to do.
@@ -327,15 +354,22 @@ def look_up_detector(options: AutomaticPrompts) -> None:
     entry, what = find_detector(options.detector)
     if entry.files:
         _files(entry).look_up(what, options)
+    if entry.of_model and model is not None:
+        _part(entry).check_model(model, options)
 
 
 def fetch_detector(
-    options: AutomaticPrompts, *, cache_dir: Path, on_progress: Progress | None = None
+    options: AutomaticPrompts,
+    *,
+    model: ModelSpec | None = None,
+    cache_dir: Path,
+    on_progress: Progress | None = None,
 ) -> str:
     """Have a detector's files on this machine.
 
     Args:
         options: Name it.
+        model: The run's own, on this machine; a detector that is a part of it needs it.
         cache_dir: Where digests of large files are remembered.
         on_progress: Told of a download.
 
@@ -350,6 +384,10 @@ def fetch_detector(
     if not entry.files:
         return said
     digest = _files(entry).fetch(what, options, cache_dir=cache_dir, on_progress=on_progress)
+    if entry.of_model:
+        if model is None:
+            raise ValueError(f"{entry.name} is a part of the run's model, which was not given")
+        digest = _part(entry).check_model(model, options)
     return f"{said} {digest}"
 
 
@@ -357,6 +395,11 @@ def _files(entry: DetectorEntry) -> DetectorFiles:
     module, _, attribute = entry.files.partition(":")
     files: DetectorFiles = getattr(importlib.import_module(module), attribute)()
     return files
+
+
+def _part(entry: DetectorEntry) -> ModelPart:
+    part: ModelPart = _files(entry)  # type: ignore[assignment]  # as `of_model` says
+    return part
 
 
 def make_detector(options: AutomaticPrompts, model: TrackingModel, *, batch: int) -> Detector:

@@ -11,15 +11,13 @@ from samcore.detectors.detector import Detection, find_detector
 if TYPE_CHECKING:
     from samcore.prompts.automatic import AutomaticPrompts
 
-MIN_TEXT_SCORE = 0.3
-"""Least score of what was found by text where none is asked for: such models are less sure."""
-
 
 def least_score(options: "AutomaticPrompts") -> float:
     """The score below which a detection does not count."""
     if options.min_score is not None:
         return options.min_score
-    return MIN_TEXT_SCORE if options.text else find_detector(options.detector)[0].min_score
+    entry, _ = find_detector(options.detector)
+    return entry.min_text_score if options.text else entry.min_score
 
 
 def keep_wanted(found: Sequence[Detection], options: "AutomaticPrompts") -> list[Detection]:

@@ -57,6 +57,9 @@ class ImageFeatures:
     """Their position encoding, the same shape."""
     high_res_1chw: tuple[Tensor, ...]
     """Feature maps at strides 4 and 8 for the mask decoder, each 1 x C' x H' x W'."""
+    trunk_1nc: Tensor | None = None
+    """What the image encoder gave before the tracker's own maps were made of it, 1 x N x C; only
+    of a model that looks for texts, too: see `samcore/models/text.py`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

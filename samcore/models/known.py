@@ -63,6 +63,8 @@ class KnownModel:
     licence: str = "Apache-2.0"
     family: str = "sam2"
     """A name in `samcore.models.family.FAMILIES`."""
+    takes_text: bool = False
+    """Whether it finds what a text says, too."""
 
 
 NANO_DIR = Path(__file__).parent / "nano"
@@ -148,10 +150,11 @@ KNOWN_MODELS: tuple[KnownModel, ...] = (
         name="sam3",
         config="",
         weights=HubWeights("facebook/sam3", is_gated=True),
-        about="SAM 3's tracker",
+        about="SAM 3's tracker; finds what --text says, too",
         image_size=1008,
         licence="SAM License",
         family="transformers",
+        takes_text=True,
     ),
     KnownModel(
         name="edgetam",

@@ -25,6 +25,7 @@ from samcore.models.known import (
     RemoteWeights,
     Seeded,
 )
+from samcore.models.text import no_text
 from samcore.models.transformers.family import find_model, is_model_here, look_up_model
 from samcore.models.transformers.names import PREFIX, SAM3_FILES, refuse_other_forms
 
@@ -191,19 +192,40 @@ def needs_download(name: str | None, cache_dir: Path) -> bool:
     return not here.get(name or "", True)
 
 
-def check_can_be_had(name: str) -> None:
+def check_can_be_had(name: str, *, for_text: bool = False) -> None:
     """See early whether a model that needs a download can be had; asks the hub, where it is one's.
 
+    Args:
+        name: A known model, or `hf:ORG/NAME`.
+        for_text: Whether it has to find what a text says.
+
     Raises:
+        InputError: It finds no texts.
         ModelError: It cannot be had or used; the message says why, and what to do.
         StorageError: What the hub says of it cannot be kept.
     """
-    if name.startswith(PREFIX):
-        look_up_model(name, None)
-        return
-    weights = _known(name).weights
-    if isinstance(weights, HubWeights):
-        look_up_model(name, weights.repo)
+    weights = None if name.startswith(PREFIX) else _known(name).weights
+    if weights is None or isinstance(weights, HubWeights):
+        folder = look_up_model(name, None if weights is None else weights.repo)
+        if for_text and not folder.has_detector:
+            raise no_text(name)
+
+
+def check_may_take_text(name: str | None, *, checkpoint: bool) -> None:
+    """Refuse a model that finds no texts, as far as its name alone says that.
+
+    Args:
+        name: As for `resolve_model`.
+        checkpoint: Whether a checkpoint is given, too: SAM 3 has none that could be.
+
+    Raises:
+        InputError: It finds none.
+    """
+    if checkpoint:
+        raise no_text("of --checkpoint")
+    named = name or DEFAULT_MODEL
+    if any(model.name == named and not model.takes_text for model in KNOWN_MODELS):
+        raise no_text(named)
 
 
 def resized_model(spec: ModelSpec, image_size: int) -> ModelSpec:

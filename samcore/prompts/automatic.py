@@ -101,7 +101,8 @@ class AutomaticPrompts(BaseModel):
     detector: DetectorName | DetectorWith = Field(
         default="masks",
         title="Detector",
-        description="What finds them; masks is the tracking model itself, asked for everything.",
+        description="What finds them; masks is the tracking model itself, asked for everything; "
+        "sam3, the default with a text, is SAM 3's own detector.",
     )
     labels: Words = Field(
         default=(),
@@ -121,7 +122,7 @@ class AutomaticPrompts(BaseModel):
         le=1,
         title="Least score",
         description="How sure the detector must be, 0 to 1. The default is its own: 0.5 for "
-        "networks, 0.3 with a text, 0 for others.",
+        "networks, 0.3 with a text (sam3: 0.5), 0 for others.",
     )
 
     more_detectors: tuple[DetectorName | DetectorWith, ...] = Field(
@@ -153,6 +154,15 @@ class AutomaticPrompts(BaseModel):
         description="Some constants by which detections become objects, by name, such as "
         "hot_start, in place of their defaults.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _finds_texts(cls, given: object) -> object:
+        """A text without a detector is for the model's own."""
+        if isinstance(given, dict) and given.get("text"):
+            named = {"detector", "more_detectors"} & given.keys()
+            return given if named else {**given, "detector": "sam3"}
+        return given
 
     @field_validator("detector")
     @classmethod

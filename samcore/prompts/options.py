@@ -114,7 +114,7 @@ def parse_automatic(
         reanchor_every: `--reanchor-every`.
         association: `--association-option`, `NAME=VALUE`, any number.
         labels: `--labels`, `person,car`.
-        texts: `--text`, any number.
+        texts: `--text`, any number; with it alone, too.
         min_score: `--min-score`.
         max_objects: `--max-objects`.
 
@@ -141,10 +141,12 @@ def parse_automatic(
         "max_objects": ("--max-objects", max_objects),
     }
     given = {name: value for name, (_, value) in named.items() if value is not None}
-    if text is None and not detectors:
+    if text is None and not detectors and "text" not in given:
         alone = ["--automatic-option"] if more else [named[name][0] for name in given]
         if alone:
-            raise InputError(f"{alone[0]} goes with --automatic N or --detect NAME; give that, too")
+            raise InputError(
+                f"{alone[0]} goes with --automatic N, --detect NAME or --text WORDS; give that, too"
+            )
         return None
     asked: dict[str, Any] = {}
     if text is not None:

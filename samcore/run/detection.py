@@ -14,6 +14,7 @@ from samcore.disk.sealed import read_sealed, write_sealed
 from samcore.errors import InputError, LostWorkError
 from samcore.machine.meters import StageClock
 from samcore.models.family import TrackingModel
+from samcore.models.registry import ModelSpec
 from samcore.progress import counted, reporter
 from samcore.prompts.automatic import AutomaticPrompts
 from samcore.result.records import DetectionRecord
@@ -35,6 +36,7 @@ class _Cuts(BaseModel):
 def plan_detection(
     options: AutomaticPrompts,
     *,
+    model: ModelSpec,
     video: VideoSource,
     frames: tuple[int, int],
     labels: Mapping[int, str],
@@ -46,6 +48,7 @@ def plan_detection(
 
     Args:
         options: With `detect_every`.
+        model: The run's own.
         video: Where to look.
         frames: The frames [start, stop) that are tracked.
         labels: What a person calls the objects that are prompted.
@@ -66,7 +69,7 @@ def plan_detection(
         )
     return DetectionRecord(
         options=options.model_dump(mode="json", exclude_defaults=True),
-        fingerprints=fetch_detectors(options, cache_dir=cache_dir),
+        fingerprints=fetch_detectors(options, model=model, cache_dir=cache_dir),
         cuts=_find_cuts_once(video, frames, work_dir) if options.detect_every == "cuts" else (),
         association=options.association(dict(labels)),
     )
@@ -76,6 +79,7 @@ def open_detections(
     record: DetectionRecord,
     model: TrackingModel,
     *,
+    spec: ModelSpec,
     video: VideoSource,
     batch: int,
     clock: StageClock,
@@ -86,6 +90,7 @@ def open_detections(
     Args:
         record: From `plan_detection`.
         model: The tracker's.
+        spec: What it was made of.
         video: The run's.
         batch: Most that a detector does at once.
         clock: Told how long detection takes.
@@ -94,7 +99,7 @@ def open_detections(
     options = record.asked
 
     def check() -> None:
-        if fetch_detectors(options, cache_dir=cache_dir) != record.fingerprints:
+        if fetch_detectors(options, model=spec, cache_dir=cache_dir) != record.fingerprints:
             raise LostWorkError(
                 f"{options.named} is not what it was when this run was planned; run again, and "
                 "what it finds now is tracked"
@@ -111,7 +116,9 @@ def open_detections(
     )
 
 
-def fetch_detectors(options: AutomaticPrompts, *, cache_dir: Path) -> tuple[str, ...]:
+def fetch_detectors(
+    options: AutomaticPrompts, *, model: ModelSpec, cache_dir: Path
+) -> tuple[str, ...]:
     """Have the files of all detectors on this machine; the fingerprint of each.
 
     Raises:
@@ -119,7 +126,8 @@ def fetch_detectors(options: AutomaticPrompts, *, cache_dir: Path) -> tuple[str,
     """
     on_progress = reporter("downloading the detector", "MB", scale=1_000_000)
     return tuple(
-        fetch_detector(one, cache_dir=cache_dir, on_progress=on_progress) for one in options.each
+        fetch_detector(one, model=model, cache_dir=cache_dir, on_progress=on_progress)
+        for one in options.each
     )
 
 

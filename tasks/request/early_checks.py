@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samcore.chunks.plan import plan_chunks
-from samcore.detectors.detector import look_up_detector
+from samcore.detectors.detector import is_of_model, look_up_detector
 from samcore.disk.fetch import Progress
 from samcore.disk.files import check_writable
 from samcore.errors import InputError, StorageError
@@ -20,11 +20,13 @@ from samcore.models.registry import (
     HUB_FAMILY,
     ModelSpec,
     check_can_be_had,
+    check_may_take_text,
     needs_download,
     resolve_model,
 )
 from samcore.models.transformers.names import PREFIX
 from samcore.progress import reporter
+from samcore.prompts.automatic import AutomaticPrompts
 from samcore.tracking.memory.policy import check_policy_fits
 from samcore.video import VideoSource, check_source
 from tasks.request.prompt_source import GivenPrompts, read_prompts
@@ -83,11 +85,14 @@ def check_request(
     if isinstance(source, Path):
         check_source(source, limits)
     _check_pooling(request)
+    by_model = _detectors_of_model(request)
+    if by_model:
+        check_may_take_text(request.model, checkpoint=request.checkpoint is not None)
     model = None
     if request.checkpoint is not None or not needs_download(request.model, cache_dir):
         model = resolve_asked_model(request, cache_dir)
     elif request.model is not None:
-        check_can_be_had(request.model)
+        check_can_be_had(request.model, for_text=bool(by_model))
     if request.automatic is not None:
         for one in request.automatic.each:
             look_up_detector(one)
@@ -98,6 +103,12 @@ def check_request(
     if not isinstance(source, Path) and (buckets or not isinstance(source, S3Location)):
         look_up_source(source, request.source_version, credentials=request.credentials)
     return CheckedRequest(given, warm, model)
+
+
+def _detectors_of_model(request: SegmentRequest) -> list[AutomaticPrompts]:
+    """What is asked of detectors that are a part of the model that tracks."""
+    each = () if request.automatic is None else request.automatic.each
+    return [one for one in each if is_of_model(one)]
 
 
 def _in_bucket(place: object) -> bool:
@@ -125,10 +136,11 @@ def _check_policy(request: SegmentRequest, model: ModelSpec | None) -> None:
 def resolve_asked_model(
     request: SegmentRequest, cache_dir: Path, on_download: Progress | None = None
 ) -> ModelSpec:
-    """The one exact model that a request asks for, downloaded where need be.
+    """The one exact model that a request asks for, downloaded where need be, and held against what
+    it is to find.
 
     Raises:
-        InputError: The options do not go together.
+        InputError: The options do not go together, or the model finds no texts.
         ModelError: Nobody knows the model, or its files cannot be had or used.
         StorageError: A download cannot be kept.
     """
@@ -141,6 +153,8 @@ def resolve_asked_model(
         cache_dir=cache_dir,
         on_progress=on_download,
     )
+    for one in _detectors_of_model(request):
+        look_up_detector(one, model)
     if request.checkpoint is not None or (request.model or "").startswith(PREFIX):
         from samcore.models.loader import check_model  # late: it imports torch
 

@@ -131,6 +131,7 @@ def resolve_request(
 
         detection = plan_detection(
             request.automatic,
+            model=model,
             video=video,
             frames=(start, stop),
             labels=_labels(objects),

@@ -73,7 +73,7 @@ def find_objects_once(
     """
     start, stop = frames
     looked_at = frames_to_look_at(options, start=start, stop=stop, rate=video.info.avg_rate)
-    fingerprints = fetch_detectors(options, cache_dir=cache_dir)
+    fingerprints = fetch_detectors(options, model=model, cache_dir=cache_dir)
     path = _record_path(work_dir, options, fingerprints, video, model, compute, looked_at)
     # One process looks, others read what it found.
     with exclusive(path.with_suffix(".lock")):

@@ -215,6 +215,8 @@ def test_models_says_what_each_family_wants(capsys: pytest.CaptureFixture[str]) 
     assert "family transformers: SAM 2, SAM 3's tracker and EdgeTAM" in text
     assert "sam3 wants its licence accepted at https://huggingface.co/facebook/sam3" in text
     assert "hf:ORG/NAME" in text
+    (told,) = [line for line in text.splitlines() if "--text" in line]
+    assert told.startswith("sam3 ")
 
 
 def test_policies_lists_options(capsys: pytest.CaptureFixture[str]) -> None:

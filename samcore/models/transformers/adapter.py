@@ -18,6 +18,9 @@ follows Meta's, as `samcore/models/sam2/adapter.py` does:
 """
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,7 +41,9 @@ from samcore.models.family import (
     check_memory_pool,
 )
 from samcore.models.pixels import Rgb, mask_at_input_size
+from samcore.models.text import no_text
 from samcore.models.transformers.attention import can_fold, fused_tokens
+from samcore.models.transformers.concepts import Sam3Heads, load_heads
 
 _INSIDE, _OUTSIDE = 10.0, -10.0
 """Logits of a given mask (`_use_mask_as_output`)."""
@@ -56,6 +61,7 @@ class TransformersModel(Adapter):
         compute: Compute,
         fingerprint: str,
         plain: bool = False,
+        with_detector: Path | None = None,
     ) -> None:
         """Wrap a network.
 
@@ -65,6 +71,7 @@ class TransformersModel(Adapter):
             compute: Device and precision.
             fingerprint: Of the model, which states and results carry.
             plain: Whether to compute everything as the package does.
+            with_detector: The folder that the network is from, if it holds SAM 3's detector, too.
         """
         super().__init__(
             compute=compute,
@@ -75,6 +82,8 @@ class TransformersModel(Adapter):
             plain=plain,
         )
         self._net = net
+        self._with_detector = with_detector
+        self._heads: Sam3Heads | None = None
         self._is_folded = not plain and can_fold(net.memory_attention, compute)
         self.facts = ModelFacts(
             fingerprint=fingerprint,
@@ -89,11 +98,31 @@ class TransformersModel(Adapter):
     def encode_images(self, images_n3hw: Tensor) -> list[ImageFeatures]:
         """Run the image encoder on N preprocessed frames; features of each, in order."""
         out = self._net.get_image_features(images_n3hw, return_dict=True)
-        return self._features_of_each(
+        features = self._features_of_each(
             out.fpn_hidden_states,
             out.fpn_position_encoding[-1],
             self._net.backbone_feature_sizes,
         )
+        if self._heads is None:
+            return features
+        trunk_bnc = out.last_hidden_state
+        return [replace(one, trunk_1nc=trunk_bnc[i : i + 1]) for i, one in enumerate(features)]
+
+    def text_heads(self, texts: Sequence[str]) -> Sam3Heads:
+        """What finds texts on this model's features; see `samcore/models/text.py`.
+
+        The last ones are kept: a run asks for the same texts again and again.
+
+        Raises:
+            InputError: The model has no detector, or a text is too long.
+            ModelError: The detector's weights cannot be used.
+        """
+        if self._with_detector is None:
+            raise no_text("that is loaded")
+        if self._heads is None or self._heads.texts != tuple(texts):
+            self._heads = None  # a device need not have room for both
+            self._heads = load_heads(self._with_detector, texts, device=self.device)
+        return self._heads
 
     def without_memory(self, features: ImageFeatures) -> Tensor:
         """Features for a conditioning frame, which looks at no memory: 1 x C x h x w."""

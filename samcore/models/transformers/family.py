@@ -6,13 +6,14 @@ Imports neither torch nor transformers until a model is built.
 import hashlib
 import importlib.metadata
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samcore.errors import ModelError
 from samcore.models.family import FAMILIES, missing_extra
+from samcore.models.text import no_text
 from samcore.models.transformers.folder import ModelFolder, config_digest, read_folder
 from samcore.models.transformers.names import HubName, parse_name
 
@@ -63,6 +64,26 @@ class TransformersFamily:
             plain=spec.is_plain,
         )
 
+    def check_texts(self, name: str, config: str, texts: Sequence[str]) -> str:
+        """Refuse texts that a model cannot look for; see `samcore.models.text.check_texts`.
+
+        Raises:
+            InputError: It finds no texts, or one is too long.
+            ModelError: The detector's weights or the tokenizer are not there.
+        """
+        folder = self._folder(config)
+        if not folder.has_detector:
+            raise no_text(name)
+        from samcore.models.transformers.words import (
+            check_detector,
+            read_texts,
+            tokenizer_digest,
+        )
+
+        check_detector(folder.path, name=name)
+        read_texts(folder.path, texts)
+        return tokenizer_digest(folder.path)
+
     def _folder(self, config: str) -> ModelFolder:
         return read_folder(Path(config), name=config)
 
@@ -99,12 +120,15 @@ def check_installed(name: str, *, option: str = "--model") -> None:
         )
 
 
-def look_up_model(name: str, repo: str | None) -> None:
+def look_up_model(name: str, repo: str | None) -> ModelFolder:
     """See early whether a model can be had, before anything large is fetched.
 
     Args:
         name: As the person named it.
         repo: What a name without `hf:` stands for on the hub.
+
+    Returns:
+        What its configuration says; the weights need not be here.
 
     Raises:
         ModelError: It cannot be had or used; the message says why, and what to do.
@@ -116,7 +140,7 @@ def look_up_model(name: str, repo: str | None) -> None:
         from samcore.models.transformers.hub import look_up
 
         place = look_up(place)
-    read_folder(place, name=name)
+    return read_folder(place, name=name)
 
 
 def is_model_here(name: str, repo: str | None) -> bool:

@@ -45,6 +45,7 @@ def build_model(
         compute=compute,
         fingerprint=fingerprint,
         plain=plain,
+        with_detector=folder.path if folder.has_detector else None,
     )
 
 

@@ -210,9 +210,20 @@ EXAMPLES: dict[str, Callable[[Path], dict[str, Any]]] = {
         "detector": f"transformers:{hub_folder(folder / 'hub')}",
         "min_score": 0,
     },
+    "sam3": lambda folder: {"text": ["red car", "person"], "min_score": 0},
 }
 """Options, as `AutomaticPrompts` takes them, from a folder for files; those without a
 line are asked for by their name alone."""
+
+
+def _sam3(folder: Path) -> str:
+    from tests.samcore.models.transformers.small_models import save_sam3_video
+
+    return f"hf:{save_sam3_video(folder / 'sam3')}"
+
+
+MODELS: dict[str, Callable[[Path], str]] = {"sam3": _sam3}
+"""The models of detectors that are a part of the tracking model, from a folder for files."""
 
 
 def square_at(frame: int) -> tuple[int, int, int, int]:

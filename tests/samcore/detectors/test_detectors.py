@@ -20,7 +20,7 @@ from samcore.models.loader import load_model
 from samcore.models.registry import resolve_model
 from samcore.prompts.automatic import AutomaticPrompts
 from samcore.scenes import Scene
-from tests.samcore.detectors.examples import EXAMPLES
+from tests.samcore.detectors.examples import EXAMPLES, MODELS
 
 SIZE_HW = (96, 128)
 NUM_FRAMES = 64
@@ -28,9 +28,24 @@ NAMES = [entry.name for entry in DETECTORS.built_in]
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    spec = resolve_model("nano", cache_dir=tmp_path_factory.mktemp("none"))
-    return load_model(spec, choose_compute("cpu", "float32"))
+def specs(tmp_path_factory):
+    """The model that tracks beside each detector."""
+    made = {}
+
+    def get(name):
+        make = MODELS.get(name)
+        key = name if make else "nano"
+        if key not in made:
+            model = make(tmp_path_factory.mktemp("model")) if make else key
+            made[key] = resolve_model(model, cache_dir=tmp_path_factory.mktemp("none"))
+        return made[key]
+
+    return get
+
+
+@pytest.fixture
+def model(name, specs):
+    return load_model(specs(name), choose_compute("cpu", "float32"))
 
 
 @pytest.fixture(scope="module")
@@ -141,15 +156,15 @@ def test_detectors_say_how_far_they_are(name, model, images, asked):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_fingerprints_are_of_what_is_asked(name, asked, tmp_path):
+def test_fingerprints_are_of_what_is_asked(name, asked, specs, tmp_path):
     """What is there is found to be there; its fingerprint begins with the detector's name and
     version, is the same again, and fits on one line."""
-    options = asked(name)
-    look_up_detector(options)
-    said = fetch_detector(options, cache_dir=tmp_path)
+    options, model = asked(name), specs(name)
+    look_up_detector(options, model)
+    said = fetch_detector(options, model=model, cache_dir=tmp_path)
     entry = DETECTORS.get(name)
     assert said.startswith(f"{entry.name} {entry.version}")
-    assert said == fetch_detector(options, cache_dir=tmp_path / "other")
+    assert said == fetch_detector(options, model=model, cache_dir=tmp_path / "other")
     assert len(said) < 120
     assert "\n" not in said
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from samcore.models.registry import resolve_model
 from samcore.prompts.automatic import AutomaticPrompts
 from samcore.result.records import DetectionRecord
 from samcore.run import detection
@@ -33,6 +34,7 @@ def test_cuts_are_found_once(
     def plan(start: int) -> DetectionRecord:
         return plan_detection(
             AutomaticPrompts(detector="motion", detect_every="cuts"),
+            model=resolve_model("nano", cache_dir=tmp_path),
             video=video,
             frames=(start, 24),
             labels={},

@@ -1,9 +1,11 @@
 """Small random models of the families of transformers, as their own classes build them."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import (
+    CLIPTokenizer,
     EdgeTamVideoConfig,
     EdgeTamVideoModel,
     Sam2HieraDetConfig,
@@ -173,3 +175,33 @@ def prepare(net: Any, *, score: float) -> None:
             elif name.startswith("object_pointer_proj.proj_out.weight"):
                 parameter.mul_(10)
         net.mask_decoder.pred_obj_score_head.proj_out.bias.fill_(score)
+
+
+def save_sam3_video(folder: Path) -> Path:
+    """A folder of the small SAM 3 with its detector and a tokenizer of letters, as the hub has it.
+
+    Of the detector's random weights some are larger: else all masks would be the whole picture,
+    and all texts and pictures alike.
+    """
+    net = small_sam3_video()
+    larger = ("detr_", "mask_decoder", "dot_product", "text_")
+    with torch.no_grad():
+        for name, parameter in net.detector_model.named_parameters():
+            if any(part in name for part in larger) and parameter.dim() > 1:
+                parameter.mul_(3)
+            if "query_embed" in name or "reference_points" in name:
+                parameter.mul_(20 / 3)
+            if "vision_encoder.neck" in name and parameter.dim() > 1:
+                parameter.mul_(4)
+    net.save_pretrained(folder)
+    save_tokenizer(folder)
+    return folder
+
+
+def save_tokenizer(folder: Path) -> None:
+    """A tokenizer that takes letters one by one, with the numbers that the small text encoder
+    knows."""
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+    vocab = {one: n for n, one in enumerate([*letters, *(f"{one}</w>" for one in letters)])}
+    vocab |= {"<|startoftext|>": 998, "<|endoftext|>": 999}
+    CLIPTokenizer(vocab=vocab, merges=[]).save_pretrained(folder)

@@ -9,7 +9,7 @@ from pathlib import Path
 import huggingface_hub.constants as hub_constants
 import pytest
 
-from samcore.errors import ModelError
+from samcore.errors import InputError, ModelError
 from samcore.models.known import KNOWN_MODELS, HubWeights
 from samcore.models.registry import (
     check_can_be_had,
@@ -127,6 +127,16 @@ def test_a_known_name_is_a_model_of_the_hub(hub, tmp_path):
 
     with pytest.raises(ModelError, match=r"hf:facebook/sam3 wants you to log in.*hf auth login"):
         resolve("sam3", tmp_path)
+
+
+def test_whether_a_model_finds_texts_is_asked_before_its_weights(hub, folders):
+    """Its configuration tells; one of SAM 3 without its detector does not do either."""
+    with pytest.raises(InputError, match="hf:org/sam2 does not look for what a text says"):
+        check_can_be_had("hf:org/sam2", for_text=True)
+    assert hub.asked == ["config.json"]
+    hub.folders["facebook/sam3"] = folders / "sam3"
+    check_can_be_had("sam3", for_text=True)
+    assert hub.asked == ["config.json", "config.json"]
 
 
 def test_a_revision_that_is_not_there(hub, tmp_path):
