@@ -159,8 +159,9 @@ class AutomaticPrompts(BaseModel):
     @classmethod
     def _finds_texts(cls, given: object) -> object:
         """A text without a detector is for the model's own."""
-        if isinstance(given, dict) and given.get("text") and "detector" not in given:
-            return {**given, "detector": "sam3"}
+        if isinstance(given, dict) and given.get("text"):
+            named = {"detector", "more_detectors"} & given.keys()
+            return given if named else {**given, "detector": "sam3"}
         return given
 
     @field_validator("detector")

@@ -36,6 +36,7 @@ class _Cuts(BaseModel):
 def plan_detection(
     options: AutomaticPrompts,
     *,
+    model: ModelSpec,
     video: VideoSource,
     frames: tuple[int, int],
     labels: Mapping[int, str],
@@ -48,6 +49,7 @@ def plan_detection(
 
     Args:
         options: With `detect_every`.
+        model: The run's own.
         video: Where to look.
         frames: The frames [start, stop) that are tracked.
         labels: What a person calls the objects that are prompted.
@@ -90,7 +92,7 @@ def open_detections(
     Args:
         record: From `plan_detection`.
         model: The tracker's.
-        spec: What that was made from.
+        spec: What it was made of.
         video: The run's.
         batch: Most that a detector does at once.
         clock: Told how long detection takes.

@@ -6,6 +6,9 @@ Frames pass through here on their way to the tracker, which then asks for their 
                      |                        |
                   detectors                of(frame)
 
+A detector that takes the features of the tracker's own image encoder (`FeatureDetector`) looks when
+the tracker asks, so that a frame is encoded once for both.
+
 Which frames are looked at, and which of them go to a detector at once, follows from their numbers
 alone, so that detections do not depend on where chunks were cut.
 """
@@ -18,7 +21,7 @@ from itertools import groupby
 from samcore.detectors.detector import Detection, Detector, find_detector, make_detector
 from samcore.detectors.wanted import grid_size, is_large_enough, keep_wanted
 from samcore.machine.meters import StageClock
-from samcore.models.family import TrackingModel
+from samcore.models.family import ImageFeatures, TrackingModel
 from samcore.prompts.automatic import AutomaticPrompts
 from samcore.tracking.encoder import FrameLike
 
@@ -66,9 +69,16 @@ class DetectionsAhead:
         self._on_first = on_first
         self._eyes: list[_Eye] | None = None
         self._found: dict[int, list[Detection]] = {}
+        self._due: set[int] = set()
+        self._size_hw = (0, 0)
         entries = [find_detector(one.detector)[0] for one in options.each]
         self._at_once = max(
-            (min(entry.batch, batch) for entry in entries if entry.unit == PICTURES), default=1
+            (
+                min(entry.batch, batch)
+                for entry in entries
+                if entry.unit == PICTURES and not entry.of_model
+            ),
+            default=1,
         )
 
     def looks_at(self, frame_idx: int) -> bool:
@@ -90,12 +100,34 @@ class DetectionsAhead:
                 self._look(batch)
             yield from batch
 
-    def of(self, frame_idx: int) -> list[Detection] | None:
+    def of(
+        self, frame_idx: int, features_of: Callable[[int], ImageFeatures] | None = None
+    ) -> list[Detection] | None:
         """What was detected on a frame that `frames` has given; None if nobody looked.
 
         May be asked again about the frame that was asked for last, and about later ones.
+
+        Args:
+            frame_idx: The frame.
+            features_of: Gives the tracker's features of it, for detectors that take these.
+
+        Raises:
+            ValueError: There is such a detector, and no features.
         """
         self._found = {i: found for i, found in self._found.items() if i >= frame_idx}
+        self._due = {i for i in self._due if i >= frame_idx}
+        if frame_idx in self._due:
+            if features_of is None:
+                raise ValueError("a detector needs the features that the tracker has of the frame")
+            features = features_of(frame_idx)
+            with self._clock("detect"):
+                found = [
+                    item
+                    for eye in self._eyes or ()
+                    for item in eye.look_at_features(features, frame_idx, self._size_hw)
+                ]
+            self._found[frame_idx] = [*self._found[frame_idx], *found]
+            self._due.discard(frame_idx)
         return self._found.get(frame_idx)
 
     def _look(self, batch: Sequence[FrameLike]) -> None:
@@ -108,8 +140,12 @@ class DetectionsAhead:
             self._eyes = [_Eye(one, self._model, batch=self._batch) for one in self._options.each]
         found: dict[int, list[Detection]] = {frame_idx: [] for frame_idx in sorted(looked_at)}
         for eye in self._eyes:
+            if eye.takes_features:
+                self._due |= looked_at
+                continue
             for frame_idx, items in eye.look(batch, looked_at, self._read).items():
                 found[frame_idx] += items
+        self._size_hw = batch[0].image_rgb_hwc_u8.shape[:2]
         self._found.update(found)
 
 
@@ -122,7 +158,22 @@ class _Eye:
         self._detector: Detector = make_detector(
             options, model, batch=min(self._entry.batch, batch)
         )
+        self._look_at_features = getattr(self._detector, "detect_features", None)
         self._next_frame = -1
+
+    @property
+    def takes_features(self) -> bool:
+        """Whether it looks at the tracker's features, and not at pictures."""
+        return self._look_at_features is not None
+
+    def look_at_features(
+        self, features: ImageFeatures, frame_idx: int, picture_hw: tuple[int, int]
+    ) -> list[Detection]:
+        """What it finds that is wanted on one frame; nothing if it looks at pictures."""
+        if self._look_at_features is None:
+            return []
+        (found,) = self._look_at_features([features], picture_hw=picture_hw, first_frame=frame_idx)
+        return self._wanted(found)
 
     def look(
         self, batch: Sequence[FrameLike], looked_at: Collection[int], read: ReadFrames

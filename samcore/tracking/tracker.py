@@ -244,11 +244,15 @@ class VideoTracker(GivesMasks):
                 with self.model.running():
                     features = None
                     if self._needs_image(frame.frame_idx):
-                        with self._clock("encode"):
-                            features = self._features.of(frame.frame_idx)
+                        features = self.features_of(frame.frame_idx)
                     with self._clock("track"):
                         output = self._step(frame.frame_idx, features)
                 yield output
+
+    def features_of(self, frame_idx: int) -> ImageFeatures:
+        """Of the frame that is tracked; encoded once, also where a detector looks at them."""
+        with self._clock("encode"):
+            return self._features.of(frame_idx)
 
     def step(self, image_rgb_hwc_u8: NDArray[np.uint8]) -> FrameMasks:
         """Track one frame, `next_frame`."""

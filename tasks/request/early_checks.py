@@ -86,7 +86,7 @@ def check_request(
     if isinstance(source, Path):
         check_source(source, limits)
     _check_family(request)
-    by_model = request.automatic is not None and is_of_model(request.automatic)
+    by_model = _detectors_of_model(request.automatic)
     if by_model:
         check_may_take_text(request.model, checkpoint=request.checkpoint is not None)
     model = None
@@ -95,7 +95,7 @@ def check_request(
             request, cache_dir, compile=request.compile, automatic=request.automatic
         )
     elif request.model is not None:
-        check_can_be_had(request.model, for_text=by_model)
+        check_can_be_had(request.model, for_text=bool(by_model))
     if request.automatic is not None:
         for one in request.automatic.each:
             look_up_detector(one)
@@ -111,6 +111,12 @@ def check_request(
 
         check_can_compile(choose_compute(request.settings.device, "float32").device)
     return CheckedRequest(given, warm, model)
+
+
+def _detectors_of_model(automatic: AutomaticPrompts | None) -> list[AutomaticPrompts]:
+    """What is asked of detectors that are a part of the model that tracks."""
+    each = () if automatic is None else automatic.each
+    return [one for one in each if is_of_model(one)]
 
 
 def _in_bucket(place: object) -> bool:
@@ -169,8 +175,8 @@ def resolve_asked_model(
         cache_dir=cache_dir,
         on_progress=on_download,
     )
-    if automatic is not None and is_of_model(automatic):
-        look_up_detector(automatic, model)
+    for one in _detectors_of_model(automatic):
+        look_up_detector(one, model)
     if request.checkpoint is not None or (request.model or "").startswith(PREFIX):
         from samcore.models.loader import check_model  # late: it imports torch
 

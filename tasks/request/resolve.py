@@ -149,6 +149,7 @@ def resolve_request(
 
         detection = plan_detection(
             request.automatic,
+            model=model,
             video=video,
             frames=(start, stop),
             labels=_labels(objects),

@@ -136,7 +136,9 @@ class OpenRun:
     def track(self, tracker: VideoTracker, frames: Iterator[Frame]) -> Iterator[FrameMasks]:
         """Track frames, with what was detected on them."""
         if isinstance(tracker, IdentityTracker) and self.detections is not None:
-            return tracker.track(self.detections.frames(frames), self.detections.of)
+            ahead = self.detections
+            found = partial(ahead.of, features_of=tracker.features_of)
+            return tracker.track(ahead.frames(frames), found)
         return tracker.track(frames)
 
     def _fitting(self, state: TrackerState) -> TrackerState:

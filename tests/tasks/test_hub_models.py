@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from samcore.errors import InputError
 from samcore.masks.table import MaskReader, table_digest
@@ -107,3 +108,43 @@ def test_a_text_for_a_model_that_finds_none_is_refused_early(
         with pytest.raises(InputError, match="does not look for what a text says; take") as caught:
             check_request(request, cache_dir=tmp_path)
         assert "\n" not in str(caught.value)
+
+
+def test_texts_are_looked_for_throughout_whatever_the_chunks(
+    ask: Ask,
+    segment: Callable[[SegmentRequest], ResultRef],
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """On every second frame, by the features that the tracker has of it: the trunk of the image
+    encoder sees each frame once a chunk. One chunk gives the masks of several."""
+    folder = save_sam3_video(tmp_path_factory.mktemp("models") / "sam3")
+    found = {"text": ("red car", "person"), "min_score": 0.05, "min_area": 0.0001}
+    found |= {"detect_every": 2, "association_options": {"hot_start": 3}}
+    passes: list[int] = []
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(
+        lambda module, given: (
+            passes.append(len(given[0])) if type(module).__name__ == "Sam3ViTModel" else None
+        )
+    )
+    tables = []
+    try:
+        for chunk_frames, overlap in ((64, 0), (7, 3)):
+            passes.clear()
+            request = ask(
+                model=f"hf:{folder}",
+                prompts=None,
+                automatic=found,
+                stop=16,
+                chunk_frames=chunk_frames,
+                overlap=overlap,
+                destination=str(tmp_path / f"by-{chunk_frames}"),
+            )
+            result = segment(request)
+            tables.append(table_digest(Path(result.destination) / "masks.parquet"))
+            if chunk_frames == 64:
+                assert passes == [1] * 16
+                assert {one.label for one in Result(result.destination).objects} >= {"person"}
+    finally:
+        hook.remove()
+    assert tables[0] == tables[1]

@@ -23,6 +23,7 @@ from samcore.detectors.detector import (
 )
 from samcore.detectors.sam3 import keep_best
 from samcore.errors import InputError, ModelError
+from samcore.identities.config import AssociationConfig
 from samcore.machine.device import choose_compute
 from samcore.models.loader import load_model
 from samcore.models.registry import check_may_take_text, resolve_model
@@ -30,6 +31,7 @@ from samcore.models.text import text_heads
 from samcore.prompts.automatic import AutomaticPrompts
 from samcore.scenes import Scene
 from samcore.tracking.encoder import FrameEncoder, numbered
+from samcore.tracking.identity_tracker import IdentityTracker
 from tests.samcore.models.transformers.small_models import save_sam3_video, small_net
 
 HEIGHT, WIDTH = 96, 128
@@ -234,6 +236,37 @@ def test_each_frame_goes_through_the_image_encoder_once(model, theirs, images):
         for part in (net, net.vision_encoder.backbone, net.text_encoder, detector._heads._net)
     ]
     assert parts[3] < parts[0] - parts[1] - parts[2]
+
+
+def test_a_run_of_tracker_and_detector_encodes_each_frame_once(model, images):
+    """Detections from the features of the frame that is tracked begin and correct the objects that
+    detections of the pictures do, with the same masks; no frame is encoded twice."""
+    detector = make_detector(ask("red car", "person", min_score=0.05), model, batch=4)
+    config = AssociationConfig(min_score=0.05, birth_score=0.05, hot_start=3, detect_every=2)
+
+    def start():
+        size = {"height": HEIGHT, "width": WIDTH, "num_frames": len(images)}
+        return IdentityTracker(model, association=config, **size)
+
+    detected = range(0, len(images), config.detect_every)
+    by_picture = {i: detector.detect([images[i]], first_frame=i)[0] for i in detected}
+    wanted = list(start().track(images, by_picture))
+    tracker = start()
+
+    def look(frame_idx):
+        if frame_idx not in detected:
+            return None
+        features = [tracker.features_of(frame_idx)]
+        return detector.detect_features(features, picture_hw=(HEIGHT, WIDTH))[0]
+
+    with passes_of(model) as seen:
+        rows = list(tracker.track(images, look))
+    assert seen == [1] * len(images)
+    assert len(rows) == len(wanted) == len(images)
+    assert wanted[-1].obj_ids
+    for row, other in zip(rows, wanted, strict=True):
+        assert row.obj_ids == other.obj_ids
+        assert np.array_equal(row.masks_nhw, other.masks_nhw)
 
 
 def test_batches_of_frames_lie_at_multiples_of_their_size(model, images, monkeypatch):

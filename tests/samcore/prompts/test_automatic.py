@@ -291,7 +291,7 @@ def test_a_new_object_waits_for_two_more_looks(every, hot_start, looks):
         (None, [], {"detect": ["file:a"], "texts": ["b"]}, "text: the detector file does not look"),
         ("3", [], {"detect_every": "0"}, "--detect-every: wanted a number of frames from 1"),
         ("3", [], {"detect_every": "often"}, "--detect-every: wanted a number of frames from 1"),
-        (None, [], {"detect_every": "3"}, "--detect-every goes with --automatic N or --detect"),
+        (None, [], {"detect_every": "3"}, "--detect-every goes with --automatic N, --detect"),
         ("3", [], {"reanchor_every": 8}, "reanchor_every needs detect_every"),
         ("3", [], {"association": ["hot_start=9"]}, "association_options needs detect_every"),
         ("3", [], {"association": ["detect_every=9"]}, "--association-option 'detect_every=9'"),

@@ -34,6 +34,7 @@ def test_cuts_are_found_once(
     def plan(start: int) -> DetectionRecord:
         return plan_detection(
             AutomaticPrompts(detector="motion", detect_every="cuts"),
+            model=resolve_model("nano", cache_dir=tmp_path),
             video=video,
             frames=(start, 24),
             labels={},
