@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from samcore.errors import InputError
 from samcore.prompts.automatic import AutomaticPrompts
 from samcore.result.records import DetectionRecord
 from samcore.run import detection
@@ -48,3 +49,9 @@ def test_cuts_are_found_once(
     assert first.asked == AutomaticPrompts(detector="motion", detect_every="cuts")
     monkeypatch.setattr(detection, "CutFinder", None)
     assert plan(0) == first
+
+    # Of a package that is not here any more.
+    elsewhere = first.model_copy(update={"options": {"detector": "gone", "detect_every": "cuts"}})
+    assert DetectionRecord.model_validate_json(elsewhere.model_dump_json()) == elsewhere
+    with pytest.raises(InputError, match="cannot be used here: unknown detector: got 'gone'"):
+        _ = elsewhere.asked
