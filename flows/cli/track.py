@@ -266,7 +266,7 @@ def track(
     beside = found is not None and found.detect_every is not None
     if sum(ways) - beside > 1:
         way = "--detect" if detect else "--automatic"
-        with_it = "" if beside or not detect else ", or --detect-every N to have both"
+        with_it = "" if beside or found is None else ", or --detect-every N to have both"
         raise InputError(
             f"give --box, --point, --mask and --masks, or --prompts, or {way}; not both{with_it}"
         )
