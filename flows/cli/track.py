@@ -263,7 +263,7 @@ def track(
     beside = found is not None and found.detect_every is not None
     if sum(ways) - beside > 1:
         way = "--detect" if detect else "--text" if text else "--automatic"
-        with_it = "" if beside or not (detect or text) else ", or --detect-every N to have both"
+        with_it = "" if beside or found is None else ", or --detect-every N to have both"
         raise InputError(
             f"give --box, --point, --mask and --masks, or --prompts, or {way}; not both{with_it}"
         )

@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from samcore.chunks.handoff import find_handoff
 from samcore.chunks.plan import Chunk
@@ -12,6 +12,7 @@ from samcore.chunks.seams import SeamReport
 from samcore.config import TrackSettings
 from samcore.detectors.detector import find_detector
 from samcore.disk.files import FileRecord
+from samcore.errors import InputError
 from samcore.identities.config import AssociationConfig
 from samcore.machine.rung import Rung
 from samcore.masks.ledger import ResultObject
@@ -75,9 +76,13 @@ class DetectionRecord(Record):
         """The options.
 
         Raises:
-            ValidationError: A detector is not here.
+            InputError: A detector is not here.
         """
-        return AutomaticPrompts.model_validate(self.options)
+        try:
+            return AutomaticPrompts.model_validate(self.options)
+        except ValidationError as error:
+            why = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+            raise InputError(f"this run's detectors cannot be used here: {why}") from error
 
     @property
     def batch(self) -> int:

@@ -41,7 +41,6 @@ def plan_detection(
     frames: tuple[int, int],
     labels: Mapping[int, str],
     num_prompted: int,
-    model: ModelSpec,
     work_dir: Path,
     cache_dir: Path,
 ) -> DetectionRecord:
@@ -54,7 +53,6 @@ def plan_detection(
         frames: The frames [start, stop) that are tracked.
         labels: What a person calls the objects that are prompted.
         num_prompted: Objects that a person prompts.
-        model: The run's own.
         work_dir: Where the video's cuts are kept, so that they are found once.
         cache_dir: Where digests of large files are remembered.
 

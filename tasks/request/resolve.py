@@ -154,7 +154,6 @@ def resolve_request(
             frames=(start, stop),
             labels=_labels(objects),
             num_prompted=len(objects),
-            model=model,
             work_dir=request.work_path,
             cache_dir=cache_dir,
         )

@@ -260,7 +260,7 @@ def main() -> int:
     text = "\n".join(lines)
     print(text)
     if args.write:
-        put_into(args.write, text, "identities.py")
+        put_into(args.write, text, "identities.py --rules" if args.rules else "identities.py")
     return 0
 
 

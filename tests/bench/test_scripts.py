@@ -149,7 +149,8 @@ def test_ways_to_use_a_detector_are_compared(
     found = script.detect(frames, 1)
 
     for outputs in (
-        script.associated(model, frames, found, script.AssociationConfig(detect_every=2)),
+        script.associated(model, frames, found, script.Way(2)),
+        script.associated(model, frames, found, script.Way(9, "masks")),
         script.prompted_anew(model, frames, found),
     ):
         hota, switches, idf1, j, ids, true = script.score(frames, outputs)

@@ -253,6 +253,15 @@ def test_a_detectors_labels_are_those_of_the_result(
     path.write_text(json.dumps({"detections": listed[::-1]}))
     assert resolve_request(request, cache_dir=load_settings().cache_dir).record.result_key == key
     assert len(list((request.work_path / "found").glob("*.json"))) == 2
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps({"detections": listed[1:]}))
+    path.write_text(json.dumps({"detections": listed[:1]}))
+    both = {**found, "more_detectors": [f"file:{other}"]}
+    together = resolve_request(
+        ask(prompts=None, stop=12, automatic=both), cache_dir=load_settings().cache_dir
+    )
+    assert together.record.result_key == key  # the same boxes again
+    path.write_text(json.dumps({"detections": listed}))
     elsewhere = {"prompts": None, "stop": 12, "destination": str(tmp_path / "elsewhere")}
     one = ask(automatic={**found, "labels": ["cat"]}, **elsewhere)
     only = resolve_request(one, cache_dir=load_settings().cache_dir).record

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from samcore.errors import InputError
 from samcore.models.registry import resolve_model
 from samcore.prompts.automatic import AutomaticPrompts
 from samcore.result.records import DetectionRecord
@@ -39,7 +40,6 @@ def test_cuts_are_found_once(
             frames=(start, 24),
             labels={},
             num_prompted=0,
-            model=resolve_model("nano", cache_dir=tmp_path),
             work_dir=tmp_path,
             cache_dir=tmp_path,
         )
@@ -51,3 +51,9 @@ def test_cuts_are_found_once(
     assert first.asked == AutomaticPrompts(detector="motion", detect_every="cuts")
     monkeypatch.setattr(detection, "CutFinder", None)
     assert plan(0) == first
+
+    # Of a package that is not here any more.
+    elsewhere = first.model_copy(update={"options": {"detector": "gone", "detect_every": "cuts"}})
+    assert DetectionRecord.model_validate_json(elsewhere.model_dump_json()) == elsewhere
+    with pytest.raises(InputError, match="cannot be used here: unknown detector: got 'gone'"):
+        _ = elsewhere.asked
