@@ -33,13 +33,8 @@ from tasks.store.locations import (
 _HandoffName = Annotated[str, Field(json_schema_extra={"enum": list(HANDOFFS.names)})]
 # The form shows them to choose from; the line on a wrong name is the registry's.
 _ModelName = Annotated[str, Field(json_schema_extra={"enum": [one.name for one in KNOWN_MODELS]})]
-_HubName = Annotated[
-    str,
-    Field(title="Hugging Face", json_schema_extra={"pattern": "^hf:.+"}),
-]
-
-# Likewise.
 _FormatName = Annotated[str, Field(json_schema_extra={"enum": list(FORMATS.names)})]
+_HubName = Annotated[str, Field(title="Hugging Face", json_schema_extra={"pattern": "^hf:.+"})]
 
 LONGEST_NAME = ".longtake/runs/" + "0" * 32 + "/chunks/00000/state.safetensors"
 """As long as the names that a run gives to objects below its destination."""
@@ -148,9 +143,8 @@ class SegmentRequest(BaseModel):
     compile: bool = Field(
         default=False,
         title="Compile",
-        description="Compile parts of the model by torch.compile: the same masks but for rounding, "
-        "faster on a GPU after minutes of warm-up. For models of the sam2 package, on CUDA, or on "
-        "a CPU with a C++ compiler.",
+        description="Compile parts of a model of the sam2 package by torch.compile: the same masks "
+        "but for rounding, sooner on a GPU once that is done.",
     )
     allow_quality_loss: bool = Field(
         default=False,
