@@ -63,7 +63,11 @@ def test_all_parts_run_without_what_a_gpu_machine_lacks(tmp_path: Path) -> None:
     assert len(parts["flat_memory"]["peak_rss_bytes"]) == 2
     assert parts["fps"]["objects_2"]["ratio"] > 0
     skipped = {name for name, part in parts.items() if "CUDA" in str(part.get("skipped"))}
-    assert skipped == {"out_of_memory", "flat_memory", "fps_compiled"}
+    assert skipped == {"out_of_memory", "flat_memory", "compiled", "fps_compiled"}
+    assert set(parts["compiled"]["compilations"].values()) == {1}
+    assert parts["compiled"]["objects_2"]["mean_iou"] > 0.99
+    assert parts["compiled"]["objects_2"]["fps"] > 0
+    assert parts["compiled"]["differ"] == []
 
 
 @pytest.mark.slow

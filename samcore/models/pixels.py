@@ -6,6 +6,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from samcore.machine.transfer import send
+
 Rgb = tuple[float, float, float]
 """A number for red, green and blue each, of pictures from 0 to 1."""
 
@@ -35,7 +37,7 @@ def normalise(
     Returns:
         N x 3 x image_size x image_size, float32, on that device.
     """
-    images = torch.from_numpy(np.ascontiguousarray(images_rgb_nhwc_u8)).to(mean_1c11.device)
+    images = send(torch.from_numpy(np.ascontiguousarray(images_rgb_nhwc_u8)), mean_1c11.device)
     images = images.permute(0, 3, 1, 2)
     if plain:
         normalised: Tensor = (_resized(images.float() / 255.0, image_size) - mean_1c11) / std_1c11
@@ -60,7 +62,7 @@ def mask_at_input_size(
 
     Follows `SAM2VideoPredictor.add_new_mask` (sam2 1.1.0).
     """
-    mask = torch.from_numpy(np.ascontiguousarray(mask_hw)).to(device).float()[None, None]
+    mask = send(torch.from_numpy(np.ascontiguousarray(mask_hw)), device).float()[None, None]
     size = (image_size, image_size)
     if mask.shape[-2:] != size:
         mask = F.interpolate(mask, size=size, mode="bilinear", antialias=True)

@@ -14,6 +14,7 @@ from samcore.identities.config import AssociationConfig
 from samcore.identities.ledger import Ledger
 from samcore.identities.overlap import blanked, cleaned
 from samcore.identities.sightings import Sighting, distinct
+from samcore.machine.transfer import send
 from samcore.models.family import DecodedMasks, ImageFeatures, TrackingModel
 from samcore.prompts.prompt import Prompt
 from samcore.tracking.memory.policy import Need
@@ -93,7 +94,7 @@ def on_host(
             logits[obj_id] = logits_hw
             logits_11hw = torch.from_numpy(logits_hw)[None, None]
             device = result[obj_id].logits_11hw.device
-            result[obj_id] = replace(result[obj_id], logits_11hw=logits_11hw.to(device))
+            result[obj_id] = replace(result[obj_id], logits_11hw=send(logits_11hw, device))
     return result, logits
 
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from samcore.machine.transfer import fetch, send
 from samcore.masks.frame_masks import FrameMasks
 from samcore.tracking.enlarge import enlarge_and_cut
 from samcore.tracking.propagation import ObjectOutput
@@ -76,19 +77,33 @@ def masks_at_video_size(
     """
     if fill_hole_area > 0:
         logits_n1hw = fill_holes(logits_n1hw, max_area=fill_hole_area)
+    if logits_n1hw.device.type != "cpu":
+        return masks_by_bits(logits_n1hw, height=height, width=width)
     masks_nhw = np.zeros((logits_n1hw.shape[0], height, width), dtype=np.bool_)
-    # An object at a time on the CPU: the batch's shape must not reach the pixels, and one mask
-    # fits the cache. A GPU takes as many as the bound lets it.
-    at_once = 1 if logits_n1hw.device.type == "cpu" else max(1, _PIXELS_AT_ONCE // (height * width))
-    by_cells = logits_n1hw.device.type == "cpu"
-    for start in range(0, len(masks_nhw), at_once):
-        if by_cells and enlarge_and_cut(logits_n1hw[start, 0].float().numpy(), masks_nhw[start]):
-            continue
-        large = F.interpolate(
-            logits_n1hw[start : start + at_once].float(), size=(height, width), mode="bilinear"
-        )
-        masks_nhw[start : start + at_once] = masks_to_host(large[:, 0] > 0)
+    # An object at a time: the batch's shape must not reach the pixels, and one mask fits the cache.
+    for logits_1hw, mask_hw in zip(logits_n1hw.float(), masks_nhw, strict=True):
+        if not enlarge_and_cut(logits_1hw[0].numpy(), mask_hw):
+            large = F.interpolate(logits_1hw[None], size=mask_hw.shape, mode="bilinear")
+            mask_hw[:] = (large[0, 0] > 0).numpy()
     return masks_nhw
+
+
+def masks_by_bits(
+    logits_n1hw: Tensor, *, height: int, width: int, pixels_at_once: int = _PIXELS_AT_ONCE
+) -> NDArray[np.bool_]:
+    """The same where masks have to cross a bus: eight pixels to a byte, and one copy of all.
+
+    Args:
+        logits_n1hw: Mask logits of N objects, one or more.
+        height, width: Size of the video in pixels.
+        pixels_at_once: Upper bound of float pixels held on the device.
+    """
+    at_once = max(1, pixels_at_once // (height * width))
+    packed = [
+        packed_bits(F.interpolate(some.float(), size=(height, width), mode="bilinear")[:, 0] > 0)
+        for some in torch.split(logits_n1hw, at_once)
+    ]
+    return _unpacked(torch.cat(packed), width)
 
 
 def fill_holes(logits_n1hw: Tensor, *, max_area: int) -> Tensor:
@@ -100,7 +115,7 @@ def fill_holes(logits_n1hw: Tensor, *, max_area: int) -> Tensor:
     filled = logits_n1hw.float().cpu().clone()
     for logits_hw in filled[:, 0]:
         logits_hw[_small_parts(logits_hw <= 0, max_area)] = 0.1
-    return filled.to(logits_n1hw.device)
+    return send(filled, logits_n1hw.device)
 
 
 def fill_holes_and_remove_specks(
@@ -121,7 +136,7 @@ def fill_holes_and_remove_specks(
         inside_hw = logits_hw > threshold
         logits_hw[_small_parts(~inside_hw, max_area)] = threshold + 10
         logits_hw[_small_parts(inside_hw, max_area)] = threshold - 10
-    return cleaned.to(logits_nhw.device)
+    return send(cleaned, logits_nhw.device)
 
 
 def _small_parts(is_part_hw: Tensor, max_area: int) -> Tensor:
@@ -138,8 +153,12 @@ def masks_to_host(masks_nhw: Tensor) -> NDArray[np.bool_]:
     if masks_nhw.device.type == "cpu":
         result: NDArray[np.bool_] = masks_nhw.numpy()
         return result
-    packed = packed_bits(masks_nhw).cpu().numpy()
-    return np.unpackbits(packed, axis=-1, count=masks_nhw.shape[-1]).view(np.bool_)
+    return _unpacked(packed_bits(masks_nhw), masks_nhw.shape[-1])
+
+
+def _unpacked(packed_nhb: Tensor, width: int) -> NDArray[np.bool_]:
+    """On the CPU, a byte for each pixel again."""
+    return np.unpackbits(fetch(packed_nhb).numpy(), axis=-1, count=width).view(np.bool_)
 
 
 def packed_bits(masks_nhw: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from samcore.machine.transfer import send
 from samcore.models.family import (
     AttendedMemory,
     Candidates,
@@ -219,13 +220,13 @@ def decode_boxes(
     """
     scale = torch.tensor([size_hw[1], size_hw[0]])
     corners_n22 = torch.tensor(boxes_xyxy_px, dtype=torch.float32).reshape(-1, 2, 2) / scale
-    corners_n22 = (corners_n22 * model.facts.image_size).to(model.device)
+    corners_n22 = send(corners_n22 * model.facts.image_size, model.device)
     fused = model.without_memory(features)
     logits = []
     for start in range(0, len(corners_n22), object_batch):
         corners_b22 = corners_n22[start : start + object_batch]
         count = len(corners_b22)
-        labels_b2 = torch.tensor([[2, 3]] * count, dtype=torch.int32, device=model.device)
+        labels_b2 = send(torch.tensor([[2, 3]] * count, dtype=torch.int32), model.device)
         candidates = model.decode(
             fused if count == 1 else fused.repeat_interleave(count, dim=0),
             features,
@@ -252,7 +253,7 @@ def _choose(
     ]
     if not chosen:
         return candidates.ious_bm.argmax(dim=1), [0] * len(policies)
-    return torch.tensor(chosen, device=candidates.ious_bm.device), chosen
+    return send(torch.tensor(chosen), candidates.ious_bm.device), chosen
 
 
 def _decode_clicks(
@@ -273,13 +274,13 @@ def _decode_clicks(
     height, width = size_hw
     # From pixels of the video to the unit square to the model's input, in float32 as upstream.
     scaled = torch.tensor(points, dtype=torch.float32) / torch.tensor([width, height])
-    scaled = (scaled * model.facts.image_size).to(model.device)
+    scaled = send(scaled * model.facts.image_size, model.device)
     candidates = model.decode(
         model.without_memory(features),
         features,
         is_cond=True,
         points_bp2=scaled[None],
-        labels_bp=torch.tensor([labels], dtype=torch.int32, device=model.device),
+        labels_bp=send(torch.tensor([labels], dtype=torch.int32), model.device),
         prior_logits_b1hw=prior_logits_11hw,
     )
     return model.pick(candidates, candidates.ious_bm.argmax(dim=1))
@@ -298,15 +299,17 @@ def _gather(
     ptrs = [[read.pointers[slot] for read in reads] for slot in range(num_ptrs)]
     return AttendedMemory(
         maskmem_bchw=[
-            torch.cat([store.maskmem(t) for store, t in zip(stores, frames, strict=True)]).to(
-                device
+            send(
+                torch.cat([store.maskmem(t) for store, t in zip(stores, frames, strict=True)]),
+                device,
             )
             for frames in spatial
         ],
         temporal_positions=positions,
         obj_ptr_bc=[
-            torch.cat([store.obj_ptr(t) for store, (t, _) in zip(stores, slot, strict=True)]).to(
-                device
+            send(
+                torch.cat([store.obj_ptr(t) for store, (t, _) in zip(stores, slot, strict=True)]),
+                device,
             )
             for slot in ptrs
         ],

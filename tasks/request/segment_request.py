@@ -134,9 +134,8 @@ class SegmentRequest(BaseModel):
     compile: bool = Field(
         default=False,
         title="Compile",
-        description="Compile parts of the model by torch.compile: the same masks but for rounding, "
-        "faster on a GPU after minutes of warm-up. For models of the sam2 package, on CUDA, or on "
-        "a CPU with a C++ compiler.",
+        description="Compile parts of a model of the sam2 package by torch.compile: the same masks "
+        "but for rounding, sooner on a GPU once that is done.",
     )
     allow_quality_loss: bool = Field(
         default=False,

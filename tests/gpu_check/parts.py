@@ -3,6 +3,7 @@
 import json
 import statistics
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -324,13 +325,64 @@ def flat_memory(work: Work) -> Iterator[Found]:
         raise Failure
 
 
+def compiled(work: Work) -> Iterator[Found]:
+    """`--compile`: nearly the masks of the plain model, no compilation but the first ones, and the
+    same bits where another process goes on."""
+    plain, model = work.model(), work.model(compiled=True)
+    compilations = model._compiled.compiler.compilations if model._compiled else {}
+    count = WARM_UP + (4 if work.tiny else 20)
+    yield {"backend": work.backend, "compute": work.compute.describe()}
+    if not work.is_cuda:
+        yield {"skipped": {"what Inductor makes": f"{NEEDS_CUDA}; it was only traced"}}
+    failures = []
+    for objects in (2,) if work.tiny else (1, 16):
+        frames, boxes = work.scene(count, objects)
+        began = time.perf_counter()
+        ours = by_longtake(model, frames, boxes)
+        first_s, before = time.perf_counter() - began, dict(compilations)
+        found = compare(ours, by_longtake(plain, frames, boxes))
+        spent = [
+            seconds_a_frame(
+                new_tracker(one, frames[0].shape[:2], boxes, count).track(frames),
+                work.synchronise,
+                WARM_UP,
+            )
+            for one in (model, plain)
+        ]
+        found |= {"fps": 1 / spent[0], "plain_fps": 1 / spent[1], "first_run_s": first_s}
+        yield {f"objects_{objects}": found, "compilations": dict(compilations)}
+        if compilations != before:
+            failures.append(f"{objects} objects: compiled again: {before} -> {compilations}")
+        if (work.tiny or work.checkpoint) and found["mean_iou"] < 0.97:
+            failures.append(f"{objects} objects: masks differ, mean IoU {found['mean_iou']:.3f}")
+    failures += [f"the {part} was not compiled" for part, n in compilations.items() if n == 0]
+    cut = WARM_UP + 2
+    with tempfile.TemporaryDirectory() as folder:
+        state = Path(folder, "state")
+        tracker = new_tracker(model, frames[0].shape[:2], boxes, count)
+        for _ in tracker.track(frames[:cut]):
+            pass
+        tracker.state().save(state)
+        # As a process that has compiled nothing yet.
+        rest = list(continued(work.model(compiled=True), state, frames, count))
+    apart = [
+        i for i, pair in enumerate(zip(rest, ours.masks[cut:], strict=True)) if not _same(*pair)
+    ]
+    yield {"differ": [cut + i for i in apart]}
+    if apart:
+        failures.append(f"{len(apart)} frames differ where another process goes on")
+    if failures:
+        yield {"failures": failures}
+        raise Failure
+
+
 def fps(work: Work) -> Iterator[Found]:
     """Beside the package's predictor as it is built by default."""
     yield from _fps(work, optimized=False)
 
 
 def fps_compiled(work: Work) -> Iterator[Found]:
-    """Beside the package's predictor with `vos_optimized`, which compiles for minutes."""
+    """Compiled, beside the package's predictor with `vos_optimized`, which compiles for minutes."""
     if not work.is_cuda:
         yield {"skipped": {"sam2 with vos_optimized": NEEDS_CUDA}}
         return
@@ -338,15 +390,11 @@ def fps_compiled(work: Work) -> Iterator[Found]:
 
 
 def _fps(work: Work, *, optimized: bool) -> Iterator[Found]:
-    model = work.model()
+    model = work.model(compiled=optimized)
     predictor = new_predictor(model, NANO if work.tiny else work.config, optimized=optimized)
     count = WARM_UP + (3 if work.tiny else 16)
     # By number of objects.
     runs = {1: 1, 2: 1} if work.tiny else {1: 3, 16: 2}
-
-    def synchronise() -> None:
-        if work.is_cuda:
-            torch.cuda.synchronize(work.compute.device)
 
     yield {
         "image_size": work.size,
@@ -358,11 +406,11 @@ def _fps(work: Work, *, optimized: bool) -> Iterator[Found]:
 
         def theirs(frames: Any = frames, boxes: Any = boxes) -> float:
             outputs = propagate_theirs(predictor, model, frames, boxes)
-            return seconds_a_frame(outputs, synchronise, WARM_UP)
+            return seconds_a_frame(outputs, work.synchronise, WARM_UP)
 
         def ours(frames: Any = frames, boxes: Any = boxes) -> float:
             tracker = new_tracker(model, frames[0].shape[:2], boxes, len(frames))
-            return seconds_a_frame(tracker.track(frames), synchronise, WARM_UP)
+            return seconds_a_frame(tracker.track(frames), work.synchronise, WARM_UP)
 
         if not work.tiny:
             ours(), theirs()  # what is loaded or compiled at first use is not counted
@@ -382,7 +430,8 @@ def _fps(work: Work, *, optimized: bool) -> Iterator[Found]:
 
 
 PARTS: dict[str, Callable[[Work], Iterator[Found]]] = {
-    part.__name__: part for part in (parity, out_of_memory, chunks, flat_memory, fps, fps_compiled)
+    part.__name__: part
+    for part in (parity, out_of_memory, chunks, flat_memory, compiled, fps, fps_compiled)
 }
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 import samcore.tracking.postprocess as postprocess
 from samcore.config import TrackSettings
+from samcore.machine.compiling import Compiler
 from samcore.machine.device import Compute, choose_compute, repeatable_kernels
 from samcore.models.known import NANO_DIR
 from samcore.models.sam2.adapter import Sam2Model, build_model
@@ -62,10 +63,22 @@ class Work:
         """Of the video, height and width."""
         return (48, 64) if self.tiny else (720, 1280)
 
-    def model(self, compute: Compute | None = None, *, size: int | None = None) -> Sam2Model:
+    @property
+    def backend(self) -> str:
+        """Of `torch.compile`; Inductor takes minutes on a CPU, so there it only traces."""
+        return "inductor" if self.is_cuda else "aot_eager"
+
+    def model(
+        self,
+        compute: Compute | None = None,
+        *,
+        size: int | None = None,
+        compiled: bool = False,
+    ) -> Sam2Model:
         """The model to measure; random weights are made to look at the memory."""
+        compiler = Compiler(self.backend) if compiled else None
         if self.tiny:
-            return nano(compute or self.compute, size=size or self.size)
+            return nano(compute or self.compute, size=size or self.size, compiler=compiler)
         model = build_model(
             self.config,
             self.checkpoint,
@@ -73,10 +86,16 @@ class Work:
             image_size=size or self.size,
             fingerprint="gpu-check",
             compute=compute or self.compute,
+            compiler=compiler,
         )
         if self.checkpoint is None:
             _look_at_memory(model._net)
         return model
+
+    def synchronise(self) -> None:
+        """Wait for the device."""
+        if self.is_cuda:
+            torch.cuda.synchronize(self.compute.device)
 
     def scene(self, num_frames: int, num_objects: int) -> tuple[list[NDArray[np.uint8]], list[Box]]:
         """Frames, and each object's box on the first one."""
@@ -90,10 +109,16 @@ class Work:
         ]
 
 
-def nano(compute: Compute, *, size: int = 128) -> Sam2Model:
+def nano(compute: Compute, *, size: int = 128, compiler: Compiler | None = None) -> Sam2Model:
     """The embedded model with its trained weights."""
     return build_model(
-        NANO, NANO_WEIGHTS, seed=None, image_size=size, fingerprint="nano", compute=compute
+        NANO,
+        NANO_WEIGHTS,
+        seed=None,
+        image_size=size,
+        fingerprint="nano",
+        compute=compute,
+        compiler=compiler,
     )
 
 

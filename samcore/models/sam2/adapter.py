@@ -24,6 +24,7 @@ from torch import Tensor
 from samcore.errors import ModelError
 from samcore.machine.compiling import Compiler
 from samcore.machine.device import Compute
+from samcore.machine.transfer import send
 from samcore.models.adapter import Adapter
 from samcore.models.family import (
     AttendedMemory,
@@ -348,7 +349,7 @@ class Sam2Model(Adapter):
         ptrs = torch.stack(list(memory.obj_ptr_bc), dim=0)
         pos = ptrs.new_zeros(len(memory.ptr_ages), num_objects, net.mem_dim)
         if net.add_tpos_enc_to_obj_ptrs:
-            ages_nb = torch.tensor(memory.ptr_ages, device=self.device)
+            ages_nb = send(torch.tensor(memory.ptr_ages), self.device)
             if not net.use_signed_tpos_enc_to_obj_ptrs:
                 ages_nb = ages_nb.abs()
             dim = net.hidden_dim if net.proj_tpos_enc_in_obj_ptrs else net.mem_dim

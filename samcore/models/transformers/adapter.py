@@ -31,6 +31,7 @@ from torch import Tensor
 from transformers.models.sam2_video.modeling_sam2_video import NO_OBJ_SCORE, get_1d_sine_pe
 
 from samcore.machine.device import Compute
+from samcore.machine.transfer import send
 from samcore.models.adapter import Adapter
 from samcore.models.family import (
     AttendedMemory,
@@ -345,7 +346,7 @@ class TransformersModel(Adapter):
         ptrs = torch.stack(list(memory.obj_ptr_bc), dim=0)
         pos = ptrs.new_zeros(len(memory.ptr_ages), num_objects, net.mem_dim)
         if net.config.enable_temporal_pos_encoding_for_object_pointers:
-            ages_nb = torch.tensor(memory.ptr_ages, dtype=torch.float32, device=self.device)
+            ages_nb = send(torch.tensor(memory.ptr_ages, dtype=torch.float32), self.device)
             sine = get_1d_sine_pe(ages_nb / memory.max_ptr_age, dim=net.hidden_dim).to(ptrs.dtype)
             pos = net.temporal_positional_encoding_projection_layer(sine)
         split = net.hidden_dim // net.mem_dim
