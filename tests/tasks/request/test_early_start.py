@@ -1,13 +1,12 @@
 """Chunks that are tracked while their video is scanned: the same masks, or none of them."""
 
-import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,53 +28,18 @@ from tasks.request.resolve import resolve_request
 from tasks.request.segment_request import SegmentRequest
 from tasks.run.refs import ResultRef, RunRef
 from tasks.settings import load_settings
+from tests.held_scan import LIMIT_S, SMALL, HeldScan, held_scan
 
 Ask = Callable[..., SegmentRequest]
 Segment = Callable[[SegmentRequest], ResultRef]
 TrackChunks = Callable[..., RunRef]
 
-LIMIT_S = 120.0
-SMALL = {
-    "image_size": 64,
-    "chunk_frames": 10,
-    "overlap": 3,
-    "prompts": {"objects": [{"id": 1, "prompts": [{"frame": 0, "box": [10, 10, 60, 60]}]}]},
-}
-"""[0, 10), [7, 17), [14, 24), [21, 31), ..., [56, 66)."""
-CHUNKS, FRAMES = 9, 90
+FRAMES = 90
+"""Of all chunks together."""
 
 pytestmark = pytest.mark.skipif(
     shutil.which("ffprobe") is None, reason="nothing tells what the header claims"
 )
-
-
-class HeldScan:
-    """A listener that holds a scan at a frame until so many frames are tracked."""
-
-    def __init__(self, *, at: int = 45, until: int = 15) -> None:
-        self.tracked = 0
-        """Frames that were tracked."""
-        self.early = 0
-        """Frames that were tracked before the scan went on."""
-        self.may_go_on = threading.Event()
-        self._at, self._until = at, until
-
-    def __call__(self, progress: Progress) -> None:
-        if progress.what == TRACKING:
-            self.tracked += 1
-            if self.tracked >= self._until:
-                self.may_go_on.set()
-        elif progress.what == "scanning the video" and progress.done == self._at:
-            assert self.may_go_on.wait(LIMIT_S)
-            self.early = self.tracked
-
-
-@contextlib.contextmanager
-def _held(**options: int) -> Iterator[HeldScan]:
-    scan = HeldScan(**options)
-    with pytest.MonkeyPatch.context() as patch, listening(scan):
-        patch.setenv("LONGTAKE_EARLY_START_S", "0")
-        yield scan
 
 
 def _early_folders(request: SegmentRequest) -> list[Path]:
@@ -100,7 +64,7 @@ def test_early_chunks_are_the_runs(
     """One chunk is done and the next one stopped when the scan ends; the run goes on from there,
     tracks each frame once, and its table is that of a run without, to the byte."""
     request = ask(**SMALL, handoff=handoff)
-    with _held() as scan:
+    with held_scan() as scan:
         run = plan_run.fn(request)
         folder = RunFolder.from_ref(run)
         assert scan.early >= 15
@@ -145,7 +109,7 @@ def test_a_header_that_lies_costs_only_time(
     away, and tracked as if it had never been."""
     source = str(request.getfixturevalue(name))
     asked = ask(**SMALL, source=source)
-    with _held(at=35, until=12) as scan:
+    with held_scan(at=35, until=12) as scan:
         result = segment(asked)
     assert scan.early >= 12
     assert early_chunks(RunFolder(next((asked.work_path / "runs").iterdir()))) == 0
@@ -185,7 +149,7 @@ def test_a_killed_process_leaves_its_early_work(
     assert not (request.work_path / "runs").exists()
     assert _early_folders(request)
 
-    with _held(until=8) as scan:
+    with held_scan(until=8) as scan:
         result = segment(request)
         assert scan.early >= 8
         assert scan.tracked == FRAMES - 10
@@ -204,12 +168,12 @@ def test_a_signal_keeps_early_work(ask: Ask, segment: Segment, plain: Callable[.
             os.kill(os.getpid(), signal.SIGINT)
             scan.may_go_on.set()
 
-    with _held(at=64) as scan, listening(interrupt), pytest.raises(KeyboardInterrupt):
+    with held_scan(at=64) as scan, listening(interrupt), pytest.raises(KeyboardInterrupt):
         plan_run.fn(request)
     before = scan.tracked
     assert before < 10
 
-    with _held(at=64, until=8) as scan:
+    with held_scan(at=64, until=8) as scan:
         result = segment(request)
         assert scan.tracked == FRAMES - before
     masks = Path(result.destination) / MASKS
@@ -224,7 +188,7 @@ def test_another_process_is_left_alone(ask: Ask) -> None:
     early = early_folder(run.folder).path
     early.mkdir(parents=True)
     next((request.work_path / "index").iterdir()).unlink()
-    with locked(early / "lock"), _held(at=70) as scan:
+    with locked(early / "lock"), held_scan(at=70) as scan:
         plan_run.fn(request.model_copy(update={"source": _copied(request.source)}))
         assert scan.tracked == 0
         assert early.exists()
