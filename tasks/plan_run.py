@@ -2,7 +2,7 @@
 
 import logging
 
-from prefect import task
+from prefect import runtime, task
 from prefect.cache_policies import NO_CACHE
 
 from samcore.progress import counted
@@ -39,7 +39,7 @@ def plan_run(request: SegmentRequest) -> RunRef:
         request,
         cache_dir=load_settings().cache_dir,
         on_probe=lambda video: _log_video(video, stretch=request.settings.stretch),
-        watching=tracking_artifact,
+        watching=tracking_artifact if runtime.flow_run.id else None,
     ).lay_out()
     _log_plan(RunFolder.from_ref(run))
     return run

@@ -1,10 +1,11 @@
-"""What a command shows on the terminal: one bar, one line an error."""
+"""What a command shows on the terminal: a bar for what goes on, one line an error."""
 
 import contextlib
 import logging
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TextIO
 
 from rich.console import Console
@@ -21,7 +22,17 @@ from samcore.progress import Progress, Throttle
 
 _LINE_INTERVAL_S = 5.0
 _STAYS_S = 1.0
-"""A bar stays so long without news when another step goes on beside its own."""
+"""A bar stays so long without news when another step goes on."""
+_MOST_BARS = 2
+"""The most that go on side by side for long: a scan and tracking, two outputs."""
+
+
+@dataclass
+class _Shown:
+    """A step's bar."""
+
+    bar: TaskID
+    stays_until: float = 0.0
 
 
 class Terminal:
@@ -32,9 +43,8 @@ class Terminal:
         self._console = Console(file=stream or sys.stderr, highlight=False, soft_wrap=True)
         self._may_print = Throttle(_LINE_INTERVAL_S, at_once=False)
         self._bars: Bars | None = None
-        self._bar: TaskID | None = None
-        self._shown = ""
-        self._stays_until = 0.0
+        self._shown: dict[str, _Shown] = {}
+        self._news: dict[str, Progress] = {}
 
     def say(self, line: str) -> None:
         """Print a line; a bar that is shown stays below it."""
@@ -60,28 +70,40 @@ class Terminal:
                 yield
             finally:
                 self._bars = None
-                self._bar = None
+                self._shown.clear()
 
     def show(self, progress: Progress) -> None:
         """Show how far something is: in a bar, or as a line now and then. What has a text of its
         own is shown at its beginning and its end, too."""
         if self._bars is None:
-            is_news = progress.finished or progress.done == 0
-            if self._may_print() or (is_news and progress.text):
-                self.say(progress.line)
+            self._show_lines(progress)
             return
         what, note = progress.what, progress.note or progress.unit
         now = time.monotonic()
-        if self._shown != what and now < self._stays_until:
-            return
-        self._stays_until = 0.0 if progress.finished or not progress.unit else now + _STAYS_S
-        # One bar, of what is going on now; a new one, since rich keeps an old total.
-        if self._bar is None or self._shown != what:
-            if self._bar is not None:
-                self._bars.remove_task(self._bar)
-            self._bar = self._bars.add_task(what, total=progress.total, note=note)
-            self._shown = what
-        self._bars.update(self._bar, completed=progress.done, total=progress.total, note=note)
+        for other, shown in tuple(self._shown.items()):
+            if other != what and now >= shown.stays_until:
+                self._bars.remove_task(self._shown.pop(other).bar)
+        if what not in self._shown:
+            if len(self._shown) == _MOST_BARS:
+                return
+            bar = self._bars.add_task(what, total=progress.total, note=note)
+            self._shown[what] = _Shown(bar)
+        shown = self._shown[what]
+        shown.stays_until = 0.0 if progress.finished or not progress.unit else now + _STAYS_S
+        self._bars.update(shown.bar, completed=progress.done, total=progress.total, note=note)
+
+    def _show_lines(self, progress: Progress) -> None:
+        """Print now and then the last news of each step that goes on."""
+        self._news[progress.what] = progress
+        if self._may_print():
+            for news in self._news.values():
+                if news.unit or news is progress:  # else nobody knows whether it goes on
+                    self.say(news.line)
+            self._news.clear()
+        elif progress.finished or (progress.done == 0 and progress.text):
+            if progress.text:
+                self.say(progress.line)
+            del self._news[progress.what]
 
     def wait(self, what: str) -> None:
         """Something without a measure is going on."""

@@ -44,7 +44,7 @@ from samcore.video.info import Ratio
 
 _log = logging.getLogger(__name__)
 
-_MARGIN = 64
+_MARGIN = 16
 """Frames beyond a chunk that are waited for: some trackers look ahead."""
 
 

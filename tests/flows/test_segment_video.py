@@ -1,6 +1,8 @@
 """The flow as Prefect runs it."""
 
 import io
+import logging
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -23,6 +25,7 @@ from tasks.progress.artifact import artifact_key
 from tasks.request.resolve import ResolvedRun, resolve_request
 from tasks.request.segment_request import SegmentRequest
 from tasks.settings import load_settings
+from tests.held_scan import SMALL, held_scan
 
 Ask = Callable[..., SegmentRequest]
 
@@ -159,6 +162,30 @@ def test_finished_chunks_show_as_resumed(prefect_api: str, ask: Ask) -> None:
     _, tasks = _last_run(prefect_api)
     states = {task.name: task.state_name for task in tasks if "track" in task.name}
     assert states == {"clip.mp4: track chunk 0": "Resumed", "clip.mp4: track chunk 1": "Resumed"}
+
+
+@pytest.mark.skipif(shutil.which("ffprobe") is None, reason="no header's claim without it")
+def test_early_chunks_show_as_resumed(
+    prefect_api: str, ask: Ask, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was tracked while the video was scanned shows as after a resume; the log says why, and
+    how far tracking was showed meanwhile."""
+    caplog.set_level(logging.INFO, logger="tasks")
+    with held_scan() as scan:
+        result = segment_video(ask(**SMALL, stop=31))
+        assert scan.early >= 15
+    _, tasks = _last_run(prefect_api)
+    states = {task.name[-7:]: task.state_name for task in tasks if "track" in task.name}
+    assert states == {
+        "chunk 0": "Resumed",
+        **{f"chunk {index}": "Completed" for index in (1, 2, 3)},
+    }
+    assert "encode prompts" not in " ".join(task.name for task in tasks)
+    assert "1 chunk tracked while the video was scanned" in caplog.text
+    with get_client(sync_client=True) as client:
+        made = {"artifacts": {"key": {"any_": [artifact_key(result.key)]}}}
+        artifacts = client.request("POST", "/artifacts/filter", json=made).json()
+    assert len({artifact["task_run_id"] for artifact in artifacts}) == 2
 
 
 def test_disagreement_ends_the_run(prefect_api: str, ask: Ask) -> None:

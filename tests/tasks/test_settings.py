@@ -46,6 +46,16 @@ def test_settings_bound_the_rest_after_a_crash(monkeypatch: pytest.MonkeyPatch) 
         load_settings()
 
 
+def test_when_tracking_begins_before_a_scan_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If that takes ten seconds more, or what a person says; a word is refused."""
+    assert load_settings().early_start_s == 10
+    monkeypatch.setenv("LONGTAKE_EARLY_START_S", "0")
+    assert load_settings().early_start_s == 0
+    monkeypatch.setenv("LONGTAKE_EARLY_START_S", "never")
+    with pytest.raises(InputError, match="LONGTAKE_EARLY_START_S must be a whole number"):
+        load_settings()
+
+
 def test_settings_tell_apart_who_needs_a_server_of_its_own(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

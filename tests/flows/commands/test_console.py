@@ -37,19 +37,43 @@ class _Tty(io.StringIO):
         return True
 
 
-def test_one_bar_for_steps_that_go_on_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bar of a step stays while it goes on; that of the other one comes when it is done."""
+def test_a_bar_for_each_of_two_steps_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both stay while both go on; a third one comes when one of them is done or silent."""
     terminal, now = console.Terminal(_Tty()), 100.0
     monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: now))
     shown = []
     with terminal.live(), listening(terminal.show):
-        drawing, writing = reporter("drawing", "frames"), reporter("writing", "frames")
-        for step, done in ((drawing, 1), (writing, 1), (drawing, 2), (writing, 2), (drawing, 3)):
+        scanning, tracking, other = (
+            reporter(name, "frames") for name in ("scan", "track", "other")
+        )
+        for step, done in ((scanning, 1), (tracking, 1), (other, 1), (scanning, 3), (tracking, 2)):
             step(done, 3)
-            shown.append(terminal._shown)
-        writing(2, 3)
-        shown.append(terminal._shown)
+            shown.append([*terminal._shown])
+        other(2, 3)
+        shown.append([*terminal._shown])
         now += 60.0
-        drawing(1, 3)
-        shown.append(terminal._shown)
-    assert shown == [*["drawing"] * 5, "writing", "drawing"]
+        scanning(1, 3)
+        shown.append([*terminal._shown])
+    both = ["scan", "track"]
+    assert shown == [["scan"], both, both, both, ["track"], ["track", "other"], ["scan"]]
+
+
+def test_lines_tell_of_all_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where lines are printed now and then, a step with much news does not hide one with little."""
+    shown = io.StringIO()
+    terminal = console.Terminal(shown)
+    is_time = False
+    monkeypatch.setattr(terminal, "_may_print", lambda: is_time)
+
+    with listening(terminal.show):
+        terminal.wait("starting Prefect")
+        reporter("tracking", "frames")(2, 100)
+        reporter("reading", "MB")(5, 5)
+        reporter("scanning", "frames")(10, 100)
+        is_time = True
+        reporter("scanning", "frames")(11, 100)
+
+    assert shown.getvalue().splitlines() == [
+        "tracking: 2 of 100 frames",
+        "scanning: 11 of 100 frames",
+    ]

@@ -1,6 +1,7 @@
 """The video is opened while torch is imported."""
 
 import json
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,12 +10,17 @@ import pytest
 
 import flows.commands.run_local as run_local
 from flows.cli import run as longtake
+from flows.commands.early_scan import begin_to_open
 from samcore.errors import InputError, StorageError, VideoError
 from samcore.machine import device
 from samcore.progress import Progress, listening
+from samcore.run.early import early_chunks
 from tasks.request.early_checks import READING, open_asked_video
+from tasks.request.resolve import resolve_request
 from tasks.request.segment_request import SegmentRequest
+from tasks.settings import load_settings
 from tasks.sources import opened as sources
+from tests.held_scan import SMALL, held_scan
 
 LIMIT_S = 120.0
 
@@ -116,11 +122,22 @@ def test_a_scan_does_not_hold_up_another_error(
     assert not scan.may_end.is_set()
 
 
+@pytest.mark.skipif(shutil.which("ffprobe") is None, reason="no header's claim without it")
+def test_a_command_tracks_while_it_waits_for_the_scan(ask: Callable[..., SegmentRequest]) -> None:
+    """What it tracks is in the folder of the run that it plans."""
+    request = ask(**SMALL)
+    with held_scan() as scan:
+        opened = begin_to_open(request)
+        run = resolve_request(request, cache_dir=load_settings().cache_dir, opened=opened)
+        run.lay_out()
+    assert scan.early >= 15
+    assert early_chunks(run.folder) == 1
+    assert run.folder.finished_chunk(0) is not None
+
+
 @pytest.mark.parametrize("place", ["source", "destination"])
 def test_a_bucket_is_asked_before_a_scan(ask: Callable[..., object], place: str) -> None:
     """Where it may have the index already, or another version of the video: nothing is begun."""
-    from flows.commands.early_scan import begin_to_open
-
     assert begin_to_open(ask(**{place: "s3://bucket/there"})) is None  # type: ignore[arg-type]
 
 
