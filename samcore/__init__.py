@@ -14,6 +14,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from samcore.config import TrackSettings as TrackSettings
     from samcore.errors import SegmentationError as SegmentationError
+    from samcore.images.everything import EverythingOptions as EverythingOptions
+    from samcore.images.picture import read_picture as read_picture
+    from samcore.images.prompt import PicturePrompt as PicturePrompt
+    from samcore.images.segmenter import ImageSegmenter as ImageSegmenter
     from samcore.machine.device import choose_compute as choose_compute
     from samcore.masks.frame_masks import FrameMasks as FrameMasks
     from samcore.masks.table import MaskReader as MaskReader
@@ -27,9 +31,12 @@ if TYPE_CHECKING:
     from samcore.video import open_video as open_video
 
 _HOMES = {
+    "EverythingOptions": "samcore.images.everything",
     "FrameMasks": "samcore.masks.frame_masks",
+    "ImageSegmenter": "samcore.images.segmenter",
     "MaskReader": "samcore.masks.table",
     "MaskWriter": "samcore.masks.table",
+    "PicturePrompt": "samcore.images.prompt",
     "Prompt": "samcore.prompts.prompt",
     "Result": "samcore.result",
     "SegmentationError": "samcore.errors",
@@ -39,6 +46,7 @@ _HOMES = {
     "choose_compute": "samcore.machine.device",
     "load_model": "samcore.models.loader",
     "open_video": "samcore.video",
+    "read_picture": "samcore.images.picture",
     "resolve_model": "samcore.models.registry",
 }
 

@@ -1,8 +1,11 @@
 """Options of the mask generator: the parameters of SAM 2's own, under this house's names."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Annotated
 
-_Grid = tuple[tuple[float, float], ...]
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+_Share = Annotated[float, Field(ge=0, le=1)]
+_Grid = tuple[tuple[_Share, _Share], ...]
 
 
 class EverythingOptions(BaseModel):
@@ -110,3 +113,12 @@ class EverythingOptions(BaseModel):
         title="Three masks a point",
         description="Take three candidates for each point, and not one.",
     )
+
+    @model_validator(mode="after")
+    def _has_a_grid_for_each_layer(self) -> "EverythingOptions":
+        if self.point_grids is not None and len(self.point_grids) <= self.crop_layers:
+            raise ValueError(
+                f"point_grids: wanted one for the picture and one for each of {self.crop_layers} "
+                f"layers, got {len(self.point_grids)}"
+            )
+        return self

@@ -191,7 +191,7 @@ class MaskGenerator:
                 strict=True,
             ):
                 proposal = _proposal(
-                    *(mask_hw, view, iou, stability, points_b2[place // each].tolist()),
+                    *(mask_hw, view, iou, stability, points_n2[place // each].tolist()),
                     candidate=place % each,
                 )
                 if proposal is not None:

@@ -63,5 +63,6 @@ class PictureMasks:
     width: int
     """Columns of the picture."""
     masks: tuple[PictureMask, ...]
-    """By prompts: those of each object in the prompts' order, its candidates in the model's. Else
-    best first. They may overlap."""
+    """By prompts: in the prompts' order, and candidates in the model's. What a detector found: best
+    first. Everything: those of smaller crops first, then the highest predicted IoU. They may
+    overlap."""

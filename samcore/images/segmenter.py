@@ -79,6 +79,7 @@ class ImageSegmenter:
         mask_threshold: float = 0.0,
         min_region_area: int = 0,
         keep_logits: bool = False,
+        names: Sequence[str] | None = None,
         on_progress: Progress | None = None,
     ) -> list[PictureMasks]:
         """Segment what prompts say.
@@ -92,6 +93,7 @@ class ImageSegmenter:
             mask_threshold: Logits above this are inside.
             min_region_area: As in `EverythingOptions`.
             keep_logits: Whether masks have `logits_hw`, to be corrected later.
+            names: What errors call the pictures; None is `picture 0`, `picture 1`, and so on.
             on_progress: Told how many pictures are done.
 
         Returns:
@@ -108,7 +110,7 @@ class ImageSegmenter:
             )
         if candidates not in _MULTIMASK:
             raise InputError(f"candidates: wanted {', '.join(_MULTIMASK)}, got {candidates!r}")
-        sizes = _check_pictures(pictures_rgb_hwc_u8)
+        names, sizes = _check_pictures(pictures_rgb_hwc_u8, names)
         given = Wanted(
             _MULTIMASK[candidates],
             candidates == "all",
@@ -124,7 +126,7 @@ class ImageSegmenter:
                     picture=picture % self._rung.encode_batch,
                     place=place,
                     size_hw=size_hw,
-                    name=f"picture {picture}",
+                    name=names[picture],
                     side=self._model.facts.logits_size,
                 )
                 for place, prompt in enumerate(of_picture)
@@ -134,7 +136,7 @@ class ImageSegmenter:
         made: list[PictureMasks] = []
         for first in range(0, len(sizes), self._rung.encode_batch):
             part = slice(first, first + self._rung.encode_batch)
-            masks = self._segment(pictures_rgb_hwc_u8[part], asked[part], given, first)
+            masks = self._segment(pictures_rgb_hwc_u8[part], asked[part], given, names[part])
             made += [
                 PictureMasks(*size_hw, tuple(of_picture))
                 for size_hw, of_picture in zip(sizes[part], masks, strict=True)
@@ -148,6 +150,7 @@ class ImageSegmenter:
         pictures_rgb_hwc_u8: Sequence[NDArray[np.uint8]],
         options: EverythingOptions | None = None,
         *,
+        names: Sequence[str] | None = None,
         on_progress: Progress | None = None,
     ) -> list[PictureMasks]:
         """Segment everything that the model has a good mask for.
@@ -155,6 +158,7 @@ class ImageSegmenter:
         Args:
             pictures_rgb_hwc_u8: N pictures, each H x W x 3, of any sizes.
             options: How; None is as the sam2 package has it.
+            names: What errors call the pictures; None is `picture 0`, `picture 1`, and so on.
             on_progress: Told how many points are done, of those of all pictures.
 
         Returns:
@@ -164,7 +168,7 @@ class ImageSegmenter:
             InputError: A picture cannot be used.
             ModelError: The model gives no numbers.
         """
-        sizes = _check_pictures(pictures_rgb_hwc_u8)
+        names, sizes = _check_pictures(pictures_rgb_hwc_u8, names)
         wanted = EverythingOptions() if options is None else options
         at_once = min(wanted.points_per_batch, self._rung.object_batch)
         generator = MaskGenerator(
@@ -172,11 +176,7 @@ class ImageSegmenter:
             wanted.model_copy(update={"points_per_batch": at_once}),
             views_at_once=self._rung.encode_batch,
         )
-        found = generator.generate(
-            pictures_rgb_hwc_u8,
-            names=[f"picture {picture}" for picture in range(len(sizes))],
-            on_progress=on_progress,
-        )
+        found = generator.generate(pictures_rgb_hwc_u8, names=names, on_progress=on_progress)
         return [
             PictureMasks(*size_hw, tuple(map(_as_mask, range(1, len(masks) + 1), masks)))
             for size_hw, masks in zip(sizes, found, strict=True)
@@ -188,6 +188,7 @@ class ImageSegmenter:
         detector: Detector,
         options: AutomaticPrompts,
         *,
+        names: Sequence[str] | None = None,
         on_progress: Progress | None = None,
     ) -> list[PictureMasks]:
         """Segment what a detector finds: masks are taken as they are, boxes go to the decoder.
@@ -196,6 +197,7 @@ class ImageSegmenter:
             pictures_rgb_hwc_u8: N pictures, each H x W x 3, of any sizes.
             detector: From `make_detector(options, model, batch=...)`.
             options: Which of its detections count, and how many there may be on a picture.
+            names: What errors call the pictures; None is `picture 0`, `picture 1`, and so on.
             on_progress: Told how many pictures are done.
 
         Returns:
@@ -205,12 +207,14 @@ class ImageSegmenter:
             InputError: A picture cannot be used, or a text is longer than the detector takes.
             ModelError: The model gives no numbers.
         """
-        _check_pictures(pictures_rgb_hwc_u8)
+        names, sizes = _check_pictures(pictures_rgb_hwc_u8, names)
         made: list[PictureMasks] = []
-        for first in range(0, len(pictures_rgb_hwc_u8), self._rung.encode_batch):
-            images = pictures_rgb_hwc_u8[first : first + self._rung.encode_batch]
+        for first in range(0, len(sizes), self._rung.encode_batch):
+            part = slice(first, first + self._rung.encode_batch)
+            images = pictures_rgb_hwc_u8[part]
             found = detector.detect(images, first_frame=first)
-            made += self._segment_found(images, [choose_detections(f, options) for f in found])
+            chosen = [choose_detections(of_picture, options) for of_picture in found]
+            made += self._segment_found(images, chosen, names[part])
             if on_progress is not None:
                 on_progress(len(made), len(pictures_rgb_hwc_u8))
         return made
@@ -222,6 +226,7 @@ class ImageSegmenter:
         detector: Detector,
         options: AutomaticPrompts,
         *,
+        names: Sequence[str] | None = None,
         on_progress: Progress | None = None,
     ) -> list[PictureMasks]:
         """Segment what texts say.
@@ -231,6 +236,7 @@ class ImageSegmenter:
             texts: For each picture what to look for on it, one concept or several.
             detector: One that takes text, from `make_detector`; see `LooksForText`.
             options: As for `detected`; its own `text` does not count.
+            names: What errors call the pictures; None is `picture 0`, `picture 1`, and so on.
             on_progress: Told how many pictures are done.
 
         Returns:
@@ -247,41 +253,32 @@ class ImageSegmenter:
             )
         if not isinstance(detector, LooksForText):
             raise InputError(f"text: the detector {options.detector} does not take any")
-        _check_pictures(pictures_rgb_hwc_u8)
-        if bare := [picture for picture, words in enumerate(texts) if not words]:
-            raise InputError(f"text: there is none for picture {bare[0]}; give one or several")
+        names, _ = _check_pictures(pictures_rgb_hwc_u8, names)
+        for name, words in zip(names, texts, strict=True):
+            if isinstance(words, str) or not words or not all(word.strip() for word in words):
+                raise InputError(
+                    f"text: wanted a list of one concept or several for {name}, got {words!r}"
+                )
         # All texts are checked before anything takes time.
         looking = {words: detector.looking_for(words) for words in dict.fromkeys(map(tuple, texts))}
         made: list[PictureMasks] = []
         for first in range(0, len(texts), self._rung.encode_batch):
-            images = pictures_rgb_hwc_u8[first : first + self._rung.encode_batch]
-            found = self._look_for(images, [tuple(words) for words in texts[first:]], looking)
+            part = slice(first, first + self._rung.encode_batch)
+            images, asked = pictures_rgb_hwc_u8[part], [tuple(words) for words in texts[part]]
             chosen = [
-                choose_detections(of_picture, options.model_copy(update={"text": tuple(words)}))
-                for of_picture, words in zip(found, texts[first:], strict=False)
+                choose_detections(of_picture, options.model_copy(update={"text": words}))
+                for of_picture, words in zip(_look_for(images, asked, looking), asked, strict=True)
             ]
-            made += self._segment_found(images, chosen)
+            made += self._segment_found(images, chosen, names[part])
             if on_progress is not None:
                 on_progress(len(made), len(texts))
         return made
 
-    def _look_for(
+    def _segment_found(
         self,
         images: Sequence[NDArray[np.uint8]],
-        texts: Sequence[tuple[str, ...]],
-        looking: Mapping[tuple[str, ...], Detector],
-    ) -> list[list[Detection]]:
-        """What is found on each picture; those with the same texts are looked at together."""
-        found: list[list[Detection]] = [[] for _ in images]
-        for words in dict.fromkeys(texts[: len(images)]):
-            places = [place for place in range(len(images)) if texts[place] == words]
-            together = looking[words].detect([images[place] for place in places])
-            for place, detections in zip(places, together, strict=True):
-                found[place] = detections
-        return found
-
-    def _segment_found(
-        self, images: Sequence[NDArray[np.uint8]], found: Sequence[Sequence[Detection]]
+        found: Sequence[Sequence[Detection]],
+        names: Sequence[str],
     ) -> list[PictureMasks]:
         """The masks of detections; boxes of all pictures go to the decoder together."""
         boxes = [
@@ -293,13 +290,12 @@ class ImageSegmenter:
             for items in found
         ]
         with_boxes = [place for place, of_picture in enumerate(boxes) if of_picture]
-        decoded = dict(
-            zip(
-                with_boxes,
-                self.segment([images[at] for at in with_boxes], [boxes[at] for at in with_boxes]),
-                strict=True,
-            )
+        segmented = self.segment(
+            [images[place] for place in with_boxes],
+            [boxes[place] for place in with_boxes],
+            names=[names[place] for place in with_boxes],
         )
+        decoded = dict(zip(with_boxes, segmented, strict=True))
         made: list[PictureMasks] = []
         for place, (items, image_hwc) in enumerate(zip(found, images, strict=True)):
             by_id = {one.obj_id: one for one in decoded[place].masks} if boxes[place] else {}
@@ -315,9 +311,9 @@ class ImageSegmenter:
         images: Sequence[NDArray[np.uint8]],
         asked: Sequence[Sequence[Asked]],
         given: Wanted,
-        first: int,
+        names: Sequence[str],
     ) -> list[list[PictureMask]]:
-        """The masks of pictures that go through the encoder together, from the `first` one on."""
+        """The masks of pictures that go through the encoder together."""
         made: list[list[list[PictureMask]]] = [[[] for _ in of_picture] for of_picture in asked]
         every = [one for of_picture in asked for one in of_picture]
         if not every:
@@ -333,7 +329,7 @@ class ImageSegmenter:
             ):
                 chosen = choose_candidates(decoded, every=given.every)
                 if (bad := chosen.first_without_numbers) is not None:
-                    refuse_numbers(self._model, where=f"picture {first + batch[bad].picture}")
+                    refuse_numbers(self._model, where=names[batch[bad].picture])
                 for picture in sorted({one.picture for one in batch}):
                     rows = [row for row, one in enumerate(batch) if one.picture == picture]
                     prompts = [batch[row].prompt for row in rows]
@@ -343,19 +339,37 @@ class ImageSegmenter:
         return [[mask for masks in of_picture for mask in masks] for of_picture in made]
 
 
-def _check_pictures(images: Sequence[NDArray[np.uint8]]) -> list[tuple[int, int]]:
-    """Rows and columns of each picture.
+def _check_pictures(
+    images: Sequence[NDArray[np.uint8]], names: Sequence[str] | None
+) -> tuple[Sequence[str], list[tuple[int, int]]]:
+    """The name of each picture, and its rows and columns.
 
     Raises:
         InputError: One is not H x W x 3 of 8 bits, or has no pixels.
     """
-    for picture, image in enumerate(images):
+    if names is None:
+        names = [f"picture {picture}" for picture in range(len(images))]
+    for name, image in zip(names, images, strict=True):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
             raise InputError(
-                f"picture {picture} is {image.dtype} of shape {image.shape}; wanted uint8 of "
-                "shape (H, W, 3)"
+                f"{name} is {image.dtype} of shape {image.shape}; wanted uint8 of shape (H, W, 3)"
             )
-    return [(image.shape[0], image.shape[1]) for image in images]
+    return names, [(image.shape[0], image.shape[1]) for image in images]
+
+
+def _look_for(
+    images: Sequence[NDArray[np.uint8]],
+    texts: Sequence[tuple[str, ...]],
+    looking: Mapping[tuple[str, ...], Detector],
+) -> list[list[Detection]]:
+    """What is found on each picture; those with the same texts are looked at together."""
+    found: list[list[Detection]] = [[] for _ in images]
+    for words in dict.fromkeys(texts):
+        places = [place for place, wanted in enumerate(texts) if wanted == words]
+        together = looking[words].detect([images[place] for place in places])
+        for place, detections in zip(places, together, strict=True):
+            found[place] = detections
+    return found
 
 
 def _as_mask(obj_id: int, proposal: Proposal) -> PictureMask:

@@ -160,3 +160,20 @@ def test_ways_to_use_a_detector_are_compared(
         assert switches >= 0
         assert ids >= 1
         assert true == 2
+
+
+def test_pictures_in_batches_are_the_same_work(
+    load: Load, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A row for each batch size; each has the masks of one picture at a time."""
+    script = load("images")
+    monkeypatch.setattr(script, "keep_freed_memory", lambda: None)
+    options = ["--models", "nano", "--sizes", "64", "--batches", "2", "3", "--pictures", "3"]
+    monkeypatch.setattr(sys, "argv", ["images.py", *options, "--runs", "1"])
+
+    assert script.main() == 0
+
+    table = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if "`nano`" in line]
+    assert [cells[2] for cells in table] == ["1", "2", "3"]
+    assert table[0][6] == "1.00x"
+    assert all(float(cells[8].rstrip(" |")) < 1e-3 for cells in table)

@@ -31,15 +31,15 @@ def pictures() -> list[NDArray[np.uint8]]:
 @pytest.fixture(scope="session")
 def load(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., TrackingModel]:
     """`nano`, or `random-tiny` with a small input; each is built once."""
-    built: dict[tuple[str, str], TrackingModel] = {}
+    built: dict[tuple[str, str, str], TrackingModel] = {}
 
-    def get(name: str, dtype: str = "float32") -> TrackingModel:
-        if (name, dtype) not in built:
+    def get(name: str, dtype: str = "float32", device: str = "cpu") -> TrackingModel:
+        if (name, dtype, device) not in built:
             spec = resolve_model(name, cache_dir=tmp_path_factory.getbasetemp(), plain_engine=True)
             if name != "nano":
                 spec = resized_model(spec, 128)
-            built[name, dtype] = load_model(spec, choose_compute("cpu", dtype))
-        return built[name, dtype]
+            built[name, dtype, device] = load_model(spec, choose_compute(device, dtype))
+        return built[name, dtype, device]
 
     return get
 

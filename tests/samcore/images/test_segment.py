@@ -6,11 +6,14 @@ import pytest
 import torch
 
 from samcore.errors import InputError, ModelError
+from samcore.images.everything import EverythingOptions
 from samcore.images.prompt import PicturePrompt
-from samcore.images.segmenter import ImageSegmenter
+from samcore.images.segmenter import ImageSegmenter, picture_rung
 from samcore.machine.rung import Rung
 from samcore.masks.rle import decode_mask
+from samcore.models.registry import resolve_model
 from samcore.prompts.prompt import Prompt
+from samcore.run.oom_ladder import OomLadder
 from tests.samcore.images.conftest import package_predictor
 
 ATOL = 2e-4
@@ -268,7 +271,9 @@ def test_wrong_pictures_and_numbers_are_one_line(load, pictures):
         segmenter.segment(pictures[:2], [[]])
     with pytest.raises(InputError, match="candidates: wanted best, all, single, got 'three'"):
         segmenter.segment(pictures[:1], [[]], candidates="three")
-    assert segmenter.segment([], []) == []
+    with pytest.raises(InputError, match=r"object 1 on b\.png has no box, point or mask"):
+        segmenter.segment(pictures[:2], [[], [NO_POINTS]], names=["a.png", "b.png"])
+    assert segmenter.segment([], []) == segmenter.everything([]) == []
 
 
 def test_a_model_without_numbers_is_refused_by_the_picture(load, pictures, monkeypatch):
@@ -288,6 +293,55 @@ def test_a_model_without_numbers_is_refused_by_the_picture(load, pictures, monke
         ImageSegmenter(model, rung=rung(model, 2, 64)).segment(
             [*pictures[:2], *pictures[2:]], [[], [], *boxes[2:]]
         )
+
+
+def test_the_ladder_finds_what_fits(load, pictures, monkeypatch, tmp_path):
+    """Where memory suffices for a picture and two prompts at once, the ladder of a run steps down
+    to that, and the masks are those of enough memory."""
+    model = load("nano")
+    prompts = [of_every_kind(image.shape[:2], model.facts.logits_size) for image in pictures]
+    roomy = ImageSegmenter(model, rung=rung(model, 4, 8)).segment(pictures, prompts)
+    encode, decode = type(model).encode_images, type(model).decode
+
+    def little(most, call):
+        def limited(self, images, *rest, **more):
+            if len(images) > most:
+                raise torch.OutOfMemoryError(f"out of memory: {len(images)}")
+            return call(self, images, *rest, **more)
+
+        return limited
+
+    monkeypatch.setattr(type(model), "encode_images", little(1, encode))
+    monkeypatch.setattr(type(model), "decode", little(2, decode))
+    ladder = OomLadder(
+        rung(model, 4, 8),
+        resolve_model("nano", cache_dir=tmp_path),
+        num_objects=8,
+        device="cpu",
+        allow_quality_loss=False,
+    )
+    options = EverythingOptions(points_per_side=2, min_predicted_iou=0, min_stability=0)
+
+    def work():
+        segmenter = ImageSegmenter(model, rung=ladder.rung)
+        return segmenter.segment(pictures, prompts), segmenter.everything(pictures[:1], options)
+
+    found, _ = ladder.run_until_it_fits(work, frame_idx=lambda: 0)
+    assert ladder.rung == rung(model, 1, 2)
+    assert len(ladder.steps) == 5
+    for few, many in zip(found, roomy, strict=True):
+        for mask, wanted in zip(few.masks, many.masks, strict=True):
+            assert np.count_nonzero(mask.mask() != wanted.mask()) <= MAX_PIXELS
+
+
+def test_how_much_is_done_at_once_follows_from_the_model(load):
+    """The default is chosen for the model's input on its device."""
+    model = load("nano")
+    chosen = ImageSegmenter(model).rung
+    assert chosen == picture_rung(model)
+    assert chosen.image_size == 128
+    assert chosen.encode_batch >= 1
+    assert chosen.object_batch == 64
 
 
 def test_masks_know_their_area_and_box(load, pictures):

@@ -5,10 +5,19 @@ from pathlib import Path
 import psutil
 import pytest
 
-from samcore.machine.batches import batch_bytes, default_batches, fits, free_bytes
+from samcore.machine.batches import (
+    batch_bytes,
+    default_batches,
+    fits,
+    free_bytes,
+    picture_batches,
+)
 from samcore.machine.rung import Rung
 from samcore.models.registry import resolve_model
 from samcore.run.oom_ladder import OomLadder
+
+FREE = (10**12, 16 * 10**9, 2 * 10**9, 10**8, 10**6, 0)
+"""Bytes, less and less."""
 
 
 @pytest.mark.parametrize(
@@ -85,3 +94,21 @@ def test_a_device_that_does_not_say_begins_as_asked(
     with ladder.attempting(tmp_path / "attempt.json", frame_idx=0):
         assert ladder.rung == rung
     assert not ladder.steps
+
+
+def test_pictures_and_prompts_at_once_follow_size_and_memory() -> None:
+    """A larger input or less free memory never gives more at once, and there is always one."""
+    assert picture_batches("cuda", 1024) == (8, 64)
+    assert picture_batches("cpu", 128) == (1, 64)
+    for device in ("cpu", "cuda", "mps"):
+        for size in (64, 256, 512, 1024, 2048):
+            at_once = [picture_batches(device, size, free_bytes=free) for free in FREE]
+            assert at_once == sorted(at_once, reverse=True)
+            assert at_once[-1] == (1, 1)
+            larger = [picture_batches(device, 2 * size, free_bytes=free) for free in FREE]
+            assert all(
+                b <= a
+                for one, two in zip(at_once, larger, strict=True)
+                for a, b in zip(one, two, strict=True)
+            )
+    assert picture_batches("cuda", 1024, free_bytes=2 * 10**9) == (2, 8)
