@@ -184,14 +184,14 @@ def image(
     with much_imported():
         from flows.commands.lines import image_lines
         from flows.commands.run_images import run_images
-        from flows.images.request import DEFAULT_TEXT_DETECTOR, validate_images
+        from flows.images.request import default_text_detector, validate_images
         from samcore.images.everything import EverythingOptions
         from samcore.named_values import parse_named_values
         from samcore.picture_runs.prompts import prompts_of_options
         from samcore.prompts.options import parse_automatic
     found = parse_automatic(
         None,
-        detect=detect or (DEFAULT_TEXT_DETECTOR if text else None),
+        detect=detect or (default_text_detector(model) if text else None),
         labels=labels,
         texts=text,
         min_score=min_score,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.images.request import DEFAULT_TEXT_DETECTOR, ImagesRequest
+from flows.images.request import ImagesRequest, default_text_detector
 from samcore.chunks.plan import plan_chunks
 from samcore.detectors.detector import fetch_detector, look_up_detector
 from samcore.disk.files import FileRecord
@@ -310,7 +310,7 @@ def _text_detector(
     if given is not None:
         asked = given.model_dump(exclude_unset=True)
         return AutomaticPrompts.model_validate({**asked, "text": first[:1]})
-    return AutomaticPrompts(detector=DEFAULT_TEXT_DETECTOR, text=first[:1])
+    return AutomaticPrompts(detector=default_text_detector(request.model), text=first[:1])
 
 
 def _ask_digest(ask: PictureAsk, cache_dir: Path) -> str:
