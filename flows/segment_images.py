@@ -10,6 +10,7 @@ from typing import cast
 from prefect import State, flow, runtime
 from prefect.states import Completed
 
+from flows.images.artifact import post_result
 from flows.images.plan import PlannedImages, plan_images
 from flows.images.request import ImagesRequest
 from flows.images.result import ImagesResult, images_result
@@ -112,6 +113,7 @@ def _segment(request: ImagesRequest) -> ImagesResult:
             turn += 1
     store = open_result_store(run.ref, kind=PictureManifest)
     manifest = add_formats(store, manifest, run.entries, request.formats)
+    post_result(store, manifest, run.ref.video)
     return images_result(run.ref, manifest, was_there=was_there)
 
 
