@@ -193,5 +193,12 @@ def test_from_bucket_to_bucket_by_another_machine(
     manifest = store.read_manifest()
     assert manifest is not None
     assert len([one for one in manifest.files if one.name.startswith("overlays/")]) == 6
+    # A third one that has planned before that, and comes too late, segments nothing.
+    monkeypatch.setenv("LONGTAKE_CACHE", str(tmp_path / "three"))
+    late = plan_images(request)
+    late.lay_out()
+    done.clear()
+    flow._do_shards(late)
+    assert done == []
     left = client.list_objects_v2(Bucket=bucket, Prefix="out/.longtake/runs/").get("Contents", [])
     assert left == []
