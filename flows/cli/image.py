@@ -19,12 +19,12 @@ from flows.cli.options import (
 from flows.commands.console import Terminal
 from flows.commands.imports import much_imported
 from samcore.errors import InputError
+from samcore.picture_runs.formats import PICTURE_FORMATS
 from tasks.settings import load_settings
 
 EXIT_BROKEN = 3
 """Of a run that ended with pictures that cannot be segmented."""
 _PROMPTS, _MODEL = "What to segment", "Model and device"
-_FORMATS = "coco, label-png, mask-png"
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -157,7 +157,9 @@ def image(
     overlay: Annotated[bool | None, request_field("--overlay/--no-overlay")] = None,
     formats: Annotated[
         list[str] | None,
-        request_field("--format", metavar="NAME", note=f" They are {_FORMATS}."),
+        request_field(
+            "--format", metavar="NAME", note=f" They are {', '.join(PICTURE_FORMATS.names)}."
+        ),
     ] = None,
     shard_pictures: Annotated[int | None, request_field(metavar="N")] = None,
     credentials: BucketCredentials = None,
