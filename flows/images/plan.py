@@ -27,9 +27,8 @@ from samcore.prompts.file import PromptFile
 from samcore.sources.listing import Bucket, SourceFile, SourceList, list_sources
 from samcore.sources.names import output_stems
 from tasks.request.early_checks import check_places, resolve_asked_model
-from tasks.request.resolve import refuse_other
 from tasks.results.open import open_result_store
-from tasks.run.refs import RunRef
+from tasks.run.refs import RunRef, refuse_result
 from tasks.settings import load_settings
 from tasks.sources.listing import ListedBuckets
 from tasks.store.locations import S3Location, parse_location
@@ -178,7 +177,7 @@ def plan_images(request: ImagesRequest, asked: AskedPictures | None = None) -> P
     )
     destination = request.destination_place
     found = open_result_store(destination, request.credentials).published_key()
-    refuse_other(request, found, record.result_key)
+    refuse_result(destination, found, record.result_key, force=request.force)
     folder = PictureRunFolder.for_key(request.work_path, record.work_key)
     ref = RunRef(
         folder=str(folder.path),
