@@ -99,7 +99,8 @@ def test_a_device_that_does_not_say_begins_as_asked(
 def test_pictures_and_prompts_at_once_follow_size_and_memory() -> None:
     """A larger input or less free memory never gives more at once, and there is always one."""
     assert picture_batches("cuda", 1024) == (8, 64)
-    assert picture_batches("cpu", 128) == (1, 64)
+    assert picture_batches("cpu", 128) == (4, 64)
+    assert picture_batches("cpu", 1024) == (1, 8)
     for device in ("cpu", "cuda", "mps"):
         for size in (64, 256, 512, 1024, 2048):
             at_once = [picture_batches(device, size, free_bytes=free) for free in FREE]
