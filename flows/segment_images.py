@@ -10,6 +10,7 @@ from typing import cast
 from prefect import State, flow, runtime
 from prefect.states import Completed
 
+from flows.images.artifact import post_result
 from flows.images.plan import PlannedImages, plan_images
 from flows.images.request import ImagesRequest
 from flows.images.result import ImagesResult, images_result
@@ -112,6 +113,7 @@ def _segment(request: ImagesRequest) -> ImagesResult:
             turn += 1
     store = open_result_store(run.ref, kind=PictureManifest)
     manifest = add_formats(store, manifest, run.entries, request.formats)
+    post_result(store, manifest, run.ref.video)
     return images_result(run.ref, manifest, was_there=was_there)
 
 
@@ -135,7 +137,7 @@ def _pass_over(run: PlannedImages, todo: Sequence[Chunk], progress: PictureProgr
     left: list[Chunk] = []
     for shard in todo:
         with _held(run, shard) as is_mine:
-            if run.folder.is_published:
+            if run.folder.is_published or (is_mine and _is_elsewhere(run, shard)):
                 return []
             if is_mine:
                 progress.begin(shard)
@@ -166,6 +168,14 @@ def _held(run: PlannedImages, shard: Chunk) -> Iterator[bool]:
                 if mirror is not None:
                     mirror.pull_shards(run.folder, [shard.index])
         yield is_mine
+
+
+def _is_elsewhere(run: PlannedImages, shard: Chunk) -> bool:
+    """Whether another machine has published the result, and with that removed a shard that lacks
+    here. Where there is no result yet, that is one request."""
+    if not run.ref.in_bucket or run.folder.shard_record(shard.index) is not None:
+        return False
+    return run.published() is not None
 
 
 def _publish(run: PlannedImages, *, force: bool) -> PictureManifest:

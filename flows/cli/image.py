@@ -19,12 +19,12 @@ from flows.cli.options import (
 from flows.commands.console import Terminal
 from flows.commands.imports import much_imported
 from samcore.errors import InputError
+from samcore.picture_runs.formats import PICTURE_FORMATS
 from tasks.settings import load_settings
 
 EXIT_BROKEN = 3
 """Of a run that ended with pictures that cannot be segmented."""
 _PROMPTS, _MODEL = "What to segment", "Model and device"
-_FORMATS = "coco, label-png, mask-png"
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -157,7 +157,9 @@ def image(
     overlay: Annotated[bool | None, request_field("--overlay/--no-overlay")] = None,
     formats: Annotated[
         list[str] | None,
-        request_field("--format", metavar="NAME", note=f" They are {_FORMATS}."),
+        request_field(
+            "--format", metavar="NAME", note=f" They are {', '.join(PICTURE_FORMATS.names)}."
+        ),
     ] = None,
     shard_pictures: Annotated[int | None, request_field(metavar="N")] = None,
     credentials: BucketCredentials = None,
@@ -184,14 +186,14 @@ def image(
     with much_imported():
         from flows.commands.lines import image_lines
         from flows.commands.run_images import run_images
-        from flows.images.request import DEFAULT_TEXT_DETECTOR, validate_images
+        from flows.images.request import default_text_detector, validate_images
         from samcore.images.everything import EverythingOptions
         from samcore.named_values import parse_named_values
         from samcore.picture_runs.prompts import prompts_of_options
         from samcore.prompts.options import parse_automatic
     found = parse_automatic(
         None,
-        detect=detect or (DEFAULT_TEXT_DETECTOR if text else None),
+        detect=detect or (default_text_detector(model) if text else None),
         labels=labels,
         texts=text,
         min_score=min_score,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.images.request import DEFAULT_TEXT_DETECTOR, ImagesRequest
+from flows.images.request import ImagesRequest, default_text_detector
 from samcore.chunks.plan import plan_chunks
 from samcore.detectors.detector import fetch_detector, look_up_detector
 from samcore.disk.files import FileRecord
@@ -28,9 +28,8 @@ from samcore.prompts.file import PromptFile
 from samcore.sources.listing import Bucket, SourceFile, SourceList, list_sources
 from samcore.sources.names import output_stems
 from tasks.request.early_checks import check_places, resolve_asked_model
-from tasks.request.resolve import refuse_other
 from tasks.results.open import open_result_store
-from tasks.run.refs import RunRef
+from tasks.run.refs import RunRef, refuse_result
 from tasks.settings import load_settings
 from tasks.sources.listing import ListedBuckets
 from tasks.store.locations import S3Location, parse_location
@@ -179,7 +178,7 @@ def plan_images(request: ImagesRequest, asked: AskedPictures | None = None) -> P
     )
     destination = request.destination_place
     found = open_result_store(destination, request.credentials).published_key()
-    refuse_other(request, found, record.result_key)
+    refuse_result(destination, found, record.result_key, force=request.force)
     folder = PictureRunFolder.for_key(request.work_path, record.work_key)
     ref = RunRef(
         folder=str(folder.path),
@@ -311,7 +310,7 @@ def _text_detector(
     if given is not None:
         asked = given.model_dump(exclude_unset=True)
         return AutomaticPrompts.model_validate({**asked, "text": first[:1]})
-    return AutomaticPrompts(detector=DEFAULT_TEXT_DETECTOR, text=first[:1])
+    return AutomaticPrompts(detector=default_text_detector(request.model), text=first[:1])
 
 
 def _ask_digest(ask: PictureAsk, model: ModelSpec, cache_dir: Path) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from samcore.detectors.detector import DETECTORS
 from samcore.errors import InputError
 from samcore.images.everything import EverythingOptions
 from samcore.picture_runs.formats import PICTURE_FORMATS
@@ -17,8 +18,8 @@ from tasks.settings import load_settings
 from tasks.store.locations import S3Location, parse_location
 
 _FormatName = Annotated[str, Field(json_schema_extra={"enum": list(PICTURE_FORMATS.names)})]
-DEFAULT_TEXT_DETECTOR = "transformers:IDEA-Research/grounding-dino-tiny"
-"""Looks for what texts say, where no other detector is named."""
+_TEXT_DETECTOR = "transformers:IDEA-Research/grounding-dino-tiny"
+_SAM3 = "sam3"
 
 
 def _as_for_videos(name: str) -> Any:
@@ -157,6 +158,16 @@ class ImagesRequest(BaseModel):
             return Path(self.work_dir).expanduser().absolute()
         place = self.destination_place
         return place / ".longtake" if isinstance(place, Path) else load_settings().cache_dir
+
+
+def default_text_detector(model: str | None) -> str:
+    """What looks for texts where no detector is named: SAM 3's own where that is the model, else a
+    network of the hub, whose boxes go to the model.
+
+    Args:
+        model: As a request names it.
+    """
+    return _SAM3 if _SAM3 in DETECTORS and _SAM3 in (model or "") else _TEXT_DETECTOR
 
 
 def validate_images(**values: object) -> ImagesRequest:

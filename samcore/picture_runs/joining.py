@@ -14,7 +14,7 @@ from samcore.errors import LostWorkError
 from samcore.exports.folder import files_in
 from samcore.picture_runs.drawn import read_drawn
 from samcore.picture_runs.folder import PictureRunFolder
-from samcore.picture_runs.formats import PICTURE_FORMATS, PictureSource
+from samcore.picture_runs.formats import PICTURE_FORMATS
 from samcore.picture_runs.records import (
     MAX_BROKEN,
     OVERLAYS,
@@ -26,6 +26,7 @@ from samcore.picture_runs.records import (
     ShardRecord,
 )
 from samcore.picture_runs.table import SCHEMA
+from samcore.picture_runs.writers import PictureSource
 from samcore.progress import reporter
 from samcore.report.sheet import SheetFacts, SheetPicture, write_sheet
 from samcore.result.manifest import EXPORTS, MASKS, REPORT

@@ -137,7 +137,7 @@ def object_rows(
     return [
         {
             "object": item.object_id,
-            "label": _plain(labels.get(item.object_id, "")),
+            "label": plain(labels.get(item.object_id, "")),
             "begins": item.first_frame,
             "present": f"{item.present} of {item.frames} frames",
             "mean area": f"{item.mean_area * 100 / picture:.2f} %",
@@ -177,15 +177,20 @@ def result_page(
     if manifest.findings is not None:
         lines.append(_finding_list(manifest.findings))
     if links:
-        opens = ", ".join(f"[{name}]({link.url})" for name, link in links.items())
-        days = min((link.lasts_s or 0 for link in links.values()), default=0) // 86_400
-        until = f" (these links work for {days} days, for everyone who has them)" if days else ""
-        lines.append(f"Open {opens}{until}")
+        lines.append(opening(links))
     if REPORT in links:
         lines.append(f"`longtake show {location}` opens the report, too")
     if picture is not None:
         lines.append(f"Frame {picture.frame}:\n\n![frame {picture.frame}]({picture.data_uri})")
     return "\n\n".join(lines)
+
+
+def opening(links: Mapping[str, Link]) -> str:
+    """Markdown: what can be opened, by names."""
+    opens = ", ".join(f"[{name}]({link.url})" for name, link in links.items())
+    days = min((link.lasts_s or 0 for link in links.values()), default=0) // 86_400
+    until = f" (these links work for {days} days, for everyone who has them)" if days else ""
+    return f"Open {opens}{until}"
 
 
 def _telling_frame(manifest: Manifest) -> int:
@@ -199,7 +204,7 @@ def _finding_list(findings: FindingList) -> str:
     if not findings.total:
         return "Nothing odd was found in the masks."
     # A finding's text may quote the decoder, and with it the video's name.
-    items = (f"- {_plain(line, _MAX_LINE)}" for line in findings.lines(_MAX_FINDINGS))
+    items = (f"- {plain(line, _MAX_LINE)}" for line in findings.lines(_MAX_FINDINGS))
     return "\n".join([f"**{counted(findings.total, 'finding')} to look at**", "", *items])
 
 
@@ -217,9 +222,9 @@ def _picture(run: RunRef, store: ResultStore, manifest: Manifest) -> Picture | N
     return None
 
 
-def _plain(text: str, most: int = _MAX_LABEL) -> str:
+def plain(text: str, most: int = _MAX_LABEL) -> str:
     """A text without what the UI would take for markup, of at most so many letters."""
-    plain = "".join(letter if letter.isprintable() else " " for letter in text)
+    kept = "".join(letter if letter.isprintable() else " " for letter in text)
     for mark in "[]()<>`*_|!\\":
-        plain = plain.replace(mark, " ")
-    return " ".join(plain.split())[:most]
+        kept = kept.replace(mark, " ")
+    return " ".join(kept.split())[:most]

@@ -14,9 +14,12 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
+from prefect import Flow
 from prefect.client.orchestration import get_client
 from prefect.flow_engine import run_flow
 
+from flows.images.request import validate_images
+from flows.segment_images import segment_images
 from flows.segment_video import segment_video
 from samcore.errors import InputError
 from samcore.masks.table import MaskReader
@@ -45,8 +48,8 @@ segment_video.serve(name="form", parameters={"request": {"automatic": {"max_obje
 """
 
 
-def _schema() -> dict[str, Any]:
-    return dict(segment_video.parameters.model_dump())
+def _schema(flow: Flow[..., Any] = segment_video) -> dict[str, Any]:
+    return dict(flow.parameters.model_dump())
 
 
 def _described(name: str, model: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -63,6 +66,27 @@ def test_every_field_has_title_and_help() -> None:
     assert [name for name, field in fields.items() if not field.get("title")] == []
     assert [name for name, field in fields.items() if not field.get("description")] == []
     assert set(definitions["SegmentRequest"]["properties"]) == set(SegmentRequest.model_fields)
+
+
+def test_the_form_for_pictures_says_what_its_fields_are() -> None:
+    """As that for videos; pictures, what to segment, where results go, and the model come first."""
+    definitions = _schema(segment_images)["definitions"]
+    fields = dict(pair for name, model in definitions.items() for pair in _described(name, model))
+    assert "EverythingOptions.points_per_side" in fields
+    assert [name for name, field in fields.items() if not field.get("title")] == []
+    assert [name for name, field in fields.items() if not field.get("description")] == []
+    form = definitions["ImagesRequest"]
+    assert list(form["properties"])[:5] == [
+        *("pictures", "prompts", "detector", "everything", "destination")
+    ]
+    assert set(form["required"]) == {"pictures", "destination"}
+    typed = {
+        "id": 1,
+        "prompts": [{"frame": 0, "time": None, "shape": TYPED["prompts"][0]["shape"]}],
+    }
+    asked = {"pictures": ["a.jpg"], "destination": "out", "prompts": {"objects": [typed]}}
+    jsonschema.validate(asked, {**form, "definitions": definitions})
+    assert validate_images(**asked).prompts is not None
 
 
 def test_form_asks_in_the_order_of_a_person() -> None:

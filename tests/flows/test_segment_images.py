@@ -9,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from prefect.client.orchestration import get_client
 
+from flows.images.artifact import result_page
 from flows.images.plan import plan_images
 from flows.images.request import ImagesRequest, validate_images
 from flows.segment_images import segment_images
@@ -122,6 +124,17 @@ def test_a_changed_folder_is_another_result(
     store = LocalResults(tmp_path / "out", PictureManifest)
     before = store.read_manifest()
     assert segment_images(ask()).was_there
+    assert before is not None
+    page = result_page(store, before)
+    assert "**1 picture without masks because of a fault**" in page
+    assert (tmp_path / "out" / "report.html").as_uri() in page
+    with get_client(sync_client=True) as client:
+        shown = client.request(
+            "POST",
+            "/artifacts/latest/filter",
+            json={"artifacts": {"key": {"any_": [f"longtake-{before.key[:12]}-result"]}}},
+        ).json()
+    assert [one["data"] for one in shown] == [page]
 
     (tmp_path / "pictures" / "0001.png").rename(tmp_path / "pictures" / "renamed.png")
     with pytest.raises(InputError, match="holds the result of another request"):
@@ -180,5 +193,12 @@ def test_from_bucket_to_bucket_by_another_machine(
     manifest = store.read_manifest()
     assert manifest is not None
     assert len([one for one in manifest.files if one.name.startswith("overlays/")]) == 6
+    # A third one that has planned before that, and comes too late, segments nothing.
+    monkeypatch.setenv("LONGTAKE_CACHE", str(tmp_path / "three"))
+    late = plan_images(request)
+    late.lay_out()
+    done.clear()
+    flow._do_shards(late)
+    assert done == []
     left = client.list_objects_v2(Bucket=bucket, Prefix="out/.longtake/runs/").get("Contents", [])
     assert left == []

@@ -20,6 +20,7 @@ from prefect.exceptions import ObjectAlreadyExists
 
 from flows.cli import run as run_command
 from flows.recover_runs import recover_runs
+from flows.segment_images import segment_images
 from flows.segment_video import segment_video
 from flows.server.deployments import (
     Defaults,
@@ -53,7 +54,7 @@ def test_the_file_is_found_and_names_the_flows() -> None:
     named = {spec["name"]: spec["entrypoint"] for spec in content["deployments"]}
     assert named == {
         flow.name: f"{flow.fn.__module__}.{flow.fn.__name__}"
-        for flow in (segment_video, sweep_bucket, recover_runs)
+        for flow in (segment_video, segment_images, sweep_bucket, recover_runs)
     }
     for spec in content["deployments"]:
         assert spec["description"]

@@ -2,7 +2,7 @@
 
 from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 
-from flows.commands.run_local import _after_check, _api_of
+from flows.commands.run_local import _after_check, api_of
 from samcore.progress import Progress
 from tasks.request.early_checks import READING
 
@@ -20,7 +20,7 @@ def test_a_run_at_the_embedded_server_sends_no_heartbeats() -> None:
     """Nobody looks for them there, and their thread holds up the end of the run for a second."""
     with temporary_settings({PREFECT_API_URL: None}):
         before = get_current_settings().flows.heartbeat_frequency
-        with _api_of(Server()):  # type: ignore[arg-type]  # its place
+        with api_of(Server()):  # type: ignore[arg-type]  # its place
             settings = get_current_settings()
             assert settings.api.url == "http://127.0.0.1:1/api"
             assert settings.flows.heartbeat_frequency is None

@@ -11,7 +11,7 @@ import pytest
 from pycocotools import mask
 from pycocotools.coco import COCO
 
-from samcore.errors import LostWorkError
+from samcore.errors import InputError, LostWorkError
 from samcore.picture_runs.folder import PictureRunFolder
 from samcore.picture_runs.formats import PICTURE_FORMATS
 from samcore.picture_runs.joining import JoinedResult, add_formats, join_result
@@ -197,3 +197,25 @@ def test_the_manifest_can_be_read_again(run: PictureRunFolder, tmp_path: Path) -
     assert store.read_manifest(content["key"]) is not None
     assert store.read_manifest("another") is None
     assert SCHEMA.names == list(PictureRow.__dataclass_fields__)
+
+
+def test_a_videos_result_is_replaced_with_all_its_files(
+    run: PictureRunFolder, tmp_path: Path
+) -> None:
+    """What another kind of result has left at the destination goes, its manifest first."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "overlay.mp4").write_bytes(b"video")
+    (out / "notes.txt").write_bytes(b"a person's own")
+    listed = [{"name": "overlay.mp4", "size": 5, "sha256": "0" * 64}]
+    (out / "manifest.json").write_text(json.dumps({"format": 1, "key": "v", "files": listed}))
+    asked: list[str | None] = []
+    joined = _join(run, out / ".longtake" / "parts")
+
+    LocalResults(out, PictureManifest).publish(joined.files, joined.manifest, check=asked.append)
+
+    assert asked == ["v"]
+    assert not (out / "overlay.mp4").exists()
+    assert (out / "notes.txt").exists()
+    with pytest.raises(InputError, match="holds masks of pictures"):
+        LocalResults(out).require(str(out))

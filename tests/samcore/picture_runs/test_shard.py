@@ -17,6 +17,8 @@ from samcore.picture_runs.prompts import picture_prompts
 from samcore.picture_runs.records import PictureAsk, PictureEntry, ShardRecord
 from samcore.picture_runs.shard import segment_shard
 from samcore.picture_runs.table import PictureRow, read_pictures
+from samcore.prompts.automatic import AutomaticPrompts
+from tests.samcore.detectors.examples import hub_folder
 from tests.samcore.picture_runs.conftest import MakeRun, picture_png
 
 BOX = PictureAsk(prompts=picture_prompts([{"box": [16, 16, 48, 48]}], ["disc"]))
@@ -105,6 +107,46 @@ def test_what_the_list_says_goes_before_what_the_run_asks(
     for at in (0, 2):
         assert [row.object_id for row in rows[at]] == list(range(1, len(rows[at]) + 1))
         assert all(row.stability is not None for row in rows[at])
+
+
+def test_texts_of_the_list_give_masks_with_their_words(
+    make_run: MakeRun, pictures: list[Path], tmp_path: Path
+) -> None:
+    """A row's own texts beside those of the run: a label is one of its picture's texts."""
+    pytest.importorskip("transformers")
+    net = hub_folder(tmp_path / "net", "owlv2")
+    detector = AutomaticPrompts(
+        detector=f"transformers:{net}",
+        text=("disc",),
+        min_score=0,
+        min_area=1e-6,
+        max_objects=3,
+    )
+    own = PictureEntry(
+        place=str(pictures[1]), mark="", name="own.png", stem="own", texts=("red car", "dog")
+    )
+    ask = PictureAsk(detector=detector, text_detector=detector)
+    folder = make_run([pictures[0], own], ask)
+
+    segment_shard(folder, 0)
+    rows = _rows(folder, 0)
+
+    assert {row.label for row in rows[0]} == {"disc"}
+    assert {row.label for row in rows[1]} <= {"red car", "dog"}
+    assert 1 <= len(rows[1]) <= 3
+
+
+def test_what_a_detector_finds_is_segmented(make_run: MakeRun, pictures: list[Path]) -> None:
+    """The model's own masks, by the detector of that name: numbered from 1 on, best first."""
+    detector = AutomaticPrompts(points_per_side=4, min_predicted_iou=0, min_stability=0)
+    folder = make_run(pictures[:2], PictureAsk(detector=detector))
+
+    segment_shard(folder, 0)
+
+    for rows in _rows(folder, 0).values():
+        assert [row.object_id for row in rows] == list(range(1, len(rows) + 1))
+        scores = [row.score for row in rows]
+        assert scores == sorted(scores, reverse=True)
 
 
 def test_a_prompt_outside_of_one_picture_is_its_fault_alone(
