@@ -14,7 +14,7 @@ import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from samcore.errors import InputError
 from samcore.registry import Entry, Registry
 
 if TYPE_CHECKING:
-    from samcore.detectors.of_model import ModelPart
+    from samcore.detectors.abilities import ModelPart
     from samcore.models.family import TrackingModel
     from samcore.models.registry import ModelSpec
     from samcore.prompts.automatic import AutomaticPrompts
@@ -115,18 +115,6 @@ class Detector(Protocol):
         """
 
 
-@runtime_checkable
-class LooksForText(Detector, Protocol):
-    """A detector that takes text. One network serves any texts."""
-
-    def looking_for(self, texts: Sequence[str]) -> Detector:
-        """The same network, looking for other texts; a detection's label is the text that gave it.
-
-        Raises:
-            InputError: It cannot look for these.
-        """
-
-
 class MakesDetector(Protocol):
     """The home of an entry: a class, or a function that makes a detector."""
 
@@ -207,7 +195,7 @@ class DetectorEntry(Entry):
     """Module and attribute of its `DetectorFiles`, if it has any."""
     of_model: bool = False
     """Whether it is a part of the model that tracks; its files are then a
-    `samcore.detectors.of_model.ModelPart`, and it may be a `FeatureDetector`."""
+    `samcore.detectors.abilities.ModelPart`, and it may be a `FeatureDetector`."""
     min_score: float = 0.0
     """Least score of a detection where none is asked for."""
     min_text_score: float = 0.3

@@ -178,7 +178,7 @@ class TextDetector:
             said = self._heads.find(features, numbers)
             given = (said.scores_kq, said.boxes_kq4, said.logits_kqhw)
             are_finite = torch.stack([tensor.isfinite().all() for tensor in given]).all()
-            check_numbers(self._model, [are_finite], frame_idx=frame_idx)
+            check_numbers(self._model, [are_finite], where=f"frame {frame_idx}")
             for row, number in enumerate(numbers):
                 scores_n, boxes_n4, logits_nhw = keep_best(
                     said.scores_kq[row],

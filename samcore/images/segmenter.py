@@ -8,7 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from samcore.detectors.detector import Detection, Detector, LooksForText
+from samcore.detectors.abilities import LooksForText
+from samcore.detectors.detector import Detection, Detector
 from samcore.detectors.wanted import keep_wanted
 from samcore.errors import InputError
 from samcore.images.candidates import Wanted, choose_candidates, masks_of

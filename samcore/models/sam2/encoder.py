@@ -172,6 +172,8 @@ def _attend_in_windows(block: MultiScaleBlock, x_nhwc: Tensor, out_hw: torch.Siz
 
 def _one_product(x_nchw: Tensor, first: nn.Conv2d, second: nn.Conv2d) -> Tensor:
     """Two projections of every pixel, one after the other, as one."""
+    if first.bias is None or second.bias is None:
+        raise RuntimeError("`_can_fold_neck` lets none pass that has no bias")
     weight, onto = first.weight.flatten(1), second.weight.flatten(1)
     # Made for every frame: it costs a thousandth of one, and weights may change in between.
     bias = torch.addmv(second.bias, onto, first.bias)
@@ -189,4 +191,5 @@ def _can_fold_neck(net: SAM2Base) -> bool:
         and neck.fpn_interp_model == "nearest"
         and neck.fuse_type == "sum"
         and all(conv.conv.kernel_size == (1, 1) for conv in neck.convs)
+        and all(conv.conv.bias is not None for conv in neck.convs)
     )

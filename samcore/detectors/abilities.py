@@ -1,9 +1,9 @@
-"""What a detector gives besides that is a part of the model that tracks."""
+"""What some detectors can do besides, and what those that are a part of the model that tracks need."""
 
 from __future__ import annotations  # torch takes a second to import; only types need it here
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from samcore.detectors.detector import Detection, Detector, DetectorFiles
 
@@ -11,6 +11,18 @@ if TYPE_CHECKING:
     from samcore.models.family import ImageFeatures
     from samcore.models.registry import ModelSpec
     from samcore.prompts.automatic import AutomaticPrompts
+
+
+@runtime_checkable
+class LooksForText(Detector, Protocol):
+    """A detector that takes text. One network serves any texts."""
+
+    def looking_for(self, texts: Sequence[str]) -> Detector:
+        """The same network, looking for other texts; a detection's label is the text that gave it.
+
+        Raises:
+            InputError: It cannot look for these.
+        """
 
 
 class FeatureDetector(Detector, Protocol):
