@@ -1,4 +1,4 @@
-"""What some detectors can do besides, and what those that are a part of the model that tracks need."""
+"""What some detectors can do besides."""
 
 from __future__ import annotations  # torch takes a second to import; only types need it here
 
