@@ -180,20 +180,23 @@ def test_a_signal_keeps_early_work(ask: Ask, segment: Segment, plain: Callable[.
     assert masks.read_bytes() == plain().read_bytes()
 
 
-def test_another_process_is_left_alone(ask: Ask) -> None:
+def test_another_process_is_left_alone(ask: Ask, cut_clip: Path) -> None:
     """Where somebody is at the early work of this run, nothing is tracked and nothing removed; when
-    he is gone without taking it, it goes."""
+    he is gone without taking it, it goes. That of another video stays."""
     request = ask(**SMALL)
+    asked = ask(**SMALL, source=str(cut_clip))
+    other = resolve_request(asked, cache_dir=load_settings().cache_dir)
+    other.write_to(early_folder(other.folder))
     run = resolve_request(request, cache_dir=load_settings().cache_dir)
     early = early_folder(run.folder).path
     early.mkdir(parents=True)
-    next((request.work_path / "index").iterdir()).unlink()
     with locked(early / "lock"), held_scan(at=70) as scan:
         plan_run.fn(request.model_copy(update={"source": _copied(request.source)}))
         assert scan.tracked == 0
         assert early.exists()
     plan_run.fn(request)
     assert not early.exists()
+    assert early_folder(other.folder).record() == other.record
 
 
 def _copied(source: str) -> str:
