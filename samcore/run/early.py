@@ -37,7 +37,7 @@ from samcore.disk.files import make_folder, move
 from samcore.disk.locks import locked_if_free
 from samcore.errors import StorageError
 from samcore.machine.stopping import WorkStopped
-from samcore.result.records import Record
+from samcore.result.records import Record, RunRecord
 from samcore.run.folder import RunFolder
 from samcore.video import ScanOfFile, VideoSource
 from samcore.video.info import Ratio
@@ -223,7 +223,7 @@ def take_early_work(
 ) -> None:
     """Make the early work of a run its own, if all that it rests on is so; remove it else.
 
-    All other early work beside it goes, too, unless some process is at it.
+    Other early work of the video goes, too, unless some process is at it: its header was wrong.
 
     Args:
         folder: The run's, known by what the video is.
@@ -234,10 +234,10 @@ def take_early_work(
     with contextlib.suppress(OSError):
         for path in sorted(early.path.parent.iterdir()):
             with locked_if_free(path / "lock") as is_free:
-                if not is_free:
+                if not is_free or not _is_of(video, path):
                     continue
                 if path.name != early.path.name or not _take(early, folder, video, lay_out):
-                    _log.info("what was tracked while the video was scanned is tracked again")
+                    _log.info("what was tracked while the video was scanned does not hold")
                     shutil.rmtree(path)
         for parent in (early.path.parent, early.work_dir):
             parent.rmdir()
@@ -266,6 +266,11 @@ def _take(
         move(early.path, folder.path)
         return True
     return False
+
+
+def _is_of(video: VideoSource, early: Path) -> bool:
+    record = RunFolder(early).read_record(early / "request.json", RunRecord)
+    return record is None or record.source_digest == video.info.digest
 
 
 def _path(folder: RunFolder) -> Path:

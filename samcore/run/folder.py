@@ -38,6 +38,7 @@ class RunFolder(WorkFolder):
         warm.safetensors                what the run begins with, if it has a warm start
         prompts.safetensors             the tracker's state after the prompt pass
         prompts.done.json               written after it
+        early.json                      what was tracked before the scan's end, see early.py
         chunks/00007/masks.parquet      the chunk's masks
         chunks/00007/state.safetensors  the state at the first frame of chunk 8
         chunks/00007/seam.json          its agreement with chunk 6

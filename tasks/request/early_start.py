@@ -86,7 +86,8 @@ def _track(
         if not stack.enter_context(locked_if_free(folder.path / "lock")):
             return
         run.write_to(folder)
-        stack.enter_context(using_device(run.record.settings.device))
+        if not stack.enter_context(using_device(run.record.settings.device, unless=so_far.ended)):
+            return
         if watching is not None:
             stack.enter_context(listening(watching(ref.key)))
         run_stoppable(

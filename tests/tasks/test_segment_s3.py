@@ -1,5 +1,6 @@
 """Runs whose video, work in progress and result are in a bucket."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +8,9 @@ import pytest
 
 from samcore.disk.files import file_record
 from samcore.errors import InputError, StateError, StorageError
+from samcore.run.early import early_chunks
 from samcore.run.folder import RunFolder
+from samcore.run.partial_chunk import find_partial_chunk
 from tasks.add_output import add_output
 from tasks.clear_work import clear_work
 from tasks.fetch_chunks import fetch_chunks
@@ -20,6 +23,7 @@ from tasks.run.refs import ResultRef, RunRef
 from tasks.store.locations import S3Location
 from tasks.store.object_store import ObjectStore
 from tasks.track_chunk import track_chunk
+from tests.held_scan import held_scan
 from tests.servers.faults import FaultProxy
 from tests.servers.swift import SwiftServer
 
@@ -103,6 +107,27 @@ def test_result_is_the_local_one(bucket: str, in_bucket: Ask, segment: Segment, 
     found = find_result(run, RunFolder.from_ref(run).record())
     assert found is not None
     assert found.has_overlay
+
+
+@pytest.mark.skipif(shutil.which("ffprobe") is None, reason="no header's claim without it")
+def test_early_work_stays_here_until_the_scan_has_ended(
+    bucket: str, in_bucket: Ask, segment: Segment, calm: Path, machine: Callable[[str], None]
+) -> None:
+    """Of a video in a bucket the first chunk is tracked and the second one stopped while it is
+    scanned; the bucket hears of that only when the run goes on, and gets the bytes of calm."""
+    machine("without an index")
+    request = in_bucket()
+    with held_scan(until=11) as scan:
+        run = plan_run.fn(request)
+    assert scan.early >= 11
+    folder = RunFolder.from_ref(run)
+    assert early_chunks(folder) == 1
+    assert find_partial_chunk(folder, 1) is not None
+    assert not _names(bucket, "results/clip/")
+
+    result = segment(request)
+    masks = open_result_store(result).fetch("masks.parquet")
+    assert masks.read_bytes() == (calm / "masks.parquet").read_bytes()
 
 
 def test_another_machine_goes_on(

@@ -90,32 +90,39 @@ def cut_clip(clip: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def short_clip(clip: Path, tmp_path: Path) -> Path:
-    """The clip without its end, which the header in front still claims."""
-    path = tmp_path / "short.mp4"
-    data = clip.read_bytes()
+    """The clip thirty times, without the end, which the header in front still claims.
+
+    So long that no decoder is at its end while the scan is held.
+    """
+    whole, path = tmp_path / "whole.mp4", tmp_path / "short.mp4"
+    repeat = ["-stream_loop", "29", "-i", str(clip), "-c", "copy", "-movflags", "+faststart"]
+    command = [find_ffmpeg().path, "-v", "error", "-nostdin", *repeat, str(whole)]
+    subprocess.run(command, check=True)
+    data = whole.read_bytes()
     path.write_bytes(data[: len(data) * 9 // 10])
     return path
 
 
-@pytest.mark.parametrize("name", ["cut_clip", "short_clip"])
+@pytest.mark.parametrize(("name", "stop"), [("cut_clip", None), ("short_clip", 31)])
 def test_a_header_that_lies_costs_only_time(
     ask: Ask,
     segment: Segment,
     plain: Callable[..., Path],
     name: str,
+    stop: int | None,
     request: pytest.FixtureRequest,
 ) -> None:
     """What was tracked of a video that is shorter than it says, or damaged at its end, is thrown
     away, and tracked as if it had never been."""
-    source = str(request.getfixturevalue(name))
-    asked = ask(**SMALL, source=source)
+    changes = {"source": str(request.getfixturevalue(name)), "stop": stop}
+    asked = ask(**SMALL, **changes)
     with held_scan(at=35, until=12) as scan:
         result = segment(asked)
     assert scan.early >= 12
     assert early_chunks(RunFolder(next((asked.work_path / "runs").iterdir()))) == 0
     assert not _early_folders(asked)
     masks = Path(result.destination) / MASKS
-    assert masks.read_bytes() == plain(source=source).read_bytes()
+    assert masks.read_bytes() == plain(**changes).read_bytes()
 
 
 def test_a_killed_process_leaves_its_early_work(
@@ -180,20 +187,23 @@ def test_a_signal_keeps_early_work(ask: Ask, segment: Segment, plain: Callable[.
     assert masks.read_bytes() == plain().read_bytes()
 
 
-def test_another_process_is_left_alone(ask: Ask) -> None:
+def test_another_process_is_left_alone(ask: Ask, cut_clip: Path) -> None:
     """Where somebody is at the early work of this run, nothing is tracked and nothing removed; when
-    he is gone without taking it, it goes."""
+    he is gone without taking it, it goes. That of another video stays."""
     request = ask(**SMALL)
+    asked = ask(**SMALL, source=str(cut_clip))
+    other = resolve_request(asked, cache_dir=load_settings().cache_dir)
+    other.write_to(early_folder(other.folder))
     run = resolve_request(request, cache_dir=load_settings().cache_dir)
     early = early_folder(run.folder).path
     early.mkdir(parents=True)
-    next((request.work_path / "index").iterdir()).unlink()
     with locked(early / "lock"), held_scan(at=70) as scan:
         plan_run.fn(request.model_copy(update={"source": _copied(request.source)}))
         assert scan.tracked == 0
         assert early.exists()
     plan_run.fn(request)
     assert not early.exists()
+    assert early_folder(other.folder).record() == other.record
 
 
 def _copied(source: str) -> str:

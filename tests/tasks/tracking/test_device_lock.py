@@ -61,6 +61,19 @@ def test_a_full_device_is_waited_for(
     assert len(list(locks.iterdir())) == places
 
 
+def test_a_wait_ends_when_the_place_is_not_wanted_any_more(
+    locks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who says so gets none, also before he waits."""
+    monkeypatch.setenv("LONGTAKE_RUNS_PER_DEVICE", "1")
+    unless = threading.Event()
+    with using_device("cpu", unless=unless) as has_place:
+        assert has_place
+        threading.Timer(0.3, unless.set).start()
+        with using_device("cpu", unless=unless) as has_place:
+            assert not has_place
+
+
 @pytest.mark.parametrize("places", ["", "0"])
 def test_a_cpu_has_places_for_all(
     locks: Path, monkeypatch: pytest.MonkeyPatch, places: str
