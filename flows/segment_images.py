@@ -139,18 +139,21 @@ def _pass_over(run: PlannedImages, todo: Sequence[Chunk], progress: PictureProgr
         with _held(run, shard) as is_mine:
             if run.folder.is_published or (is_mine and _is_elsewhere(run, shard)):
                 return []
-            if is_mine:
-                progress.begin(shard)
-                ref = segment_shard(run.ref, shard.index, progress.at)
-                progress.end(shard)
-                if ref.broken:
-                    _log.warning(
-                        "shard %d: %s cannot be segmented",
-                        *(shard.index, counted(ref.broken, "picture")),
-                    )
-            else:
+            if not is_mine:
                 left.append(shard)
+                continue
+            if run.folder.finished_shard(shard.index) is None:
+                progress.begin(shard)
+                _do(run, shard, progress)
+            progress.end(shard)
     return left
+
+
+def _do(run: PlannedImages, shard: Chunk, progress: PictureProgress) -> None:
+    ref = segment_shard(run.ref, shard.index, progress.at)
+    if ref.broken:
+        broken = counted(ref.broken, "picture")
+        _log.warning("shard %d: %s cannot be segmented", shard.index, broken)
 
 
 @contextlib.contextmanager

@@ -142,7 +142,7 @@ def deploy(
     file: _File = None,
     verbose: _Verbose = False,
 ) -> None:
-    """Give the deployments segment-video, sweep-bucket and recover-runs to the Prefect server.
+    """Give the deployments to the Prefect server: segment-video, segment-images and their helpers.
 
     The server is the one of PREFECT_API_URL. What the options leave out is as in
     infra/prefect.yaml, also if it was changed in Prefect's UI.
