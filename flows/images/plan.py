@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from flows.images.request import ImagesRequest, default_text_detector
 from samcore.chunks.plan import plan_chunks
-from samcore.detectors.detector import fetch_detector, look_up_detector
+from samcore.detectors.detector import fetch_detector, is_of_model, look_up_detector
 from samcore.disk.files import FileRecord
 from samcore.errors import InputError
-from samcore.models.registry import ModelSpec
+from samcore.models.registry import ModelSpec, check_may_take_text
 from samcore.picture_runs.folder import PictureRunFolder, list_content
 from samcore.picture_runs.prompts import anchored, mask_marks, picture_prompts
 from samcore.picture_runs.records import (
@@ -129,9 +129,10 @@ def read_asked(request: ImagesRequest) -> AskedPictures:
             f"nothing says what to segment on {which}: give --box, --point, --mask, --prompts "
             "FILE, --everything, --text WORDS or --detect NAME, or a table with text or prompts"
         )
-    for detector in (ask.detector, ask.text_detector):
-        if detector is not None:
-            look_up_detector(detector)
+    for detector in ask.detectors:
+        look_up_detector(detector)
+        if is_of_model(detector):
+            check_may_take_text(request.model, checkpoint=request.checkpoint is not None)
     check_places(request, buckets=True)
     return AskedPictures(entries, ask, found.repeated, found.left_out)
 
@@ -154,6 +155,8 @@ def plan_images(request: ImagesRequest, asked: AskedPictures | None = None) -> P
     model = resolve_asked_model(
         request, cache_dir, reporter("downloading the model", "MB", scale=1_000_000)
     )
+    for detector in asked.ask.detectors:
+        look_up_detector(detector, model)
     compute = choose_compute(request.device, request.dtype, model)
     content = list_content(asked.entries)
     record = PictureRunRecord(
@@ -318,9 +321,8 @@ def _ask_digest(ask: PictureAsk, model: ModelSpec, cache_dir: Path) -> str:
     if ask.prompts is not None:
         identity.append(mask_marks(ask.prompts))
     report = reporter("downloading the detector", "MB", scale=1_000_000)
-    for detector in (ask.detector, ask.text_detector):
-        if detector is not None:
-            identity.append(
-                fetch_detector(detector, model=model, cache_dir=cache_dir, on_progress=report)
-            )
+    for detector in ask.detectors:
+        identity.append(
+            fetch_detector(detector, model=model, cache_dir=cache_dir, on_progress=report)
+        )
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()

@@ -47,6 +47,11 @@ class PictureAsk(Record):
         return "everything" if self.everything is not None else "what the list says"
 
     @property
+    def detectors(self) -> tuple[AutomaticPrompts, ...]:
+        """All that detectors are asked for."""
+        return tuple(one for one in (self.detector, self.text_detector) if one is not None)
+
+    @property
     def is_empty(self) -> bool:
         """Whether nothing is given."""
         return self.prompts is None and self.everything is None and self.detector is None

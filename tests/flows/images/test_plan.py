@@ -9,7 +9,7 @@ import pytest
 
 from flows.images.plan import PlannedImages, describe_list, plan_images, read_asked, shard_size
 from flows.images.request import default_text_detector, validate_images
-from samcore.errors import InputError
+from samcore.errors import InputError, SegmentationError
 from samcore.machine.device import choose_compute
 from tests.samcore.picture_runs.conftest import picture_png
 
@@ -144,6 +144,21 @@ def test_texts_have_a_detector() -> None:
     """The model's own where it has one; else a network of the hub."""
     assert default_text_detector("nano").startswith("transformers:")
     assert default_text_detector(None).startswith("transformers:")
+    assert default_text_detector("sam3") == "sam3"
+
+
+def test_a_model_without_texts_is_refused(tmp_path: Path) -> None:
+    """SAM 3's detector is a part of SAM 3: with another model one line says so, before a picture
+    is looked at."""
+    (tmp_path / "dog.png").write_bytes(picture_png(0))
+    request = validate_images(
+        pictures=[str(tmp_path / "dog.png")],
+        model="nano",
+        detector={"detector": "sam3", "text": ["dog"]},
+        destination=str(tmp_path / "out"),
+    )
+    with pytest.raises(SegmentationError, match="text"):
+        read_asked(request)
 
 
 def test_the_table_of_the_operators_page_is_one(plan: Plan, tmp_path: Path) -> None:

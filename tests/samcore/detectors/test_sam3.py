@@ -24,7 +24,9 @@ from samcore.detectors.detector import (
 from samcore.detectors.sam3 import keep_best
 from samcore.errors import InputError, ModelError
 from samcore.identities.config import AssociationConfig
+from samcore.images.segmenter import ImageSegmenter
 from samcore.machine.device import choose_compute
+from samcore.machine.rung import Rung
 from samcore.models.loader import load_model
 from samcore.models.registry import check_may_take_text, resolve_model
 from samcore.models.text import text_heads
@@ -439,3 +441,23 @@ def test_the_tokenizer_counts_for_the_fingerprint(folder, spec, tmp_path):
     assert fetch_detector(ask(), model=other, cache_dir=tmp_path) != said
     with pytest.raises(ValueError, match="a part of the run's model, which was not given"):
         fetch_detector(ask(), cache_dir=tmp_path)
+
+
+def test_pictures_have_their_own_texts_and_sizes(model, images):
+    """In a batch of pictures each is looked at for its own texts, as if it were alone."""
+    pictures = [images[0], images[1][:72], images[2][:, :96]]
+    texts = [("person",), ("red car", "dog"), ("dog",)]
+    options = ask(min_area=1e-6, max_objects=3)
+    rung = Rung(encode_batch=3, object_batch=8, image_size=model.facts.image_size)
+    segmenter = ImageSegmenter(model, rung=rung)
+    detector = make_detector(options, model, batch=2)
+
+    found = segmenter.by_text(pictures, texts, detector, options)
+
+    for picture, words, of_picture in zip(pictures, texts, found, strict=True):
+        (alone,) = segmenter.by_text([picture], [words], detector, options)
+        assert of_picture.masks
+        assert {mask.label for mask in of_picture.masks} <= set(words)
+        for one, other in zip(of_picture.masks, alone.masks, strict=True):
+            assert (one.label, one.score) == (other.label, other.score)
+            assert np.array_equal(one.mask(), other.mask())
