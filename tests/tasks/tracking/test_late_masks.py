@@ -271,8 +271,8 @@ def test_a_stop_does_not_wait_for_masks_that_come_late(
 
         return outputs(self, seen())
 
-    with monkeypatch.context() as patch, pytest.raises(WorkStopped):
-        patch.setattr(ChunkSession, "_outputs", stop_on_the_way)
+    monkeypatch.setattr(ChunkSession, "_outputs", stop_on_the_way)
+    with pytest.raises(WorkStopped):
         track_chunk.fn(run, 0)
 
     partial = find_partial_chunk(RunFolder.from_ref(run), 0)
