@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from samcore.detectors.detector import DETECTORS
+from samcore.detectors.detector import DETECTORS, DetectorEntry, find_detector
 from samcore.errors import InputError
 from samcore.images.everything import EverythingOptions
 from samcore.picture_runs.formats import PICTURE_FORMATS
@@ -132,6 +132,21 @@ class ImagesRequest(BaseModel):
     def _are_known(cls, formats: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(PICTURE_FORMATS.get(name).name for name in formats))
 
+    @field_validator("detector")
+    @classmethod
+    def _looks_at_pictures(cls, given: AutomaticPrompts | None) -> AutomaticPrompts | None:
+        if given is None:
+            return None
+        if not _takes_pictures(find_detector(given.detector)[0]):
+            able = ", ".join(one.form for one in DETECTORS if _takes_pictures(one))
+            raise ValueError(
+                f"{given.detector} looks at the frames of a video; wanted one of {able}"
+            )
+        for name in ("more_detectors", "detect_every", "frame"):
+            if getattr(given, name) not in (None, ()):
+                raise ValueError(f"{name} is for videos: leave it out")
+        return given
+
     @field_validator("work_dir", "checkpoint")
     @classmethod
     def _is_local(cls, value: str | None) -> str | None:
@@ -158,6 +173,11 @@ class ImagesRequest(BaseModel):
             return Path(self.work_dir).expanduser().absolute()
         place = self.destination_place
         return place / ".longtake" if isinstance(place, Path) else load_settings().cache_dir
+
+
+def _takes_pictures(detector: DetectorEntry) -> bool:
+    """Whether it looks at a picture by itself, which is no frame of a video."""
+    return not detector.by_number and detector.lookback == 0 and detector.block == 1
 
 
 def default_text_detector(model: str | None) -> str:

@@ -206,6 +206,8 @@ class DetectorEntry(Entry):
     """Whether it looks for what a text says."""
     lookback: int = 0
     """Frames before a block that it must see before that block's."""
+    by_number: bool = False
+    """Whether it goes by the numbers of frames in a video."""
     block: int = 1
     """What it remembers begins anew at multiples of this, so that a result does not depend on
     where one began to look: 1 for what looks at single pictures."""
@@ -254,6 +256,7 @@ DETECTORS = Registry(
             about="detections made elsewhere: MOT text, COCO results, or our own JSON",
             home="samcore.detectors.file:ListedDetections",
             takes="DETECTIONS",
+            by_number=True,
             files="samcore.detectors.file:DetectionsFile",
         ),
         DetectorEntry(

@@ -201,13 +201,14 @@ class _Finder:
     def _in_bucket(self, address: str) -> Iterator[SourceFile]:
         bucket = self._asked_bucket(address)
         is_prefix = address.endswith("/") or address.count("/") < 3
-        if not is_prefix and not _MAGIC.search(address):
-            mark = bucket.mark(address)
+        if not is_prefix:
+            mark = bucket.mark(address)  # also of what looks like a pattern, as with files
             if mark is not None:
                 if PurePosixPath(address).suffix.lower() in TABLE_SUFFIXES:
                     return self._in_table(address, bucket.read(address, _MAX_TABLE_BYTES))
                 return iter([SourceFile(address, mark)])
-            address += "/"
+            if not _MAGIC.search(address):
+                address += "/"
         start = _MAGIC.split(address)[0]
         listed = [(place, mark) for place, mark in bucket.files(start) if not place.endswith("/")]
         if start != address:  # a pattern, in which * stays within a folder
