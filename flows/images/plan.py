@@ -70,14 +70,18 @@ class PlannedImages:
     folder: PictureRunFolder
     ref: RunRef
 
-    def lay_out(self) -> None:
-        """Write down in the run's folder what is asked.
+    def lay_out(self) -> PictureManifest | None:
+        """Write down in the run's folder what is asked, unless another process has published its
+        result while this one waited for the folder; that result.
 
         Raises:
-            StorageError: The folder cannot be written to.
+            StorageError: The folder cannot be written to, or the destination not be read.
         """
         with self.folder.lock():
-            self.folder.create(self.record, self.entries)
+            found = self.published()
+            if found is None:
+                self.folder.create(self.record, self.entries)
+            return found
 
     def published(self) -> PictureManifest | None:
         """The result that makes this run needless: whole, and with the overlays that are asked
