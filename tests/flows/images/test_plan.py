@@ -1,5 +1,6 @@
 """From a request over pictures to one exact run: what names it, and what is refused."""
 
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -10,7 +11,9 @@ import pytest
 from flows.images.plan import PlannedImages, describe_list, plan_images, read_asked, shard_size
 from flows.images.request import default_text_detector, validate_images
 from samcore.errors import InputError
+from samcore.limits import DEFAULT_LIMITS
 from samcore.machine.device import choose_compute
+from samcore.picture_runs.read_ahead import read_ahead
 from tests.samcore.picture_runs.conftest import picture_png
 
 ROOT = Path(__file__).parents[3]
@@ -104,6 +107,26 @@ def test_a_row_that_cannot_be_is_named(plan: Plan, folder: Path, row: str, wante
 
     with pytest.raises(InputError, match=wanted):
         plan(prompts=None, pictures=[str(table)])
+
+
+def test_a_name_that_is_not_utf8_stops_no_other_picture(
+    plan: Plan, folder: Path, tmp_path: Path
+) -> None:
+    """It is in the list with what is wrong; named by itself it is refused."""
+    odd = folder / os.fsdecode(b"\xff.png")
+    odd.write_bytes(picture_png(0))
+    run = plan()
+
+    assert run.lay_out() is None
+
+    entries = run.folder.entries(0, 4)
+    assert tuple(entries) == run.entries
+    faults = [entry.fault for entry in entries if entry.fault]
+    assert faults == ["its name is not UTF-8: rename the file"]
+    (read,) = read_ahead(entries, first=0, batch=4, fetch=None, limits=DEFAULT_LIMITS)
+    assert [one.error for one in read if one.picture is None] == faults
+    with pytest.raises(InputError, match=r"a valid string.*udcff\.png"):
+        plan(pictures=[str(odd)])
 
 
 def test_every_picture_needs_something_to_look_for(plan: Plan, folder: Path) -> None:
