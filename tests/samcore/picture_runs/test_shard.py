@@ -19,6 +19,7 @@ from samcore.picture_runs.shard import segment_shard
 from samcore.picture_runs.table import PictureRow, read_pictures
 from samcore.prompts.automatic import AutomaticPrompts
 from tests.samcore.detectors.examples import hub_folder
+from tests.samcore.models.transformers.small_models import save_sam3_video
 from tests.samcore.picture_runs.conftest import MakeRun, picture_png
 
 BOX = PictureAsk(prompts=picture_prompts([{"box": [16, 16, 48, 48]}], ["disc"]))
@@ -107,6 +108,33 @@ def test_what_the_list_says_goes_before_what_the_run_asks(
     for at in (0, 2):
         assert [row.object_id for row in rows[at]] == list(range(1, len(rows[at]) + 1))
         assert all(row.stability is not None for row in rows[at])
+
+
+def test_texts_of_a_shard_are_read_together(
+    make_run: MakeRun, pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SAM 3's reader of texts is loaded twice, however many texts the list has."""
+    concepts = pytest.importorskip("samcore.models.transformers.concepts")
+    loads = []
+    load = concepts._load
+    monkeypatch.setattr(concepts, "_load", lambda folder: loads.append(folder) or load(folder))
+    texts = [("red car",), ("dog", "person"), ("person", "red car"), ("dog", "disc")]
+    entries = [
+        PictureEntry(place=str(path), mark="", name=path.name, stem=path.stem, texts=words)
+        for path, words in zip([*pictures[:2], *pictures[3:]], texts, strict=True)
+    ]
+    ask = PictureAsk(
+        text_detector=AutomaticPrompts(text=("red car",), min_score=0.0, min_area=1e-6)
+    )
+    net = save_sam3_video(tmp_path / "sam3")
+    folder = make_run(entries, ask, shard=4, model=f"hf:{net}", image_size=84)
+
+    record = segment_shard(folder, 0)
+
+    assert len(loads) == 2
+    assert not any(one.error for one in record.pictures)
+    for at, rows in _rows(folder, 0).items():
+        assert {row.label for row in rows} <= set(texts[at])
 
 
 def test_texts_of_the_list_give_masks_with_their_words(
