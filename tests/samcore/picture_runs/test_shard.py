@@ -12,7 +12,7 @@ from samcore.images.everything import EverythingOptions
 from samcore.images.segmenter import ImageSegmenter
 from samcore.machine.stopping import WorkStopped
 from samcore.masks.rle import decode_mask
-from samcore.picture_runs.drawn import read_drawn
+from samcore.picture_runs.drawn import DrawnPictures, read_drawn
 from samcore.picture_runs.prompts import picture_prompts
 from samcore.picture_runs.records import PictureAsk, PictureEntry, ShardRecord
 from samcore.picture_runs.shard import segment_shard
@@ -85,6 +85,17 @@ def test_drawn_pictures_show_the_masks(make_run: MakeRun, pictures: list[Path]) 
     bare = make_run(pictures, BOX, shard=5, overlay=False)
     segment_shard(bare, 0)
     assert {kind for kind, _, _ in read_drawn(bare.drawn_path(0))} == {"sheet"}
+
+
+def test_pictures_longer_than_a_jpeg_may_be_are_drawn_smaller(tmp_path: Path) -> None:
+    """One of 70,000 pixels in a row is no reason to end a run."""
+    path = tmp_path / "drawn.tar"
+    with DrawnPictures(path) as drawn:
+        drawn.add(3, np.full((40, 70_000, 3), 90, np.uint8), full=True, sheet=True)
+
+    for kind, at, data in read_drawn(path):
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        assert (at, image.shape[1]) == (3, 65_500 if kind == "overlay" else 320)
 
 
 def test_what_the_list_says_goes_before_what_the_run_asks(
