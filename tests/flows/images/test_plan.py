@@ -1,5 +1,6 @@
 """From a request over pictures to one exact run: what names it, and what is refused."""
 
+import json
 import os
 import re
 import shutil
@@ -163,10 +164,17 @@ def test_shards_take_some_minutes() -> None:
     assert sizes[-1] >= 1
 
 
-def test_texts_have_a_detector() -> None:
-    """The model's own where it has one; else a network of the hub."""
+def test_texts_have_a_detector(tmp_path: Path) -> None:
+    """The model's own where it has one, whatever its folder is called; else one of the hub."""
     assert default_text_detector("nano").startswith("transformers:")
     assert default_text_detector(None).startswith("transformers:")
+    assert default_text_detector("sam3") == "sam3"
+    assert default_text_detector("hf:facebook/sam3") == "sam3"
+    for name, model_type in (("a", "sam3_video"), ("sam3", "sam2_video")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps({"model_type": model_type}))
+    assert default_text_detector(f"hf:{tmp_path / 'a'}") == "sam3"
+    assert default_text_detector(f"hf:{tmp_path / 'sam3'}").startswith("transformers:")
 
 
 def test_the_table_of_the_operators_page_is_one(plan: Plan, tmp_path: Path) -> None:
