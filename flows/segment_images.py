@@ -102,7 +102,9 @@ def _segment(request: ImagesRequest) -> ImagesResult:
     was_there = manifest is not None
     turn = 1
     while manifest is None:
-        run.lay_out()
+        manifest = run.lay_out()
+        if manifest is not None:
+            break
         try:
             _do_shards(run)
             manifest = _publish(run, force=request.force)

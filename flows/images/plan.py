@@ -27,6 +27,7 @@ from samcore.prompts.automatic import AutomaticPrompts
 from samcore.prompts.file import PromptFile
 from samcore.sources.listing import Bucket, SourceFile, SourceList, list_sources
 from samcore.sources.names import output_stems
+from samcore.text import is_utf8
 from tasks.request.early_checks import check_places, resolve_asked_model
 from tasks.results.open import open_result_store
 from tasks.run.refs import RunRef, refuse_result
@@ -45,6 +46,7 @@ PICTURE_SUFFIXES = (
 _SHARD = {"cpu": 32, "cuda": 512, "mps": 128}
 _MOST_OF_A_SHARD = 512
 _FULL_SIZE = 1024
+_NOT_UTF8 = "its name is not UTF-8: rename the file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +72,18 @@ class PlannedImages:
     folder: PictureRunFolder
     ref: RunRef
 
-    def lay_out(self) -> None:
-        """Write down in the run's folder what is asked.
+    def lay_out(self) -> PictureManifest | None:
+        """Write down in the run's folder what is asked, unless another process has published its
+        result while this one waited for the folder; that result.
 
         Raises:
-            StorageError: The folder cannot be written to.
+            StorageError: The folder cannot be written to, or the destination not be read.
         """
         with self.folder.lock():
-            self.folder.create(self.record, self.entries)
+            found = self.published()
+            if found is None:
+                self.folder.create(self.record, self.entries)
+            return found
 
     def published(self) -> PictureManifest | None:
         """The result that makes this run needless: whole, and with the overlays that are asked
@@ -267,9 +273,11 @@ def _entries(found: SourceList) -> tuple[PictureEntry, ...]:
     for file, stem in zip(found.files, stems, strict=True):
         prompts = _row_prompts(file)
         marks = [file.mark, *(() if prompts is None else mask_marks(prompts))]
+        can_be_written = is_utf8(file.place)
         entries.append(
             PictureEntry(
-                place=file.place,
+                place=file.place if can_be_written else ascii(file.place)[1:-1],
+                fault="" if can_be_written else _NOT_UTF8,
                 mark=" ".join(marks),
                 name=file.name,
                 stem=stem,

@@ -7,8 +7,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from samcore.detectors.detector import DETECTORS, DetectorEntry, find_detector
-from samcore.errors import InputError
+from samcore.errors import InputError, ModelError
 from samcore.images.everything import EverythingOptions
+from samcore.models.known import KNOWN_MODELS
+from samcore.models.transformers.folder import read_folder
+from samcore.models.transformers.names import PREFIX, parse_name
 from samcore.picture_runs.formats import PICTURE_FORMATS
 from samcore.prompts.automatic import AutomaticPrompts
 from samcore.prompts.form import Prompts, name_tabs
@@ -187,7 +190,20 @@ def default_text_detector(model: str | None) -> str:
     Args:
         model: As a request names it.
     """
-    return _SAM3 if _SAM3 in DETECTORS and _SAM3 in (model or "") else _TEXT_DETECTOR
+    return _SAM3 if model is not None and _may_take_text(model) else _TEXT_DETECTOR
+
+
+def _may_take_text(model: str) -> bool:
+    """Whether a model finds texts, as far as that is known without a network."""
+    if not model.startswith(PREFIX):
+        return any(one.name == model and one.takes_text for one in KNOWN_MODELS)
+    try:
+        place = parse_name(model)
+        if isinstance(place, Path):
+            return read_folder(place, name=model).has_detector
+        return _SAM3 in place.repo
+    except ModelError:
+        return False  # which is said where the model is looked up
 
 
 def validate_images(**values: object) -> ImagesRequest:

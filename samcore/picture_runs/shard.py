@@ -1,5 +1,6 @@
 """One shard of a run over pictures: read, segment, draw, and write down that it is done."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ from datetime import datetime, timezone
 import numpy as np
 from numpy.typing import NDArray
 
+from samcore.detectors.abilities import LooksForText
 from samcore.detectors.detector import Detector, find_detector, make_detector
 from samcore.disk.files import fsync_and_record, make_folder
 from samcore.errors import InputError, SegmentationError, TransientError
@@ -94,7 +96,8 @@ def segment_shard(
         PictureMaskWriter(folder.masks_path(index)) as table,
         DrawnPictures(folder.drawn_path(index)) as drawn,
     ):
-        work = _Work(record, model, ladder, limits)
+        texts = tuple(dict.fromkeys(text for entry in entries for text in entry.texts))
+        work = _Work(record, model, ladder, limits, texts=texts)
         for batch in read_ahead(
             entries, first=chunk.start, batch=asked.encode_batch, fetch=fetch, limits=limits
         ):
@@ -166,12 +169,19 @@ class _Work:
     """Segments batches of pictures, within the memory that there is."""
 
     def __init__(
-        self, record: PictureRunRecord, model: TrackingModel, ladder: OomLadder, limits: Limits
+        self,
+        record: PictureRunRecord,
+        model: TrackingModel,
+        ladder: OomLadder,
+        limits: Limits,
+        *,
+        texts: tuple[str, ...],
     ) -> None:
         self._ask = record.ask
         self._model = model
         self._ladder = ladder
         self._limits = limits
+        self._texts = texts
         self._detectors: dict[tuple[AutomaticPrompts, int], Detector] = {}
 
     def segmented(self, batch: Sequence[ReadPicture]) -> list[_Done]:
@@ -249,7 +259,12 @@ class _Work:
         key = options, min(entry.batch, max(1, rung.object_batch))
         if key not in self._detectors:
             self._detectors.clear()
-            self._detectors[key] = make_detector(options, self._model, batch=key[1])
+            detector = make_detector(options, self._model, batch=key[1])
+            if self._texts and isinstance(detector, LooksForText):
+                # All at once: to read texts may take a network of its own, which is not kept.
+                with contextlib.suppress(InputError):  # of one, whose picture will say so
+                    detector.looking_for(self._texts)
+            self._detectors[key] = detector
         return self._detectors[key]
 
 
