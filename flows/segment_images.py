@@ -96,7 +96,8 @@ def _segment(request: ImagesRequest) -> ImagesResult:
     )
     if request.workers > 1:
         share_run(
-            request.workers - 1, {"request": request.model_dump(mode="json") | {"workers": 1}}
+            request.workers - 1,
+            {"request": request.model_dump(mode="json") | {"workers": 1, "dtype": record.dtype}},
         )
     manifest = run.published()
     was_there = manifest is not None

@@ -27,6 +27,7 @@ from samcore.prompts.automatic import AutomaticPrompts
 from samcore.prompts.file import PromptFile
 from samcore.sources.listing import Bucket, SourceFile, SourceList, list_sources
 from samcore.sources.names import output_stems
+from tasks.request.begun import as_begun
 from tasks.request.early_checks import check_places, resolve_asked_model
 from tasks.results.open import open_result_store
 from tasks.run.refs import RunRef, refuse_result
@@ -181,6 +182,14 @@ def plan_images(request: ImagesRequest, asked: AskedPictures | None = None) -> P
     )
     destination = request.destination_place
     found = open_result_store(destination, request.credentials).published_key()
+    if request.dtype == "auto":
+        record = as_begun(
+            record,
+            lambda dtype: record.model_copy(update={"dtype": dtype}),
+            request,
+            compute=compute,
+            published=found,
+        )
     refuse_result(destination, found, record.result_key, force=request.force)
     folder = PictureRunFolder.for_key(request.work_path, record.work_key)
     ref = RunRef(
