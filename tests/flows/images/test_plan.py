@@ -199,3 +199,14 @@ def test_a_run_goes_on_in_the_arithmetic_that_it_was_begun_in(
     assert went_on.ref == begun.ref
     assert went_on.record.dtype == begun_in
     assert plan(image_size=64, dtype=other).ref.key != begun.ref.key
+
+
+def test_how_many_devices_share_a_run_does_not_name_it(plan: Plan) -> None:
+    """Two processes have the keys of one; each gets a device."""
+    one, two = plan(), plan(device="cpu,cpu")
+
+    assert two.ref == one.ref
+    assert (one.devices, two.devices) == (("cpu",), ("cpu", "cpu"))
+    for wrong in ("cpu,", "cpu,auto", "cuda:x", "tpu"):
+        with pytest.raises(InputError, match=f"wanted auto, cpu, .*; got '{wrong}'$"):
+            plan(device=wrong)
