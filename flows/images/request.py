@@ -1,6 +1,7 @@
 """What a person asks for of pictures."""
 
 import copy
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,6 +24,7 @@ from tasks.store.locations import S3Location, parse_location
 _FormatName = Annotated[str, Field(json_schema_extra={"enum": list(PICTURE_FORMATS.names)})]
 _TEXT_DETECTOR = "transformers:IDEA-Research/grounding-dino-tiny"
 _SAM3 = "sam3"
+_DEVICES = re.compile(r"^(auto|(cpu|mps|cuda(:\d+)?)(,(cpu|mps|cuda(:\d+)?))*)$")
 
 
 def _as_for_videos(name: str) -> Any:
@@ -86,10 +88,11 @@ class ImagesRequest(BaseModel):
     config: str | None = _as_for_videos("config")
     device: str = Field(
         default="auto",
-        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+        json_schema_extra={"pattern": _DEVICES.pattern},
         title="Device",
-        description="auto, cpu, cuda, cuda:1 or mps; auto takes CUDA, else MPS, else the CPU. "
-        "Several processes with the same request share the work, one a GPU.",
+        description="auto, cpu, cuda, cuda:1 or mps; or several of one kind, such as "
+        "cuda:0,cuda:1, which share the work, a process each. auto takes all CUDA GPUs that are "
+        "like the first one, else MPS, else the CPU.",
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto",
@@ -129,6 +132,16 @@ class ImagesRequest(BaseModel):
     @classmethod
     def _can_be_written(cls, destination: str) -> str:
         return check_destination(destination)
+
+    @field_validator("device")
+    @classmethod
+    def _are_devices(cls, device: str) -> str:
+        if not _DEVICES.match(device):
+            raise ValueError(
+                "wanted auto, cpu, cuda, cuda:1 or mps, or several separated by commas, such as "
+                f"cuda:0,cuda:1; got {device!r}"
+            )
+        return device
 
     @field_validator("formats")
     @classmethod

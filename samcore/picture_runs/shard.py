@@ -47,6 +47,7 @@ def segment_shard(
     folder: PictureRunFolder,
     index: int,
     *,
+    device: str | None = None,
     fetch: Fetch | None = None,
     limits: Limits = DEFAULT_LIMITS,
     stop: threading.Event | None = None,
@@ -60,6 +61,7 @@ def segment_shard(
     Args:
         folder: The run's.
         index: Of the shard.
+        device: Where, such as `cuda:1`; None is where the run's record says.
         fetch: For pictures in buckets.
         limits: How large pictures may be.
         stop: Looked at between batches; what was done of the shard is then done again.
@@ -76,13 +78,14 @@ def segment_shard(
     record = folder.record()
     chunk = record.shards[index]
     entries = folder.entries(chunk.start, chunk.stop)
-    model = load_model(record.model, choose_compute(record.device, record.dtype))
+    device = device or record.device
+    model = load_model(record.model, choose_compute(device, record.dtype))
     asked = picture_rung(model)
     ladder = OomLadder(
         asked,
         record.model,
         num_objects=asked.object_batch,
-        device=record.device,
+        device=device,
         allow_quality_loss=False,
         doing=" while segmenting pictures",
         unit="picture",
@@ -123,7 +126,7 @@ def segment_shard(
         attempts=attempt.number,
         degradations=tuple(ladder.steps),
         rung=ladder.degraded,
-        device=record.device,
+        device=device,
         seconds=time.monotonic() - started,
         peak_rss_bytes=memory.peak_rss_bytes,
         peak_vram_bytes=memory.peak_vram_bytes,

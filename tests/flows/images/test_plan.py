@@ -211,3 +211,32 @@ def test_the_table_of_the_operators_page_is_one(plan: Plan, tmp_path: Path) -> N
     assert dog.texts == ("red car", "dog")
     assert cat.prompts is not None
     assert [(one.id, one.label) for one in cat.prompts.objects] == [(1, "cat"), (2, "ball")]
+
+
+@pytest.mark.parametrize("begun_with_amx", [True, False])
+def test_a_run_goes_on_in_the_arithmetic_that_it_was_begun_in(
+    plan: Plan, on_cpu: Callable[..., None], begun_with_amx: bool
+) -> None:
+    """Another kind of CPU plans the same run, unless the person names a dtype."""
+    on_cpu(amx=begun_with_amx)
+    begun = plan(image_size=64)
+    begun.lay_out()
+    on_cpu(amx=not begun_with_amx)
+    went_on = plan(image_size=64)
+
+    begun_in, other = ("bfloat16", "float32") if begun_with_amx else ("float32", "bfloat16")
+    assert went_on.record == begun.record
+    assert went_on.ref == begun.ref
+    assert went_on.record.dtype == begun_in
+    assert plan(image_size=64, dtype=other).ref.key != begun.ref.key
+
+
+def test_how_many_devices_share_a_run_does_not_name_it(plan: Plan) -> None:
+    """Two processes have the keys of one; each gets a device."""
+    one, two = plan(), plan(device="cpu,cpu")
+
+    assert two.ref == one.ref
+    assert (one.devices, two.devices) == (("cpu",), ("cpu", "cpu"))
+    for wrong in ("cpu,", "cpu,auto", "cuda:x", "tpu"):
+        with pytest.raises(InputError, match=f"wanted auto, cpu, .*; got '{wrong}'$"):
+            plan(device=wrong)
