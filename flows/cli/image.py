@@ -130,8 +130,8 @@ def image(
         str | None,
         typer.Option(
             metavar="DETECTOR",
-            help="Segment what this detector finds, as for `longtake track`. With --text or a "
-            "table of texts, one that takes text: transformers:ORG/NAME.",
+            help="Segment what this detector finds, as for `longtake track` but without motion and "
+            "file. With --text or a table of texts, one that takes text: transformers:ORG/NAME.",
             show_default=False,
             rich_help_panel=_PROMPTS,
         ),
@@ -191,9 +191,10 @@ def image(
         from samcore.named_values import parse_named_values
         from samcore.picture_runs.prompts import prompts_of_options
         from samcore.prompts.options import parse_automatic
+    detector = detect or (default_text_detector(model) if text else None)
     found = parse_automatic(
         None,
-        detect=detect or (default_text_detector(model) if text else None),
+        detect=[detector] if detector else None,
         labels=labels,
         texts=text,
         min_score=min_score,

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from samcore.detectors.detector import DETECTORS
+from samcore.detectors.detector import DETECTORS, find_detector
 from samcore.errors import InputError
 from samcore.images.everything import EverythingOptions
 from samcore.picture_runs.formats import PICTURE_FORMATS
@@ -121,6 +121,22 @@ class ImagesRequest(BaseModel):
     )
     work_dir: str | None = _as_for_videos("work_dir")
     any_mask_path: bool = _as_for_videos("any_mask_path")
+
+    @field_validator("detector")
+    @classmethod
+    def _is_for_pictures(cls, detector: AutomaticPrompts | None) -> AutomaticPrompts | None:
+        if detector is None:
+            return None
+        if find_detector(detector.detector)[0].of_video:
+            able = ", ".join(one.form for one in DETECTORS if not one.of_video)
+            raise ValueError(
+                f"{detector.detector} is for frames of a video; for pictures there are {able}; "
+                "boxes of yours go into the column prompts of a table"
+            )
+        for name in ("frame", "more_detectors", "detect_every"):
+            if getattr(detector, name) not in (None, ()):
+                raise ValueError(f"{name} is for videos; leave it out for pictures")
+        return detector
 
     @field_validator("destination")
     @classmethod

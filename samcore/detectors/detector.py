@@ -204,6 +204,9 @@ class DetectorEntry(Entry):
     """Whether it says what objects are."""
     takes_text: bool = False
     """Whether it looks for what a text says."""
+    of_video: bool = False
+    """Whether its answers depend on which frame of a video a picture is; it is then of no use for
+    pictures of their own."""
     lookback: int = 0
     """Frames before a block that it must see before that block's."""
     block: int = 1
@@ -246,6 +249,7 @@ DETECTORS = Registry(
             home="samcore.detectors.motion:MotionBlobs",
             unit="frames",
             has_labels=False,
+            of_video=True,
             lookback=60,
             block=300,
         ),
@@ -254,6 +258,7 @@ DETECTORS = Registry(
             about="detections made elsewhere: MOT text, COCO results, or our own JSON",
             home="samcore.detectors.file:ListedDetections",
             takes="DETECTIONS",
+            of_video=True,
             files="samcore.detectors.file:DetectionsFile",
         ),
         DetectorEntry(

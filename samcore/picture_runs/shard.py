@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
 import numpy as np
@@ -158,7 +158,7 @@ class _Way:
 
     prompts: bool = False
     everything: bool = False
-    detector: AutomaticPrompts | None = None
+    detector: AutomaticPrompts | None = field(default=None, hash=False)  # it holds a dictionary
     by_text: bool = False
 
 
@@ -172,7 +172,7 @@ class _Work:
         self._model = model
         self._ladder = ladder
         self._limits = limits
-        self._detectors: dict[tuple[AutomaticPrompts, int], Detector] = {}
+        self._loaded: tuple[AutomaticPrompts, int, Detector] | None = None
 
     def segmented(self, batch: Sequence[ReadPicture]) -> list[_Done]:
         """Each picture of a batch, in its order."""
@@ -246,11 +246,11 @@ class _Work:
     def _detector(self, options: AutomaticPrompts, rung: Rung) -> Detector:
         """A detector; its network takes seconds to load, and one batch of it is kept."""
         entry, _ = find_detector(options.detector)
-        key = options, min(entry.batch, max(1, rung.object_batch))
-        if key not in self._detectors:
-            self._detectors.clear()
-            self._detectors[key] = make_detector(options, self._model, batch=key[1])
-        return self._detectors[key]
+        batch = min(entry.batch, max(1, rung.object_batch))
+        if self._loaded is None or self._loaded[:2] != (options, batch):
+            self._loaded = None  # before the next one is there
+            self._loaded = options, batch, make_detector(options, self._model, batch=batch)
+        return self._loaded[2]
 
 
 def _way(entry: PictureEntry, ask: PictureAsk) -> _Way:

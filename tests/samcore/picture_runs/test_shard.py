@@ -183,11 +183,11 @@ def test_memory_that_does_not_suffice_is_met_step_by_step(
     whole = make_run(pictures, BOX, shard=5)
     calm = segment_shard(whole, 0)
     wanted = _rows(whole, 0)
-    tried: list[int] = []
+    tried: list[tuple[int, int]] = []
     segment = ImageSegmenter.segment
 
     def short(self, *args, **options):  # type: ignore[no-untyped-def]
-        tried.append(self.rung.object_batch)
+        tried.append((self.rung.encode_batch, self.rung.object_batch))
         if len(tried) < 4:
             raise MemoryError("no more memory")
         return segment(self, *args, **options)
