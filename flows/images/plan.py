@@ -267,9 +267,13 @@ def _entries(found: SourceList) -> tuple[PictureEntry, ...]:
     for file, stem in zip(found.files, stems, strict=True):
         prompts = _row_prompts(file)
         marks = [file.mark, *(() if prompts is None else mask_marks(prompts))]
+        # What is no text cannot be written down: a backslash and a number stand for it.
+        place = file.place.encode("utf-8", "backslashreplace").decode()
+        is_text = place == file.place
         entries.append(
             PictureEntry(
-                place=file.place,
+                place=place,
+                fault="" if is_text else f"the name {place} is not UTF-8 text: rename the picture",
                 mark=" ".join(marks),
                 name=file.name,
                 stem=stem,

@@ -1,5 +1,6 @@
 """From a request over pictures to one exact run: what names it, and what is refused."""
 
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -115,6 +116,22 @@ def test_every_picture_needs_something_to_look_for(plan: Plan, folder: Path) -> 
         plan(prompts=None, pictures=[str(table)])
     entries = plan(pictures=[str(table)]).entries
     assert [entry.prompts is not None for entry in entries] == [True, False, False]
+
+
+def test_a_name_that_is_no_text_is_a_fault_of_its_picture(plan: Plan, folder: Path) -> None:
+    """File names are bytes; the run is written down in UTF-8, and goes on with the others."""
+    odd = os.fsencode(folder) + b"/bad\xff.png"
+    try:
+        Path(os.fsdecode(odd)).write_bytes(picture_png(4))
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    planned = plan()
+    planned.lay_out()
+
+    entries = planned.folder.entries(0, planned.record.count)
+    assert [bool(entry.fault) for entry in entries] == [False, False, False, True]
+    assert entries[3].place.endswith(r"bad\udcff.png")
+    assert "rename the picture" in entries[3].fault
 
 
 def test_the_list_is_described(folder: Path) -> None:
