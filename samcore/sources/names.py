@@ -1,13 +1,15 @@
 """What files are called in results: by what tells them apart, and never two alike."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import PurePosixPath
 
 from samcore.text import keeps_one_line
 
 _MAX_PART_BYTES = 200
 """File systems take 255; an output adds an ending."""
+_ENDINGS = (".jpg", ".png")
+"""Of the files that are made of pictures."""
 _FORBIDDEN = re.compile(r'[\\:*?"<>|]')
 
 
@@ -43,20 +45,29 @@ def output_names(places: Sequence[str]) -> list[str]:
 
 def output_stems(names: Sequence[str]) -> list[str]:
     """The names without their endings, for files that are made of them; the whole name where two
-    would be alike.
+    would be alike, or a folder is called as such a file would be.
 
         cats/1.jpg   cats/1
         dogs/1.jpg   dogs/1.jpg
         dogs/1.png   dogs/1.png
     """
+    folders = {str(folder).casefold() for name in names for folder in PurePosixPath(name).parents}
     bare = [str(PurePosixPath(name).with_suffix("")) for name in names]
     count: dict[str, int] = {}
     for key in (*(one.casefold() for one in bare), *(one.casefold() for one in names)):
         count[key] = count.get(key, 0) + 1
-    return [
-        stem if count[stem.casefold()] == 1 else name
-        for stem, name in zip(bare, names, strict=True)
-    ]
+    stems: list[str] = []
+    for stem, name in zip(bare, names, strict=True):
+        free = count[stem.casefold()] == 1
+        chosen = stem if free and not _in_the_way(stem, folders) else name
+        while _in_the_way(chosen, folders):
+            chosen += "_"
+        stems.append(chosen)
+    return stems
+
+
+def _in_the_way(stem: str, folders: Set[str]) -> bool:
+    return any(f"{stem}{ending}".casefold() in folders for ending in _ENDINGS)
 
 
 def _common(folders: Sequence[tuple[str, ...]]) -> int:

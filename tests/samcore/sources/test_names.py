@@ -19,6 +19,14 @@ def test_stems_keep_their_endings_where_two_would_meet() -> None:
     assert output_stems(["1.jpg", "1.JPG.png", "2"]) == ["1.jpg"[:-4], "1.JPG.png", "2"]
 
 
+def test_no_folder_is_in_the_way_of_a_file() -> None:
+    """Beside a folder a.jpg the drawn picture of a.png cannot be called a.jpg."""
+    names = ["a.png", "a.JPG/1.png", "b.png", "b.jpg/1.jpg", "b.png.jpg/2.jpg"]
+    stems = output_stems(names)
+
+    assert stems == ["a.png", "a.JPG/1", "b.png_", "b.jpg/1", "b.png.jpg/2"]
+
+
 def test_stems_are_all_different() -> None:
     """Also where a name without its ending is another's whole name."""
     names = ["1.jpg", "1.jpg.png", "1", "1.png", "A.jpg", "a.png"]
