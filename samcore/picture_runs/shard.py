@@ -40,8 +40,6 @@ from samcore.prompts.automatic import AutomaticPrompts
 from samcore.prompts.prompt import Prompt
 from samcore.run.oom_ladder import OomLadder
 
-_Images = Sequence[NDArray[np.uint8]]
-
 
 def segment_shard(
     folder: PictureRunFolder,
