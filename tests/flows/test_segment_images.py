@@ -124,7 +124,10 @@ def test_a_changed_folder_is_another_result(
     assert (first.pictures, first.broken, first.was_there) == (4, 1, False)
     store = LocalResults(tmp_path / "out", PictureManifest)
     before = store.read_manifest()
-    assert segment_images(ask()).was_there
+    with pytest.MonkeyPatch.context() as patch:
+        # Nobody is asked to share what is done.
+        patch.setattr("flows.segment_images.share_run", lambda *_: pytest.fail("shared"))
+        assert segment_images(ask(workers=3)).was_there
     assert before is not None
     # One that has planned before that finds the result, and begins nothing anew.
     assert late.lay_out() == before
