@@ -152,7 +152,7 @@ def _pass_over(run: PlannedImages, todo: Sequence[Chunk], progress: PictureProgr
 
 
 def _do(run: PlannedImages, shard: Chunk, progress: PictureProgress) -> None:
-    ref = segment_shard(run.ref, shard.index, progress.at)
+    ref = segment_shard(run.ref, shard.index, run.record.device, progress.at)
     if ref.broken:
         broken = counted(ref.broken, "picture")
         _log.warning("shard %d: %s cannot be segmented", shard.index, broken)

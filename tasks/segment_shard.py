@@ -38,10 +38,11 @@ class ShardRef(Record):
     persist_result=False,
 )
 def segment_shard(
-    run: RunRef, index: int, on_picture: Callable[[int], None] | None = None
+    run: RunRef, index: int, device: str, on_picture: Callable[[int], None] | None = None
 ) -> ShardRef:
-    """Do one shard, unless it is done; where the result goes to a bucket, copy it there, so that
-    another machine can go on after it. Only with the shard's lock and lease held.
+    """Do one shard on this process's device, unless it is done; where the result goes to a bucket,
+    copy it there, so that another machine can go on after it. Only with the shard's lock and lease
+    held.
 
     Raises:
         SegmentationError: Not for what is wrong with one picture: the others go on.
@@ -51,6 +52,7 @@ def segment_shard(
         lambda stop: segment(
             folder,
             index,
+            device=device,
             fetch=_fetch(run, folder, index),
             limits=load_settings().limits,
             stop=stop,

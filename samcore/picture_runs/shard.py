@@ -45,6 +45,7 @@ def segment_shard(
     folder: PictureRunFolder,
     index: int,
     *,
+    device: str | None = None,
     fetch: Fetch | None = None,
     limits: Limits = DEFAULT_LIMITS,
     stop: threading.Event | None = None,
@@ -58,6 +59,8 @@ def segment_shard(
     Args:
         folder: The run's.
         index: Of the shard.
+        device: Where to compute; None is where the record says, which is the device of the process
+            that laid the run out last. Those that share a run may have one each.
         fetch: For pictures in buckets.
         limits: How large pictures may be.
         stop: Looked at between batches; what was done of the shard is then done again.
@@ -74,13 +77,14 @@ def segment_shard(
     record = folder.record()
     chunk = record.shards[index]
     entries = folder.entries(chunk.start, chunk.stop)
-    model = load_model(record.model, choose_compute(record.device, record.dtype))
+    device = record.device if device is None else device
+    model = load_model(record.model, choose_compute(device, record.dtype))
     asked = picture_rung(model)
     ladder = OomLadder(
         asked,
         record.model,
         num_objects=asked.object_batch,
-        device=record.device,
+        device=device,
         allow_quality_loss=False,
         doing=" while segmenting pictures",
         unit="picture",
@@ -121,7 +125,7 @@ def segment_shard(
         attempts=attempt.number,
         degradations=tuple(ladder.steps),
         rung=ladder.degraded,
-        device=record.device,
+        device=device,
         seconds=time.monotonic() - started,
         peak_rss_bytes=memory.peak_rss_bytes,
         peak_vram_bytes=memory.peak_vram_bytes,

@@ -179,11 +179,11 @@ def test_from_bucket_to_bucket_by_another_machine(
     done: list[int] = []
     segment_shard = flow.segment_shard
 
-    def die_after_two(run, index, on_picture):  # type: ignore[no-untyped-def]
+    def die_after_two(run, index, device, on_picture):  # type: ignore[no-untyped-def]
         if len(done) == 2:
             raise KeyboardInterrupt
         done.append(index)
-        return segment_shard(run, index, on_picture)
+        return segment_shard(run, index, device, on_picture)
 
     monkeypatch.setattr(flow, "segment_shard", die_after_two)
     monkeypatch.setenv("LONGTAKE_CACHE", str(tmp_path / "one"))
