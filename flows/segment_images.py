@@ -91,13 +91,13 @@ def _segment(request: ImagesRequest) -> ImagesResult:
         *(record.work_key, counted(record.count, "picture")),
         *(counted(len(record.shards), "shard"), record.model.name, ", ".join(run.devices)),
     )
-    if request.workers > 1:
+    manifest = run.published()
+    was_there = manifest is not None
+    if not was_there and request.workers > 1:
         share_run(
             request.workers - 1,
             {"request": request.model_dump(mode="json") | {"workers": 1, "dtype": record.dtype}},
         )
-    manifest = run.published()
-    was_there = manifest is not None
     turn = 1
     while manifest is None:
         manifest = run.lay_out()

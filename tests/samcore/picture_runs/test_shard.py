@@ -52,6 +52,18 @@ def test_one_broken_picture_does_not_stop_the_others(
     assert folder.finished_shard(0) == record
 
 
+def test_processes_that_share_a_run_have_a_device_each(
+    make_run: MakeRun, pictures: list[Path]
+) -> None:
+    """Another process lays the same run out for a GPU of its own: this one stays on its device."""
+    folder = make_run(pictures, BOX)
+    other = folder.record().model_copy(update={"device": "cuda:1"})
+    folder.create(other, folder.entries(0, 5))
+
+    assert folder.record() == other
+    assert segment_shard(folder, 0, device="cpu").device == "cpu"
+
+
 def test_a_record_is_believed_only_with_its_files(make_run: MakeRun, pictures: list[Path]) -> None:
     """A shard whose masks or drawn pictures are damaged is not done."""
     folder = make_run(pictures, BOX)
