@@ -10,11 +10,10 @@ from prefect.states import Completed
 
 from samcore.disk.files import fsync_and_record
 from samcore.machine.meters import MemoryMeter
-from samcore.machine.rung import Rung
 from samcore.result.records import PassRecord
 from samcore.run.folder import RunFolder
 from samcore.run.memory_log import describe_peak
-from samcore.run.oom_ladder import record_ladder
+from samcore.run.oom_ladder import OomLadder, record_ladder
 from tasks.retries import SOURCE_RETRIES
 from tasks.run.refs import RunRef
 from tasks.tracking.open_run import open_run
@@ -50,7 +49,7 @@ def encode_prompts(run: RunRef) -> int | State[int]:
         ladder.attempting(folder.prompt_attempt_path, frame_idx=record.start),
     ):
         frames = ladder.run_until_it_fits(
-            lambda: _encode(folder, ladder.rung), frame_idx=lambda: record.start
+            lambda: _encode(folder, ladder), frame_idx=lambda: record.start
         )
         seconds = time.monotonic() - started
         memory = meter.snapshot()
@@ -73,10 +72,11 @@ def encode_prompts(run: RunRef) -> int | State[int]:
     return frames
 
 
-def _encode(folder: RunFolder, rung: Rung) -> int:
+def _encode(folder: RunFolder, ladder: OomLadder) -> int:
     """Leave the tracker's state after the prompts; the number of frames that have some."""
-    bench = open_run(folder, rung)
+    bench = open_run(folder, ladder.rung)
     prompts = folder.prompts()
     tracker = bench.new_tracker(prompts, start=bench.record.start)
+    ladder.note(bench.record.start, bench.model.fallbacks)
     tracker.state().save(folder.prompt_state_path)
     return len({prompt.frame_idx for prompt in prompts})

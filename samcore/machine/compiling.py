@@ -2,7 +2,8 @@
 
 Whether a call runs compiled follows from the shapes of its tensors alone, never from what this
 process has compiled before: a chunk gets the same bits in a fresh process. A part that cannot be
-compiled runs as it is, in every process alike, and that is said once.
+compiled runs as it is. Where that is the machine's fault, a process that can compile it gives other
+last bits: it is said once, and `Compiler.fallbacks` tells those who keep records.
 """
 
 import logging
@@ -91,6 +92,7 @@ class Compiler:
         self._lock = threading.RLock()
         self.compilations: dict[str, int] = {}
         """Graphs that were compiled, by part."""
+        self._fallbacks: dict[str, str] = {}
 
     def part(self, name: str, function: Callable[..., Any]) -> "CompiledPart":
         """A part of the model.
@@ -112,6 +114,21 @@ class Compiler:
 
         return torch.compile(function, backend=compile_graph, fullgraph=True, dynamic=False)
 
+    @property
+    def fallbacks(self) -> tuple[str, ...]:
+        """Parts that could not be compiled for some shapes, and run as they are: a line each."""
+        return tuple(self._fallbacks.values())
+
+    def failed(self, name: str, error: Exception) -> None:
+        """Take note that a part cannot be compiled; it is said once for each."""
+        if name in self._fallbacks:
+            return
+        told = " ".join(str(error).split())[:200]
+        self._fallbacks[name] = (
+            f"the {name} cannot be compiled and runs as it is ({type(error).__name__}: {told})"
+        )
+        logger.warning("%s", self._fallbacks[name])
+
     def locked(self) -> threading.RLock:
         """Held while something is compiled: threads that share a model compile it once."""
         return self._lock
@@ -127,7 +144,6 @@ class CompiledPart:
         self._compiler = compiler
         self._compiled = compiler.compiled(name, function)
         self._runs: dict[tuple[object, ...], Callable[..., Any]] = {}
-        self._has_failed = False
 
     def __call__(self, *tensors: Tensor, **numbers: int) -> Any:
         """What the function gives for tensors and whole numbers.
@@ -163,7 +179,7 @@ class CompiledPart:
                 raise
             # For these shapes only: what others do must not depend on what came before.
             self._runs[shapes] = self._function
-            self._warn(error)
+            self._compiler.failed(self._name, error)
             report(Progress(what, 1, 1, text=f"the {self._name} runs as it is"))
             return plain
         self._runs[shapes] = self._compiled
@@ -171,16 +187,6 @@ class CompiledPart:
         logger.info("compiled the %s for %s in %.1f s", self._name, shapes, seconds)
         report(Progress(what, 1, 1, text=f"compiled the {self._name} in {seconds:.0f} s"))
         return result
-
-    def _warn(self, error: Exception) -> None:
-        if self._has_failed:
-            return
-        self._has_failed = True
-        told = " ".join(str(error).split())[:200]
-        logger.warning(
-            "the %s cannot be compiled and runs as it is (%s: %s)",
-            *(self._name, type(error).__name__, told),
-        )
 
 
 def _compile(graph: Any, examples: list[Tensor], backend: str) -> Any:

@@ -57,6 +57,11 @@ class Adapter:
         """Arithmetic of the model, such as `bfloat16`."""
         return self.compute.dtype_name
 
+    @property
+    def fallbacks(self) -> tuple[str, ...]:
+        """Parts that run otherwise than asked: none."""
+        return ()
+
     @contextmanager
     def running(self) -> Iterator[None]:
         """Inference mode, mixed precision as chosen, and kernels whose results repeat."""

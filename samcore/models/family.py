@@ -128,6 +128,11 @@ class TrackingModel(Protocol):
     def dtype_name(self) -> str:
         """Arithmetic of the model, such as `bfloat16`."""
 
+    @property
+    def fallbacks(self) -> tuple[str, ...]:
+        """Parts that run otherwise than asked, up to now, such as one that cannot be compiled: a
+        line each, for the records."""
+
     def running(self) -> AbstractContextManager[None]:
         """Inference mode, mixed precision as chosen, and kernels whose results repeat."""
 

@@ -242,8 +242,8 @@ class ChunkRecord(Record):
     attempts: int
     """Tries of the task in the run that finished the chunk."""
     degradations: tuple[str, ...]
-    """What was given up to fit into memory: from which frame on, what, and why; empty if nothing
-    was."""
+    """What was given up, to fit into memory or as a part could not be compiled: from which frame
+    on, what, and why; empty if nothing was."""
     rung: Rung | None = None
     """How the chunk was tracked at its end, and the next one from its beginning; None if as asked.
     """

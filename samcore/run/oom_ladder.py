@@ -205,6 +205,17 @@ class OomLadder:
         )
         _log.warning("out of memory%s: %s", self._doing, self.steps[-1])
 
+    def note(self, frame_idx: int, fallbacks: Sequence[str]) -> None:
+        """Record what runs otherwise than asked for another reason than memory, each once.
+
+        Args:
+            frame_idx: Where it was seen.
+            fallbacks: `TrackingModel.fallbacks`.
+        """
+        for line in fallbacks:
+            if not any(step.endswith(f": {line}") for step in self.steps):
+                self.steps.append(f"{self._unit} {frame_idx}: {line}")
+
     def run_until_it_fits(self, work: Callable[[], _T], *, frame_idx: Callable[[], int]) -> _T:
         """Do `work` until it fits into memory, from its beginning each time.
 

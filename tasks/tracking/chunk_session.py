@@ -172,6 +172,7 @@ class ChunkSession:
                 writer.write(output, self._open.video.pts(output.frame_idx))
             # From here on the frame is written, whatever fails.
             self._unwritten = None
+            self._ladder.note(output.frame_idx, self._open.model.fallbacks)
             memory = self._meter.snapshot()
             self._progress.tracked(output.frame_idx, memory)
             is_end = output.frame_idx in (self._chunk.start, self._chunk.stop - 1)

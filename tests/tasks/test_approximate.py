@@ -7,7 +7,9 @@ import pytest
 
 from samcore.config import TrackSettings
 from samcore.errors import InputError
+from samcore.machine import compiling
 from samcore.masks.table import table_digest
+from samcore.models.loader import unload_model
 from samcore.report.of_manifest import report_facts
 from samcore.result.manifest import read_manifest
 from tasks.request.early_checks import check_request
@@ -56,3 +58,28 @@ def test_what_other_families_cannot_is_refused_at_once(
         check_request(ask(model=model, settings=APPROXIMATE), cache_dir=tmp_path)
     with pytest.raises(InputError, match="compile is for models of the family sam2, got one of tr"):
         check_request(ask(model=model, compile=True), cache_dir=tmp_path)
+
+
+def test_a_part_that_cannot_be_compiled_is_recorded(
+    ask: Ask, segment: Segment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last bits are other ones than those of a machine that can compile it: the result says so,
+    of the prompt pass and of each chunk, once for each part."""
+
+    def broken(*given: object) -> object:
+        raise RuntimeError("no space for what is compiled")
+
+    monkeypatch.setattr(compiling, "_compile", broken)
+    unload_model()
+    asked = {"settings": {"device": "cpu"}, "compile": True, "image_size": 64, "stop": 32}
+    result = segment(ask(**asked, chunk_frames=20, overlap=2))
+    unload_model()
+
+    manifest = read_manifest(Path(result.destination))
+    for chunk in manifest.chunks:
+        parts = [step.partition("the ")[2].partition(" cannot")[0] for step in chunk.degradations]
+        wanted = ["image encoder", "mask decoder", "memory encoder", "memory attention"]
+        assert sorted(parts) == sorted(wanted)
+        assert all("no space for what is compiled" in step for step in chunk.degradations)
+        assert not chunk.quality_loss
+        assert chunk.rung is None

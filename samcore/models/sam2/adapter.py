@@ -131,6 +131,11 @@ class Sam2Model(Adapter):
             future_ptrs=not net.only_obj_ptrs_in_the_past_for_eval,
         )
 
+    @property
+    def fallbacks(self) -> tuple[str, ...]:
+        """Parts that were to be compiled and could not be."""
+        return () if self._compiled is None else self._compiled.compiler.fallbacks
+
     def encode_images(self, images_n3hw: Tensor) -> list[ImageFeatures]:
         """Run the image encoder on N preprocessed frames; features of each, in order."""
         if self._compiled is not None:

@@ -39,6 +39,7 @@ class ColourModel:
 
     facts = ModelFacts("colours", SIDE, _LOW, 7, 16, -1, future_ptrs=False)
     dtype_name = "float32"
+    fallbacks = ()
 
     def __init__(self) -> None:
         self.compute = choose_compute("cpu", "float32")
