@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from samcore.disk.atomic import storage_errors
 from samcore.disk.files import FileRecord, fsync_and_record, make_folder, write_atomic
 from samcore.errors import LostWorkError
 from samcore.exports.folder import files_in
@@ -120,7 +121,7 @@ def _finished(folder: PictureRunFolder, index: int) -> ShardRecord:
 
 def _join_masks(folder: PictureRunFolder, shards: Sequence[ShardRecord], out: Path) -> None:
     report = reporter("joining the masks", "shards")
-    with pq.ParquetWriter(out, SCHEMA, compression="zstd") as writer:
+    with storage_errors(out, "write"), pq.ParquetWriter(out, SCHEMA, compression="zstd") as writer:
         for number, shard in enumerate(shards, 1):
             with pq.ParquetFile(folder.masks_path(shard.index)) as part:
                 for group in range(part.num_row_groups):
@@ -155,7 +156,8 @@ def _unpack(
                 continue
             path = staging / OVERLAYS / f"{entries[index].stem}.jpg"
             make_folder(path.parent)
-            path.write_bytes(data)
+            with storage_errors(path, "write"):
+                path.write_bytes(data)
         report(number, len(shards))
     return sheet
 

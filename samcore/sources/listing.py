@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from samcore.errors import InputError
 from samcore.progress import counted
@@ -170,7 +170,7 @@ class _Finder:
 
     def _in_folder(self, folder: Path) -> Iterator[SourceFile]:
         found: list[str] = []
-        for root, folders, names in os.walk(folder):
+        for root, folders, names in os.walk(folder, onerror=_refuse_folder):
             here = Path(root)
             folders[:] = [
                 name
@@ -265,6 +265,14 @@ class _Finder:
 
 def _local(path: Path) -> SourceFile:
     return SourceFile(str(path), file_mark(path))
+
+
+def _refuse_folder(error: OSError) -> NoReturn:
+    # os.walk would leave it out without a word.
+    raise InputError(
+        f"cannot look into the folder {error.filename}: {error.strerror}; change its permissions, "
+        "or name the files that are meant"
+    ) from error
 
 
 def _read(path: Path) -> bytes:

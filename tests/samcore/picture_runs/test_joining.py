@@ -11,7 +11,7 @@ import pytest
 from pycocotools import mask
 from pycocotools.coco import COCO
 
-from samcore.errors import InputError, LostWorkError
+from samcore.errors import InputError, LostWorkError, StorageError
 from samcore.picture_runs.folder import PictureRunFolder
 from samcore.picture_runs.formats import PICTURE_FORMATS
 from samcore.picture_runs.joining import JoinedResult, add_formats, join_result
@@ -20,6 +20,7 @@ from samcore.picture_runs.records import PictureAsk, PictureEntry, PictureManife
 from samcore.picture_runs.shard import segment_shard
 from samcore.picture_runs.table import SCHEMA, PictureRow, read_pictures
 from samcore.result.folder import LocalResults
+from tests.samcore.conftest import FullDisk
 from tests.samcore.picture_runs.conftest import MakeRun
 
 TWO = PictureAsk(
@@ -45,6 +46,19 @@ def _publish(folder: PictureRunFolder, tmp_path: Path) -> LocalResults[PictureMa
     store = LocalResults(tmp_path / "out", PictureManifest)
     store.publish(joined.files, joined.manifest, check=lambda _: None)
     return store
+
+
+@pytest.mark.parametrize("name", ["masks.parquet", "overlays/0.jpg", "report.html"])
+def test_a_full_disk_is_one_clear_line(
+    run: PictureRunFolder, tmp_path: Path, full_disk: FullDisk, name: str
+) -> None:
+    """Wherever it fills up; after that the same shards make the result."""
+    whole = _join(run, tmp_path / "whole")
+    size = whole.files[name].stat().st_size
+    with full_disk(size - 1), pytest.raises(StorageError, match="the disk is full"):
+        _join(run, tmp_path / "staging")
+
+    assert _join(run, tmp_path / "staging").files.keys() == whole.files.keys()
 
 
 def test_each_picture_is_in_the_result_once(run: PictureRunFolder, tmp_path: Path) -> None:

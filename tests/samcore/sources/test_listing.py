@@ -1,6 +1,7 @@
 """Lists of sources: what is meant is found, once, in a stable order, under names of its own."""
 
 import itertools
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,6 +71,19 @@ def test_results_in_the_folder_are_not_sources(folder: Path) -> None:
     assert _names(_list(folder, leave_out=out)) == ["2.jpg", "10.jpg", "sub/1.PNG"]
     assert "out/overlays/2.jpg" in _names(_list(folder))
     assert _names(_list(folder / "**" / "2.jpg", leave_out=out)) == ["2.jpg"]
+
+
+def test_a_folder_that_cannot_be_read_is_not_left_out(folder: Path) -> None:
+    """Its pictures would be lost without a word."""
+    locked = folder / "sub"
+    locked.chmod(0)
+    try:
+        if os.access(locked, os.R_OK):
+            pytest.skip("this user may read everything")
+        with pytest.raises(InputError, match=f"cannot look into the folder {locked}: Permission"):
+            _list(folder)
+    finally:
+        locked.chmod(0o700)
 
 
 def test_each_file_is_there_once_where_it_was_named_first(folder: Path) -> None:
