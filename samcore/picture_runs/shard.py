@@ -219,6 +219,7 @@ class _Work:
         self, way: _Way, items: Sequence[tuple[ReadPicture, tuple[Prompt, ...]]]
     ) -> list[_Done]:
         """Pictures of one way; if one of several is to blame for an error, each by itself."""
+        self._make_detector(way, frame_idx=items[0][0].index)
         try:
             found = self._ladder.run_until_it_fits(
                 lambda: self._run(way, items, self._ladder.rung),
@@ -240,6 +241,16 @@ class _Work:
             )
             for (item, _), masks in zip(items, found, strict=True)
         ]
+
+    def _make_detector(self, way: _Way, *, frame_idx: int) -> None:
+        """Have the detector of a way. A network that cannot be used is no picture's fault, and ends
+        the run; a text that it cannot look for is that of the picture that has it."""
+        options = way.detector
+        if options is not None:
+            with contextlib.suppress(InputError):
+                self._ladder.run_until_it_fits(
+                    lambda: self._detector(options, self._ladder.rung), frame_idx=lambda: frame_idx
+                )
 
     def _run(
         self, way: _Way, items: Sequence[tuple[ReadPicture, tuple[Prompt, ...]]], rung: Rung

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from samcore.errors import TransientStorageError
+from samcore.errors import SegmentationError, TransientStorageError
 from samcore.images.everything import EverythingOptions
 from samcore.images.segmenter import ImageSegmenter
 from samcore.machine.stopping import WorkStopped
@@ -198,6 +198,22 @@ def test_what_a_detector_finds_is_segmented(make_run: MakeRun, pictures: list[Pa
         assert [row.object_id for row in rows] == list(range(1, len(rows) + 1))
         scores = [row.score for row in rows]
         assert scores == sorted(scores, reverse=True)
+
+
+def test_a_network_that_cannot_be_used_is_no_picture_s_fault(
+    make_run: MakeRun, pictures: list[Path], tmp_path: Path
+) -> None:
+    """Damaged weights end the shard, to be done again; they mark no picture as broken."""
+    pytest.importorskip("transformers")
+    net = hub_folder(tmp_path / "net", "owlv2")
+    detector = AutomaticPrompts(detector=f"transformers:{net}", text=("disc",), min_score=0)
+    folder = make_run(pictures[:2], PictureAsk(detector=detector))
+    for weights in net.glob("*.safetensors"):
+        weights.write_bytes(b"torn")
+
+    with pytest.raises(SegmentationError):
+        segment_shard(folder, 0)
+    assert folder.finished_shard(0) is None
 
 
 def test_a_prompt_outside_of_one_picture_is_its_fault_alone(
