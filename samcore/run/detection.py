@@ -68,7 +68,7 @@ def plan_detection(
             f"{counted(num_prompted, 'prompted object')}: give --max-objects {num_prompted + 10}"
         )
     return DetectionRecord(
-        options=options.model_dump(mode="json", exclude_defaults=True),
+        options=options.model_dump(mode="json"),
         fingerprints=fetch_detectors(options, model=model, cache_dir=cache_dir),
         cuts=_find_cuts_once(video, frames, work_dir) if options.detect_every == "cuts" else (),
         association=options.association(dict(labels)),
