@@ -150,15 +150,16 @@ def _table(setup: Setup) -> Iterator[list[str]]:
     """A row a stage, a column a number of objects, and how near it is to the limit."""
     counts = sorted({one.objects for one in setup.measured if one.objects is not None})
     has_limits = any(one.of_limit is not None for one in setup.measured)
-    head = ["MS A FRAME", *(counted(count, "object") for count in counts)]
-    yield [*head, "OF LIMIT" if has_limits else ""]
+    # Stopped early, it has the stages alone that have no objects: one column without a name.
+    titles = [counted(count, "object") for count in counts] or [""]
+    yield ["MS A FRAME", *titles, "OF LIMIT" if has_limits else ""]
     for stage in STAGES:
         if stage == IMAGES:
             continue
         found = [setup.find(stage, objects=count) for count in counts]
         alone = setup.find(stage)
         if alone is not None:
-            found = [alone] * max(1, len(counts))
+            found = [alone] * len(titles)
         there = [one for one in found if one is not None]
         if there:
             limit = there[-1].of_limit

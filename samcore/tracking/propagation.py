@@ -297,26 +297,30 @@ def _gather(
     positions, num_ptrs = reads[0].shape
     spatial = [[read.spatial[slot][0] for read in reads] for slot in range(len(positions))]
     ptrs = [[read.pointers[slot] for read in reads] for slot in range(num_ptrs)]
-    return AttendedMemory(
-        maskmem_bchw=[
-            send(
-                torch.cat([store.maskmem(t) for store, t in zip(stores, frames, strict=True)]),
-                device,
-            )
-            for frames in spatial
-        ],
-        temporal_positions=positions,
-        obj_ptr_bc=[
-            send(
-                torch.cat([store.obj_ptr(t) for store, (t, _) in zip(stores, slot, strict=True)]),
-                device,
-            )
-            for slot in ptrs
-        ],
-        ptr_ages=[[age for _, age in slot] for slot in ptrs],
-        max_ptr_age=max_ptr_age,
-        pool=pool,
-    )
+    # Memories are bfloat16 whatever the model computes in, and autocast to float16 joins none.
+    with torch.autocast(device.type, enabled=False):
+        return AttendedMemory(
+            maskmem_bchw=[
+                send(
+                    torch.cat([store.maskmem(t) for store, t in zip(stores, frames, strict=True)]),
+                    device,
+                )
+                for frames in spatial
+            ],
+            temporal_positions=positions,
+            obj_ptr_bc=[
+                send(
+                    torch.cat(
+                        [store.obj_ptr(t) for store, (t, _) in zip(stores, slot, strict=True)]
+                    ),
+                    device,
+                )
+                for slot in ptrs
+            ],
+            ptr_ages=[[age for _, age in slot] for slot in ptrs],
+            max_ptr_age=max_ptr_age,
+            pool=pool,
+        )
 
 
 def seen_again(output: ObjectOutput, needs: Set[Need]) -> Seen | None:

@@ -178,10 +178,12 @@ class Sam2Model(Adapter):
             tokens.append(ptrs)
             pos.append(ptr_pos)
             num_ptr_tokens = ptrs.shape[0]
+        # Spatial memories alone would stay bfloat16, which float32 layers and float16 refuse.
+        memory_tokens = torch.cat([one.float() for one in tokens])
         if memory.pool > 1:
             return self._to_map(
                 attend_pooled(
-                    *(net, features, torch.cat(tokens).float(), torch.cat(pos)),
+                    *(net, features, memory_tokens, torch.cat(pos)),
                     num_ptr_tokens=num_ptr_tokens,
                     pool=memory.pool,
                 )
@@ -192,8 +194,7 @@ class Sam2Model(Adapter):
         fused = attend(
             features.tokens_n1c,
             features.pos_n1c,
-            # Spatial memories alone would stay bfloat16, which the float32 layers refuse.
-            torch.cat(tokens, dim=0).float(),
+            memory_tokens,
             torch.cat(pos, dim=0),
             num_ptr_tokens=num_ptr_tokens,
         )

@@ -154,8 +154,8 @@ class TransformersModel(Adapter):
             tokens.append(ptrs)
             pos.append(ptr_pos)
             num_ptr_tokens = ptrs.shape[0]
-        # Spatial memories alone would stay bfloat16, which the float32 layers refuse.
-        memory_lbm, memory_pos_lbm = torch.cat(tokens, dim=0).float(), torch.cat(pos, dim=0)
+        # Spatial memories alone would stay bfloat16, which float32 layers and float16 refuse.
+        memory_lbm, memory_pos_lbm = torch.cat([one.float() for one in tokens]), torch.cat(pos)
         if self._is_folded:
             return self._to_map(
                 fused_tokens(

@@ -125,6 +125,16 @@ def test_a_person_reads_a_table(record):
     )
 
 
+def test_a_table_of_few_stages_is_one(record):
+    """Stopped early, there is nothing for any number of objects."""
+    setup = record.setups[0]
+    few = tuple(one for one in setup.measured if one.objects is None and one.stage != "images")
+    early = record.model_copy(
+        update={"complete": False, "setups": (setup.model_copy(update={"measured": few}),)}
+    )
+    assert re.search(r"^image encoder +\d+\.\d\d", "\n".join(bench_lines(early)), re.MULTILINE)
+
+
 def test_a_busy_machine_gets_numbers_and_no_conclusions(record):
     """The table stays, without limits and without choices, and the command ends with the reason."""
     busy = conclude(record.model_copy(update={"busyness": BUSY}), fps=1e-3)

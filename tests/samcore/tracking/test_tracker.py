@@ -11,6 +11,8 @@ from safetensors.torch import save_file
 
 from samcore.config import TrackSettings
 from samcore.errors import InputError, StateError
+from samcore.machine.device import choose_compute
+from samcore.models.sam2.adapter import Sam2Model
 from samcore.prompts.prompt import Prompt
 from samcore.tracking.state import TrackerState
 from samcore.tracking.tracker import VideoTracker
@@ -48,6 +50,22 @@ def test_frames_before_any_object_cost_no_model_run(tracker, images, monkeypatch
     monkeypatch.setattr(tracker.model, "encode_images", lambda _: pytest.fail("encoded"))
 
     assert [o.obj_ids for o in tracker.track(images[:3])] == [(), (), ()]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_other_arithmetic_gives_nearly_the_same(smallest_model, images, five_objects, dtype):
+    """As on newer and older GPUs, whose memories are bfloat16 in any case."""
+    rough = Sam2Model(
+        smallest_model._net, compute=choose_compute("cpu", dtype), fingerprint="rough"
+    )
+    found = []
+    for model in (smallest_model, rough):
+        tracker = VideoTracker(model, height=HEIGHT, width=WIDTH, num_frames=5)
+        for prompt in five_objects[:3]:
+            tracker.add_prompt(prompt)
+        found.append([o.object_scores_n for o in tracker.track(images[:5])])
+
+    np.testing.assert_allclose(found[1], found[0], rtol=0.05, atol=0.05)
 
 
 def test_a_live_stream_takes_prompts_as_it_goes(tracker, images):

@@ -98,14 +98,15 @@ def test_the_mask_generator_works_with_it(small_model, family, frames, points):
     assert [d.score for d in found] == pytest.approx([d.score for d in one_by_one], abs=1e-4)
 
 
-def test_other_arithmetic_gives_nearly_the_same(small_model, family, frames, prompts):
-    """bfloat16, as on a GPU: the mask prompts' frames and the scores are near those of float32."""
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_other_arithmetic_gives_nearly_the_same(small_model, family, frames, prompts, dtype):
+    """As on GPUs, newer and older: mask prompts' frames and scores are near those of float32."""
     exact = small_model(family)
     rough = type(exact)(
         exact._net,
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
-        compute=choose_compute("cpu", "bfloat16"),
+        compute=choose_compute("cpu", dtype),
         fingerprint="rough",
     )
     for wanted, found in zip(
