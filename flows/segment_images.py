@@ -13,7 +13,7 @@ from flows.images.devices import DeviceProcesses
 from flows.images.plan import PlannedImages, plan_images
 from flows.images.request import ImagesRequest
 from flows.images.result import ImagesResult, images_result
-from flows.images.shards import do_shards
+from flows.images.shards import do_shards, warn_of_broken
 from flows.segment_video import WITH_FINDINGS
 from flows.server.deployment import share_run
 from flows.server.recovery import check_tries, try_again
@@ -131,10 +131,7 @@ def _do_shards(run: PlannedImages) -> None:
 
     def do(shard: Chunk) -> None:
         progress.at(shard, 0)
-        ref = segment_shard(run.ref, shard.index, partial(progress.at, shard), device)
-        if ref.broken:
-            broken = counted(ref.broken, "picture")
-            _log.warning("shard %d: %s cannot be segmented", shard.index, broken)
+        warn_of_broken(segment_shard(run.ref, shard.index, partial(progress.at, shard), device))
 
     with (
         DeviceProcesses(run, more, progress) as others,

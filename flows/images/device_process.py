@@ -62,7 +62,7 @@ def work_off(ref: str, device: str) -> None:
 def _work(ref: str, device: str, say: Callable[[Said], None]) -> None:
     # Late: until these are there, the end of standard input ends the process at once.
     from flows.images.plan import ImagesRun
-    from flows.images.shards import do_shards
+    from flows.images.shards import do_shards, warn_of_broken
     from tasks.retries import SOURCE_RETRIES, is_transient
     from tasks.run.refs import RunRef
     from tasks.segment_shard import segment_shard
@@ -75,10 +75,10 @@ def _work(ref: str, device: str, say: Callable[[Said], None]) -> None:
         while True:  # as Prefect does with the task
             say(Said(shard=shard.index))
             try:
-                segment_shard.fn(
+                done = segment_shard.fn(
                     run.ref,
                     shard.index,
-                    lambda done: say(Said(shard=shard.index, pictures=done)),
+                    lambda pictures: say(Said(shard=shard.index, pictures=pictures)),
                     device,
                 )
             except Exception as error:
@@ -88,6 +88,7 @@ def _work(ref: str, device: str, say: Callable[[Said], None]) -> None:
                 say(Said(warning=_line(f"{error}; trying again")))
                 time.sleep(delay)
             else:
+                warn_of_broken(done)
                 say(Said(shard=shard.index, is_done=True))
                 return
 

@@ -1,14 +1,18 @@
 """The shards of a run over pictures, shared by all processes that are at it."""
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 
 from flows.images.plan import ImagesRun
 from samcore.chunks.plan import Chunk
+from samcore.progress import counted
 from tasks.run.mirror import open_mirror
+from tasks.segment_shard import ShardRef
 from tasks.store.lease import LeaseHeldError, leased
 
+_log = logging.getLogger(__name__)
 _POLL_S = 1.0
 """Between two looks whether shards of other processes are done."""
 
@@ -36,6 +40,13 @@ def do_shards(
         if len(others) == len(left):
             wait(_POLL_S)  # others are at all that is left
         left = others
+
+
+def warn_of_broken(shard: ShardRef) -> None:
+    """Say how many pictures of a shard have no masks, if any."""
+    if shard.broken:
+        broken = counted(shard.broken, "picture")
+        _log.warning("shard %d: %s cannot be segmented", shard.index, broken)
 
 
 def _pass_over(

@@ -1,6 +1,7 @@
 """A run over pictures on several devices of one machine: a process each, one result."""
 
 import logging
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from samcore.chunks.plan import Chunk
 from samcore.picture_runs.progress import PictureProgress
 from samcore.progress import Progress, listening
 from samcore.result.manifest import MASKS
+from tasks.segment_shard import segment_shard
 from tests.bench.image_kills import check, make_pictures
 
 LIMIT_S = 120.0
@@ -50,8 +52,6 @@ def test_processes_on_two_devices_share_the_shards(
             super().end(shard)
             if threading.current_thread() is not threading.main_thread():
                 on_other[0](shard, None)
-
-    segment_shard = flow.segment_shard
 
     def gated(run, index, on_picture, device):  # type: ignore[no-untyped-def]
         mine.append(index)
@@ -99,7 +99,7 @@ def test_processes_on_two_devices_share_the_shards(
     others = _done_elsewhere(caplog)
     assert not set(mine) & set(others)
     assert len(mine) >= NUM_SHARDS - 1  # all, unless this machine was too busy to kill in time
-    warned = [one.getMessage() for one in caplog.records if "ended" in one.getMessage()]
+    warned = [text for text in caplog.messages if "ended" in text]
     assert warned == ["the process on cpu ended: ended by SIGKILL; the others do its work"]
 
     def stop(_shard: Chunk, _done: int | None) -> None:
@@ -114,7 +114,7 @@ def test_processes_on_two_devices_share_the_shards(
         with pytest.raises(KeyboardInterrupt):
             run("out", other=stop)
     assert _processes() == []
-    assert not [one for one in caplog.records if "ended" in one.getMessage()]
+    assert not [text for text in caplog.messages if "ended" in text]
 
     def go_on(_shard: Chunk, done: int | None) -> None:
         if done is None:
@@ -140,8 +140,5 @@ def _processes() -> list[psutil.Process]:
 
 
 def _done_elsewhere(caplog: pytest.LogCaptureFixture) -> list[int]:
-    return [
-        int(one.args[0])
-        for one in caplog.records
-        if one.name == "flows.images.devices" and isinstance(one.args, tuple) and len(one.args) == 3
-    ]
+    said = (re.match(r"shard (\d+): 4 pictures on cpu$", text) for text in caplog.messages)
+    return [int(found[1]) for found in said if found]
