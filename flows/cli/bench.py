@@ -90,6 +90,8 @@ def bench(
         if value is not None and not 0 < value < float("inf"):
             raise InputError(f"{name}: wanted a number above 0, got {value:g}")
     page = None if output is None else local_path(output, "--output").absolute()
+    if page is not None and page.is_dir():
+        raise InputError(f"{page} is a folder: --output names the page itself, such as bench.html")
     if page is not None and page.exists() and not force:
         raise InputError(f"{page} is there already: choose another name, or give --force")
     if page is not None and not page.parent.is_dir():

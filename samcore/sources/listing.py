@@ -196,7 +196,12 @@ class _Finder:
         ]
         if not files:
             raise InputError(f"no file has a name like {text}; check the pattern")
-        return (_local(file) for file in sorted(files, key=lambda file: _path_order(str(file))))
+        # ** follows links, also those that lead back: of several ways to a file the shortest counts.
+        real = {folder: folder.resolve() for folder in {file.parent for file in files}}
+        ways: dict[Path, Path] = {}
+        for file in sorted(files, key=lambda file: (len(file.parts), _path_order(str(file)))):
+            ways.setdefault(real[file.parent] / file.name, file)
+        return (_local(file) for file in sorted(ways.values(), key=lambda f: _path_order(str(f))))
 
     def _in_bucket(self, address: str) -> Iterator[SourceFile]:
         bucket = self._asked_bucket(address)

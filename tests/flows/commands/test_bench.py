@@ -56,6 +56,7 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> BenchRecord:
         (["--model", "nano", "--device", "cuda:99"], "device cuda:99 asked for"),
         (["--model", "nano", "--dtype", "int8"], "'int8' is not one of"),
         (["--model", "nano", "-o", "no/folder/x.html"], "no folder"),
+        (["--model", "nano", "-o", ".", "--force"], "is a folder"),
         (["--model", "nano", "-o", "s3://bucket/x.html"], "--output is a path of this machine"),
     ],
 )

@@ -86,6 +86,15 @@ def test_a_folder_that_cannot_be_read_is_not_left_out(folder: Path) -> None:
         locked.chmod(0o700)
 
 
+def test_a_link_that_leads_back_names_no_file_twice(folder: Path) -> None:
+    """Neither in a folder nor by a pattern; a file that is linked to is a file of its own."""
+    (folder / "sub" / "back").symlink_to(folder)
+    (folder / "other.jpg").symlink_to(folder / "2.jpg")
+
+    assert _names(_list(folder)) == ["2.jpg", "10.jpg", "other.jpg", "sub/1.PNG"]
+    assert _names(_list(folder / "**" / "*.jpg")) == ["2.jpg", "10.jpg", "other.jpg"]
+
+
 def test_each_file_is_there_once_where_it_was_named_first(folder: Path) -> None:
     """A file, a pattern and the folder that hold it: one entry; repetitions are counted."""
     found = _list(folder / "10.jpg", folder / "*.jpg", folder)
