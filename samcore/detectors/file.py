@@ -192,6 +192,10 @@ def read_detections(path: Path) -> dict[int, list[ListedDetection]]:
     items = _json_items(text, path) if text.lstrip()[:1] in ("[", "{") else _mot_lines(text, path)
     listed: dict[int, list[ListedDetection]] = {}
     for frame_idx, one in items:
+        if one.mask is not None:
+            from samcore.prompts.resolve import given_runs  # late: files of boxes do without
+
+            given_runs(one.mask, f"{path}, frame {frame_idx}")
         listed.setdefault(frame_idx, []).append(one)
     if not listed:
         raise InputError(f"{path} lists no detections; wanted {_FORMS}")

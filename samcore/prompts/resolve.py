@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from samcore.errors import InputError
 from samcore.limits import DEFAULT_LIMITS, Limits
 from samcore.masks.image import MaskImage, read_mask_image
-from samcore.masks.rle import decode_mask, rle_from_coco
+from samcore.masks.rle import Rle, decode_mask, rle_from_coco
 from samcore.prompts.file import (
     ManyMasks,
     MaskRle,
@@ -270,11 +270,21 @@ def decode_given(mask: MaskRle, size_hw: tuple[int, int], where: str) -> NDArray
             f"{where}, mask: size: wanted the video's {list(size_hw)}, rows and columns, got "
             f"{[height, width]}"
         )
+    return decode_mask(given_runs(mask, where))
+
+
+def given_runs(mask: MaskRle, where: str) -> Rle:
+    """The run lengths of a mask that somebody wrote, whose pixels are not made.
+
+    Raises:
+        InputError: It is no mask; one line that begins with `where`.
+    """
+    height, width = mask.size
     try:
         # Before pycocotools, which takes any numbers for runs.
         if not isinstance(mask.counts, str) and sum(mask.counts) != height * width:
             raise ValueError(f"its runs cover {sum(mask.counts)} pixels of {height} x {width}")
-        return decode_mask(rle_from_coco(mask.as_coco(), height=height, width=width))
+        return rle_from_coco(mask.as_coco(), height=height, width=width)
     except ValueError as error:
         raise InputError(f"{where}, mask: counts are no COCO run lengths: {error}") from error
 

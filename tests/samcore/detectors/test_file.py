@@ -103,6 +103,10 @@ ONE = {"frame": 0, "box": [1, 2, 3, 4]}
             {"detections": [ONE, {"frame": -1, "box": [1, 2, 3, 4]}]},
             ["detections[1]: frame:", "-1"],
         ),
+        (
+            {"detections": [{"frame": 7, "mask": {"size": [4, 6], "counts": [4, 4, 17]}}]},
+            ["frame 7, mask: counts are no COCO run lengths", "25 pixels of 4 x 6"],
+        ),
         ({"detections": [{"frame": 0}]}, ["detections[0]: wanted a box or a mask, got neither"]),
         ({"detections": [{**ONE, "lable": "x"}]}, ["detections[0]: lable:", "not permitted"]),
         ({"detections": [{**ONE, "box": [3, 2, 1, 4]}]}, ["detections[0]: box:", "inside out"]),
