@@ -205,8 +205,7 @@ class DetectorEntry(Entry):
     takes_text: bool = False
     """Whether it looks for what a text says."""
     of_video: bool = False
-    """Whether its answers depend on which frame of a video a picture is; it is then of no use for
-    pictures of their own."""
+    """Whether its answers depend on which frame a picture is: no use for pictures by themselves."""
     lookback: int = 0
     """Frames before a block that it must see before that block's."""
     block: int = 1
@@ -333,9 +332,8 @@ def check_detector(options: AutomaticPrompts) -> None:
     entry, what = find_detector(options.detector)
     if options.text and not entry.takes_text:
         able = " or ".join(one.form for one in DETECTORS if one.takes_text)
-        raise InputError(
-            f"text: the detector {entry.name} does not look for what a text says; take {able}"
-        )
+        lacks = "does not look for what a text says"
+        raise InputError(f"text: the detector {entry.name} {lacks}; take {able}")
     if options.labels and not entry.has_labels:
         able = ", ".join(one.name for one in DETECTORS if one.has_labels)
         raise InputError(

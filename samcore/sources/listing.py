@@ -196,7 +196,7 @@ class _Finder:
         ]
         if not files:
             raise InputError(f"no file has a name like {text}; check the pattern")
-        # ** follows links, also those that lead back: of several ways to a file the shortest counts.
+        # ** follows links, also those that lead back: of the ways to a file the shortest counts.
         real = {folder: folder.resolve() for folder in {file.parent for file in files}}
         ways: dict[Path, Path] = {}
         for file in sorted(files, key=lambda file: (len(file.parts), _path_order(str(file)))):
