@@ -1,19 +1,19 @@
 """Flow: segment the pictures of a list, shard by shard, and publish their masks as one result."""
 
-import contextlib
 import logging
-import time
-from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
+from functools import partial
 from typing import cast
 
 from prefect import State, flow, runtime
 from prefect.states import Completed
 
 from flows.images.artifact import post_result
+from flows.images.devices import DeviceProcesses
 from flows.images.plan import PlannedImages, plan_images
 from flows.images.request import ImagesRequest
 from flows.images.result import ImagesResult, images_result
+from flows.images.shards import do_shards, warn_of_broken
 from flows.segment_video import WITH_FINDINGS
 from flows.server.deployment import share_run
 from flows.server.recovery import check_tries, try_again
@@ -29,12 +29,9 @@ from tasks.results.open import open_result_store
 from tasks.run.mirror import open_mirror
 from tasks.run.refs import lock_result
 from tasks.segment_shard import segment_shard
-from tasks.store.lease import LeaseHeldError, leased
 from tasks.tracking.device_lock import using_device
 
 _log = logging.getLogger(__name__)
-_POLL_S = 1.0
-"""Between two looks whether shards of other processes are done."""
 _MAX_BROKEN = 3
 """Broken pictures that a state's message tells of."""
 _TURNS = 3
@@ -92,17 +89,20 @@ def _segment(request: ImagesRequest) -> ImagesResult:
     _log.info(
         "run %s: %s in %s, %s on %s",
         *(record.work_key, counted(record.count, "picture")),
-        *(counted(len(record.shards), "shard"), record.model.name, record.device),
+        *(counted(len(record.shards), "shard"), record.model.name, ", ".join(run.devices)),
     )
-    if request.workers > 1:
-        share_run(
-            request.workers - 1, {"request": request.model_dump(mode="json") | {"workers": 1}}
-        )
     manifest = run.published()
     was_there = manifest is not None
+    if not was_there and request.workers > 1:
+        share_run(
+            request.workers - 1,
+            {"request": request.model_dump(mode="json") | {"workers": 1, "dtype": record.dtype}},
+        )
     turn = 1
     while manifest is None:
-        run.lay_out()
+        manifest = run.lay_out()
+        if manifest is not None:
+            break
         try:
             _do_shards(run)
             manifest = _publish(run, force=request.force)
@@ -118,67 +118,26 @@ def _segment(request: ImagesRequest) -> ImagesResult:
 
 
 def _do_shards(run: PlannedImages) -> None:
-    """See that every shard is done, here or by another process with the same request."""
+    """See that every shard is done: here, by a process on each further device, or by another
+    process with the same request."""
     mirror = open_mirror(run.ref)
     if mirror is not None:
         mirror.pull_shards(run.folder, [shard.index for shard in run.record.shards])
     todo = [shard for shard in run.record.shards if not run.folder.finished_shard(shard.index)]
+    if not todo:
+        return
     progress = PictureProgress(run.record.count, todo)
-    with using_device(run.record.device) if todo else contextlib.nullcontext():
-        while todo and not run.folder.is_published:
-            left = _pass_over(run, todo, progress)
-            if len(left) == len(todo):
-                time.sleep(_POLL_S)  # others are at all that is left
-            todo = left
+    device, *more = run.devices[: len(todo)]
 
+    def do(shard: Chunk) -> None:
+        progress.at(shard, 0)
+        warn_of_broken(segment_shard(run.ref, shard.index, partial(progress.at, shard), device))
 
-def _pass_over(run: PlannedImages, todo: Sequence[Chunk], progress: PictureProgress) -> list[Chunk]:
-    """Do the shards that no other process is at; those that others are at."""
-    left: list[Chunk] = []
-    for shard in todo:
-        with _held(run, shard) as is_mine:
-            if run.folder.is_published or (is_mine and _is_elsewhere(run, shard)):
-                return []
-            if not is_mine:
-                left.append(shard)
-                continue
-            if run.folder.finished_shard(shard.index) is None:
-                progress.begin(shard)
-                _do(run, shard, progress)
-            progress.end(shard)
-    return left
-
-
-def _do(run: PlannedImages, shard: Chunk, progress: PictureProgress) -> None:
-    ref = segment_shard(run.ref, shard.index, progress.at)
-    if ref.broken:
-        broken = counted(ref.broken, "picture")
-        _log.warning("shard %d: %s cannot be segmented", shard.index, broken)
-
-
-@contextlib.contextmanager
-def _held(run: PlannedImages, shard: Chunk) -> Iterator[bool]:
-    """Keep all other processes from a shard; False if one is at it."""
-    with contextlib.ExitStack() as stack:
-        is_mine = stack.enter_context(run.folder.lock_shard(shard))
-        if is_mine and run.ref.in_bucket:
-            try:
-                stack.enter_context(leased(run.ref, chunk=shard.index, wait=False))
-            except LeaseHeldError:
-                is_mine = False
-            else:
-                mirror = open_mirror(run.ref)
-                if mirror is not None:
-                    mirror.pull_shards(run.folder, [shard.index])
-        yield is_mine
-
-
-def _is_elsewhere(run: PlannedImages, shard: Chunk) -> bool:
-    """Whether another machine has published the result, and with that removed a shard that lacks
-    here. Where there is no result yet, that is one request."""
-    if not run.ref.in_bucket or run.folder.shard_record(shard.index) is not None:
-        return False
-    return run.published() is not None
+    with (
+        DeviceProcesses(run, more, progress) as others,
+        using_device(device, unless=others.nothing_left),
+    ):
+        do_shards(run, todo, do, on_end=progress.end, wait=others.wait)
 
 
 def _publish(run: PlannedImages, *, force: bool) -> PictureManifest:

@@ -95,7 +95,9 @@ def end_state(result: ResultRef) -> State[ResultRef]:
     if findings is None:
         return Completed(data=result)
     if not findings.total:
-        return Completed(message="nothing odd was found in the masks", data=result)
+        odd = "nothing odd was found in the masks"
+        none = "no detector found an object that stayed"
+        return Completed(message=odd if result.objects else none, data=result)
     lines = "; ".join(findings.lines(_MAX_FINDINGS))
     message = f"{counted(findings.total, 'finding')} to look at: {lines}"
     return Completed(name=WITH_FINDINGS, message=message, data=result)

@@ -40,3 +40,12 @@ def natural_order(text: str) -> list[tuple[int, str]]:
     # "a12b" -> a, 12, b; text and numbers alternate, so that like is compared with like
     parts = re.split(r"([0-9]+)", text.casefold())
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+
+
+def is_utf8(text: str) -> bool:
+    """Whether a text can be written as UTF-8: a name on a disk need not be such."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -38,7 +38,10 @@ class ShardRef(Record):
     persist_result=False,
 )
 def segment_shard(
-    run: RunRef, index: int, on_picture: Callable[[int], None] | None = None
+    run: RunRef,
+    index: int,
+    on_picture: Callable[[int], None] | None = None,
+    device: str | None = None,
 ) -> ShardRef:
     """Do one shard, unless it is done; where the result goes to a bucket, copy it there, so that
     another machine can go on after it. Only with the shard's lock and lease held.
@@ -51,6 +54,7 @@ def segment_shard(
         lambda stop: segment(
             folder,
             index,
+            device=device,
             fetch=_fetch(run, folder, index),
             limits=load_settings().limits,
             stop=stop,

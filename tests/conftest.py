@@ -18,6 +18,7 @@ from prefect.client.orchestration import get_client
 from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_API_SSL_CERT_FILE, PREFECT_API_URL, temporary_settings
 
+from samcore.machine import device, precision
 from samcore.scenes import Scene, box_of
 from samcore.video import VideoWriter
 from tasks.request.segment_request import SegmentRequest, validate_request
@@ -263,3 +264,16 @@ def aws(aws_server: AwsServer, monkeypatch: pytest.MonkeyPatch) -> AwsServer:
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3", "AWS_REGION"):
         monkeypatch.delenv(name, raising=False)
     return aws_server
+
+
+@pytest.fixture
+def on_cpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Be a machine with a CPU with these units, to which `nano` is a large model."""
+    monkeypatch.setattr(precision, "LEAST_WEIGHTS_BYTES", 1000)
+    monkeypatch.setattr(precision, "LEAST_SIDE_AMX", 64)
+
+    def be(*, amx: bool) -> None:
+        units = precision.Bfloat16Units(amx=amx)
+        monkeypatch.setattr(device, "_bfloat16_units", lambda: units)
+
+    return be

@@ -130,8 +130,9 @@ def image(
         str | None,
         typer.Option(
             metavar="DETECTOR",
-            help="Segment what this detector finds, as for `longtake track` but without motion and "
-            "file. With --text or a table of texts, one that takes text: transformers:ORG/NAME.",
+            help="Segment what this detector finds: masks, torchvision:NAME[:FILE] or "
+            "transformers:ORG/NAME. With --text or a table of texts, one that takes text: "
+            "transformers:ORG/NAME, or sam3 with --model sam3.",
             show_default=False,
             rich_help_panel=_PROMPTS,
         ),
@@ -194,7 +195,7 @@ def image(
     detector = detect or (default_text_detector(model) if text else None)
     found = parse_automatic(
         None,
-        detect=[detector] if detector else None,
+        detect=None if detector is None else [detector],
         labels=labels,
         texts=text,
         min_score=min_score,

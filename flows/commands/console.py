@@ -1,7 +1,6 @@
 """What a command shows on the terminal: a bar for what goes on, one line an error."""
 
 import contextlib
-import logging
 import sys
 import time
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
+from flows.commands.warnings import WarningTeller
 from samcore.progress import Progress, Throttle
 
 _LINE_INTERVAL_S = 5.0
@@ -110,25 +110,8 @@ class Terminal:
         self.show(Progress(what))
 
 
-class WarningPrinter(logging.Handler):
+class WarningPrinter(WarningTeller):
     """Shows what Longtake itself warns of, one line each; other libraries' logs stay silent."""
 
     def __init__(self, terminal: Terminal) -> None:
-        super().__init__(logging.WARNING)
-        self._terminal = terminal
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print one warning."""
-        self._terminal.say(f"longtake: warning: {' '.join(record.getMessage().split())}")
-
-    @contextlib.contextmanager
-    def attached(self) -> Iterator[None]:
-        """Print Longtake's warnings while the block runs."""
-        loggers = [logging.getLogger(name) for name in ("samcore", "tasks", "flows")]
-        for logger in loggers:
-            logger.addHandler(self)
-        try:
-            yield
-        finally:
-            for logger in loggers:
-                logger.removeHandler(self)
+        super().__init__(lambda line: terminal.say(f"longtake: warning: {line}"))

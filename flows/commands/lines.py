@@ -99,8 +99,11 @@ def image_lines(result: ImagesResult, *, seconds: float) -> Iterator[str]:
 def _finding_lines(result: ResultRef) -> Iterator[str]:
     if result.findings is None:
         return
-    if not result.findings.total:
+    if not result.objects:
+        yield "no detector found an object that stayed: look more often, or lower --min-score"
+    elif not result.findings.total:
         yield "nothing odd was found in these masks"
+    if not result.findings.total:
         return
     yield f"to look at: {counted(result.findings.total, 'finding')}"
     for line in result.findings.lines(_MAX_FINDINGS):

@@ -34,6 +34,15 @@ def _raise_terminated(_number: int, _frame: FrameType | None) -> NoReturn:
     raise Terminated
 
 
+def child_command(code: str, *args: str) -> list[str]:
+    """The command line of a process of this Python that runs `code`, for which `sys` is there.
+
+    Not `-m`: it looks in the folder that the person is in first, which may have flows of its own.
+    """
+    own = "import sys; sys.path[:] = [p for p in sys.path if p]; "
+    return [sys.executable, "-c", own + code, *args]
+
+
 class Ending:
     """The end of a command that runs until it is told to stop: soon, whatever is gone by then.
 

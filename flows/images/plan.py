@@ -27,6 +27,8 @@ from samcore.prompts.automatic import AutomaticPrompts
 from samcore.prompts.file import PromptFile
 from samcore.sources.listing import Bucket, SourceFile, SourceList, list_sources
 from samcore.sources.names import output_stems
+from samcore.text import is_utf8
+from tasks.request.begun import as_begun
 from tasks.request.early_checks import check_places, resolve_asked_model
 from tasks.results.open import open_result_store
 from tasks.run.refs import RunRef, refuse_result
@@ -45,6 +47,7 @@ PICTURE_SUFFIXES = (
 _SHARD = {"cpu": 32, "cuda": 512, "mps": 128}
 _MOST_OF_A_SHARD = 512
 _FULL_SIZE = 1024
+_NOT_UTF8 = "its name is not UTF-8: rename the file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,22 +65,22 @@ class AskedPictures:
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedImages:
-    """A run over pictures that can be carried out."""
+class ImagesRun:
+    """A run over pictures, for all processes that are at it."""
 
     record: PictureRunRecord
-    entries: tuple[PictureEntry, ...]
     folder: PictureRunFolder
     ref: RunRef
 
-    def lay_out(self) -> None:
-        """Write down in the run's folder what is asked.
+    @classmethod
+    def of(cls, ref: RunRef) -> "ImagesRun":
+        """The run that a process is told of; it is laid out.
 
         Raises:
-            StorageError: The folder cannot be written to.
+            LostWorkError: It is not.
         """
-        with self.folder.lock():
-            self.folder.create(self.record, self.entries)
+        folder = PictureRunFolder.from_ref(ref)
+        return ImagesRun(folder.record(), folder, ref)
 
     def published(self) -> PictureManifest | None:
         """The result that makes this run needless: whole, and with the overlays that are asked
@@ -89,6 +92,28 @@ class PlannedImages:
         store = open_result_store(self.ref, kind=PictureManifest)
         found = store.read_manifest(self.record.result_key)
         return None if found is None or found.request.overlay < self.record.overlay else found
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedImages(ImagesRun):
+    """A run over pictures that can be carried out."""
+
+    entries: tuple[PictureEntry, ...]
+    devices: tuple[str, ...]
+    """A process for each; the first one is that of the record."""
+
+    def lay_out(self) -> PictureManifest | None:
+        """Write down in the run's folder what is asked, unless another process has published its
+        result while this one waited for the folder; that result.
+
+        Raises:
+            StorageError: The folder cannot be written to, or the destination not be read.
+        """
+        with self.folder.lock():
+            found = self.published()
+            if found is None:
+                self.folder.create(self.record, self.entries)
+            return found
 
 
 def read_asked(request: ImagesRequest) -> AskedPictures:
@@ -148,16 +173,16 @@ def plan_images(request: ImagesRequest, asked: AskedPictures | None = None) -> P
         SegmentationError: Anything that the person can put right, in one line.
     """
     asked = asked or read_asked(request)
-    from samcore.machine.device import choose_compute  # late: it imports torch
+    from samcore.machine.device import choose_compute, choose_devices  # late: they import torch
 
     cache_dir = load_settings().cache_dir
-    choose_compute(request.device, "auto")  # says what is wrong before a download
+    devices = choose_devices(request.device)  # says what is wrong before a download
     model = resolve_asked_model(
         request, cache_dir, reporter("downloading the model", "MB", scale=1_000_000)
     )
     for detector in asked.ask.detectors:
         look_up_detector(detector, model)
-    compute = choose_compute(request.device, request.dtype, model)
+    compute = choose_compute(devices[0], request.dtype, model)
     content = list_content(asked.entries)
     record = PictureRunRecord(
         asked=request.pictures,
@@ -181,6 +206,16 @@ def plan_images(request: ImagesRequest, asked: AskedPictures | None = None) -> P
     )
     destination = request.destination_place
     found = open_result_store(destination, request.credentials).published_key()
+    if request.dtype == "auto":
+        record = as_begun(
+            record,
+            lambda dtype: record.model_copy(update={"dtype": dtype}),
+            request,
+            compute=compute,
+            published=found,
+        )
+    for device in dict.fromkeys(devices[1:]):
+        choose_compute(device, record.dtype)  # says if it cannot
     refuse_result(destination, found, record.result_key, force=request.force)
     folder = PictureRunFolder.for_key(request.work_path, record.work_key)
     ref = RunRef(
@@ -190,7 +225,7 @@ def plan_images(request: ImagesRequest, asked: AskedPictures | None = None) -> P
         key=record.result_key,
         video=request.name,
     )
-    return PlannedImages(record, asked.entries, folder, ref)
+    return PlannedImages(record, folder, ref, asked.entries, devices)
 
 
 def describe_list(asked: AskedPictures) -> str:
@@ -267,13 +302,11 @@ def _entries(found: SourceList) -> tuple[PictureEntry, ...]:
     for file, stem in zip(found.files, stems, strict=True):
         prompts = _row_prompts(file)
         marks = [file.mark, *(() if prompts is None else mask_marks(prompts))]
-        # What is no text cannot be written down: a backslash and a number stand for it.
-        place = file.place.encode("utf-8", "backslashreplace").decode()
-        is_text = place == file.place
+        can_be_written = is_utf8(file.place)
         entries.append(
             PictureEntry(
-                place=place,
-                fault="" if is_text else f"the name {place} is not UTF-8 text: rename the picture",
+                place=file.place if can_be_written else ascii(file.place)[1:-1],
+                fault="" if can_be_written else _NOT_UTF8,
                 mark=" ".join(marks),
                 name=file.name,
                 stem=stem,

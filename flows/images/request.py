@@ -1,14 +1,18 @@
 """What a person asks for of pictures."""
 
 import copy
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from samcore.detectors.detector import DETECTORS, find_detector
-from samcore.errors import InputError
+from samcore.detectors.detector import DETECTORS, DetectorEntry, find_detector
+from samcore.errors import InputError, ModelError
 from samcore.images.everything import EverythingOptions
+from samcore.models.known import KNOWN_MODELS
+from samcore.models.transformers.folder import read_folder
+from samcore.models.transformers.names import PREFIX, parse_name
 from samcore.picture_runs.formats import PICTURE_FORMATS
 from samcore.prompts.automatic import AutomaticPrompts
 from samcore.prompts.form import Prompts, name_tabs
@@ -20,6 +24,7 @@ from tasks.store.locations import S3Location, parse_location
 _FormatName = Annotated[str, Field(json_schema_extra={"enum": list(PICTURE_FORMATS.names)})]
 _TEXT_DETECTOR = "transformers:IDEA-Research/grounding-dino-tiny"
 _SAM3 = "sam3"
+_DEVICES = re.compile(r"^(auto|(cpu|mps|cuda(:\d+)?)(,(cpu|mps|cuda(:\d+)?))*)$")
 
 
 def _as_for_videos(name: str) -> Any:
@@ -83,10 +88,11 @@ class ImagesRequest(BaseModel):
     config: str | None = _as_for_videos("config")
     device: str = Field(
         default="auto",
-        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+        json_schema_extra={"pattern": _DEVICES.pattern},
         title="Device",
-        description="auto, cpu, cuda, cuda:1 or mps; auto takes CUDA, else MPS, else the CPU. "
-        "Several processes with the same request share the work, one a GPU.",
+        description="auto, cpu, cuda, cuda:1 or mps; or several of one kind, such as "
+        "cuda:0,cuda:1, which share the work, a process each. auto takes all CUDA GPUs that are "
+        "like the first one, else MPS, else the CPU.",
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto",
@@ -122,31 +128,40 @@ class ImagesRequest(BaseModel):
     work_dir: str | None = _as_for_videos("work_dir")
     any_mask_path: bool = _as_for_videos("any_mask_path")
 
-    @field_validator("detector")
-    @classmethod
-    def _is_for_pictures(cls, detector: AutomaticPrompts | None) -> AutomaticPrompts | None:
-        if detector is None:
-            return None
-        if find_detector(detector.detector)[0].of_video:
-            able = ", ".join(one.form for one in DETECTORS if not one.of_video)
-            raise ValueError(
-                f"{detector.detector} is for frames of a video; for pictures there are {able}; "
-                "boxes of yours go into the column prompts of a table"
-            )
-        for name in ("frame", "more_detectors", "detect_every"):
-            if getattr(detector, name) not in (None, ()):
-                raise ValueError(f"{name} is for videos; leave it out for pictures")
-        return detector
-
     @field_validator("destination")
     @classmethod
     def _can_be_written(cls, destination: str) -> str:
         return check_destination(destination)
 
+    @field_validator("device")
+    @classmethod
+    def _are_devices(cls, device: str) -> str:
+        if not _DEVICES.match(device):
+            raise ValueError(
+                "wanted auto, cpu, cuda, cuda:1 or mps, or several separated by commas, such as "
+                f"cuda:0,cuda:1; got {device!r}"
+            )
+        return device
+
     @field_validator("formats")
     @classmethod
     def _are_known(cls, formats: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(PICTURE_FORMATS.get(name).name for name in formats))
+
+    @field_validator("detector")
+    @classmethod
+    def _looks_at_pictures(cls, given: AutomaticPrompts | None) -> AutomaticPrompts | None:
+        if given is None:
+            return None
+        if not _takes_pictures(find_detector(given.detector)[0]):
+            able = ", ".join(one.form for one in DETECTORS if _takes_pictures(one))
+            raise ValueError(
+                f"{given.detector} looks at the frames of a video; wanted one of {able}"
+            )
+        for name in ("more_detectors", "detect_every", "frame"):
+            if getattr(given, name) not in (None, ()):
+                raise ValueError(f"{name} is for videos: leave it out")
+        return given
 
     @field_validator("work_dir", "checkpoint")
     @classmethod
@@ -176,6 +191,11 @@ class ImagesRequest(BaseModel):
         return place / ".longtake" if isinstance(place, Path) else load_settings().cache_dir
 
 
+def _takes_pictures(detector: DetectorEntry) -> bool:
+    """Whether it looks at a picture by itself, which is no frame of a video."""
+    return not detector.by_number and detector.lookback == 0 and detector.block == 1
+
+
 def default_text_detector(model: str | None) -> str:
     """What looks for texts where no detector is named: SAM 3's own where that is the model, else a
     network of the hub, whose boxes go to the model.
@@ -183,7 +203,20 @@ def default_text_detector(model: str | None) -> str:
     Args:
         model: As a request names it.
     """
-    return _SAM3 if _SAM3 in DETECTORS and _SAM3 in (model or "") else _TEXT_DETECTOR
+    return _SAM3 if model is not None and _may_take_text(model) else _TEXT_DETECTOR
+
+
+def _may_take_text(model: str) -> bool:
+    """Whether a model finds texts, as far as that is known without a network."""
+    if not model.startswith(PREFIX):
+        return any(one.name == model and one.takes_text for one in KNOWN_MODELS)
+    try:
+        place = parse_name(model)
+        if isinstance(place, Path):
+            return read_folder(place, name=model).has_detector
+        return _SAM3 in place.repo
+    except ModelError:
+        return False  # which is said where the model is looked up
 
 
 def validate_images(**values: object) -> ImagesRequest:

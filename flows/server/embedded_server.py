@@ -13,7 +13,6 @@ import logging
 import os
 import secrets
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -22,6 +21,7 @@ import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from flows.commands.process import child_command
 from flows.server.meeting_place import HOST, Address, MeetingPlace
 from samcore.disk.files import check_writable
 from samcore.disk.locks import open_locked, try_open_locked
@@ -29,10 +29,9 @@ from samcore.errors import SegmentationError
 from tasks.settings import embedded_server_environment
 
 _log = logging.getLogger(__name__)
-_CHILD = (
-    # Not -m: it looks in the folder that the person is in first, which may have flows of its own.
-    "import sys; sys.path[:] = [p for p in sys.path if p]; from pathlib import Path; "
-    "from flows.server.server_process import serve; serve(Path(sys.argv[1]), float(sys.argv[2]))"
+_CODE = (
+    "from pathlib import Path; from flows.server.server_process import serve; "
+    "serve(Path(sys.argv[1]), float(sys.argv[2]))"
 )
 _START_TIMEOUT_S = 180.0
 """An empty database takes 116 migrations: half a minute on two cores, more on busy ones."""
@@ -113,7 +112,7 @@ class EmbeddedServer:
 
     def _begin(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "-c", _CHILD, str(self._place.folder), str(self._linger_s)],
+            child_command(_CODE, str(self._place.folder), str(self._linger_s)),
             env=embedded_server_environment(f"longtake:{secrets.token_urlsafe(32)}"),
             cwd=self._place.folder,  # the person may want to remove the one that they are in
             stdin=subprocess.DEVNULL,

@@ -204,10 +204,10 @@ class DetectorEntry(Entry):
     """Whether it says what objects are."""
     takes_text: bool = False
     """Whether it looks for what a text says."""
-    of_video: bool = False
-    """Whether its answers depend on which frame a picture is: no use for pictures by themselves."""
     lookback: int = 0
     """Frames before a block that it must see before that block's."""
+    by_number: bool = False
+    """Whether it goes by the numbers of frames in a video."""
     block: int = 1
     """What it remembers begins anew at multiples of this, so that a result does not depend on
     where one began to look: 1 for what looks at single pictures."""
@@ -248,7 +248,6 @@ DETECTORS = Registry(
             home="samcore.detectors.motion:MotionBlobs",
             unit="frames",
             has_labels=False,
-            of_video=True,
             lookback=60,
             block=300,
         ),
@@ -257,7 +256,7 @@ DETECTORS = Registry(
             about="detections made elsewhere: MOT text, COCO results, or our own JSON",
             home="samcore.detectors.file:ListedDetections",
             takes="DETECTIONS",
-            of_video=True,
+            by_number=True,
             files="samcore.detectors.file:DetectionsFile",
         ),
         DetectorEntry(
@@ -332,8 +331,9 @@ def check_detector(options: AutomaticPrompts) -> None:
     entry, what = find_detector(options.detector)
     if options.text and not entry.takes_text:
         able = " or ".join(one.form for one in DETECTORS if one.takes_text)
-        lacks = "does not look for what a text says"
-        raise InputError(f"text: the detector {entry.name} {lacks}; take {able}")
+        raise InputError(
+            f"text: the detector {entry.name} does not look for what a text says; take {able}"
+        )
     if options.labels and not entry.has_labels:
         able = ", ".join(one.name for one in DETECTORS if one.has_labels)
         raise InputError(

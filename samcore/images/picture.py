@@ -1,4 +1,7 @@
-"""The one door through which picture files come in: any kind becomes 8-bit RGB, or one line."""
+"""Files of single pictures: any kind becomes 8-bit RGB, or one line.
+
+Frames that lie as pictures in a folder are read by `samcore/video/images.py`.
+"""
 
 import functools
 import io

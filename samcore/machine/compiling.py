@@ -2,7 +2,9 @@
 
 Whether a call runs compiled follows from the shapes of its tensors alone, never from what this
 process has compiled before: a chunk gets the same bits in a fresh process. A part that cannot be
-compiled runs as it is, in every process alike, and that is said once.
+traced runs as it is, in every process alike, and that is said once. Where the compiler fails, which
+may be for want of disk or memory, the work fails: another process may have better luck, and would
+give other bits.
 """
 
 import logging
@@ -16,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from samcore.errors import InputError
+from samcore.errors import InputError, ModelError
 from samcore.machine.out_of_memory import memory_failure
 from samcore.progress import Progress, report
 
@@ -133,6 +135,7 @@ class CompiledPart:
         """What the function gives for tensors and whole numbers.
 
         Raises:
+            ModelError: The compiler fails.
             RuntimeError: Memory does not suffice to compile, or to run.
         """
         # The same strides each time: others would be compiled anew, and give other last bits.
@@ -161,6 +164,11 @@ class CompiledPart:
         except Exception as error:
             if memory_failure(error) is not None:
                 raise
+            if not isinstance(error, torch._dynamo.exc.Unsupported | torch._dynamo.exc.UserError):
+                raise ModelError(
+                    f"the {self._name} could not be compiled ({_told(error)}): run again, or leave "
+                    "--compile out"
+                ) from error
             # For these shapes only: what others do must not depend on what came before.
             self._runs[shapes] = self._function
             self._warn(error)
@@ -176,11 +184,11 @@ class CompiledPart:
         if self._has_failed:
             return
         self._has_failed = True
-        told = " ".join(str(error).split())[:200]
-        logger.warning(
-            "the %s cannot be compiled and runs as it is (%s: %s)",
-            *(self._name, type(error).__name__, told),
-        )
+        logger.warning("the %s cannot be compiled and runs as it is (%s)", self._name, _told(error))
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def _compile(graph: Any, examples: list[Tensor], backend: str) -> Any:

@@ -82,6 +82,34 @@ def choose_compute(device: str, dtype: str, model: Sized | None = None) -> Compu
     return compute
 
 
+def choose_devices(devices: str) -> tuple[str, ...]:
+    """Turn the devices that a person asked one run to share into devices that are here.
+
+    Args:
+        devices: As `choose_compute` takes one, or several separated by commas. `auto` takes all
+            CUDA devices that are equal to the first one.
+
+    Returns:
+        Names such as `cuda:0`, in the order asked for.
+
+    Raises:
+        InputError: One is not here, or they are of several kinds, which give other masks.
+    """
+    if devices == "auto":
+        first = _choose_device(devices)
+        if first.type != "cuda":
+            return (str(first),)
+        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+        return tuple(f"cuda:{index}" for index, name in enumerate(names) if name == names[0])
+    chosen = [_choose_device(device) for device in devices.split(",")]
+    if len({device.type for device in chosen}) > 1:
+        raise InputError(
+            f"devices {devices} asked for, but their masks would differ: take devices of one kind, "
+            "such as cuda:0,cuda:1"
+        )
+    return tuple(str(device) for device in chosen)
+
+
 def training_compute(device: str) -> Compute:
     """The device and dtype to train in: as `auto` chooses, and bfloat16 on a CPU that has units
     for it, which trains about twice as fast, small models too.

@@ -19,6 +19,8 @@ SHEET = 60
 """Pictures on the contact sheet at most."""
 SHEET_SIDE = 320
 """Pixels of their longer side."""
+_MOST_SIDE = 65_500
+"""A JPEG's, as libjpeg writes it."""
 _MOST_TAGS = 20
 """Of more masks on a picture numbers would hide what is below them."""
 _QUALITY, _SHEET_QUALITY = 90, 75
@@ -82,17 +84,14 @@ class DrawnPictures:
         Args:
             index: Its place in the list.
             drawn_rgb_hwc_u8: H x W x 3.
-            full: Whether it is kept in its full size.
+            full: Whether it is kept in its full size, as far as a JPEG may have it.
             sheet: Whether it is on the contact sheet.
         """
         if full:
-            self._write(f"overlay/{index}.jpg", _jpeg(drawn_rgb_hwc_u8, _QUALITY))
+            self._write(f"overlay/{index}.jpg", _jpeg(drawn_rgb_hwc_u8, _QUALITY, side=_MOST_SIDE))
         if sheet:
-            height, width = drawn_rgb_hwc_u8.shape[:2]
-            scale = min(1.0, SHEET_SIDE / max(height, width))
-            small_wh = max(1, round(width * scale)), max(1, round(height * scale))
-            small = cv2.resize(drawn_rgb_hwc_u8, small_wh, interpolation=cv2.INTER_AREA)
-            self._write(f"sheet/{index}.jpg", _jpeg(np.asarray(small, np.uint8), _SHEET_QUALITY))
+            small = _jpeg(drawn_rgb_hwc_u8, _SHEET_QUALITY, side=SHEET_SIDE)
+            self._write(f"sheet/{index}.jpg", small)
 
     def _write(self, name: str, data: bytes) -> None:
         member = tarfile.TarInfo(name)
@@ -118,7 +117,14 @@ def read_drawn(path: Path) -> Iterator[tuple[str, int, bytes]]:
         raise StorageError(f"cannot read {path}: it is damaged; run again") from error
 
 
-def _jpeg(rgb_hwc_u8: NDArray[np.uint8], quality: int) -> bytes:
+def _jpeg(rgb_hwc_u8: NDArray[np.uint8], quality: int, *, side: int) -> bytes:
+    """A picture as JPEG, made smaller if its longer side has more pixels than `side`."""
+    height, width = rgb_hwc_u8.shape[:2]
+    scale = side / max(height, width)
+    if scale < 1:
+        small_wh = max(1, round(width * scale)), max(1, round(height * scale))
+        small = cv2.resize(rgb_hwc_u8, small_wh, interpolation=cv2.INTER_AREA)
+        rgb_hwc_u8 = np.asarray(small, np.uint8)
     bgr = cv2.cvtColor(rgb_hwc_u8, cv2.COLOR_RGB2BGR)
     done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:

@@ -1,14 +1,16 @@
 """One shard of a run over pictures: read, segment, draw, and write down that it is done."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timezone
 
 import numpy as np
 from numpy.typing import NDArray
 
+from samcore.detectors.abilities import LooksForText
 from samcore.detectors.detector import Detector, find_detector, make_detector
 from samcore.disk.files import fsync_and_record, make_folder
 from samcore.errors import InputError, SegmentationError, TransientError
@@ -45,6 +47,7 @@ def segment_shard(
     folder: PictureRunFolder,
     index: int,
     *,
+    device: str | None = None,
     fetch: Fetch | None = None,
     limits: Limits = DEFAULT_LIMITS,
     stop: threading.Event | None = None,
@@ -58,6 +61,7 @@ def segment_shard(
     Args:
         folder: The run's.
         index: Of the shard.
+        device: Where, such as `cuda:1`; None is where the run's record says.
         fetch: For pictures in buckets.
         limits: How large pictures may be.
         stop: Looked at between batches; what was done of the shard is then done again.
@@ -74,13 +78,14 @@ def segment_shard(
     record = folder.record()
     chunk = record.shards[index]
     entries = folder.entries(chunk.start, chunk.stop)
-    model = load_model(record.model, choose_compute(record.device, record.dtype))
+    device = device or record.device
+    model = load_model(record.model, choose_compute(device, record.dtype))
     asked = picture_rung(model)
     ladder = OomLadder(
         asked,
         record.model,
         num_objects=asked.object_batch,
-        device=record.device,
+        device=device,
         allow_quality_loss=False,
         doing=" while segmenting pictures",
         unit="picture",
@@ -94,7 +99,8 @@ def segment_shard(
         PictureMaskWriter(folder.masks_path(index)) as table,
         DrawnPictures(folder.drawn_path(index)) as drawn,
     ):
-        work = _Work(record, model, ladder, limits)
+        texts = tuple(dict.fromkeys(text for entry in entries for text in entry.texts))
+        work = _Work(record, model, ladder, limits, texts=texts)
         for batch in read_ahead(
             entries, first=chunk.start, batch=asked.encode_batch, fetch=fetch, limits=limits
         ):
@@ -120,7 +126,7 @@ def segment_shard(
         attempts=attempt.number,
         degradations=tuple(ladder.steps),
         rung=ladder.degraded,
-        device=record.device,
+        device=device,
         seconds=time.monotonic() - started,
         peak_rss_bytes=memory.peak_rss_bytes,
         peak_vram_bytes=memory.peak_vram_bytes,
@@ -158,7 +164,7 @@ class _Way:
 
     prompts: bool = False
     everything: bool = False
-    detector: AutomaticPrompts | None = field(default=None, hash=False)  # it holds a dictionary
+    detector: AutomaticPrompts | None = None
     by_text: bool = False
 
 
@@ -166,13 +172,20 @@ class _Work:
     """Segments batches of pictures, within the memory that there is."""
 
     def __init__(
-        self, record: PictureRunRecord, model: TrackingModel, ladder: OomLadder, limits: Limits
+        self,
+        record: PictureRunRecord,
+        model: TrackingModel,
+        ladder: OomLadder,
+        limits: Limits,
+        *,
+        texts: tuple[str, ...],
     ) -> None:
         self._ask = record.ask
         self._model = model
         self._ladder = ladder
         self._limits = limits
-        self._loaded: tuple[AutomaticPrompts, int, Detector] | None = None
+        self._texts = texts
+        self._detectors: dict[tuple[AutomaticPrompts, int], Detector] = {}
 
     def segmented(self, batch: Sequence[ReadPicture]) -> list[_Done]:
         """Each picture of a batch, in its order."""
@@ -206,6 +219,7 @@ class _Work:
         self, way: _Way, items: Sequence[tuple[ReadPicture, tuple[Prompt, ...]]]
     ) -> list[_Done]:
         """Pictures of one way; if one of several is to blame for an error, each by itself."""
+        self._make_detector(way, frame_idx=items[0][0].index)
         try:
             found = self._ladder.run_until_it_fits(
                 lambda: self._run(way, items, self._ladder.rung),
@@ -228,6 +242,16 @@ class _Work:
             for (item, _), masks in zip(items, found, strict=True)
         ]
 
+    def _make_detector(self, way: _Way, *, frame_idx: int) -> None:
+        """Have the detector of a way. A network that cannot be used is no picture's fault, and ends
+        the run; a text that it cannot look for is that of the picture that has it."""
+        options = way.detector
+        if options is not None:
+            with contextlib.suppress(InputError):
+                self._ladder.run_until_it_fits(
+                    lambda: self._detector(options, self._ladder.rung), frame_idx=lambda: frame_idx
+                )
+
     def _run(
         self, way: _Way, items: Sequence[tuple[ReadPicture, tuple[Prompt, ...]]], rung: Rung
     ) -> list[PictureMasks]:
@@ -246,11 +270,16 @@ class _Work:
     def _detector(self, options: AutomaticPrompts, rung: Rung) -> Detector:
         """A detector; its network takes seconds to load, and one batch of it is kept."""
         entry, _ = find_detector(options.detector)
-        batch = min(entry.batch, max(1, rung.object_batch))
-        if self._loaded is None or self._loaded[:2] != (options, batch):
-            self._loaded = None  # before the next one is there
-            self._loaded = options, batch, make_detector(options, self._model, batch=batch)
-        return self._loaded[2]
+        key = options, min(entry.batch, max(1, rung.object_batch))
+        if key not in self._detectors:
+            self._detectors.clear()
+            detector = make_detector(options, self._model, batch=key[1])
+            if self._texts and isinstance(detector, LooksForText):
+                # All at once: to read texts may take a network of its own, which is not kept.
+                with contextlib.suppress(InputError):  # of one, whose picture will say so
+                    detector.looking_for(self._texts)
+            self._detectors[key] = detector
+        return self._detectors[key]
 
 
 def _way(entry: PictureEntry, ask: PictureAsk) -> _Way:

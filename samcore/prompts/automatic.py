@@ -194,6 +194,10 @@ class AutomaticPrompts(BaseModel):
         self.association({})
         return self
 
+    def __hash__(self) -> int:
+        # By its text: a dictionary among its fields has no hash.
+        return hash(self.model_dump_json())
+
     @property
     def each(self) -> tuple["AutomaticPrompts", ...]:
         """The same for each detector alone, with the labels and texts that it knows."""

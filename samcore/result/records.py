@@ -62,8 +62,8 @@ class DetectionRecord(Record):
     """How objects are found throughout the video."""
 
     options: dict[str, Any]
-    """Those of `AutomaticPrompts` that are not its defaults. Not held against the detectors that
-    are here: who reads a result need not have them."""
+    """All of `AutomaticPrompts`. Not held against the detectors that are here: who reads a result
+    need not have them."""
     fingerprints: tuple[str, ...]
     """Of each detector: equal ones find the same."""
     cuts: tuple[int, ...] = ()
@@ -91,14 +91,14 @@ class DetectionRecord(Record):
 
     @property
     def identity(self) -> dict[str, object]:
-        """All that objects, ids and masks depend on. Where files lie is not part of it, nor are
-        cuts, which follow from the video."""
+        """All that objects, ids and masks depend on. Where files lie is not part of it."""
         beside = ("detector", "more_detectors", "look_ahead_s", "max_objects", "reanchor_every")
         left_out = {*beside, "association_options"}
         return {
             "detectors": self.fingerprints,
             "options": {k: v for k, v in self.options.items() if k not in left_out},
             "association": self.association.model_dump(mode="json"),
+            "cuts": self.cuts,
         }
 
 

@@ -57,7 +57,8 @@ def plan_detection(
         cache_dir: Where digests of large files are remembered.
 
     Raises:
-        InputError: There is no room for objects beside the prompted ones.
+        InputError: There is no room for objects beside the prompted ones, or none of the frames is
+            one to look at.
         ModelError: A detector's weights cannot be had or used.
         VideoError: The video cannot be decoded.
         StorageError: What is found cannot be written down.
@@ -67,8 +68,14 @@ def plan_detection(
             f"max_objects: {options.max_objects} at once leave no room for what is found beside "
             f"{counted(num_prompted, 'prompted object')}: give --max-objects {num_prompted + 10}"
         )
+    every = options.detect_every
+    if isinstance(every, int) and -frames[0] % every >= frames[1] - frames[0]:
+        raise InputError(
+            f"detect_every: none of the frames to track, {frames[0]} to {frames[1] - 1}, is a "
+            f"multiple of {every}, so nobody would look: give a smaller number, or begin earlier"
+        )
     return DetectionRecord(
-        options=options.model_dump(mode="json", exclude_defaults=True),
+        options=options.model_dump(mode="json"),
         fingerprints=fetch_detectors(options, model=model, cache_dir=cache_dir),
         cuts=_find_cuts_once(video, frames, work_dir) if options.detect_every == "cuts" else (),
         association=options.association(dict(labels)),

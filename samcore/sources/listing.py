@@ -196,7 +196,8 @@ class _Finder:
         ]
         if not files:
             raise InputError(f"no file has a name like {text}; check the pattern")
-        # ** follows links, also those that lead back: of the ways to a file the shortest counts.
+        # ** follows links, also those that lead back: of several ways to a file the shortest one
+        # counts.
         real = {folder: folder.resolve() for folder in {file.parent for file in files}}
         ways: dict[Path, Path] = {}
         for file in sorted(files, key=lambda file: (len(file.parts), _path_order(str(file)))):
@@ -206,13 +207,14 @@ class _Finder:
     def _in_bucket(self, address: str) -> Iterator[SourceFile]:
         bucket = self._asked_bucket(address)
         is_prefix = address.endswith("/") or address.count("/") < 3
-        if not is_prefix and not _MAGIC.search(address):
-            mark = bucket.mark(address)
+        if not is_prefix:
+            mark = bucket.mark(address)  # also of what looks like a pattern, as with files
             if mark is not None:
                 if PurePosixPath(address).suffix.lower() in TABLE_SUFFIXES:
                     return self._in_table(address, bucket.read(address, _MAX_TABLE_BYTES))
                 return iter([SourceFile(address, mark)])
-            address += "/"
+            if not _MAGIC.search(address):
+                address += "/"
         start = _MAGIC.split(address)[0]
         listed = [(place, mark) for place, mark in bucket.files(start) if not place.endswith("/")]
         if start != address:  # a pattern, in which * stays within a folder

@@ -82,7 +82,7 @@ class IdentityTracker(VideoTracker):
         """As a `VideoTracker`.
 
         Args:
-            association: All constants of association; the default is SAM 3's.
+            association: All constants of association; most defaults are SAM 3's.
 
         Raises:
             InputError: As for `VideoTracker`, or `encode_every` is not 1.

@@ -7,6 +7,7 @@ from functools import partial
 
 from samcore.disk.files import make_folder
 from samcore.disk.locks import locked_if_free
+from samcore.errors import SegmentationError
 from samcore.machine.stopping import run_stoppable
 from samcore.progress import Listener, listening
 from samcore.run.early import early_folder, frames_to_begin, track_while_scanned
@@ -41,8 +42,10 @@ def track_early(
         return
     try:
         _track(request, checked, so_far, watching)
-    except Exception as error:
+    except SegmentationError as error:
         _log.info("not tracked while the video is scanned: %s", error)
+    except Exception as error:
+        _log.warning("not tracked while the video is scanned: %s: %s", type(error).__name__, error)
 
 
 def _track(

@@ -18,6 +18,7 @@ from samcore.run.early import opened_beside, take_early_work
 from samcore.run.folder import RunFolder
 from samcore.tracking.memory.policy import policy_options
 from samcore.video import VideoInfo, VideoSource
+from tasks.request.begun import as_begun
 from tasks.request.early_checks import (
     CheckedRequest,
     check_request,
@@ -179,7 +180,16 @@ def resolve_request(
     store = open_result_store(request.destination_place, request.credentials)
     published = store.published_key()
     if dtype == "auto":
-        record = _as_begun(record, request, published)
+        settings = record.settings
+        record = as_begun(
+            record,
+            lambda other: record.model_copy(
+                update={"settings": settings.model_copy(update={"dtype": other})}
+            ),
+            request,
+            compute=compute,
+            published=published,
+        )
     refuse_other(request, published, record.result_key)
     folder = RunFolder.for_key(request.work_path, record.work_key)
     log = request.memory_log_path
@@ -242,38 +252,6 @@ def _resolve_settings(
             ).model_dump(mode="json"),
         }
     )
-
-
-def _as_begun(record: RunRecord, request: SegmentRequest, published: str | None) -> RunRecord:
-    """The run in the arithmetic that it was begun or finished in, on whatever machine.
-
-    `auto` may choose another one here. The run would then be another one, which begins anew.
-
-    Args:
-        record: In the arithmetic that `auto` takes here.
-        request: What is asked.
-        published: The key of the result at the destination.
-    """
-    from samcore.machine.device import choose_compute
-    from samcore.machine.precision import auto_dtypes
-
-    others = [
-        record.model_copy(update={"settings": record.settings.model_copy(update={"dtype": dtype})})
-        for dtype in auto_dtypes(record.settings.device.partition(":")[0], record.model)
-        if dtype != record.settings.dtype
-    ]
-    if not others:
-        return record
-    for run in (record, *others):
-        if run.result_key == published:
-            return run
-    mirror = open_mirror(request.destination_place, request.credentials)
-    for run in (record, *others):
-        is_here = RunFolder.for_key(request.work_path, run.work_key).path.exists()
-        if is_here or (mirror is not None and mirror.has(run.work_key)):
-            choose_compute(run.settings.device, run.settings.dtype)  # says if it cannot, or slowly
-            return run
-    return record
 
 
 def _objects(

@@ -36,9 +36,6 @@ from tasks.store.locations import (
     refuse_secret_query,
 )
 
-LONGEST_NAME = ".longtake/runs/" + "0" * 32 + "/chunks/00000/state.safetensors"
-"""As long as the names that a run gives to objects below its destination."""
-
 
 class SegmentRequest(BaseModel):
     """What to track in which video, and where the masks go."""

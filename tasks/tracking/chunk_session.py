@@ -1,5 +1,6 @@
 """Track one chunk from where it stands to its end, in as much memory as there is."""
 
+import itertools
 import threading
 import time
 from collections.abc import Iterator
@@ -145,7 +146,7 @@ class ChunkSession:
             tracker = self._at_work
             while tracker.next_frame < self._end:
                 with self._open.video.read(tracker.first_needed, self._next_cut) as frames:
-                    for output in self._outputs(self.clock.waiting("decode", frames)):
+                    for output in self._outputs(self.clock.waiting("decode", self._wanted(frames))):
                         self._unwritten = output
                         self._settle(writer)
                         if self._stop.is_set():
@@ -218,6 +219,13 @@ class ChunkSession:
             quality_loss=self._ladder.quality_loss,
             seconds=time.monotonic() - self._started + spent,
         )
+
+    def _wanted(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        """The frames until the chunk is to be stopped. Where masks come late, many a frame gives
+        none after which that would be noticed."""
+        if not self._at_work.delay:
+            return frames
+        return itertools.takewhile(lambda _: not self._stop.is_set(), frames)
 
     def _outputs(self, frames: Iterator[Frame]) -> Iterator[FrameMasks]:
         """The tracker's outputs; masks that a chunk was handed do not count as prompts."""

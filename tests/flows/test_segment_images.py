@@ -114,9 +114,10 @@ def _look(out: Path, written: dict[Path, int]) -> None:
 def test_a_changed_folder_is_another_result(
     ask: Callable[..., ImagesRequest], tmp_path: Path
 ) -> None:
-    """The same request again does nothing; with one more picture it is another one, which replaces
-    the result only by force, and leaves no file of the one before."""
+    """The same request again does nothing, also where it began earlier; with one more picture it is
+    another one, which replaces the result only by force, and leaves no file of the one before."""
     make_pictures(tmp_path / "pictures", 4, 1, seed=0)
+    late = plan_images(ask())
     state = segment_images(ask(), return_state=True)
     first = state.result()
     assert state.name == WITH_FINDINGS
@@ -125,6 +126,9 @@ def test_a_changed_folder_is_another_result(
     before = store.read_manifest()
     assert segment_images(ask()).was_there
     assert before is not None
+    # One that has planned before that finds the result, and begins nothing anew.
+    assert late.lay_out() == before
+    assert late.folder.is_published
     page = result_page(store, before)
     assert "**1 picture without masks because of a fault**" in page
     assert (tmp_path / "out" / "report.html").as_uri() in page
@@ -172,11 +176,11 @@ def test_from_bucket_to_bucket_by_another_machine(
     done: list[int] = []
     segment_shard = flow.segment_shard
 
-    def die_after_two(run, index, on_picture):  # type: ignore[no-untyped-def]
+    def die_after_two(run, index, on_picture, device):  # type: ignore[no-untyped-def]
         if len(done) == 2:
             raise KeyboardInterrupt
         done.append(index)
-        return segment_shard(run, index, on_picture)
+        return segment_shard(run, index, on_picture, device)
 
     monkeypatch.setattr(flow, "segment_shard", die_after_two)
     monkeypatch.setenv("LONGTAKE_CACHE", str(tmp_path / "one"))

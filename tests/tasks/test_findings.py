@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows.commands.lines import result_lines
+from flows.segment_video import end_state
 from samcore.result.records import FindingList, FindingRecord
 from samcore.run.folder import RunFolder
 from tasks.add_output import add_output
@@ -83,6 +84,12 @@ def test_terminal_tells_of_findings(published: tuple[ResultRef, RunRef]) -> None
         update={"findings": FindingList(total=0, counts={}, worst=()), "was_there": True}
     )
     assert "nothing odd was found in these masks" in list(result_lines(clean, seconds=1))
+    none = clean.model_copy(update={"objects": 0})
+    told = list(result_lines(none, seconds=1))
+    assert any(line.startswith("no detector found an object") for line in told)
+    assert not any("odd" in line for line in told)
+    assert end_state(none).message == "no detector found an object that stayed"
+    assert end_state(clean).message == "nothing odd was found in the masks"
     old = list(result_lines(clean.model_copy(update={"findings": None}), seconds=1))
     assert not any("odd" in line or "to look at" in line for line in old)
 

@@ -6,8 +6,6 @@ from pathlib import Path
 import pytest
 
 from samcore.errors import InputError
-from samcore.machine import device, precision
-from samcore.machine.precision import Bfloat16Units
 from samcore.masks.table import table_digest
 from samcore.result.manifest import read_manifest
 from samcore.run.folder import RunFolder
@@ -22,24 +20,13 @@ FEW = {
 }
 """What a CPU without units for bfloat16 can track."""
 Ask = Callable[..., SegmentRequest]
+OnCpu = Callable[..., None]
 Segment = Callable[[SegmentRequest], ResultRef]
-
-
-@pytest.fixture
-def on_cpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Be a machine with a CPU with these units, to which `nano` is a large model."""
-    monkeypatch.setattr(precision, "LEAST_WEIGHTS_BYTES", 1000)
-    monkeypatch.setattr(precision, "LEAST_SIDE_AMX", 64)
-
-    def be(*, amx: bool) -> None:
-        monkeypatch.setattr(device, "_bfloat16_units", lambda: Bfloat16Units(amx=amx))
-
-    return be
 
 
 @pytest.mark.parametrize("begun_with_amx", [True, False])
 def test_a_run_goes_on_in_the_arithmetic_that_it_was_begun_in(
-    ask: Ask, on_cpu: Callable[..., None], begun_with_amx: bool
+    ask: Ask, on_cpu: OnCpu, begun_with_amx: bool
 ) -> None:
     """Another kind of CPU plans the same run, unless the person names a dtype."""
     request = ask(**FEW)
@@ -56,7 +43,7 @@ def test_a_run_goes_on_in_the_arithmetic_that_it_was_begun_in(
 
 
 def test_a_result_of_another_kind_of_cpu_is_the_result(
-    ask: Ask, segment: Segment, on_cpu: Callable[..., None], tmp_path: Path
+    ask: Ask, segment: Segment, on_cpu: OnCpu, tmp_path: Path
 ) -> None:
     """What was finished in bfloat16 is found by a machine without units for it; the result says
     its arithmetic; to ask for float32 is another request."""

@@ -38,6 +38,7 @@ def _make(result: object, **changes: object) -> str:
         "checkpoint": None,
         "config": None,
         "plain_engine": False,
+        "compile": False,
         "image_size": None,
         "device": "cpu",
         "dtype": "auto",

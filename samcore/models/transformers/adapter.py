@@ -112,7 +112,7 @@ class TransformersModel(Adapter):
     def text_heads(self, texts: Sequence[str]) -> Sam3Heads:
         """What finds texts on this model's features; see `samcore/models/text.py`.
 
-        The last ones are kept: a run asks for the same texts again and again.
+        The last ones are kept, and one network serves all texts.
 
         Raises:
             InputError: The model has no detector, or a text is too long.
@@ -121,8 +121,9 @@ class TransformersModel(Adapter):
         if self._with_detector is None:
             raise no_text("that is loaded")
         if self._heads is None or self._heads.texts != tuple(texts):
-            self._heads = None  # a device need not have room for both
-            self._heads = load_heads(self._with_detector, texts, device=self.device)
+            self._heads = load_heads(
+                self._with_detector, texts, device=self.device, known=self._heads
+            )
         return self._heads
 
     def without_memory(self, features: ImageFeatures) -> Tensor:

@@ -1,5 +1,6 @@
 """From a request over pictures to one exact run: what names it, and what is refused."""
 
+import json
 import os
 import re
 import shutil
@@ -11,7 +12,9 @@ import pytest
 from flows.images.plan import PlannedImages, describe_list, plan_images, read_asked, shard_size
 from flows.images.request import default_text_detector, validate_images
 from samcore.errors import InputError, SegmentationError
+from samcore.limits import DEFAULT_LIMITS
 from samcore.machine.device import choose_compute
+from samcore.picture_runs.read_ahead import read_ahead
 from tests.samcore.picture_runs.conftest import picture_png
 
 ROOT = Path(__file__).parents[3]
@@ -107,6 +110,26 @@ def test_a_row_that_cannot_be_is_named(plan: Plan, folder: Path, row: str, wante
         plan(prompts=None, pictures=[str(table)])
 
 
+def test_a_name_that_is_not_utf8_stops_no_other_picture(
+    plan: Plan, folder: Path, tmp_path: Path
+) -> None:
+    """It is in the list with what is wrong; named by itself it is refused."""
+    odd = folder / os.fsdecode(b"\xff.png")
+    odd.write_bytes(picture_png(0))
+    run = plan()
+
+    assert run.lay_out() is None
+
+    entries = run.folder.entries(0, 4)
+    assert tuple(entries) == run.entries
+    faults = [entry.fault for entry in entries if entry.fault]
+    assert faults == ["its name is not UTF-8: rename the file"]
+    (read,) = read_ahead(entries, first=0, batch=4, fetch=None, limits=DEFAULT_LIMITS)
+    assert [one.error for one in read if one.picture is None] == faults
+    with pytest.raises(InputError, match=r"a valid string.*udcff\.png"):
+        plan(pictures=[str(odd)])
+
+
 def test_every_picture_needs_something_to_look_for(plan: Plan, folder: Path) -> None:
     """A table that says it for some pictures only is refused, unless the request says the rest."""
     table = folder / "t.csv"
@@ -116,22 +139,6 @@ def test_every_picture_needs_something_to_look_for(plan: Plan, folder: Path) -> 
         plan(prompts=None, pictures=[str(table)])
     entries = plan(pictures=[str(table)]).entries
     assert [entry.prompts is not None for entry in entries] == [True, False, False]
-
-
-def test_a_name_that_is_no_text_is_a_fault_of_its_picture(plan: Plan, folder: Path) -> None:
-    """File names are bytes; the run is written down in UTF-8, and goes on with the others."""
-    odd = os.fsencode(folder) + b"/bad\xff.png"
-    try:
-        Path(os.fsdecode(odd)).write_bytes(picture_png(4))
-    except OSError:
-        pytest.skip("this file system takes no such names")
-    planned = plan()
-    planned.lay_out()
-
-    entries = planned.folder.entries(0, planned.record.count)
-    assert [bool(entry.fault) for entry in entries] == [False, False, False, True]
-    assert entries[3].place.endswith(r"bad\udcff.png")
-    assert "rename the picture" in entries[3].fault
 
 
 def test_the_list_is_described(folder: Path) -> None:
@@ -157,11 +164,17 @@ def test_shards_take_some_minutes() -> None:
     assert sizes[-1] >= 1
 
 
-def test_texts_have_a_detector() -> None:
-    """The model's own where it has one; else a network of the hub."""
+def test_texts_have_a_detector(tmp_path: Path) -> None:
+    """The model's own where it has one, whatever its folder is called; else one of the hub."""
     assert default_text_detector("nano").startswith("transformers:")
     assert default_text_detector(None).startswith("transformers:")
     assert default_text_detector("sam3") == "sam3"
+    assert default_text_detector("hf:facebook/sam3") == "sam3"
+    for name, model_type in (("a", "sam3_video"), ("sam3", "sam2_video")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps({"model_type": model_type}))
+    assert default_text_detector(f"hf:{tmp_path / 'a'}") == "sam3"
+    assert default_text_detector(f"hf:{tmp_path / 'sam3'}").startswith("transformers:")
 
 
 def test_a_model_without_texts_is_refused(tmp_path: Path) -> None:
@@ -198,3 +211,32 @@ def test_the_table_of_the_operators_page_is_one(plan: Plan, tmp_path: Path) -> N
     assert dog.texts == ("red car", "dog")
     assert cat.prompts is not None
     assert [(one.id, one.label) for one in cat.prompts.objects] == [(1, "cat"), (2, "ball")]
+
+
+@pytest.mark.parametrize("begun_with_amx", [True, False])
+def test_a_run_goes_on_in_the_arithmetic_that_it_was_begun_in(
+    plan: Plan, on_cpu: Callable[..., None], begun_with_amx: bool
+) -> None:
+    """Another kind of CPU plans the same run, unless the person names a dtype."""
+    on_cpu(amx=begun_with_amx)
+    begun = plan(image_size=64)
+    begun.lay_out()
+    on_cpu(amx=not begun_with_amx)
+    went_on = plan(image_size=64)
+
+    begun_in, other = ("bfloat16", "float32") if begun_with_amx else ("float32", "bfloat16")
+    assert went_on.record == begun.record
+    assert went_on.ref == begun.ref
+    assert went_on.record.dtype == begun_in
+    assert plan(image_size=64, dtype=other).ref.key != begun.ref.key
+
+
+def test_how_many_devices_share_a_run_does_not_name_it(plan: Plan) -> None:
+    """Two processes have the keys of one; each gets a device."""
+    one, two = plan(), plan(device="cpu,cpu")
+
+    assert two.ref == one.ref
+    assert (one.devices, two.devices) == (("cpu",), ("cpu", "cpu"))
+    for wrong in ("cpu,", "cpu,auto", "cuda:x", "tpu"):
+        with pytest.raises(InputError, match=f"wanted auto, cpu, .*; got '{wrong}'$"):
+            plan(device=wrong)

@@ -30,6 +30,7 @@ from samcore.machine.rung import Rung
 from samcore.models.loader import load_model
 from samcore.models.registry import check_may_take_text, resolve_model
 from samcore.models.text import text_heads
+from samcore.models.transformers import concepts
 from samcore.prompts.automatic import AutomaticPrompts
 from samcore.scenes import Scene
 from samcore.tracking.encoder import FrameEncoder, numbered
@@ -235,7 +236,7 @@ def test_each_frame_goes_through_the_image_encoder_once(model, theirs, images):
     net = theirs[0]
     parts = [
         sum(parameter.numel() for parameter in part.parameters())
-        for part in (net, net.vision_encoder.backbone, net.text_encoder, detector._heads._net)
+        for part in (net, net.vision_encoder.backbone, net.text_encoder, detector._heads.net)
     ]
     assert parts[3] < parts[0] - parts[1] - parts[2]
 
@@ -311,6 +312,27 @@ def test_texts_are_encoded_once(spec, images, monkeypatch):
     assert {item.label for of_frame in found for item in of_frame} == {"person", "dog"}
 
 
+def test_one_network_serves_all_texts(spec, images, monkeypatch):
+    """Other texts take no second network on the device; those that were looked for before, in
+    whatever mixture, are not read again; what is found is what a fresh detector finds."""
+    loads = []
+    load = concepts._load
+    monkeypatch.setattr(concepts, "_load", lambda folder: loads.append(folder) or load(folder))
+    model = load_model(spec, choose_compute("cpu", "bfloat16"))
+    model._heads = None  # as of a model that was just loaded
+    detector = make_detector(ask("person"), model, batch=1)
+    both = detector.looking_for(["person", "dog"])
+    dog = detector.looking_for(["dog"])
+    assert len(loads) == 2
+    assert both._heads.net is dog._heads.net is detector._heads.net
+    (found,) = dog.detect(images[:1])
+    model._heads = None
+    (wanted,) = make_detector(ask("dog"), model, batch=1).detect(images[:1])
+    assert len(loads) == 3
+    assert found
+    assert same(found, wanted)
+
+
 def test_a_text_is_looked_for_as_if_alone(model, images, monkeypatch):
     """Several texts at once give what each gives, but for the last bits; labels are texts."""
     monkeypatch.setattr("samcore.machine.batches._MOST_FRAMES", {"cpu": 2})
@@ -334,10 +356,11 @@ def test_masks_of_large_pictures_are_made_smaller(model):
     assert found[0].enlarged().shape == (900, 1600)
 
 
-def test_a_model_without_numbers_is_one_line(model, images):
+def test_a_model_without_numbers_is_one_line(model, images, monkeypatch):
     """NaN in a score is no score."""
     detector = make_detector(ask("a text of its own"), model, batch=1)
-    detector._heads._net.dot_product_scoring.text_proj.weight[0, 0] = float("nan")
+    weight = detector._heads.net.dot_product_scoring.text_proj.weight
+    monkeypatch.setattr(weight, "data", torch.full_like(weight, float("nan")))
     with pytest.raises(ModelError, match="gives no numbers on frame 7"):
         detector.detect(images[:1], first_frame=7)
 

@@ -1,5 +1,6 @@
 """Parts that run compiled: how often they are compiled, and what is said of it."""
 
+import errno
 import gc
 import logging
 import weakref
@@ -8,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from samcore.errors import InputError
+from samcore.errors import InputError, ModelError
 from samcore.machine import compiling
 from samcore.machine.compiling import (
     BATCHES,
@@ -78,11 +79,19 @@ def test_what_cannot_be_compiled_runs_as_it_is(caplog: pytest.LogCaptureFixture)
     assert "\n" not in record.getMessage()
 
 
-def test_want_of_memory_is_no_reason_to_run_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A compilation that fails for want of memory fails the step, which is then tried again: else
-    masks would depend on what was free."""
+@pytest.mark.parametrize(
+    ("failure", "raised", "said"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), RuntimeError, "out of memory"),
+        (OSError(errno.ENOSPC, "No space left on device"), ModelError, "toy could not be compiled"),
+    ],
+)
+def test_a_compiler_that_fails_is_no_reason_to_run_otherwise(
+    failure: Exception, raised: type[Exception], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step fails, and may be tried again: else masks would depend on what was free."""
     compile_graph = compiling._compile
-    failures = [torch.OutOfMemoryError("CUDA out of memory")]
+    failures = [failure]
 
     def compile_or_fail(*given: object) -> object:
         if failures:
@@ -94,7 +103,7 @@ def test_want_of_memory_is_no_reason_to_run_otherwise(monkeypatch: pytest.Monkey
     part = compiler.part("toy", toy.scaled)
     x = torch.randn(2, 4)
     with torch.inference_mode():
-        with pytest.raises(RuntimeError, match="out of memory"):
+        with pytest.raises(raised, match=said):
             part(x, by=1)
         torch.testing.assert_close(part(x, by=1), toy.scaled(x, by=1))
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from samcore.errors import InputError
-from samcore.machine.device import Compute, choose_compute, training_compute
+from samcore.machine.device import Compute, choose_compute, choose_devices, training_compute
 
 HAS_CUDA = torch.cuda.is_available()
 
@@ -142,3 +142,19 @@ def test_a_gpu_past_the_last_one_is_refused():
     """The error says how many there are."""
     with pytest.raises(InputError, match=f"there are {torch.cuda.device_count()}"):
         choose_compute(f"cuda:{torch.cuda.device_count()}", "auto")
+
+
+def test_auto_shares_work_among_equal_gpus(monkeypatch):
+    """All that are like the first one; a list may name any, of one kind."""
+    names = ["L4", "GT 710", "L4"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(names))
+    monkeypatch.setattr(torch.cuda, "get_device_name", names.__getitem__)
+
+    assert choose_devices("auto") == ("cuda:0", "cuda:2")
+    assert choose_devices("cuda") == ("cuda:0",)
+    assert choose_devices("cuda:2,cuda:1,cuda:2") == ("cuda:2", "cuda:1", "cuda:2")
+    with pytest.raises(InputError, match="masks would differ: take devices of one kind"):
+        choose_devices("cuda:0,cpu")
+    with pytest.raises(InputError, match="there are 3 CUDA GPUs"):
+        choose_devices("cuda:0,cuda:3")

@@ -52,6 +52,7 @@ def make_run(tmp_path: Path) -> MakeRun:
         shard: int = 2,
         overlay: bool = True,
         model: str = "nano",
+        image_size: int = 64,
     ) -> PictureRunFolder:
         entries = [
             one
@@ -69,7 +70,7 @@ def make_run(tmp_path: Path) -> MakeRun:
             ),
             ask=ask,
             ask_digest=ask.model_dump_json(),
-            model=resolve_model(model, image_size=64, cache_dir=tmp_path / "cache"),
+            model=resolve_model(model, image_size=image_size, cache_dir=tmp_path / "cache"),
             device="cpu",
             dtype="float32",
             overlay=overlay,

@@ -7,18 +7,19 @@ import cv2
 import numpy as np
 import pytest
 
-from samcore.errors import TransientStorageError
+from samcore.errors import SegmentationError, TransientStorageError
 from samcore.images.everything import EverythingOptions
 from samcore.images.segmenter import ImageSegmenter
 from samcore.machine.stopping import WorkStopped
 from samcore.masks.rle import decode_mask
-from samcore.picture_runs.drawn import read_drawn
+from samcore.picture_runs.drawn import DrawnPictures, read_drawn
 from samcore.picture_runs.prompts import picture_prompts
 from samcore.picture_runs.records import PictureAsk, PictureEntry, ShardRecord
 from samcore.picture_runs.shard import segment_shard
 from samcore.picture_runs.table import PictureRow, read_pictures
 from samcore.prompts.automatic import AutomaticPrompts
 from tests.samcore.detectors.examples import hub_folder
+from tests.samcore.models.transformers.small_models import save_sam3_video
 from tests.samcore.picture_runs.conftest import MakeRun, picture_png
 
 BOX = PictureAsk(prompts=picture_prompts([{"box": [16, 16, 48, 48]}], ["disc"]))
@@ -49,6 +50,18 @@ def test_one_broken_picture_does_not_stop_the_others(
         assert mask[32, 32]
         assert mask[12:52, 12:52].sum() > 0.8 * mask.sum() > 200
     assert folder.finished_shard(0) == record
+
+
+def test_processes_that_share_a_run_have_a_device_each(
+    make_run: MakeRun, pictures: list[Path]
+) -> None:
+    """Another process lays the same run out for a GPU of its own: this one stays on its device."""
+    folder = make_run(pictures, BOX)
+    other = folder.record().model_copy(update={"device": "cuda:1"})
+    folder.create(other, folder.entries(0, 5))
+
+    assert folder.record() == other
+    assert segment_shard(folder, 0, device="cpu").device == "cpu"
 
 
 def test_a_record_is_believed_only_with_its_files(make_run: MakeRun, pictures: list[Path]) -> None:
@@ -86,6 +99,17 @@ def test_drawn_pictures_show_the_masks(make_run: MakeRun, pictures: list[Path]) 
     assert {kind for kind, _, _ in read_drawn(bare.drawn_path(0))} == {"sheet"}
 
 
+def test_pictures_longer_than_a_jpeg_may_be_are_drawn_smaller(tmp_path: Path) -> None:
+    """One of 70,000 pixels in a row is no reason to end a run."""
+    path = tmp_path / "drawn.tar"
+    with DrawnPictures(path) as drawn:
+        drawn.add(3, np.full((40, 70_000, 3), 90, np.uint8), full=True, sheet=True)
+
+    for kind, at, data in read_drawn(path):
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        assert (at, image.shape[1]) == (3, 65_500 if kind == "overlay" else 320)
+
+
 def test_what_the_list_says_goes_before_what_the_run_asks(
     make_run: MakeRun, pictures: list[Path]
 ) -> None:
@@ -107,6 +131,33 @@ def test_what_the_list_says_goes_before_what_the_run_asks(
     for at in (0, 2):
         assert [row.object_id for row in rows[at]] == list(range(1, len(rows[at]) + 1))
         assert all(row.stability is not None for row in rows[at])
+
+
+def test_texts_of_a_shard_are_read_together(
+    make_run: MakeRun, pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SAM 3's reader of texts is loaded twice, however many texts the list has."""
+    concepts = pytest.importorskip("samcore.models.transformers.concepts")
+    loads = []
+    load = concepts._load
+    monkeypatch.setattr(concepts, "_load", lambda folder: loads.append(folder) or load(folder))
+    texts = [("red car",), ("dog", "person"), ("person", "red car"), ("dog", "disc")]
+    entries = [
+        PictureEntry(place=str(path), mark="", name=path.name, stem=path.stem, texts=words)
+        for path, words in zip([*pictures[:2], *pictures[3:]], texts, strict=True)
+    ]
+    ask = PictureAsk(
+        text_detector=AutomaticPrompts(text=("red car",), min_score=0.0, min_area=1e-6)
+    )
+    net = save_sam3_video(tmp_path / "sam3")
+    folder = make_run(entries, ask, shard=4, model=f"hf:{net}", image_size=84)
+
+    record = segment_shard(folder, 0)
+
+    assert len(loads) == 2
+    assert not any(one.error for one in record.pictures)
+    for at, rows in _rows(folder, 0).items():
+        assert {row.label for row in rows} <= set(texts[at])
 
 
 def test_texts_of_the_list_give_masks_with_their_words(
@@ -149,6 +200,22 @@ def test_what_a_detector_finds_is_segmented(make_run: MakeRun, pictures: list[Pa
         assert scores == sorted(scores, reverse=True)
 
 
+def test_a_network_that_cannot_be_used_is_no_picture_s_fault(
+    make_run: MakeRun, pictures: list[Path], tmp_path: Path
+) -> None:
+    """Damaged weights end the shard, to be done again; they mark no picture as broken."""
+    pytest.importorskip("transformers")
+    net = hub_folder(tmp_path / "net", "owlv2")
+    detector = AutomaticPrompts(detector=f"transformers:{net}", text=("disc",), min_score=0)
+    folder = make_run(pictures[:2], PictureAsk(detector=detector))
+    for weights in net.glob("*.safetensors"):
+        weights.write_bytes(b"torn")
+
+    with pytest.raises(SegmentationError):
+        segment_shard(folder, 0)
+    assert folder.finished_shard(0) is None
+
+
 def test_a_prompt_outside_of_one_picture_is_its_fault_alone(
     make_run: MakeRun, tmp_path: Path, pictures: list[Path]
 ) -> None:
@@ -183,11 +250,11 @@ def test_memory_that_does_not_suffice_is_met_step_by_step(
     whole = make_run(pictures, BOX, shard=5)
     calm = segment_shard(whole, 0)
     wanted = _rows(whole, 0)
-    tried: list[tuple[int, int]] = []
+    tried: list[int] = []
     segment = ImageSegmenter.segment
 
     def short(self, *args, **options):  # type: ignore[no-untyped-def]
-        tried.append((self.rung.encode_batch, self.rung.object_batch))
+        tried.append(self.rung.encode_batch * self.rung.object_batch)
         if len(tried) < 4:
             raise MemoryError("no more memory")
         return segment(self, *args, **options)

@@ -57,3 +57,33 @@ def test_cuts_are_found_once(
     assert DetectionRecord.model_validate_json(elsewhere.model_dump_json()) == elsewhere
     with pytest.raises(InputError, match="cannot be used here: unknown detector: got 'gone'"):
         _ = elsewhere.asked
+
+
+@pytest.mark.parametrize(
+    ("frames", "every", "looks"),
+    [((0, 24), 500, True), ((1, 24), 24, False), ((1, 24), 23, True), ((23, 24), 23, True),
+     ((21, 24), 20, False)],
+)  # fmt: skip
+def test_some_frame_is_looked_at(
+    video: VideoSource, tmp_path: Path, frames: tuple[int, int], every: int, looks: bool
+) -> None:
+    """A range without a multiple of the number would be tracked in vain: it is refused."""
+
+    def plan() -> DetectionRecord:
+        return plan_detection(
+            AutomaticPrompts(detector="motion", detect_every=every),
+            model=resolve_model("nano", cache_dir=tmp_path),
+            video=video,
+            frames=frames,
+            labels={},
+            num_prompted=0,
+            work_dir=tmp_path,
+            cache_dir=tmp_path,
+        )
+
+    if looks:
+        assert plan().association.detect_every == every
+        return
+    wanted = f"the frames to track, {frames[0]} to {frames[1] - 1}, is a multiple of {every}, so"
+    with pytest.raises(InputError, match=wanted):
+        plan()

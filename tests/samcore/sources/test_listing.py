@@ -250,6 +250,9 @@ def test_buckets_are_asked_for_prefixes_patterns_and_tables() -> None:
     assert places("s3://b/new/**/*.png") == ["new/sub/1.png"]
     assert places("s3://b/new/t.csv") == ["new/2.jpg", "new/sub/none.png"]
     assert places("s3://b/new/2.jpg", "s3://b/newer/1.jpg") == ["new/2.jpg", "newer/1.jpg"]
+    bucket.add("odd/a[1].jpg", b"")
+    bucket.add("odd/a1.jpg", b"")
+    assert places("s3://b/odd/a[1].jpg") == ["odd/a[1].jpg"]
     marks = [file.mark for file in _list("s3://b/new/t.csv", bucket=bucket).files]
     assert marks == ["etag-9", ""]
     with pytest.raises(InputError, match=r"no pictures in s3://b/none/"):

@@ -3,7 +3,7 @@
 import itertools
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,15 @@ from samcore.detectors.detector import Detection
 from samcore.detectors.file import ListedDetections
 from samcore.errors import InputError, LostWorkError
 from samcore.machine.stopping import WorkStopped
+from samcore.masks.frame_masks import FrameMasks
 from samcore.masks.rle import encode_masks
 from samcore.masks.table import MaskReader
 from samcore.result.manifest import read_manifest
 from samcore.result.records import RunRecord
 from samcore.run.folder import RunFolder
+from samcore.run.partial_chunk import find_partial_chunk
 from samcore.scenes import Scene
+from samcore.video import Frame
 from tasks.encode_prompts import encode_prompts
 from tasks.plan_run import plan_run
 from tasks.request.resolve import resolve_request
@@ -247,6 +250,34 @@ def test_a_chunk_that_was_stopped_goes_on(
         tables.append([folder.masks_path(index).read_bytes() for index in (0, 1)])
     assert stops >= 6
     assert tables[0] == tables[1]
+
+
+def test_a_stop_does_not_wait_for_masks_that_come_late(
+    ask_one: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Masks come 20 frames late, and a stop in the third frame leaves a checkpoint after it."""
+    found = {**ask_one().automatic.model_dump(), "association_options": {"hot_start": 21}}
+    run = plan_run.fn(ask_one(automatic=found, chunk_frames=40))
+    encode_prompts.fn(run)
+    monkeypatch.setattr("tasks.track_chunk.run_stoppable", lambda work: work(threading.Event()))
+    outputs = ChunkSession._outputs
+
+    def stop_on_the_way(self: ChunkSession, frames: Iterator[Frame]) -> Iterator[FrameMasks]:
+        def seen() -> Iterator[Frame]:
+            for frame in frames:
+                if frame.frame_idx == 2:
+                    self._stop.set()
+                yield frame
+
+        return outputs(self, seen())
+
+    monkeypatch.setattr(ChunkSession, "_outputs", stop_on_the_way)
+    with pytest.raises(WorkStopped):
+        track_chunk.fn(run, 0)
+
+    partial = find_partial_chunk(RunFolder.from_ref(run), 0)
+    assert partial is not None
+    assert partial.record.next_frame == 3
 
 
 def _stop_often(monkeypatch: pytest.MonkeyPatch) -> None:
