@@ -14,7 +14,7 @@ from samcore.disk.files import FileRecord
 from samcore.errors import InputError
 from samcore.models.registry import ModelSpec, check_may_take_text
 from samcore.picture_runs.folder import PictureRunFolder, list_content
-from samcore.picture_runs.prompts import anchored, mask_marks, picture_prompts
+from samcore.picture_runs.prompts import anchored, check_common_masks, mask_marks, picture_prompts
 from samcore.picture_runs.records import (
     PictureAsk,
     PictureEntry,
@@ -256,14 +256,19 @@ def _common_prompts(request: ImagesRequest, bucket: Bucket) -> PromptFile | None
     limit = load_settings().limits.max_prompts_bytes
     if isinstance(given, PromptFile):
         spec, base = picture_prompts(given.model_dump(exclude_defaults=True)), Path.cwd()
-        return anchored(spec, base, anywhere=request.any_mask_path)
+        return _with_masks(anchored(spec, base, anywhere=request.any_mask_path))
     place = parse_location(given)
     if isinstance(place, S3Location):
         return _without_files(_named(given, bucket.read(given, limit)), given)
     if not isinstance(place, Path):
         raise InputError(f"prompts: wanted a path or s3://bucket/key, got {place}")
     path = place.expanduser().absolute()
-    return anchored(_prompts_in(path), path.parent, anywhere=request.any_mask_path)
+    return _with_masks(anchored(_prompts_in(path), path.parent, anywhere=request.any_mask_path))
+
+
+def _with_masks(spec: PromptFile) -> PromptFile:
+    check_common_masks(spec, load_settings().limits)
+    return spec
 
 
 def _prompts_in(path: Path) -> PromptFile:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from samcore.errors import InputError
+from samcore.images.picture import read_picture
 from samcore.limits import DEFAULT_LIMITS, Limits
 from samcore.prompts.file import PromptFile, parse_prompts, shown, split_index
 from samcore.prompts.prompt import Prompt
@@ -150,6 +151,25 @@ def mask_marks(spec: PromptFile) -> list[str]:
     return [file_mark(Path(name)) for name in spec.mask_files]
 
 
+def check_common_masks(spec: PromptFile, limits: Limits = DEFAULT_LIMITS) -> None:
+    """Refuse mask files that fit no picture at all, of anchored prompts for all pictures.
+
+    Raises:
+        InputError: One is no mask, lacks the index, or has another size than the others.
+    """
+    sizes = {name: read_picture(Path(name), limits=limits).size_hw for name in spec.mask_files}
+    if not sizes:
+        return
+    (first, size_hw), *others = sizes.items()
+    for name, other_hw in others:
+        if other_hw != size_hw:
+            raise InputError(
+                f"mask files of different sizes, which fit no picture: {first} has {size_hw[1]} x "
+                f"{size_hw[0]} pixels, {name} {other_hw[1]} x {other_hw[0]}"
+            )
+    held_against(spec, height=size_hw[0], width=size_hw[1], limits=limits)
+
+
 @dataclass(frozen=True, slots=True)
 class _Size:
     width: int
@@ -177,7 +197,8 @@ def held_against(
             limits=limits,
         )
     except InputError as error:
-        raise InputError(str(error).replace(", frame 0", "")) from error
+        said = str(error).replace(", frame 0", "").replace("the video's", "the picture's")
+        raise InputError(said) from error
     return tuple(replace(one, label=spec.labels.get(one.obj_id)) for one in prompts)
 
 

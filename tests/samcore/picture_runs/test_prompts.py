@@ -10,6 +10,7 @@ import pytest
 from samcore.errors import InputError
 from samcore.picture_runs.prompts import (
     anchored,
+    check_common_masks,
     held_against,
     mask_marks,
     picture_prompts,
@@ -103,3 +104,24 @@ def test_masks_lie_beside_their_prompts(tmp_path: Path) -> None:
     assert held_against(anchored(far, inside, anywhere=True), height=9, width=9)
     with pytest.raises(InputError, match="there is no mask file"):
         anchored(picture_prompts('[{"mask": "c.png"}]'), inside, anywhere=False)
+
+
+def test_a_mask_for_all_pictures_that_fits_none_is_refused_at_once(tmp_path: Path) -> None:
+    """No mask, no such index, or two sizes: before a picture is looked at."""
+    for name, side in (("a.png", 9), ("b.png", 8)):
+        mask = np.zeros((side, side), np.uint8)
+        mask[2:5, 2:5] = 255
+        (tmp_path / name).write_bytes(cv2.imencode(".png", mask)[1].tobytes())
+    (tmp_path / "text.png").write_bytes(b"hello")
+
+    def check(text: str) -> None:
+        check_common_masks(anchored(picture_prompts(text), tmp_path, anywhere=False))
+
+    check('[{"mask": "a.png"}, {"box": [1, 1, 5, 5]}]')
+    check('[{"box": [100, 100, 500, 500]}]')
+    with pytest.raises(InputError, match="different sizes"):
+        check('[{"mask": "a.png"}, {"mask": "b.png"}]')
+    with pytest.raises(InputError, match=r"text\.png"):
+        check('[{"mask": "text.png"}]')
+    with pytest.raises(InputError, match="7"):
+        check('[{"mask": "a.png#7"}]')
