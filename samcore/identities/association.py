@@ -15,6 +15,8 @@ blanked or anchored; it meets sightings, so that it is not born again. The numbe
 Nothing here knows of tensors, chunks or time: the same arguments give the same decisions.
 """
 
+import functools
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +29,8 @@ from samcore.identities.config import AssociationConfig
 from samcore.identities.ledger import Ledger, Track
 from samcore.identities.overlap import exclusive_shares, iou_matrix, rounded
 from samcore.identities.sightings import Sighting
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -290,8 +294,10 @@ class _Frame:
     def _give_birth(self, new: Sequence[Sighting]) -> None:
         """Make objects of new sightings, the best first, as long as there is room."""
         config = self._config
-        room = config.max_objects - (len(self._tracks) - len(self._removed))
-        for item in new[: max(0, room)]:
+        room = max(0, config.max_objects - (len(self._tracks) - len(self._removed)))
+        if len(new) > room:
+            _say_full(config.max_objects)
+        for item in new[:room]:
             obj_id = self._book.next_id
             self._births[obj_id] = item
             self._book.tracks[obj_id] = Track(
@@ -316,6 +322,16 @@ class _Frame:
             return True
         theirs = self._book.tracks[other].last_occluded
         return theirs is not None and mine > theirs
+
+
+@functools.cache
+def _say_full(most: int) -> None:
+    """Once a process: it may be so on every frame from here on."""
+    _log.warning(
+        "%d objects at once are the most that are allowed: what is detected beside them is left "
+        "out; --max-objects raises that",
+        most,
+    )
 
 
 def _in_order(labels: Iterable[str | None]) -> list[str | None]:

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from samcore.identities import association
 from samcore.identities.association import TrackedMask, associate, crowded_out
 from samcore.identities.config import AssociationConfig
 from samcore.identities.ledger import Ledger
@@ -150,8 +151,10 @@ def test_a_birth_near_a_border_is_the_same_wherever_the_ledger_was_saved(shift):
     assert plays[0].ledger.tracks[1].first_frame == 2 + shift
 
 
-def test_of_more_than_the_limit_the_best_are_born():
-    """Ids ascend by score; who finds no place may be born later, under an id of its own."""
+def test_of_more_than_the_limit_the_best_are_born(caplog):
+    """Ids ascend by score; who finds no place may be born later, under an id of its own. That there
+    was no place for some is said once."""
+    association._say_full.cache_clear()
     play = Play(AssociationConfig(max_objects=2))
     first = play.frame([seen(HERE, 0.95), seen(THERE, 0.9), seen((28, 4, 40, 16), 0.8)])
     full = play.frame([seen((28, 4, 40, 16))], {1: HERE, 2: THERE})
@@ -163,6 +166,7 @@ def test_of_more_than_the_limit_the_best_are_born():
     assert not full.births
     assert removing.removed == {2}
     assert list(removing.births) == [3]
+    assert [record.getMessage()[:17] for record in caplog.records] == ["2 objects at once"]
 
 
 def test_nothing_detected_changes_nothing():
