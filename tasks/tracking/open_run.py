@@ -17,6 +17,7 @@ from samcore.machine.allocator import keep_freed_memory
 from samcore.machine.device import Compute, choose_compute
 from samcore.machine.meters import StageClock
 from samcore.machine.rung import Rung
+from samcore.machine.threads import fit_threads
 from samcore.masks.frame_masks import FrameMasks
 from samcore.masks.table import MaskReader
 from samcore.models.family import TrackingModel
@@ -204,10 +205,11 @@ def open_run(
     """
     record = folder.record()
     video = open_run_source(folder)
+    rung = rung or record.as_asked
+    fit_threads(rung.image_size)  # first: the device's name tells the number
     compute = choose_compute(record.settings.device, record.settings.dtype)
     if compute.device.type == "cpu" and not sets_allocator():
         keep_freed_memory()
-    rung = rung or record.as_asked
     model = load_model(resized_model(record.model, rung.image_size), compute)
     clock = clock or StageClock()
     if record.detection is None:

@@ -6,7 +6,8 @@
 
 The flow is `longtake track` as a command, with Prefect's server, chunks and report. A first run,
 which is not counted, starts the server, and that stays for the next ones. The loop is a process
-that loads the same model, decodes the same video, tracks it and writes the masks. They take turns.
+that loads the same model, decodes the same video, tracks it on as many threads and writes the
+masks. They take turns.
 Each line is a median of wall times, as a person waits for them, and of CPU times, which other work
 on the machine hardly changes (they lack what the server takes). Two lengths tell what is fixed from
 what grows:
@@ -33,6 +34,7 @@ from pathlib import Path
 from policies import put_into  # a script beside this one
 
 from samcore.machine.device import choose_compute
+from samcore.machine.threads import fit_threads
 from samcore.masks.table import MaskWriter
 from samcore.models.loader import load_model
 from samcore.models.registry import resolve_model
@@ -94,6 +96,7 @@ def loop(video_path: Path, prompts: Path, model_name: str, device: str, out: Pat
     model = load_model(spec, choose_compute(device, "auto"))
     video = open_video(video_path)
     info = video.info
+    fit_threads(model.facts.image_size)  # as the flow does
     tracker = VideoTracker(model, height=info.height, width=info.width, num_frames=info.num_frames)
     for asked in json.loads(prompts.read_text())["objects"]:
         x1, y1, x2, y2 = asked["prompts"][0]["box"]
