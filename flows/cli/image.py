@@ -213,7 +213,7 @@ def image(
         )
         options = EverythingOptions.model_validate(values)
     request = validate_images(
-        **given_values(ctx),
+        **given_values(ctx, ctx.params),
         prompts=prompts_of_options(box or (), point or (), mask or ()) or prompts,
         detector=found,
         everything=options,

@@ -18,7 +18,6 @@ from flows.cli.options import (
     MinScore,
     ReanchorEvery,
     Text,
-    given_fields,
     name_in,
     request_field,
 )
@@ -82,7 +81,7 @@ Stopped or killed? The same command goes on where it was. The masks are in out/m
 
 def track(
     ctx: typer.Context,
-    source: Annotated[str, typer.Argument(help=FIELD, show_default=False)],
+    source: Annotated[list[str], typer.Argument(metavar="VIDEO", help=FIELD, show_default=False)],
     destination: Annotated[str, request_field("-o", "--output", metavar="DEST")],
     box: Annotated[
         list[str] | None,
@@ -228,63 +227,13 @@ def track(
     """Track objects through a video and write their masks to DEST."""
     started = time.monotonic()
     with much_imported():
+        from flows.cli.track_request import track_request
         from flows.commands.lines import result_lines
         from flows.commands.run_local import run_local
-        from samcore.prompts.options import (
-            merge_options,
-            parse_automatic,
-            parse_box_option,
-            parse_mask_option,
-            parse_masks_option,
-            parse_point_option,
-        )
-        from samcore.tracking.memory.options import parse_policy_options
-        from tasks.request.segment_request import validate_request
 
-    options = (
-        [parse_box_option(text) for text in box or ()],
-        [parse_point_option(text) for text in point or ()],
-        [parse_mask_option(text) for text in mask or ()],
-        [parse_masks_option(text) for text in masks or ()],
-    )
-    found = parse_automatic(
-        automatic,
-        automatic_option,
-        detect=detect,
-        detect_every=detect_every,
-        reanchor_every=reanchor_every,
-        association=association_option,
-        labels=labels,
-        texts=text,
-        min_score=min_score,
-        max_objects=max_objects,
-    )
-    ways = (any(options), prompts is not None, found is not None)
-    beside = found is not None and found.detect_every is not None
-    if sum(ways) - beside > 1:
-        way = "--detect" if detect else "--text" if text else "--automatic"
-        with_it = "" if beside or found is None else ", or --detect-every N to have both"
-        raise InputError(
-            f"give --box, --point, --mask and --masks, or --prompts, or {way}; not both{with_it}"
-        )
-    if not any(ways) and warm_start is None:
-        raise InputError(
-            "no prompts: give --box, --point, --mask or --masks, --prompts FILE, --automatic N, "
-            "--detect NAME or --text WORDS to find objects, or --warm-start STATE to begin with "
-            "those of another video"
-        )
-    fields = given_fields(ctx)
-    fields["settings"]["memory_policy_options"] = parse_policy_options(
-        memory_policy or "sam2", memory_policy_option
-    )
-    request = validate_request(
-        **fields,
-        prompts=merge_options(*options) if any(options) else prompts,
-        automatic=found,
-        credentials=credentials,
-        # These files were named by the person at the keyboard; those in a file were not.
-        any_mask_path=prompts is None,
-    )
+    if len(source) > 1:
+        raise InputError(f"wanted one video, got {len(source)}")
+    request = track_request(ctx, {**ctx.params, "source": source[0]})
     result = run_local(request, Terminal(), settings=load_settings(), verbose=verbose)
     for line in result_lines(result, seconds=time.monotonic() - started):
         typer.echo(line)
