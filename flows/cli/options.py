@@ -11,6 +11,9 @@ from typer.core import TyperCommand
 from samcore.errors import InputError
 from samcore.registry import Registry
 
+EXIT_SOME_FAILED = 3
+"""Of a command that ended with pictures or videos that have no result."""
+
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show tracebacks.")]
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.options import (
+    EXIT_SOME_FAILED,
     FIELD,
     AssociationOption,
     BucketCredentials,
@@ -27,7 +28,7 @@ from samcore.chunks.handoff import HANDOFFS
 from samcore.errors import InputError
 from samcore.exports import FORMATS
 from samcore.tracking.memory.policy import POLICIES
-from tasks.settings import load_settings
+from tasks.settings import has_prefect_server, load_settings
 
 
 class OnDisagreement(str, Enum):
@@ -37,7 +38,17 @@ class OnDisagreement(str, Enum):
     FAIL = "fail"
 
 
+class Order(str, Enum):
+    """In which order videos of a list are worked on."""
+
+    GIVEN = "given"
+    NAME = "name"
+    SMALLEST = "smallest"
+    LARGEST = "largest"
+
+
 _PROMPTS, _MODEL, _CHUNKS = "Objects to track", "Model and device", "Chunks and seams"
+_LISTS = "Several videos"
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -75,6 +86,11 @@ Whatever a text says, by SAM 3:
 The objects of another video's result, once `longtake memory other` was run:
 
   longtake track tape.mkv --warm-start other -o out
+
+All videos of a folder; what a table says of each (source,prompts or source,text and so on):
+
+  longtake track tapes/ --automatic 10 -o out
+  longtake track todo.csv -o out --order smallest --limit 20
 
 Stopped or killed? The same command goes on where it was. The masks are in out/masks.parquet."""
 
@@ -220,20 +236,75 @@ def track(
         request_field("--format", metavar="NAME", note=f" They are {', '.join(FORMATS.names)}."),
     ] = None,
     force: Annotated[bool, request_field("--force")] = False,
+    order: Annotated[
+        Order,
+        typer.Option(
+            help="Of several videos: as given, by name, or the smallest or largest file first.",
+            rich_help_panel=_LISTS,
+        ),
+    ] = Order.GIVEN,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Of several videos, work on at most N; those with a result do not count.",
+            show_default=False,
+            rich_help_panel=_LISTS,
+        ),
+    ] = None,
     verbose: Annotated[
         bool, typer.Option("-v", "--verbose", help="Show Prefect's log, and tracebacks.")
     ] = False,
 ) -> None:
-    """Track objects through a video and write their masks to DEST."""
+    """Track objects through a video and write their masks to DEST.
+
+    Several videos, a folder of them, a pattern, a table (.csv, .tsv, .jsonl) or s3://bucket/prefix/
+    get a run each, and DEST/NAME for its result. One that fails does not stop the others.
+    """
     started = time.monotonic()
+    with much_imported():
+        from samcore.sources.videos import means_list
+        from tasks.sources.listing import ListedBuckets
+
+    bucket = ListedBuckets(credentials) if credentials is None or has_prefect_server() else None
+    if means_list(source, bucket):
+        _track_list(ctx, source, order=order, limit=limit, verbose=verbose)
+        return
+    if limit is not None:
+        raise InputError("--limit is for a list of videos; got one video")
     with much_imported():
         from flows.cli.track_request import track_request
         from flows.commands.lines import result_lines
         from flows.commands.run_local import run_local
 
-    if len(source) > 1:
-        raise InputError(f"wanted one video, got {len(source)}")
     request = track_request(ctx, {**ctx.params, "source": source[0]})
     result = run_local(request, Terminal(), settings=load_settings(), verbose=verbose)
     for line in result_lines(result, seconds=time.monotonic() - started):
         typer.echo(line)
+
+
+def _track_list(
+    ctx: typer.Context, asked: list[str], *, order: Order, limit: int | None, verbose: bool
+) -> None:
+    started = time.monotonic()
+    with much_imported():
+        from flows.cli.track_list import list_requests
+        from flows.commands.run_many import many_lines, run_many
+        from tasks.sources.listing import ListedBuckets
+
+    credentials, destination = ctx.params["credentials"], ctx.params["destination"]
+    bucket = ListedBuckets(credentials)
+    results = run_many(
+        lambda: list_requests(ctx, asked, order=order.value, bucket=bucket),
+        Terminal(),
+        settings=load_settings(),
+        credentials=credentials,
+        limit=limit,
+        verbose=verbose,
+    )
+    seconds = time.monotonic() - started
+    for line in many_lines(results, destination=destination, seconds=seconds):
+        typer.echo(line)
+    if results.failed:
+        raise typer.Exit(EXIT_SOME_FAILED)

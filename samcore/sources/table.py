@@ -112,9 +112,9 @@ def _csv_rows(
         io.StringIO(text, newline=""), delimiter="\t" if suffix == ".tsv" else ",", strict=True
     )
     try:
-        head = [column.strip().lower() for column in next(lines, [])]
+        head = [_name(column.strip().lower()) for column in next(lines, [])]
         if not head:
-            raise InputError(f"{name} is empty: wanted a first line with {_known(columns)}")
+            raise InputError(f"{name} is empty: wanted a first line of names; {_known(columns)}")
         _check_names(head, f"{name}, line 1", columns)
         end = lines.line_num
         for cells in lines:
@@ -147,8 +147,12 @@ def _json_rows(
             raise InputError(
                 f'{where}: wanted an object such as {{"{columns[0]}": "..."}}, got {shown(raw)}'
             )
-        _check_names(list(raw), where, columns)
-        yield number, raw
+        _check_names([_name(name) for name in raw], where, columns)
+        yield number, {_name(name): value for name, value in raw.items()}
+
+
+def _name(column: str) -> str:
+    return column.replace("-", "_")
 
 
 def _check_names(names: list[str], where: str, columns: Sequence[str]) -> None:
