@@ -253,6 +253,17 @@ def track(
             rich_help_panel=_LISTS,
         ),
     ] = None,
+    deployment: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Track nothing here: have the Prefect server make a run of this deployment for "
+            "each video, such as segment-video; one that has its run already gets no other. Paths "
+            "are those of the workers.",
+            show_default=False,
+            rich_help_panel=_LISTS,
+        ),
+    ] = None,
     verbose: Annotated[
         bool, typer.Option("-v", "--verbose", help="Show Prefect's log, and tracebacks.")
     ] = False,
@@ -268,7 +279,11 @@ def track(
         from tasks.sources.listing import ListedBuckets
 
     bucket = ListedBuckets(credentials) if credentials is None or has_prefect_server() else None
-    if means_list(source, bucket):
+    is_list = means_list(source, bucket)
+    if deployment is not None:
+        _ask_for_runs(ctx, source, deployment, is_list=is_list, order=order, limit=limit)
+        return
+    if is_list:
         _track_list(ctx, source, order=order, limit=limit, verbose=verbose)
         return
     if limit is not None:
@@ -282,6 +297,36 @@ def track(
     result = run_local(request, Terminal(), settings=load_settings(), verbose=verbose)
     for line in result_lines(result, seconds=time.monotonic() - started):
         typer.echo(line)
+
+
+def _ask_for_runs(
+    ctx: typer.Context,
+    asked: list[str],
+    deployment: str,
+    *,
+    is_list: bool,
+    order: Order,
+    limit: int | None,
+) -> None:
+    with much_imported():
+        from flows.cli.track_list import list_requests, single_request
+        from flows.commands.run_deployed import ask_for_runs, asked_lines
+        from flows.commands.run_local import check_named_server
+        from tasks.sources.listing import ListedBuckets
+
+    check_named_server()
+    bucket, terminal = ListedBuckets(ctx.params["credentials"]), Terminal()
+    if is_list:
+        videos, said = list_requests(ctx, asked, order=order.value, bucket=bucket)
+        terminal.say(said)
+    else:
+        videos = [single_request(ctx, asked[0], bucket)]
+    with terminal.live():
+        runs = ask_for_runs(videos, deployment, terminal, limit=limit)
+    for line in asked_lines(runs, videos=len(videos)):
+        typer.echo(line)
+    if runs.failed:
+        raise typer.Exit(EXIT_SOME_FAILED)
 
 
 def _track_list(

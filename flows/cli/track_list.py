@@ -12,7 +12,7 @@ from flows.cli.track_request import track_request
 from flows.commands.run_many import AskedVideo, check_destinations
 from samcore.errors import InputError
 from samcore.progress import counted
-from samcore.sources.listing import Bucket, SourceFile
+from samcore.sources.listing import Bucket, SourceFile, file_mark
 from samcore.sources.videos import list_videos, ordered
 
 _OF_ALL = (
@@ -66,6 +66,22 @@ def list_requests(
     return videos, said
 
 
+def single_request(ctx: typer.Context, source: str, bucket: Bucket) -> AskedVideo:
+    """One video, whose result goes to DEST itself.
+
+    Raises:
+        InputError: The options are wrong.
+        StorageError: A bucket does not answer, or refuses.
+    """
+    request = track_request(ctx, {**ctx.params, "source": source})
+    place = request.source_place
+    if isinstance(place, Path):
+        mark = file_mark(place)
+    else:
+        mark = (bucket.mark(source) or "") if source.startswith("s3://") else ""
+    return AskedVideo(name=request.video_name, mark=mark, request=request)
+
+
 def _columns(ctx: typer.Context) -> dict[str, Any]:
     """The options that a row may give, by the names of columns: those of the options."""
     columns: dict[str, Any] = {}
@@ -117,7 +133,7 @@ def _value(ctx: typer.Context, param: Any, column: str, value: Any) -> Any:
     except Exception as error:
         if not hasattr(error, "format_message"):  # typer's own class of an option that is wrong
             raise
-        said = getattr(error, "message", "") or error.format_message()  # type: ignore[attr-defined]
+        said = getattr(error, "message", "") or error.format_message()
         raise InputError(f"{column}: {str(said).rstrip('.')}") from error
     found = parsed.params[param.name]
     return value if found is None and param.name == "destination" else found
