@@ -80,7 +80,11 @@ def test_a_folder_of_videos(
     assert "1 video without a result:\n  b.mp4: " in said.out
     assert "cannot be opened as a video" in said.out
     assert "video 2 of 4: b.mp4" in said.err
-    assert read_manifest(out / "sub" / "d.mp4").frames == 5
+    cost = read_manifest(out / "sub" / "d.mp4").cost
+    assert cost is not None
+    assert cost.object_frames == 5
+    assert {"prompts", "decode", "track"} <= set(cost.stages)
+    assert 0 < cost.device_seconds == pytest.approx(sum(cost.stages.values()), abs=0.01)
     assert loaded == ["sam2"]
     assert len(held) == 5
     assert {found[:2] for found in held} == {(1, 0)}
