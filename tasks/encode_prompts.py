@@ -47,7 +47,7 @@ def encode_prompts(run: RunRef) -> int | State[int]:
     ladder = record_ladder(record, allow_quality_loss=run.allow_quality_loss)
     with (
         MemoryMeter() as meter,
-        ladder.attempting(folder.prompt_attempt_path, frame_idx=record.start),
+        ladder.attempting(folder.prompt_attempt_path, frame_idx=record.start) as attempt,
     ):
         frames = ladder.run_until_it_fits(
             lambda: _encode(folder, ladder.rung), frame_idx=lambda: record.start
@@ -59,6 +59,7 @@ def encode_prompts(run: RunRef) -> int | State[int]:
                 state=fsync_and_record(folder.prompt_state_path),
                 frames=frames,
                 seconds=seconds,
+                lost_seconds=attempt.lost_s,
                 degradations=tuple(ladder.steps),
                 rung=ladder.degraded,
                 quality_loss=ladder.quality_loss,

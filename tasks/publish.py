@@ -11,7 +11,9 @@ from prefect.cache_policies import NO_CACHE
 from samcore.chunks.seams import SeamReport
 from samcore.disk.files import FileRecord, fsync_and_record, write_atomic
 from samcore.masks.ledger import OBJECTS, make_ledger, read_ledger
+from samcore.masks.table import MaskReader
 from samcore.report.of_manifest import list_findings
+from samcore.result.cost import count_cost
 from samcore.result.manifest import MASKS, SEAMS, Manifest
 from samcore.result.records import ChunkRecord, PassRecord, Peaks, SeamList, Timings
 from samcore.run.folder import RunFolder
@@ -127,6 +129,12 @@ def _manifest(
             rss_bytes=max(done.peak_rss_bytes or 0 for done in measured),
             vram_bytes=max(done.peak_vram_bytes or 0 for done in measured) or None,
         ),
+        cost=count_cost(
+            chunks,
+            prompt_pass,
+            finding_seconds=record.finding_seconds or 0.0,
+            object_frames=_num_rows(staging_dir(run) / MASKS),
+        ),
         min_agreement=min_agreement,
         versions=versions(),
         finished_at=now(),
@@ -134,6 +142,11 @@ def _manifest(
     masks = staging_dir(run) / MASKS
     findings = list_findings(manifest, tuple(seams), folder.prompts(), masks)
     return manifest.model_copy(update={"findings": findings})
+
+
+def _num_rows(masks: Path) -> int:
+    with MaskReader(masks) as reader:
+        return reader.num_rows
 
 
 def clear_staging(staging: Path) -> None:

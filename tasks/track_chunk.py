@@ -107,6 +107,7 @@ def finish_chunk(run: RunRef, index: int, stop: threading.Event) -> ChunkRecord:
             stages={name: round(spent, 3) for name, spent in session.clock.seconds.items()},
             peak_rss_bytes=memory.peak_rss_bytes,
             peak_vram_bytes=memory.peak_vram_bytes,
+            lost_seconds=attempt.lost_s,
             found=session.found,
             finished_at=now(),
         )

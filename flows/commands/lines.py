@@ -12,6 +12,7 @@ from samcore.models.registry import ModelEntry, list_models
 from samcore.models.transformers.family import is_logged_in
 from samcore.picture_runs.records import OVERLAYS, PICTURES
 from samcore.progress import clock, counted
+from samcore.result.cost import cost_line
 from samcore.result.manifest import EXPORTS, MANIFEST, MASKS, OVERLAY, REPORT
 from samcore.tracking.memory.policy import POLICIES, PolicyOptions
 from samcore.video.info import VideoInfo
@@ -59,6 +60,8 @@ def result_lines(result: ResultRef, *, seconds: float) -> Iterator[str]:
             f"took {clock(seconds)}; tracking {rate:.1f} frames/s, at most "
             f"{peaks.rss_bytes / 1e9:.1f} GB of memory{vram}"
         )
+        if manifest.cost is not None:
+            yield f"cost {cost_line(manifest.cost)}"
         gave_up = sum(chunk.rung is not None for chunk in manifest.chunks)
         if manifest.quality_loss:
             yield "masks are coarser than asked in places, as memory did not suffice"

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -137,8 +137,9 @@ class StageClock:
     of one stage shows in the next one that needs its result.
     """
 
-    def __init__(self) -> None:
-        self._seconds: defaultdict[str, float] = defaultdict(float)
+    def __init__(self, before: Mapping[str, float] | None = None) -> None:
+        """Go on from what was counted before."""
+        self._seconds: defaultdict[str, float] = defaultdict(float, before or {})
 
     @property
     def seconds(self) -> dict[str, float]:

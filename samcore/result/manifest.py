@@ -17,6 +17,7 @@ from samcore.errors import InputError, StorageError
 from samcore.result.records import (
     RESULT_FORMAT,
     ChunkRecord,
+    CostRecord,
     FindingList,
     Peaks,
     Record,
@@ -93,6 +94,8 @@ class Manifest(AnyManifest):
     """What a person should look at; None in results of versions that did not look."""
     timings: Timings
     peaks: Peaks
+    cost: CostRecord | None = None
+    """What it has cost; None in results of versions that did not count."""
     versions: dict[str, str]
     """Of Longtake and what it stands on."""
     finished_at: str

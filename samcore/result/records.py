@@ -133,6 +133,9 @@ class RunRecord(Record):
     """What the run begins with; None if with prompts only."""
     detection: DetectionRecord | None = None
     """How objects are found on the way; None if they are not."""
+    finding_seconds: float | None = None
+    """That a device was held for, while objects were found before the first chunk; None if none
+    were, or nobody knows. No part of any key."""
 
     @property
     def result_key(self) -> str:
@@ -218,6 +221,8 @@ class PassRecord(Record):
     frames: int
     """Prompted frames that were encoded."""
     seconds: float
+    lost_seconds: float = 0.0
+    """Of attempts at it that came to nothing, as far as is known."""
     degradations: tuple[str, ...] = ()
     """What was given up to fit into memory, like a chunk's."""
     rung: Rung | None = None
@@ -254,9 +259,11 @@ class ChunkRecord(Record):
     """From the first frame wanted to the last one written."""
     frames_per_second: float
     stages: dict[str, float] | None = None
-    """Seconds that the chunk's process waited for decoding, encoding, tracking and writing, since
-    it last began or went on with the chunk. On a GPU encoding shows in `track`, which waits for
-    it."""
+    """Seconds that the chunk's process waited for decoding, encoding, tracking and writing. On a
+    GPU encoding shows in `track`, which waits for it."""
+    lost_seconds: float = 0.0
+    """Of attempts that came to nothing, since they were killed or failed, or whose state was gone
+    when the next chunk wanted it; as far as is known."""
     peak_rss_bytes: int
     peak_vram_bytes: int | None
     found: tuple[ResultObject, ...] = ()
@@ -279,6 +286,29 @@ class SeamList(Record):
     """`seams.json`: one report for each seam, in order."""
 
     seams: tuple[SeamReport, ...]
+
+
+class CostRecord(Record):
+    """What a result has cost. Seconds are those in which a run held a device, whether that was busy
+    or not; waiting for a device, the scan of the video and the outputs beside the masks are not
+    among them."""
+
+    device_seconds: float
+    """All of it."""
+    stages: dict[str, float]
+    """The same by stage: what chunks waited for, `prompts` for the prompt pass, `find objects` for
+    detection before it, `lost` for work that came to nothing, `other` for the rest."""
+    devices: dict[str, float]
+    """The same by device, but for what is not of a chunk."""
+    object_frames: int
+    """Rows of the table: a frame and an object that has begun."""
+    seconds_per_object_frame: float
+    """All of it by that number."""
+
+    @property
+    def lost(self) -> float:
+        """Seconds of work that came to nothing, as far as is known."""
+        return self.stages.get("lost", 0.0)
 
 
 class Timings(Record):

@@ -9,6 +9,7 @@ program can catch.
 import contextlib
 import os
 import platform
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,12 @@ from pydantic import BaseModel, ConfigDict
 from samcore.disk.files import storage_errors
 from samcore.disk.locks import boot_id
 from samcore.disk.sealed import read_sealed, write_sealed
+from samcore.errors import StorageError
+from samcore.machine.stopping import WorkStopped
+from samcore.progress import Throttle
 
+_ALIVE_S = 1.0
+"""Seconds between two signs of life."""
 _VMSTAT = Path("/proc/vmstat")
 
 
@@ -36,6 +42,17 @@ class AttemptRecord(BaseModel):
     """Of the kernel since it started; None where it does not tell."""
     oom_kills: int | None
     """Processes that this kernel had killed for want of memory when the attempt began."""
+    begun_at: float | None = None
+    """Seconds since 1970; None in marks of versions that did not count them."""
+
+
+class LostRecord(BaseModel):
+    """`lost.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seconds: float
+    """Of all attempts that came to nothing."""
 
 
 class Attempt:
@@ -49,6 +66,24 @@ class Attempt:
         """Place on the ladder to begin at."""
         self.found: str | None = None if found is None else _describe(found)
         """How the attempt before was ended, for a person; None if it ended by itself."""
+        self._begun_at = time.time()
+        self._is_due = Throttle(_ALIVE_S)
+
+    @property
+    def lost_s(self) -> float:
+        """Seconds of all attempts before that came to nothing."""
+        return lost_seconds(self._path)
+
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return max(0.0, time.time() - self._begun_at)
+
+    def alive(self) -> None:
+        """Give a sign of life, now and then; what is done up to it counts if a kill comes."""
+        if self._is_due():
+            with contextlib.suppress(OSError):
+                os.utime(self._path)
 
     def mark(self, rung: int) -> None:
         """Write down the rung, for whoever comes after a kill.
@@ -63,6 +98,7 @@ class Attempt:
             host=platform.node(),
             boot_id=boot_id(),
             oom_kills=_oom_kills(),
+            begun_at=self._begun_at,
         )
         write_sealed(self._path, record, of=_name_of(self._path))
 
@@ -80,15 +116,41 @@ def attempting(path: Path, *, last_rung: int) -> Iterator[Attempt]:
     Raises:
         StorageError: The folder cannot be written to.
     """
-    attempt = Attempt(
-        path, read_sealed(path, AttemptRecord, of=_name_of(path)), last_rung=last_rung
-    )
+    found = read_sealed(path, AttemptRecord, of=_name_of(path))
+    if found is not None and found.begun_at is not None:
+        with contextlib.suppress(OSError):
+            add_lost(path, path.stat().st_mtime - found.begun_at)
+    attempt = Attempt(path, found, last_rung=last_rung)
     attempt.mark(attempt.rung)
     try:
         yield attempt
+    except WorkStopped:
+        raise  # what there is was saved, with its seconds
+    except BaseException:
+        add_lost(path, attempt.seconds)
+        raise
     finally:
         with contextlib.suppress(FileNotFoundError), storage_errors(path, "write"):
             path.unlink(missing_ok=True)
+
+
+def lost_seconds(mark: Path) -> float:
+    """Seconds of attempts that came to nothing, of the work that a mark is of."""
+    path = _lost_path(mark)
+    found = read_sealed(path, LostRecord, of=_name_of(path))
+    return 0.0 if found is None else found.seconds
+
+
+def add_lost(mark: Path, seconds: float) -> None:
+    """Count more of them. One that cannot be written down is not counted."""
+    path = _lost_path(mark)
+    total = LostRecord(seconds=round(lost_seconds(mark) + max(0.0, seconds), 3))
+    with contextlib.suppress(StorageError):
+        write_sealed(path, total, of=_name_of(path))
+
+
+def _lost_path(mark: Path) -> Path:
+    return mark.with_name(mark.name.replace("attempt", "lost"))
 
 
 def _rung_after(found: AttemptRecord) -> int:

@@ -22,6 +22,7 @@ from samcore.result.records import (
     SeamRecord,
     WarmStartRecord,
 )
+from samcore.run.attempts import add_lost
 from samcore.run.work_folder import WorkFolder, lost, remove
 from samcore.video import FrameNames, VideoInfo
 
@@ -43,6 +44,7 @@ class RunFolder(WorkFolder):
         chunks/00007/state.safetensors  the state at the first frame of chunk 8
         chunks/00007/seam.json          its agreement with chunk 6
         chunks/00007/attempt.json       there while a process works on the chunk, see attempts.py
+        chunks/00007/lost.json          seconds of attempts at it that came to nothing
         chunks/00007/partial.*          where the chunk was stopped on the way, see partial_chunk.py
         chunks/00007/done.json          written last
         lock                            held by the process that works on the run
@@ -234,7 +236,10 @@ class RunFolder(WorkFolder):
             remove(self.state_path(record.index - 2))
 
     def discard_chunk(self, index: int) -> None:
-        """Make a chunk not done, so that it is tracked again."""
+        """Make a chunk not done, so that it is tracked again; what went into it is lost."""
+        record = self.chunk_record(index)
+        if record is not None:
+            add_lost(self.attempt_path(index), record.seconds)
         remove(self.done_path(index))
 
     def drop_states(self) -> None:

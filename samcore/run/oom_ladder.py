@@ -182,6 +182,11 @@ class OomLadder:
         )
         _log.warning("%s", self.steps[-1])
 
+    def alive(self) -> None:
+        """Give a sign of life, so that after a kill it is known how much was lost."""
+        if self._attempt is not None:
+            self._attempt.alive()
+
     def step_down(self, frame_idx: int, reason: str) -> None:
         """Give up the next thing, and free what can be freed.
 

@@ -44,6 +44,8 @@ class PartialRecord(BaseModel):
     """Whether any frame was tracked with a smaller input of the model than asked."""
     seconds: float
     """What tracking has taken so far."""
+    stages: dict[str, float] | None = None
+    """Where these seconds went; None in records of versions that did not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,7 @@ def save_partial_chunk(
     rung: Rung | None = None,
     quality_loss: bool = False,
     seconds: float,
+    stages: dict[str, float] | None = None,
 ) -> None:
     """Keep what there is of chunk `index`, whose mask table ends before `state.next_frame`, or
     before the first frame whose masks the state holds.
@@ -128,6 +131,7 @@ def save_partial_chunk(
         rung=rung,
         quality_loss=quality_loss,
         seconds=seconds,
+        stages=stages,
     )
     folder.write_record(at / _RECORD, record)
     _log.info("chunk %d stopped before frame %d", index, state.next_frame)

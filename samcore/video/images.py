@@ -290,3 +290,8 @@ class ImageFrames:
                     "first read: leave the folder alone while it is tracked, then run again"
                 )
             yield Frame(frame_idx, int(self._index.pts_n[frame_idx]), rgb_hwc_u8)
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file is called as a picture, of a kind that is read or another one."""
+    return Path(name).suffix.lower() in {*_SUFFIXES, *_OTHER_PICTURES}

@@ -59,7 +59,7 @@ class CheckedRequest:
 
 
 def check_request(
-    request: SegmentRequest, *, cache_dir: Path, buckets: bool = True
+    request: SegmentRequest, *, cache_dir: Path, buckets: bool = True, with_source: bool = True
 ) -> CheckedRequest:
     """Check a request as far as that goes without the video's frames, cheap checks first.
 
@@ -68,6 +68,7 @@ def check_request(
         cache_dir: Folder for downloaded checkpoints.
         buckets: Whether buckets may be looked at; not, while their credentials lie in a block of
             a Prefect server that does not run yet.
+        with_source: Whether the video is looked at, too; not, where one of many may be bad.
 
     Raises:
         SegmentationError: Anything that the person can put right, in one line.
@@ -83,7 +84,7 @@ def check_request(
     if buckets or not _in_bucket(request.warm_start):
         warm = read_warm_start(request, limits)
     source = request.source_place
-    if isinstance(source, Path):
+    if isinstance(source, Path) and with_source:
         check_source(source, limits)
     _check_family(request)
     by_model = _detectors_of_model(request.automatic)
@@ -103,7 +104,8 @@ def check_request(
     if warm is not None:
         warm.check(request, model)
     _check_places(request, buckets=buckets)
-    if not isinstance(source, Path) and (buckets or not isinstance(source, S3Location)):
+    in_reach = buckets or not isinstance(source, S3Location)
+    if not isinstance(source, Path) and in_reach and with_source:
         look_up_source(source, request.source_version, credentials=request.credentials)
     if request.compile:
         from samcore.machine.compiling import check_can_compile  # late: it imports torch

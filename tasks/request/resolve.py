@@ -126,11 +126,12 @@ def resolve_request(
         if warm is not None:
             warm.check(request, model, compute.dtype_name)
     labels = {} if given is None else given.spec.labels
+    finding_seconds: float | None = None
     found_first = request.automatic is not None and request.automatic.detect_every is None
     if request.automatic is not None and found_first:
         from tasks.tracking.found_objects import find_objects_once  # late, like all of torch
 
-        prompts = find_objects_once(
+        prompts, finding_seconds = find_objects_once(
             request.automatic,
             video=video,
             model=model,
@@ -176,6 +177,7 @@ def resolve_request(
         handoff=request.handoff,
         warm_start=None if warm is None else warm.record,
         detection=detection,
+        finding_seconds=finding_seconds,
     )
     store = open_result_store(request.destination_place, request.credentials)
     published = store.published_key()

@@ -18,6 +18,7 @@ from samcore.masks.ledger import ResultObject
 from samcore.masks.table import MaskReader
 from samcore.progress import counted
 from samcore.report.pictures import Picture, draw_picture
+from samcore.result.cost import cost_line
 from samcore.result.manifest import MANIFEST, MASKS, OVERLAY, REPORT, SEAMS, Manifest
 from samcore.result.records import FindingList, SeamList
 from samcore.result.store import Link, ResultStore
@@ -174,6 +175,8 @@ def result_page(
     if manifest.seam_agreement is not None:
         exact = ", identical to the last bit" if manifest.seams_identical else ""
         lines.append(f"Agreement at seams: {manifest.seam_agreement:.4f} at least{exact}")
+    if manifest.cost is not None:
+        lines.append(f"Cost: {cost_line(manifest.cost)}")
     if manifest.findings is not None:
         lines.append(_finding_list(manifest.findings))
     if links:

@@ -61,7 +61,7 @@ class ChunkSession:
             log: Open.
             stop: Set by who wants the chunk to be stopped.
         """
-        self.clock = StageClock()
+        self.clock = StageClock(None if before is None else before.record.stages)
         """Where the time went."""
         self.handed_on: FileRecord | None = None
         """The state for the next chunk, once its first frame is reached."""
@@ -175,6 +175,7 @@ class ChunkSession:
             self._unwritten = None
             memory = self._meter.snapshot()
             self._progress.tracked(output.frame_idx, memory)
+            self._ladder.alive()
             is_end = output.frame_idx in (self._chunk.start, self._chunk.stop - 1)
             self._log.add(self._chunk.index, output.frame_idx, memory, always=is_end)
         self._unwritten = None
@@ -218,6 +219,7 @@ class ChunkSession:
             rung=self._ladder.degraded,
             quality_loss=self._ladder.quality_loss,
             seconds=time.monotonic() - self._started + spent,
+            stages=self.clock.seconds,
         )
 
     def _wanted(self, frames: Iterator[Frame]) -> Iterator[Frame]:

@@ -3,8 +3,11 @@
 import hashlib
 import json
 import logging
+import time
 from collections.abc import Sequence
 from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
 
 from samcore.detectors.detector import (
     Detection,
@@ -31,6 +34,7 @@ from samcore.prompts.automatic import (
 from samcore.prompts.file import PromptFile
 from samcore.prompts.kept import from_file, to_file
 from samcore.prompts.prompt import Prompt
+from samcore.run.attempts import lost_seconds
 from samcore.run.detection import fetch_detectors
 from samcore.run.memory_log import describe_peak
 from samcore.run.oom_ladder import OomLadder
@@ -42,6 +46,14 @@ _VERSION = 2
 """Raised when the same arguments would now give other objects."""
 
 
+class _Spent(BaseModel):
+    """What is kept of what it has cost."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seconds: float
+
+
 def find_objects_once(
     options: AutomaticPrompts,
     *,
@@ -51,9 +63,10 @@ def find_objects_once(
     frames: tuple[int, int],
     work_dir: Path,
     cache_dir: Path,
-) -> tuple[Prompt, ...]:
+) -> tuple[tuple[Prompt, ...], float | None]:
     """Give prompts for what is on the first frame, of those looked at, that shows anything;
-    what was found before is read, not found again.
+    what was found before is read, not found again. With them the seconds that a device was held
+    for it, whenever that was; None if nobody knows.
 
     Args:
         options: What to look for.
@@ -78,12 +91,15 @@ def find_objects_once(
     # One process looks, others read what it found.
     with exclusive(path.with_suffix(".lock")):
         known = read_sealed(path, PromptFile, of=path.name)
+        spent_path = path.with_suffix(".spent.json")
         if known is not None:
-            return from_file(known)
+            spent = read_sealed(spent_path, _Spent, of=spent_path.name)
+            return from_file(known), None if spent is None else spent.seconds
         if path.exists():
             _log.info("what was found cannot be read: looking again")
         with using_device(str(compute.device)), MemoryMeter() as meter:
             mark = path.with_suffix(".attempt.json")
+            started = time.monotonic()
             made: dict[str, Detector] = {}
             for frame_idx in looked_at:
                 found = [
@@ -99,6 +115,8 @@ def find_objects_once(
             else:
                 raise nothing_found(options, looked_at)
             memory = meter.snapshot()
+            seconds = time.monotonic() - started + lost_seconds(mark)
+        write_sealed(spent_path, _Spent(seconds=round(seconds, 3)), of=spent_path.name)
         write_sealed(path, to_file(prompts), of=path.name)
     if frame_idx != looked_at[0]:
         _log.warning(
@@ -111,7 +129,7 @@ def find_objects_once(
         *(counted(len(prompts), "object"), counted(len(found), _kind(found)), frame_idx),
         describe_peak(memory.peak_rss_bytes, memory.peak_vram_bytes),
     )
-    return prompts
+    return prompts, seconds
 
 
 def _find(
