@@ -20,8 +20,9 @@ mp4, mkv
 from samcore.video.digest import source_digest
 from samcore.video.encode import BROWSER, NUMBERS_8, NUMBERS_16, Codec, Sound, has_sound
 from samcore.video.frame import Frame
+from samcore.video.images import PICTURE_KINDS
 from samcore.video.info import VideoInfo
-from samcore.video.media import Media, VideoFile, file_media, web_media
+from samcore.video.media import VIDEO_FILES, Media, VideoFile, file_media, web_media
 from samcore.video.names import NAMES_KEY, FrameNames
 from samcore.video.reader import FrameReader
 from samcore.video.source import ScanOfFile, VideoSource, check_source, open_video
@@ -32,6 +33,8 @@ __all__ = [
     "NAMES_KEY",
     "NUMBERS_8",
     "NUMBERS_16",
+    "PICTURE_KINDS",
+    "VIDEO_FILES",
     "Codec",
     "Frame",
     "FrameNames",

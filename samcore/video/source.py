@@ -226,8 +226,8 @@ def open_video(
     The first time that is one full decode, at several times the speed of playing.
 
     Args:
-        source: An mp4, mov, mkv, webm, avi or ts file, or a folder of JPEG or PNG images; or a
-            `VideoFile` that lies elsewhere.
+        source: A file of one of the kinds in `VIDEO_FILES`, or a folder of images of one of
+            `PICTURE_KINDS`; or a `VideoFile` that lies elsewhere.
         index_path: Where to keep what was found. If it is there and of a file with this content
             and this version of ffmpeg, it is read and nothing is decoded.
         on_read: Called before it, while a file's content is read, with its bytes so far and all.
@@ -404,12 +404,15 @@ def _open_images(
         _check_info(info, limits)
     if stretch and info.used_bits is None:
         raise _nothing_to_stretch(source, f"{info.codec.upper()} with 8 bits")
-    frames = ImageFrames(images, index, stretch_bits=info.used_bits if stretch else None)
+    frames = ImageFrames(
+        images, index, stretch_bits=info.used_bits if stretch else None, limits=limits
+    )
     names = FrameNames(tuple(image.name for image in images))
     return VideoSource(info, index, frames, shown_pts_n=index.pts_n, names=names, stretched=stretch)
 
 
 def _nothing_to_stretch(name: str, kind: str) -> InputError:
     return InputError(
-        f"{name!r} is {kind}: only a folder of PNG files of 16 bits can be stretched; do without"
+        f"{name!r} is {kind}: only a folder of PNG or TIFF files of 16 bits can be stretched; do "
+        "without"
     )

@@ -20,6 +20,7 @@ from samcore.exports import check_formats
 from samcore.prompts.automatic import AutomaticPrompts
 from samcore.prompts.form import Prompts
 from samcore.tracking.memory.policy import policy_options
+from samcore.video import PICTURE_KINDS, VIDEO_FILES
 from tasks.request.form_fields import FormatName, HandoffName, HubName, ModelName, shape_form
 from tasks.request.places import (
     absolute_place,
@@ -53,8 +54,8 @@ class SegmentRequest(BaseModel):
         min_length=1,
         title="Video",
         json_schema_extra={"pattern": ALLOWED_PATTERN},
-        description="Video file (mp4, mov, mkv, webm, avi, ts) as a path, s3://bucket/key or "
-        "https:// address; or the path of a folder of JPEG or PNG frames.",
+        description=f"Video file ({VIDEO_FILES}) as a path, s3://bucket/key or https:// "
+        f"address; or the path of a folder of {PICTURE_KINDS} frames.",
     )
     prompts: Prompts = Field(
         default=None,
