@@ -24,8 +24,9 @@ from samcore.video.images import PICTURE_KINDS
 from samcore.video.info import VideoInfo
 from samcore.video.media import VIDEO_FILES, Media, VideoFile, file_media, web_media
 from samcore.video.names import NAMES_KEY, FrameNames
+from samcore.video.opening import ScanOfFile, check_source, open_video
 from samcore.video.reader import FrameReader
-from samcore.video.source import ScanOfFile, VideoSource, check_source, open_video
+from samcore.video.source import VideoSource
 from samcore.video.writer import VideoWriter
 
 __all__ = [
