@@ -21,7 +21,8 @@ from samcore.video.digest import source_digest
 from samcore.video.encode import BROWSER, NUMBERS_8, NUMBERS_16, Codec, Sound, has_sound
 from samcore.video.frame import Frame
 from samcore.video.images import PICTURE_KINDS
-from samcore.video.info import VideoInfo
+from samcore.video.info import VideoInfo, VideoPart
+from samcore.video.joined import check_parts, join_videos
 from samcore.video.media import VIDEO_FILES, Media, VideoFile, file_media, web_media
 from samcore.video.names import NAMES_KEY, FrameNames
 from samcore.video.opening import ScanOfFile, check_source, open_video
@@ -45,11 +46,14 @@ __all__ = [
     "Sound",
     "VideoFile",
     "VideoInfo",
+    "VideoPart",
     "VideoSource",
     "VideoWriter",
+    "check_parts",
     "check_source",
     "file_media",
     "has_sound",
+    "join_videos",
     "open_video",
     "source_digest",
     "web_media",

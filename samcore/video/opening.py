@@ -1,7 +1,7 @@
 """The door to videos: open a file or a folder of images, and know every frame of it."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from samcore.errors import InputError, VideoError
@@ -18,6 +18,7 @@ from samcore.video.images import (
 )
 from samcore.video.index import FrameIndex, load_index, save_index
 from samcore.video.info import VideoInfo
+from samcore.video.joined import check_parts, folder_in_recording, join_videos
 from samcore.video.media import LocalFile, VideoFile
 from samcore.video.names import FrameNames
 from samcore.video.scan import HeaderClaims, Scan, frame_ticks, read_claims, scan_info, scan_video
@@ -36,7 +37,7 @@ _IMAGES_DECODER = "images 2"
 
 
 def open_video(
-    source: str | Path | VideoFile,
+    source: str | Path | VideoFile | Sequence[str | Path | VideoFile],
     *,
     index_path: Path | None = None,
     on_read: Progress | None = None,
@@ -52,23 +53,30 @@ def open_video(
 
     Args:
         source: A file of one of the kinds in `VIDEO_FILES`, or a folder of images of one of
-            `PICTURE_KINDS`; or a `VideoFile` that lies elsewhere.
+            `PICTURE_KINDS`; or a `VideoFile` that lies elsewhere. Or a list of files: the parts of
+            one recording, in order, which become one video as `join_videos` says.
         index_path: Where to keep what was found. If it is there and of a file with this content
-            and this version of ffmpeg, it is read and nothing is decoded.
+            and this version of ffmpeg, it is read and nothing is decoded. Each part of a recording
+            has its own, with a number behind this name.
         on_read: Called before it, while a file's content is read, with its bytes so far and all.
         on_progress: Called during the scan with the frames so far and how many the header claims.
         stall_s: Seconds without a frame after which a decoder is ended.
         limits: How large a video may be.
         stretch: Of a folder's pictures with 16 bits, use those bits that are in use in any of
             them: data of 12 bits is nearly black otherwise.
-        so_far: Gives another thread, during the scan of a file, the video's first frames.
+        so_far: Gives another thread, during the scan of one file, the video's first frames.
 
     Raises:
-        InputError: It is larger, or there are no pictures with 16 bits to stretch.
+        InputError: It is larger, there are no pictures with 16 bits to stretch, or parts of a
+            recording differ in size, rotation or pixel format.
         VideoError: Missing, unreadable, empty, not a video, no frame that can be decoded, images
             of different sizes, a name that is not UTF-8, or the decoder hangs.
         StorageError: The index cannot be written, or the store of a `VideoFile` does not give it.
     """
+    if isinstance(source, Sequence) and not isinstance(source, str):
+        if stretch:
+            raise _nothing_to_stretch(", ".join(map(_name_of, source)), "a list of video files")
+        return _open_parts(source, index_path, on_read, on_progress, stall_s, limits)
     if isinstance(source, str | Path):
         path = Path(source)
         if path.is_dir():
@@ -111,6 +119,57 @@ def open_video(
         info, index = known[0].model_copy(update={"source": file.name}), known[1]
         _check_info(info, limits)
     return _file_source(program, file, info, index, stall_s)
+
+
+def _open_parts(
+    sources: Sequence[str | Path | VideoFile],
+    index_path: Path | None,
+    on_read: Progress | None,
+    on_progress: Progress | None,
+    stall_s: float,
+    limits: Limits,
+) -> VideoSource:
+    check_parts([_unread(source, limits) for source in sources], stall_s=stall_s)
+    videos: list[VideoSource] = []
+    for number, source in enumerate(sources):
+        before = sum(video.info.num_frames for video in videos)
+        videos.append(
+            open_video(
+                source,
+                index_path=None if index_path is None else _numbered(index_path, number),
+                on_read=on_read,
+                on_progress=None if on_progress is None else _counting_on(on_progress, before),
+                stall_s=stall_s,
+                limits=limits,
+            )
+        )
+    video = join_videos(videos, stall_s=stall_s)
+    limits.check_frames(video.info.num_frames, name=video.info.source)
+    return video
+
+
+def _unread(source: str | Path | VideoFile, limits: Limits) -> VideoFile:
+    """A part to have a first look at: nothing is read for its digest."""
+    if not isinstance(source, str | Path):
+        return source
+    if Path(source).is_dir():
+        raise folder_in_recording(str(source))
+    size_bytes = _check_file(str(source), Path(source))
+    limits.check_video_bytes(size_bytes, name=str(source))
+    return LocalFile(str(source), Path(source), size_bytes=size_bytes, digest="")
+
+
+def _name_of(source: str | Path | VideoFile) -> str:
+    return str(source) if isinstance(source, str | Path) else source.name
+
+
+def _numbered(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.stem}-{number:04d}{path.suffix}")
+
+
+def _counting_on(tell: Progress, before: int) -> Progress:
+    """Tells of all parts' frames, of which nobody knows how many they are."""
+    return lambda done, _: tell(before + done, None)
 
 
 def _file_source(

@@ -274,6 +274,7 @@ def scan_info(file: VideoFile, scan: Scan, claims: HeaderClaims) -> VideoInfo:
         start_pts=first,
         duration_s=float((last - first) * scan.time_base + 1 / rate.avg_rate),
         codec=log.codec,
+        pixel_format=log.pixel_format or None,
         container=log.container,
         header_num_frames=claims.num_frames,
         header_duration_s=log.duration_s if claims.duration_s is None else claims.duration_s,
