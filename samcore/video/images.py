@@ -1,5 +1,6 @@
 """A folder of images, one per frame: JPEG, PNG, BMP, TIFF or WebP."""
 
+import copy
 import io
 import itertools
 import struct
@@ -23,6 +24,7 @@ from samcore.limits import DEFAULT_LIMITS, Limits
 from samcore.text import natural_order
 from samcore.video.frame import Frame
 from samcore.video.index import FrameIndex
+from samcore.video.picking import within
 
 IMAGE_RATE = Fraction(25)
 """Frames per second that a folder is taken to have, since images say nothing of time."""
@@ -307,6 +309,13 @@ class ImageFrames:
         self._index = index
         self._stretch_bits = stretch_bits
         self._limits = limits
+        self._numbers_m: NDArray[np.int64] | None = None
+
+    def only(self, numbers_m: NDArray[np.int64]) -> "ImageFrames":
+        """Other images are not read."""
+        picked = copy.copy(self)
+        picked._numbers_m = numbers_m
+        return picked
 
     def frames(
         self, start: int, stop: int, *, stopping: threading.Event, stall_s: float
@@ -316,7 +325,10 @@ class ImageFrames:
         Raises:
             VideoError: An image is no longer the one that was scanned.
         """
-        for frame_idx in range(start, stop):
+        picked = self._numbers_m
+        for frame_idx in (
+            range(start, stop) if picked is None else within(picked, start, stop).tolist()
+        ):
             if stopping.is_set():
                 return
             image = self._images[frame_idx]

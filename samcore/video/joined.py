@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 
 from samcore.errors import InputError
 from samcore.video.decoder import STALL_S, DecodeProcess, Died, Stalled, decode_command, find_ffmpeg
-from samcore.video.frame import Frame
+from samcore.video.frame import Frame, FrameProducer
 from samcore.video.index import FrameIndex
 from samcore.video.info import MAX_PLACES, SizeChange, VideoInfo, VideoPart
 from samcore.video.media import VideoFile
+from samcore.video.picking import only, within
 from samcore.video.rate import FrameRate, find_rate
 from samcore.video.source import VideoSource
 
@@ -131,7 +132,9 @@ def join_videos(parts: Sequence[VideoSource], *, stall_s: float = STALL_S) -> Vi
     )
     firsts = _firsts(infos)
     info = _joined_info(infos, firsts, index, times)
-    frames = _JoinedFrames(parts, firsts, times.pts_n)
+    producers = [part.producer for part in parts]
+    counts = [info.num_frames for info in infos]
+    frames = _JoinedFrames(producers, firsts, counts, times.pts_n)
     return VideoSource(info, index, frames, shown_pts_n=times.pts_n, stall_s=stall_s)
 
 
@@ -254,11 +257,26 @@ class _JoinedFrames:
     """Gives the frames of a recording, each from the part that it lies in."""
 
     def __init__(
-        self, parts: Sequence[VideoSource], firsts: Sequence[int], shown_pts_n: NDArray[np.int64]
+        self,
+        producers: Sequence[FrameProducer],
+        firsts: Sequence[int],
+        counts: Sequence[int],
+        shown_pts_n: NDArray[np.int64],
     ) -> None:
-        self._parts = parts
+        self._producers = producers
         self._firsts = firsts
+        self._counts = counts
         self._shown_pts_n = shown_pts_n
+
+    def only(self, numbers_m: NDArray[np.int64]) -> FrameProducer:
+        """Each part picks its own."""
+        producers = [
+            only(producer, within(numbers_m, first, first + count) - first)
+            for producer, first, count in zip(
+                self._producers, self._firsts, self._counts, strict=True
+            )
+        ]
+        return _JoinedFrames(producers, self._firsts, self._counts, self._shown_pts_n)
 
     def frames(
         self, start: int, stop: int, *, stopping: threading.Event, stall_s: float
@@ -268,11 +286,11 @@ class _JoinedFrames:
         Raises:
             SegmentationError: What a part raises, which names the part and its own frame.
         """
-        for part, first in zip(self._parts, self._firsts, strict=True):
-            begin, end = max(start - first, 0), min(stop - first, part.info.num_frames)
+        for producer, first, count in zip(self._producers, self._firsts, self._counts, strict=True):
+            begin, end = max(start - first, 0), min(stop - first, count)
             if begin >= end:
                 continue
-            own = part.producer.frames(begin, end, stopping=stopping, stall_s=stall_s)
+            own = producer.frames(begin, end, stopping=stopping, stall_s=stall_s)
             for frame in own:
                 frame_idx = first + frame.frame_idx
                 yield Frame(frame_idx, int(self._shown_pts_n[frame_idx]), frame.image_rgb_hwc_u8)

@@ -44,6 +44,7 @@ class VideoSource:
         file: VideoFile | None = None,
         names: FrameNames | None = None,
         stretched: bool = False,
+        is_whole: bool = True,
     ) -> None:
         """Use `samcore.video.open_video` instead."""
         self.info = info
@@ -57,8 +58,12 @@ class VideoSource:
         self.producer = producer
         """Decodes, in the thread that asks."""
         self._shown_pts_n = shown_pts_n
-        self._stall_s = stall_s
-        self._file = file
+        self.stall_s = stall_s
+        """Seconds without a frame after which a decoder is ended."""
+        self.file = file
+        """Where the bytes lie; None of what is no single file."""
+        self.is_whole = is_whole
+        """False if only some of the frames are read."""
 
     def __repr__(self) -> str:
         info = self.info
@@ -141,7 +146,7 @@ class VideoSource:
             self.producer,
             start,
             stop,
-            self._stall_s if stall_s is None else stall_s,
+            self.stall_s if stall_s is None else stall_s,
         )
         return FrameReader(produce, prefetch=prefetch)
 
@@ -154,7 +159,9 @@ class VideoSource:
         """
         self._check(frame_idx)
         with self.read(frame_idx, frame_idx + 1, prefetch=1) as reader:
-            return next(reader)
+            for frame in reader:
+                return frame
+        raise InputError(f"frame {frame_idx} is none of those of the video that are read")
 
     @contextlib.contextmanager
     def media(self) -> Iterator[Media | None]:
@@ -165,10 +172,10 @@ class VideoSource:
         Raises:
             StorageError: The store of the file does not give it.
         """
-        if self._file is None:
+        if self.file is None:
             yield None
             return
-        with self._file.media() as media:
+        with self.file.media() as media:
             yield media
 
     def _check(self, frame_idx: int) -> None:
