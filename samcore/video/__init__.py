@@ -22,10 +22,10 @@ from samcore.video.encode import BROWSER, NUMBERS_8, NUMBERS_16, Codec, Sound, h
 from samcore.video.frame import Frame
 from samcore.video.images import PICTURE_KINDS
 from samcore.video.info import VideoInfo, VideoPart
-from samcore.video.joined import check_parts, join_videos
+from samcore.video.joined import join_videos
 from samcore.video.media import VIDEO_FILES, Media, VideoFile, file_media, web_media
 from samcore.video.names import NAMES_KEY, FrameNames
-from samcore.video.opening import ScanOfFile, check_source, open_video
+from samcore.video.opening import ScanOfFile, check_parts, check_source, open_video
 from samcore.video.reader import FrameReader
 from samcore.video.source import VideoSource
 from samcore.video.writer import VideoWriter

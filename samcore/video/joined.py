@@ -77,7 +77,7 @@ def check_alike(looks: Sequence[Look]) -> None:
             )
 
 
-def check_parts(files: Sequence[VideoFile], *, stall_s: float = STALL_S) -> None:
+def check_looks(files: Sequence[VideoFile], *, stall_s: float = STALL_S) -> None:
     """Decode the first frame of each part, before hours go into all of them, and hold these
     against each other. A part that cannot be decoded is passed over: its scan says why.
 

@@ -18,7 +18,7 @@ from samcore.video.images import (
 )
 from samcore.video.index import FrameIndex, load_index, save_index
 from samcore.video.info import VideoInfo
-from samcore.video.joined import check_parts, folder_in_recording, join_videos
+from samcore.video.joined import check_looks, folder_in_recording, join_videos
 from samcore.video.media import LocalFile, VideoFile
 from samcore.video.names import FrameNames
 from samcore.video.scan import HeaderClaims, Scan, frame_ticks, read_claims, scan_info, scan_video
@@ -129,7 +129,7 @@ def _open_parts(
     stall_s: float,
     limits: Limits,
 ) -> VideoSource:
-    check_parts([_unread(source, limits) for source in sources], stall_s=stall_s)
+    check_parts(sources, stall_s=stall_s, limits=limits)
     videos: list[VideoSource] = []
     for number, source in enumerate(sources):
         before = sum(video.info.num_frames for video in videos)
@@ -146,6 +146,23 @@ def _open_parts(
     video = join_videos(videos, stall_s=stall_s)
     limits.check_frames(video.info.num_frames, name=video.info.source)
     return video
+
+
+def check_parts(
+    sources: Sequence[str | Path | VideoFile],
+    *,
+    stall_s: float = STALL_S,
+    limits: Limits = DEFAULT_LIMITS,
+) -> None:
+    """Hold the parts of one recording against each other by their first frames, before hours go
+    into all of them. One of which no frame can be decoded is passed over: its scan says why.
+
+    Raises:
+        InputError: One is a folder of images or too large, or two differ in size, rotation or pixel
+            format; names both.
+        VideoError: One is missing, empty or not to be read.
+    """
+    check_looks([_unread(source, limits) for source in sources], stall_s=stall_s)
 
 
 def _unread(source: str | Path | VideoFile, limits: Limits) -> VideoFile:

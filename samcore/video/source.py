@@ -45,6 +45,7 @@ class VideoSource:
         names: FrameNames | None = None,
         stretched: bool = False,
         is_whole: bool = True,
+        numbers_m: NDArray[np.int64] | None = None,
     ) -> None:
         """Use `samcore.video.open_video` instead."""
         self.info = info
@@ -64,6 +65,7 @@ class VideoSource:
         """Where the bytes lie; None of what is no single file."""
         self.is_whole = is_whole
         """False if only some of the frames are read."""
+        self._numbers_m = numbers_m
 
     def __repr__(self) -> str:
         info = self.info
@@ -73,6 +75,11 @@ class VideoSource:
     def shown_pts_n(self) -> NDArray[np.int64]:
         """The time stamps of all frames that are known, as `pts` gives them."""
         return self._shown_pts_n
+
+    def number(self, frame_idx: int) -> int:
+        """Give a frame's number in the whole video: another one where this has only some of its
+        frames, numbered anew."""
+        return frame_idx if self._numbers_m is None else int(self._numbers_m[frame_idx])
 
     def pts(self, frame_idx: int) -> int:
         """Give a frame's time stamp in units of `info.time_base`; never below the one before.

@@ -196,6 +196,7 @@ def in_steps(video: VideoSource, frames: TrackedFrames | None) -> VideoSource:
         shown_pts_n=shown_pts_n,
         stall_s=video.stall_s,
         stretched=video.stretched,
+        numbers_m=numbers_m,
     )
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Field,
     ValidationError,
@@ -28,6 +27,7 @@ from tasks.request.places import (
     destination_place,
     validation_line,
 )
+from tasks.request.video_fields import VideoFields
 from tasks.settings import load_settings
 from tasks.store.locations import (
     ALLOWED_PATTERN,
@@ -38,7 +38,7 @@ from tasks.store.locations import (
 )
 
 
-class SegmentRequest(BaseModel):
+class SegmentRequest(VideoFields):
     """What to track in which video, and where the masks go."""
 
     # The order of the fields is that of the form: as a person thinks, the rarely needed last.
