@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.cli.options import (
+    EXIT_SOME_FAILED,
     FIELD,
     BucketCredentials,
     Dtype,
@@ -22,8 +23,6 @@ from samcore.errors import InputError
 from samcore.picture_runs.formats import PICTURE_FORMATS
 from tasks.settings import load_settings
 
-EXIT_BROKEN = 3
-"""Of a run that ended with pictures that cannot be segmented."""
 _PROMPTS, _MODEL = "What to segment", "Model and device"
 
 EXAMPLES = """[bold]Examples[/bold]
@@ -213,7 +212,7 @@ def image(
         )
         options = EverythingOptions.model_validate(values)
     request = validate_images(
-        **given_values(ctx),
+        **given_values(ctx, ctx.params),
         prompts=prompts_of_options(box or (), point or (), mask or ()) or prompts,
         detector=found,
         everything=options,
@@ -225,4 +224,4 @@ def image(
     for line in image_lines(result, seconds=time.monotonic() - started):
         typer.echo(line)
     if result.broken:
-        raise typer.Exit(EXIT_BROKEN)
+        raise typer.Exit(EXIT_SOME_FAILED)

@@ -11,6 +11,9 @@ from typer.core import TyperCommand
 from samcore.errors import InputError
 from samcore.registry import Registry
 
+EXIT_SOME_FAILED = 3
+"""Of a command that ended with pictures or videos that have no result."""
+
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show tracebacks.")]
 
 
@@ -202,19 +205,24 @@ class RequestCommand(TyperCommand):
         super().format_help(ctx, formatter)
 
 
-def given_fields(ctx: typer.Context) -> dict[str, Any]:
-    """The fields of a request that a command line gives."""
+def given_fields(ctx: typer.Context, params: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a request that a command line gives.
+
+    Args:
+        ctx: Of the command.
+        params: The values of its parameters, by name; None is one that is not given.
+    """
     from samcore.config import TrackSettings
 
-    given = given_values(ctx)
+    given = given_values(ctx, params)
     settings = {name: given.pop(name) for name in TrackSettings.model_fields if name in given}
     return {**given, "settings": settings}
 
 
-def given_values(ctx: typer.Context) -> dict[str, Any]:
+def given_values(ctx: typer.Context, params: Mapping[str, Any]) -> dict[str, Any]:
     """The same without a place of their own for settings."""
     names = [param.name for param in _fields_of(ctx.command)]
-    return {name: ctx.params[name] for name in names if ctx.params[name] is not None}
+    return {name: params[name] for name in names if params[name] is not None}
 
 
 def _says_something(default: Any) -> bool:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.options import (
+    EXIT_SOME_FAILED,
     FIELD,
     AssociationOption,
     BucketCredentials,
@@ -18,7 +19,6 @@ from flows.cli.options import (
     MinScore,
     ReanchorEvery,
     Text,
-    given_fields,
     name_in,
     request_field,
 )
@@ -28,7 +28,7 @@ from samcore.chunks.handoff import HANDOFFS
 from samcore.errors import InputError
 from samcore.exports import FORMATS
 from samcore.tracking.memory.policy import POLICIES
-from tasks.settings import load_settings
+from tasks.settings import has_prefect_server, load_settings
 
 
 class OnDisagreement(str, Enum):
@@ -38,7 +38,17 @@ class OnDisagreement(str, Enum):
     FAIL = "fail"
 
 
+class Order(str, Enum):
+    """In which order videos of a list are worked on."""
+
+    GIVEN = "given"
+    NAME = "name"
+    SMALLEST = "smallest"
+    LARGEST = "largest"
+
+
 _PROMPTS, _MODEL, _CHUNKS = "Objects to track", "Model and device", "Chunks and seams"
+_LISTS = "Several videos"
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -77,12 +87,17 @@ The objects of another video's result, once `longtake memory other` was run:
 
   longtake track tape.mkv --warm-start other -o out
 
+All videos of a folder; what a table says of each (source,prompts or source,text and so on):
+
+  longtake track tapes/ --automatic 10 -o out
+  longtake track todo.csv -o out --order smallest --limit 20
+
 Stopped or killed? The same command goes on where it was. The masks are in out/masks.parquet."""
 
 
 def track(
     ctx: typer.Context,
-    source: Annotated[str, typer.Argument(help=FIELD, show_default=False)],
+    source: Annotated[list[str], typer.Argument(metavar="VIDEO", help=FIELD, show_default=False)],
     destination: Annotated[str, request_field("-o", "--output", metavar="DEST")],
     box: Annotated[
         list[str] | None,
@@ -223,70 +238,120 @@ def track(
         request_field("--format", metavar="NAME", note=f" They are {', '.join(FORMATS.names)}."),
     ] = None,
     force: Annotated[bool, request_field("--force")] = False,
+    order: Annotated[
+        Order,
+        typer.Option(
+            help="Of several videos: as given, by name, or the smallest or largest file first.",
+            rich_help_panel=_LISTS,
+        ),
+    ] = Order.GIVEN,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Of several videos, work on at most N; those with a result do not count.",
+            show_default=False,
+            rich_help_panel=_LISTS,
+        ),
+    ] = None,
+    deployment: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Track nothing here: have the Prefect server make a run of this deployment for "
+            "each video, such as segment-video; one that has its run already gets no other. Paths "
+            "are those of the workers.",
+            show_default=False,
+            rich_help_panel=_LISTS,
+        ),
+    ] = None,
     verbose: Annotated[
         bool, typer.Option("-v", "--verbose", help="Show Prefect's log, and tracebacks.")
     ] = False,
 ) -> None:
-    """Track objects through a video and write their masks to DEST."""
+    """Track objects through a video and write their masks to DEST.
+
+    Several videos, a folder of them, a pattern, a table (.csv, .tsv, .jsonl) or s3://bucket/prefix/
+    get a run each, and DEST/NAME for its result. One that fails does not stop the others.
+    """
     started = time.monotonic()
     with much_imported():
+        from samcore.sources.videos import means_list
+        from tasks.sources.listing import ListedBuckets
+
+    bucket = ListedBuckets(credentials) if credentials is None or has_prefect_server() else None
+    is_list = means_list(source, bucket)
+    if deployment is not None:
+        _ask_for_runs(ctx, source, deployment, is_list=is_list, order=order, limit=limit)
+        return
+    if is_list:
+        _track_list(ctx, source, order=order, limit=limit, verbose=verbose)
+        return
+    if limit is not None:
+        raise InputError("--limit is for a list of videos; got one video")
+    with much_imported():
+        from flows.cli.track_request import track_request
         from flows.commands.lines import result_lines
         from flows.commands.run_local import run_local
-        from samcore.prompts.options import (
-            merge_options,
-            parse_automatic,
-            parse_box_option,
-            parse_mask_option,
-            parse_masks_option,
-            parse_point_option,
-        )
-        from samcore.tracking.memory.options import parse_policy_options
-        from tasks.request.segment_request import validate_request
 
-    options = (
-        [parse_box_option(text) for text in box or ()],
-        [parse_point_option(text) for text in point or ()],
-        [parse_mask_option(text) for text in mask or ()],
-        [parse_masks_option(text) for text in masks or ()],
-    )
-    found = parse_automatic(
-        automatic,
-        automatic_option,
-        detect=detect,
-        detect_every=detect_every,
-        reanchor_every=reanchor_every,
-        association=association_option,
-        labels=labels,
-        texts=text,
-        min_score=min_score,
-        max_objects=max_objects,
-    )
-    ways = (any(options), prompts is not None, found is not None)
-    beside = found is not None and found.detect_every is not None
-    if sum(ways) - beside > 1:
-        way = "--detect" if detect else "--text" if text else "--automatic"
-        with_it = "" if beside or found is None else ", or --detect-every N to have both"
-        raise InputError(
-            f"give --box, --point, --mask and --masks, or --prompts, or {way}; not both{with_it}"
-        )
-    if not any(ways) and warm_start is None:
-        raise InputError(
-            "no prompts: give --box, --point, --mask or --masks, --prompts FILE, --automatic N, "
-            "--detect NAME or --text WORDS to find objects, or --warm-start STATE to begin with "
-            "those of another video"
-        )
-    fields = given_fields(ctx)
-    fields["settings"]["memory_policy_options"] = parse_policy_options(
-        memory_policy or "sam2", memory_policy_option
-    )
-    request = validate_request(
-        **fields,
-        prompts=merge_options(*options) if any(options) else prompts,
-        automatic=found,
-        credentials=credentials,
-        # These files were named by the person at the keyboard; those in a file were not.
-        any_mask_path=prompts is None,
-    )
+    request = track_request(ctx, {**ctx.params, "source": source[0]})
     result = run_local(request, Terminal(), settings=load_settings(), verbose=verbose)
     for line in result_lines(result, seconds=time.monotonic() - started):
         typer.echo(line)
+
+
+def _ask_for_runs(
+    ctx: typer.Context,
+    asked: list[str],
+    deployment: str,
+    *,
+    is_list: bool,
+    order: Order,
+    limit: int | None,
+) -> None:
+    with much_imported():
+        from flows.cli.track_list import list_requests, single_request
+        from flows.commands.run_deployed import ask_for_runs, asked_lines
+        from flows.commands.run_local import check_named_server
+        from tasks.sources.listing import ListedBuckets
+
+    check_named_server()
+    bucket, terminal = ListedBuckets(ctx.params["credentials"]), Terminal()
+    if is_list:
+        videos, said = list_requests(ctx, asked, order=order.value, bucket=bucket)
+        terminal.say(said)
+    else:
+        videos = [single_request(ctx, asked[0], bucket)]
+    with terminal.live():
+        runs = ask_for_runs(videos, deployment, terminal, limit=limit)
+    for line in asked_lines(runs, videos=len(videos)):
+        typer.echo(line)
+    if runs.failed:
+        raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _track_list(
+    ctx: typer.Context, asked: list[str], *, order: Order, limit: int | None, verbose: bool
+) -> None:
+    started = time.monotonic()
+    with much_imported():
+        from flows.cli.track_list import list_requests
+        from flows.commands.run_many import many_lines, run_many
+        from tasks.sources.listing import ListedBuckets
+
+    credentials, destination = ctx.params["credentials"], ctx.params["destination"]
+    bucket = ListedBuckets(credentials)
+    results = run_many(
+        lambda: list_requests(ctx, asked, order=order.value, bucket=bucket),
+        Terminal(),
+        settings=load_settings(),
+        credentials=credentials,
+        limit=limit,
+        verbose=verbose,
+    )
+    seconds = time.monotonic() - started
+    for line in many_lines(results, destination=destination, seconds=seconds):
+        typer.echo(line)
+    if results.failed:
+        raise typer.Exit(EXIT_SOME_FAILED)

@@ -45,6 +45,7 @@ class Terminal:
         self._bars: Bars | None = None
         self._shown: dict[str, _Shown] = {}
         self._news: dict[str, Progress] = {}
+        self._overall: TaskID | None = None
 
     def say(self, line: str) -> None:
         """Print a line; a bar that is shown stays below it."""
@@ -69,8 +70,20 @@ class Terminal:
             try:
                 yield
             finally:
-                self._bars = None
+                self._bars = self._overall = None
                 self._shown.clear()
+
+    def show_overall(self, progress: Progress) -> None:
+        """Show how far all of it is, of which `show` shows a part: in a bar that stays above the
+        others, or as a line at once."""
+        if self._bars is None:
+            self.say(progress.line)
+            return
+        if self._overall is None:
+            self._overall = self._bars.add_task(progress.what, note="")
+        self._bars.update(
+            self._overall, completed=progress.done, total=progress.total, note=progress.note
+        )
 
     def show(self, progress: Progress) -> None:
         """Show how far something is: in a bar, or as a line now and then. What has a text of its

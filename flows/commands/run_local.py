@@ -5,6 +5,7 @@ import contextlib
 import functools
 import logging
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from flows.commands.console import Terminal, WarningPrinter
 from flows.commands.early_scan import begin_to_open
@@ -48,44 +49,90 @@ def run_local(
         SegmentationError: Something that the person can put right.
         ServerError: Prefect's embedded server does not start.
     """
-    if not verbose:
-        quiet_prefect()
-    # Credentials in a block are known only once its server is there.
-    buckets = request.credentials is None or has_prefect_server()
-    checked = check_request(request, cache_dir=settings.cache_dir, buckets=buckets)
-    with contextlib.ExitStack() as server_stack, contextlib.ExitStack() as stack:
-        server: EmbeddedServer | None = None
-        is_named = has_prefect_server()
-        if not is_named:
-            # It takes its time, while torch is imported and the video scanned.
-            server = server_stack.enter_context(
-                EmbeddedServer(settings.cache_dir, linger_s=settings.server_linger_s)
-            )
+    with LocalRuns(terminal, settings=settings, verbose=verbose) as runs:
+        return runs.run(request)
+
+
+class LocalRuns:
+    """Runs of this process, one after another, which share one Prefect server; a context manager.
+
+    The model stays loaded from one to the next, as far as they want the same one.
+    """
+
+    def __init__(self, terminal: Terminal, *, settings: Settings, verbose: bool = False) -> None:
+        """Start nothing yet; the arguments are those of `run_local`."""
+        self._terminal = terminal
+        self._settings = settings
+        self._verbose = verbose
         if not verbose:
-            stack.enter_context(WarningPrinter(terminal).attached())
-            stack.enter_context(terminal.live())
-        needs_api = request.credentials is not None
+            quiet_prefect()
+        self._is_named = has_prefect_server()
+        self._server: EmbeddedServer | None = None
+        self._has_begun = False
+        self._server_stack = contextlib.ExitStack()
+        self._stack = contextlib.ExitStack()
         # What takes long, and the run's folder, wait until a server that is named is known to be
         # there; the embedded one is awaited later.
-        check = functools.cache(check_named_server if is_named else lambda: None)
+        self._check = functools.cache(check_named_server if self._is_named else lambda: None)
+
+    def __enter__(self) -> "LocalRuns":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        with self._server_stack:
+            self._stack.close()
+
+    def begin(self) -> None:
+        """Start the embedded server, unless one is named, and show what goes on."""
+        if self._has_begun:
+            return
+        self._has_begun = True
+        if not self._is_named:
+            # It takes its time, while torch is imported and the video scanned.
+            self._server = self._server_stack.enter_context(
+                EmbeddedServer(self._settings.cache_dir, linger_s=self._settings.server_linger_s)
+            )
+        if not self._verbose:
+            self._stack.enter_context(WarningPrinter(self._terminal).attached())
+            self._stack.enter_context(self._terminal.live())
+
+    def buckets(self, credentials: str | None) -> bool:
+        """Whether buckets can be looked at: credentials in a block are known only once its server
+        is there."""
+        return credentials is None or self._is_named
+
+    def with_api(self, credentials: str | None) -> contextlib.AbstractContextManager[None]:
+        """Has Prefect's server at hand, if credentials lie in a block of it."""
+        return contextlib.nullcontext() if credentials is None else api_of(self._server)
+
+    def run(self, request: SegmentRequest) -> ResultRef:
+        """Check the request, then run it; its result, which may have been there.
+
+        Raises:
+            SegmentationError: Something that the person can put right.
+            ServerError: Prefect's embedded server does not start.
+        """
+        buckets = self.buckets(request.credentials)
+        checked = check_request(request, cache_dir=self._settings.cache_dir, buckets=buckets)
+        self.begin()
         with (
-            api_of(server) if needs_api else contextlib.nullcontext(),
-            listening(_after_check(terminal.show, check)),
+            self.with_api(request.credentials),
+            listening(_after_check(self._terminal.show, self._check)),
         ):
             # A server that is named is asked first.
             known = checked if buckets else None
-            opened = None if is_named else begin_to_open(request, known)
-            run, found = _plan(request, settings, known, check, opened)
+            opened = None if self._is_named else begin_to_open(request, known)
+            run, found = _plan(request, self._settings, known, self._check, opened)
         if found is not None:
             return found
-        terminal.wait("starting Prefect")
+        self._terminal.wait("starting Prefect")
         # Prefect's client has things to tell the server until the process ends, and waits a minute
         # for one that is gone. Registered before Prefect is imported, this runs after all of that.
-        atexit.register(server_stack.pop_all().close)
+        atexit.register(self._server_stack.pop_all().close)
         try:
-            return _run_flow(request, run and run[0], terminal, server)
+            return _run_flow(request, run and run[0], self._terminal, self._server)
         except Exception as error:
-            lost = server is not None and server.has_failed
+            lost = self._server is not None and self._server.has_failed
             if run is None or not lost or isinstance(error, SegmentationError):
                 raise
             return _without_server(request, *run, error)

@@ -14,7 +14,7 @@ import fnmatch
 import glob
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import NoReturn, Protocol
@@ -46,6 +46,9 @@ class SourceFile:
     `cats/dog.jpg`. No two are alike, in upper or lower case."""
     said: Said = NOTHING_SAID
     """What a table says of it."""
+    root: str = ""
+    """The folder or prefix that was named, in which it was found; of a file that was named itself,
+    its own folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,10 @@ class SourceList:
     """How often a file was named again; each is in `files` once."""
     left_out: int
     """Files of folders and prefixes that are of another kind."""
+
+
+ReadTable = Callable[[str, bytes], list[tuple[str, Said]]]
+"""From a table's name and content to its rows."""
 
 
 class Bucket(Protocol):
@@ -79,6 +86,11 @@ def list_sources(
     suffixes: Sequence[str],
     bucket: Bucket | None = None,
     leave_out: Path | None = None,
+    read: ReadTable = read_table,
+    by_row: bool = False,
+    is_one: Callable[[Path], bool] = lambda _: False,
+    schemes: Sequence[str] = (),
+    named: Callable[[Sequence[SourceFile]], Sequence[str]] | None = None,
 ) -> SourceList:
     """Find all files that are meant.
 
@@ -92,31 +104,38 @@ def list_sources(
             is named itself, or by a pattern or table, may have any.
         bucket: Asked for what begins with `s3://`.
         leave_out: A folder none of whose files is meant, such as that of the results.
+        read: Reads a table.
+        by_row: Each row of a table is meant by itself, also where two name one file.
+        is_one: Tells of a folder that is named whether it is itself what is meant.
+        schemes: Of addresses that are taken as they are, such as `https://`.
+        named: Gives the names; by default those below the folder that all have in common.
 
     Raises:
         InputError: Nothing is there, a table is wrong (which names the line), or there are too
             many.
         StorageError: A bucket does not answer, or refuses.
     """
-    finder = _Finder(kind, tuple(suffixes), bucket, leave_out)
-    found: dict[str, SourceFile] = {}
+    finder = _Finder(kind, tuple(suffixes), bucket, leave_out, read, is_one, tuple(schemes))
+    found: dict[tuple[str, str], SourceFile] = {}
     repeated = 0
     for text in asked:
         for file in finder.find(text):
-            known = found.get(file.place)
+            key = (file.place, file.said.where if by_row else "")
+            known = found.get(key)
             if known is None:
-                found[file.place] = file
+                found[key] = file
                 if len(found) > MOST_SOURCES:
                     raise InputError(f"more than {MOST_SOURCES:,} {kind}: give them in parts")
                 continue
             repeated += 1
-            found[file.place] = replace(known, said=known.said.joined(file.said, file.place))
+            if not by_row:
+                found[key] = replace(known, said=known.said.joined(file.said, file.place))
     if not found:
         raise InputError(f"no {kind}: name files, folders, tables or s3:// prefixes")
     files = list(found.values())
-    names = output_names([file.place for file in files])
-    named = tuple(replace(file, name=name) for file, name in zip(files, names, strict=True))
-    return SourceList(named, repeated, finder.left_out)
+    names = output_names([one.place for one in files]) if named is None else named(files)
+    listed = tuple(replace(file, name=name) for file, name in zip(files, names, strict=True))
+    return SourceList(listed, repeated, finder.left_out)
 
 
 def file_mark(path: Path) -> str:
@@ -137,7 +156,13 @@ class _Finder:
         suffixes: tuple[str, ...],
         bucket: Bucket | None,
         leave_out: Path | None,
+        read: ReadTable,
+        is_one: Callable[[Path], bool],
+        schemes: tuple[str, ...],
     ) -> None:
+        self._read = read
+        self._is_one = is_one
+        self._schemes = schemes
         self._kind = kind
         self._suffixes = suffixes
         self._bucket = bucket
@@ -147,6 +172,8 @@ class _Finder:
     def find(self, text: str) -> Iterator[SourceFile]:
         if text.startswith("s3://"):
             return self._in_bucket(text)
+        if text.startswith(self._schemes):
+            return iter([SourceFile(text, "", root=_folder_of(text))])
         if "://" in text:
             scheme = text.partition("://")[0]
             raise InputError(
@@ -157,7 +184,7 @@ class _Finder:
 
     def _on_disk(self, path: Path, text: str) -> Iterator[SourceFile]:
         if path.is_dir():
-            return self._in_folder(path)
+            return iter([_local(path)]) if self._is_one(path) else self._in_folder(path)
         if path.is_file():
             if path.suffix.lower() in TABLE_SUFFIXES:
                 return self._in_table(str(path), _read(path))
@@ -186,7 +213,7 @@ class _Finder:
         self.left_out += len(found) - len(wanted)
         if not wanted:
             raise InputError(self._none_in(f"the folder {folder}", len(found)))
-        return (_local(folder / name) for name in wanted)
+        return (_local(folder / name, root=folder) for name in wanted)
 
     def _by_pattern(self, path: Path, text: str) -> Iterator[SourceFile]:
         out = self._leave_out
@@ -202,7 +229,9 @@ class _Finder:
         ways: dict[Path, Path] = {}
         for file in sorted(files, key=lambda file: (len(file.parts), _path_order(str(file)))):
             ways.setdefault(real[file.parent] / file.name, file)
-        return (_local(file) for file in sorted(ways.values(), key=lambda f: _path_order(str(f))))
+        root = Path(_folder_of(_MAGIC.split(str(path))[0]))
+        listed = sorted(ways.values(), key=lambda f: _path_order(str(f)))
+        return (_local(file, root=root) for file in listed)
 
     def _in_bucket(self, address: str) -> Iterator[SourceFile]:
         bucket = self._asked_bucket(address)
@@ -212,7 +241,7 @@ class _Finder:
             if mark is not None:
                 if PurePosixPath(address).suffix.lower() in TABLE_SUFFIXES:
                     return self._in_table(address, bucket.read(address, _MAX_TABLE_BYTES))
-                return iter([SourceFile(address, mark)])
+                return iter([SourceFile(address, mark, root=_folder_of(address))])
             if not _MAGIC.search(address):
                 address += "/"
         start = _MAGIC.split(address)[0]
@@ -231,27 +260,31 @@ class _Finder:
         if not wanted:
             raise InputError(self._none_in(address, len(listed)))
         wanted.sort(key=lambda one: _path_order(one[0]))
-        return (SourceFile(place, mark) for place, mark in wanted)
+        return (SourceFile(place, mark, root=_folder_of(start)) for place, mark in wanted)
 
     def _in_table(self, table: str, data: bytes) -> Iterator[SourceFile]:
-        rows = read_table(table, data)
+        rows = self._read(table, data)
         if not rows:
             raise InputError(f"{table} has no rows: wanted a path in each")
         base = table.rpartition("/")[0]
         for path, said in rows:
-            if path.startswith("s3://"):
+            if path.startswith(("s3://", *self._schemes)):
                 place = path
             elif "://" in path:
-                raise InputError(f"{said.where}: wanted a path or s3:// address, got {path!r}")
+                known = " or ".join(("s3://", *self._schemes))
+                raise InputError(f"{said.where}: wanted a path or {known} address, got {path!r}")
             elif table.startswith("s3://"):
                 place = f"{base}/{path}"
             else:
                 place = os.path.normpath(Path(base) / Path(path).expanduser())
             if place.startswith("s3://"):
                 # Of an object that is not there the run says so, and goes on with the rest.
-                yield SourceFile(place, self._asked_bucket(place).mark(place) or "", said=said)
+                mark = self._asked_bucket(place).mark(place) or ""
+                yield SourceFile(place, mark, said=said, root=base)
+            elif "://" in place:
+                yield SourceFile(place, "", said=said, root=_folder_of(place))
             else:
-                yield replace(_local(Path(place)), said=said)
+                yield replace(_local(Path(place)), said=said, root=base)
 
     def _is_wanted(self, name: str) -> bool:
         parts = name.split("/")
@@ -269,8 +302,12 @@ class _Finder:
         return self._bucket
 
 
-def _local(path: Path) -> SourceFile:
-    return SourceFile(str(path), file_mark(path))
+def _local(path: Path, *, root: Path | None = None) -> SourceFile:
+    return SourceFile(str(path), file_mark(path), root=str(path.parent if root is None else root))
+
+
+def _folder_of(address: str) -> str:
+    return address.rpartition("/")[0]
 
 
 def _refuse_folder(error: OSError) -> NoReturn:

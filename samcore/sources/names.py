@@ -43,6 +43,48 @@ def output_names(places: Sequence[str]) -> list[str]:
     return names
 
 
+def stable_names(places: Sequence[tuple[str, str]]) -> list[str]:
+    """A name for each place, which stays when others are added after it: its path below the folder
+    that it was found in.
+
+        /data/tapes/new/1.mp4, found in /data/tapes   new/1.mp4
+        /data/other/2.mp4, named itself               2.mp4
+        /data/third/2.mp4, named itself               2-2.mp4
+
+    As with `output_names`, every file system takes a name; no two are alike, and none lies in a
+    folder that is called as another one. The first one of several keeps its name.
+
+    Args:
+        places: Absolute paths and addresses, each with the folder or prefix.
+    """
+    names: list[str] = []
+    taken: set[str] = set()
+    for place, root in places:
+        below = place.removeprefix(root.rstrip("/") + "/") if place.startswith(root) else ""
+        path = (below if below and below != place else place.rpartition("/")[2]).partition("?")[0]
+        parts = [_clean(part) for part in path.split("/") if part] or ["_"]
+        name, number = "/".join(parts), 1
+        while (place_of_number := _taken_part(name, taken)) is not None:
+            number += 1
+            numbered = list(parts)
+            part = PurePosixPath(parts[place_of_number])
+            numbered[place_of_number] = f"{part.stem}-{number}{part.suffix}"
+            name = "/".join(numbered)
+        taken.add(name.casefold())
+        taken.update(f"{folder}/".casefold() for folder in PurePosixPath(name).parents)
+        names.append(name)
+    return names
+
+
+def _taken_part(name: str, taken: Set[str]) -> int | None:
+    """Which part of a name needs a number, since a folder of that name is another one's (the last
+    part), holds one (too), or lies in one (the first part); None if it is free."""
+    key = name.casefold()
+    if any(str(folder) in taken for folder in PurePosixPath(key).parents):
+        return 0
+    return -1 if key in taken or f"{key}/" in taken else None
+
+
 def output_stems(names: Sequence[str]) -> list[str]:
     """The names without their endings, for files that are made of them; the whole name where two
     would be alike, or a folder is called as such a file would be.

@@ -325,10 +325,10 @@ class ImageFrames:
         Raises:
             VideoError: An image is no longer the one that was scanned.
         """
-        picked = self._numbers_m
-        for frame_idx in (
-            range(start, stop) if picked is None else within(picked, start, stop).tolist()
-        ):
+        numbers: Sequence[int] = range(start, stop)
+        if self._numbers_m is not None:
+            numbers = within(self._numbers_m, start, stop).tolist()
+        for frame_idx in numbers:
             if stopping.is_set():
                 return
             image = self._images[frame_idx]
@@ -340,3 +340,8 @@ class ImageFrames:
                 )
             read = _read_image(image, data, self._limits, stretch_bits=self._stretch_bits)
             yield Frame(frame_idx, int(self._index.pts_n[frame_idx]), read.rgb_hwc_u8)
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file is called as a picture, of a kind that is read or another one."""
+    return Path(name).suffix.lower() in {*_SUFFIXES, *_OTHER_PICTURES}

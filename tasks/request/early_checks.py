@@ -59,7 +59,7 @@ class CheckedRequest:
 
 
 def check_request(
-    request: SegmentRequest, *, cache_dir: Path, buckets: bool = True
+    request: SegmentRequest, *, cache_dir: Path, buckets: bool = True, with_source: bool = True
 ) -> CheckedRequest:
     """Check a request as far as that goes without the video's frames, cheap checks first.
 
@@ -68,6 +68,7 @@ def check_request(
         cache_dir: Folder for downloaded checkpoints.
         buckets: Whether buckets may be looked at; not, while their credentials lie in a block of
             a Prefect server that does not run yet.
+        with_source: Whether the video is looked at, too; not, where one of many may be bad.
 
     Raises:
         SegmentationError: Anything that the person can put right, in one line.
@@ -83,7 +84,7 @@ def check_request(
     if buckets or not _in_bucket(request.warm_start):
         warm = read_warm_start(request, limits)
     source = request.source_place
-    places = (source, *request.further_places)
+    places = (source, *request.further_places) if with_source else ()
     for place in places:
         if isinstance(place, Path):
             check_source(place, limits)
