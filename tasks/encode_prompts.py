@@ -77,7 +77,7 @@ def encode_prompts(run: RunRef) -> int | State[int]:
 def _encode(folder: RunFolder, rung: Rung) -> int:
     """Leave the tracker's state after the prompts; the number of frames that have some."""
     bench = open_run(folder, rung)
-    prompts = folder.prompts()
+    prompts = bench.prompts()
     tracker = bench.new_tracker(prompts, start=bench.record.start)
     tracker.state().save(folder.prompt_state_path)
     return len({prompt.frame_idx for prompt in prompts})

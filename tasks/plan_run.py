@@ -96,7 +96,7 @@ def _log_plan(folder: RunFolder) -> None:
     _log.info(
         "run %s: %s in %s, %s, %s on %s",
         record.work_key,
-        counted(record.stop - record.start, "frame"),
+        counted(record.num_frames, "frame"),
         counted(len(record.chunks), "chunk"),
         counted(len(record.objects), "object"),
         record.model.name,

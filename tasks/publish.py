@@ -115,7 +115,7 @@ def _manifest(
         key=run.key,
         request=record,
         video=folder.video(),
-        frames=record.stop - record.start,
+        frames=record.num_frames,
         objects=len(read_ledger(staging_dir(run) / OBJECTS).objects),
         files=files,
         seam_agreement=min((seam.agreement for seam in compared), default=None),

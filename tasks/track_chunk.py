@@ -103,7 +103,7 @@ def finish_chunk(run: RunRef, index: int, stop: threading.Event) -> ChunkRecord:
             quality_loss=ladder.quality_loss,
             device=session.device,
             seconds=seconds,
-            frames_per_second=(chunk.stop - chunk.start) / seconds,
+            frames_per_second=session.num_frames / seconds,
             stages={name: round(spent, 3) for name, spent in session.clock.seconds.items()},
             peak_rss_bytes=memory.peak_rss_bytes,
             peak_vram_bytes=memory.peak_vram_bytes,

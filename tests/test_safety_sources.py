@@ -29,6 +29,9 @@ _PLAYLISTS = {
     "m=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n",
     "rtsp": "rtsp://{host}/x",
     "address": "{url}\n",
+    "asx": '<asx version="3.0"><entry><ref href="{url}"/></entry></asx>',
+    "asf redirector": "[Reference]\nRef1={url}\n",
+    "vobsub": "# VobSub index file, v7\nid: en, index: 0\n",
 }
 
 

@@ -226,6 +226,8 @@ def track(
     ] = None,
     start: Annotated[int | None, request_field(metavar="FRAME")] = None,
     stop: Annotated[int | None, request_field(metavar="FRAME")] = None,
+    every: Annotated[int | None, request_field(metavar="N")] = None,
+    fps: Annotated[float | None, request_field(metavar="F")] = None,
     credentials: BucketCredentials = None,
     work_dir: Annotated[str | None, request_field(metavar="DIR")] = None,
     memory_log: Annotated[str | None, request_field(metavar="FILE")] = None,

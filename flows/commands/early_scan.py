@@ -26,7 +26,7 @@ def begin_to_open(
         the video. None where a bucket or a server has
         to be asked first: then nothing is begun.
     """
-    places = (request.source_place, request.destination_place)
+    places = (request.source_place, *request.further_places, request.destination_place)
     if not all(isinstance(place, Path) for place in places):
         return None
     opened: Future[VideoSource] = Future()

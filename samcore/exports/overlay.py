@@ -134,9 +134,11 @@ class _Clock:
 
 def _sound(video: VideoSource, media: Media | None, start: int, stop: int) -> Sound | None:
     """What is heard while frames [start, stop) are shown, if anything is."""
-    if media is None:
-        return None
     info = video.info
+    if media is None:
+        if info.parts:
+            _log.warning("no sound: %s and what follows it are one recording", info.source)
+        return None
     if info.num_clock_restarts > len(info.clock_restarts):
         _log.warning("no sound: the clock of %s starts again too often", info.source)
         return None

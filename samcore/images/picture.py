@@ -49,6 +49,10 @@ class Picture:
     notes: tuple[str, ...] = ()
     """What was left out or changed and may matter, for people, such as `the first of 12 pictures
     in the file`."""
+    pictures: int = 1
+    """How many the file holds."""
+    used_bits: int | None = None
+    """How many bits the brightest pixel of a grey picture of 16 bits needs; None of others."""
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -79,7 +83,12 @@ def read_picture(path: Path, *, limits: Limits = DEFAULT_LIMITS, stretch: bool =
 
 
 def decode_picture(
-    data: bytes, *, name: str, limits: Limits = DEFAULT_LIMITS, stretch: bool = False
+    data: bytes,
+    *,
+    name: str,
+    limits: Limits = DEFAULT_LIMITS,
+    stretch: bool = False,
+    stretch_bits: int | None = None,
 ) -> Picture:
     """Decode a picture file that is in memory.
 
@@ -94,6 +103,8 @@ def decode_picture(
         limits: `max_pixels` is checked before there is memory for the pixels.
         stretch: Whether a grey picture of 16 bits is reduced to the upper ones of those that its
             brightest pixel uses; colours are reduced to their upper bits in any case.
+        stretch_bits: The same with so many bits, whatever this picture uses: one measure for all
+            pictures of a folder.
 
     Raises:
         PictureError: It is empty, cut off, damaged, larger than the limits, or no picture; one
@@ -112,12 +123,13 @@ def decode_picture(
         _check_size(image.size, name, limits)
         notes: list[str] = []
         try:
-            rgb_hwc = _decode(image, notes, stretch=stretch)
+            count = _count(image)
+            rgb_hwc, used_bits = _decode(image, count, notes, stretch, stretch_bits)
         except PictureError as error:
             raise PictureError(f"the picture {name!r} {error}") from error
         except _DAMAGE as error:
             raise _damaged(name, error) from error
-    return Picture(name, rgb_hwc, tuple(notes))
+    return Picture(name, rgb_hwc, tuple(notes), count, used_bits)
 
 
 @functools.cache
@@ -160,25 +172,27 @@ def _damaged(name: str, error: BaseException) -> PictureError:
     )
 
 
-def _decode(image: Image.Image, notes: list[str], *, stretch: bool) -> NDArray[np.uint8]:
-    """The first picture of a file as RGB, H x W x 3.
+def _decode(
+    image: Image.Image, count: int, notes: list[str], stretch: bool, stretch_bits: int | None
+) -> tuple[NDArray[np.uint8], int | None]:
+    """The first picture of a file as RGB, H x W x 3, and `Picture.used_bits`.
 
     Raises:
         PictureError: Its kind of pixels cannot be shown; the rest of a line.
     """
-    count = _count(image)
+    used_bits = None
     if count > 1 and image.format != "MPO":  # a telephone's second picture is a preview
         notes.append(f"the first of {count} pictures in the file")
     image.load()
     image = _turned(image, notes)
     if image.mode.startswith("I") or image.mode == "F":
-        image = _grey_of(image, stretch=stretch)
+        image, used_bits = _grey_of(image, stretch, stretch_bits)
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
         image = _over_white(image, notes)
     elif image.mode != "RGB":
         image = _as_rgb(image, "RGB")
     rgb_hwc: NDArray[np.uint8] = np.array(image, dtype=np.uint8)  # a copy that can be written to
-    return rgb_hwc
+    return rgb_hwc, used_bits
 
 
 def _count(image: Image.Image) -> int:
@@ -200,16 +214,27 @@ def _turned(image: Image.Image, notes: list[str]) -> Image.Image:
     return turned
 
 
-def _grey_of(image: Image.Image, *, stretch: bool) -> Image.Image:
-    """A picture of 16 bits, grey, as one of 8."""
+def _grey_of(
+    image: Image.Image, stretch: bool, stretch_bits: int | None
+) -> tuple[Image.Image, int]:
+    """A picture of 16 bits, grey, as one of 8; and how many of its bits it uses."""
     value_hw: NDArray[Any] = np.asarray(image)
     if value_hw.dtype.kind == "f" or value_hw.min() < 0 or value_hw.max() >= 1 << _DEEP:
         raise PictureError(
             f"has pixels of {value_hw.dtype} from {value_hw.min():g} to {value_hw.max():g}; "
             "convert it to 8 or 16 bits"
         )
-    bits = max(8, int(value_hw.max()).bit_length()) if stretch else _DEEP
-    return Image.fromarray((value_hw.astype(np.uint32) >> (bits - 8)).astype(np.uint8))
+    used = int(value_hw.max()).bit_length()
+    deep_hw = value_hw.astype(np.uint32)
+    if stretch_bits is not None:
+        return Image.fromarray(stretched(deep_hw, stretch_bits)), used
+    return Image.fromarray(stretched(deep_hw, max(8, used) if stretch else _DEEP)), used
+
+
+def stretched(deep: NDArray[np.uint32], bits: int) -> NDArray[np.uint8]:
+    """Values of 16 bits as 8 bits, of which the lowest `bits` are in use; larger ones are 255."""
+    values: NDArray[np.uint8] = np.minimum((deep << 8) >> bits, 255).astype(np.uint8)
+    return values
 
 
 def _over_white(image: Image.Image, notes: list[str]) -> Image.Image:

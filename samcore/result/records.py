@@ -18,6 +18,7 @@ from samcore.machine.rung import Rung
 from samcore.masks.ledger import ResultObject
 from samcore.models.registry import ModelSpec
 from samcore.prompts.automatic import AutomaticPrompts
+from samcore.video.tracked import TrackedFrames
 
 RUN_FORMAT: Literal[2] = 2
 """Part of every work key: raised when older work can no longer be continued."""
@@ -136,6 +137,11 @@ class RunRecord(Record):
     finding_seconds: float | None = None
     """That a device was held for, while objects were found before the first chunk; None if none
     were, or nobody knows. No part of any key."""
+    further_parts: tuple[str, ...] = ()
+    """The files that follow `source`, where one recording lies in several; likewise."""
+    tracked: TrackedFrames | None = None
+    """Which of the frames are tracked; None if all are. `start` is then the first of them, and
+    `stop` is one past the last."""
 
     @property
     def result_key(self) -> str:
@@ -172,6 +178,8 @@ class RunRecord(Record):
             identity["approximate"] = self.settings.approximations
         if not find_handoff(self.handoff).is_exact:
             identity["chunks"] = [self.handoff, self._plan]
+        if self.tracked is not None:
+            identity["tracked"] = [self.tracked.first, self.tracked.steps]
         if self.source_reading is not None:
             identity["reading"] = self.source_reading
         if self.warm_start is not None:
@@ -204,6 +212,34 @@ class RunRecord(Record):
         """Objects that there may be at once."""
         found = 0 if self.detection is None else self.detection.association.max_objects
         return max(found, len(self.objects))
+
+    @property
+    def num_frames(self) -> int:
+        """How many frames are tracked."""
+        return self.stop - self.start if self.tracked is None else len(self.tracked)
+
+    def in_steps(self) -> "RunRecord":
+        """The same as the tracker sees it: the frames that are tracked, numbered from 0 on without
+        a gap. Its keys are other ones."""
+        frames = self.tracked
+        if frames is None:
+            return self
+        plan = [(frames.step_of(chunk.start), frames.step_of(chunk.stop)) for chunk in self.chunks]
+        objects = (
+            item.model_copy(
+                update={"prompted_frames": tuple(map(frames.step_of, item.prompted_frames))}
+            )
+            for item in self.objects
+        )
+        return self.model_copy(
+            update={
+                "start": 0,
+                "stop": len(frames),
+                "chunks": tuple(Chunk(index, *span) for index, span in enumerate(plan)),
+                "objects": tuple(objects),
+                "tracked": None,
+            }
+        )
 
     def overlap(self, index: int) -> int:
         """Frames that chunk `index` shares with the one before; 0 for the first chunk."""

@@ -103,6 +103,7 @@ def save_partial_chunk(
     index: int,
     state: TrackerState,
     *,
+    next_frame: int | None = None,
     handed_on: FileRecord | None,
     degradations: tuple[str, ...],
     rung: Rung | None = None,
@@ -113,7 +114,8 @@ def save_partial_chunk(
     """Keep what there is of chunk `index`, whose mask table ends before `state.next_frame`, or
     before the first frame whose masks the state holds.
 
-    The table is taken from its place: there it would be that of a finished chunk.
+    The table is taken from its place: there it would be that of a finished chunk. `next_frame` is
+    that of the state by its number in the video, where the tracker counts otherwise.
 
     Raises:
         StorageError: No permission, disk full.
@@ -123,7 +125,7 @@ def save_partial_chunk(
     move(folder.masks_path(index), masks_path)
     state.save(state_path)
     record = PartialRecord(
-        next_frame=state.next_frame,
+        next_frame=state.next_frame if next_frame is None else next_frame,
         masks=fsync_and_record(masks_path),
         state=fsync_and_record(state_path),
         handed_on=handed_on,

@@ -22,7 +22,7 @@ from samcore.video.images import is_picture
 
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"),
-    *(".ts", ".m2ts", ".mts"),
+    *(".ts", ".m2ts", ".mts", ".flv", ".wmv", ".mpg", ".mpeg", ".vob", ".mxf"),
 )
 """What is taken for a video in folders and prefixes, in small letters."""
 SOURCE = "source"

@@ -20,11 +20,14 @@ mp4, mkv
 from samcore.video.digest import source_digest
 from samcore.video.encode import BROWSER, NUMBERS_8, NUMBERS_16, Codec, Sound, has_sound
 from samcore.video.frame import Frame
-from samcore.video.info import VideoInfo
-from samcore.video.media import Media, VideoFile, file_media, web_media
+from samcore.video.images import PICTURE_KINDS
+from samcore.video.info import VideoInfo, VideoPart
+from samcore.video.joined import join_videos
+from samcore.video.media import VIDEO_FILES, Media, VideoFile, file_media, web_media
 from samcore.video.names import NAMES_KEY, FrameNames
+from samcore.video.opening import ScanOfFile, check_parts, check_source, open_video
 from samcore.video.reader import FrameReader
-from samcore.video.source import ScanOfFile, VideoSource, check_source, open_video
+from samcore.video.source import VideoSource
 from samcore.video.writer import VideoWriter
 
 __all__ = [
@@ -32,6 +35,8 @@ __all__ = [
     "NAMES_KEY",
     "NUMBERS_8",
     "NUMBERS_16",
+    "PICTURE_KINDS",
+    "VIDEO_FILES",
     "Codec",
     "Frame",
     "FrameNames",
@@ -41,11 +46,14 @@ __all__ = [
     "Sound",
     "VideoFile",
     "VideoInfo",
+    "VideoPart",
     "VideoSource",
     "VideoWriter",
+    "check_parts",
     "check_source",
     "file_media",
     "has_sound",
+    "join_videos",
     "open_video",
     "source_digest",
     "web_media",

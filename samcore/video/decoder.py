@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from types import TracebackType
@@ -224,12 +225,15 @@ class DecodeProcess:
             self._pump(self._waste, since)
         return self.log.records.popleft()
 
-    def read_frame(self, picture: memoryview, *, first_pts: int | None) -> FrameRecord | None:
+    def read_frame(
+        self, picture: memoryview, *, is_dropped: Callable[[int], bool] | None
+    ) -> FrameRecord | None:
         """Wait for the next picture and its record; None at the end.
 
         Args:
             picture: Filled with the picture's bytes.
-            first_pts: Below this no picture follows the record: ffmpeg was told to drop it.
+            is_dropped: Whether no picture follows the record with a time stamp: ffmpeg was told to
+                drop it.
 
         Raises:
             Died: The decoder ended before its input did.
@@ -244,8 +248,8 @@ class DecodeProcess:
                 return None
             count, progress = self._pump(picture[filled:], since)
             filled += count
-            while first_pts is not None and self.log.records:
-                if self.log.records[0].pts >= first_pts:
+            while is_dropped is not None and self.log.records:
+                if not is_dropped(self.log.records[0].pts):
                     break
                 self.log.records.popleft()  # a missing time stamp is the lowest number of all
             if progress:

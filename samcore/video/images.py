@@ -1,5 +1,7 @@
-"""A folder of JPEG or PNG images, one per frame."""
+"""A folder of images, one per frame: JPEG, PNG, BMP, TIFF or WebP."""
 
+import copy
+import io
 import itertools
 import struct
 import threading
@@ -16,18 +18,28 @@ from numpy.typing import NDArray
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
-from samcore.errors import VideoError
+from samcore.errors import PictureError, VideoError
+from samcore.images.picture import decode_picture, stretched
 from samcore.limits import DEFAULT_LIMITS, Limits
 from samcore.text import natural_order
 from samcore.video.frame import Frame
 from samcore.video.index import FrameIndex
+from samcore.video.picking import within
 
 IMAGE_RATE = Fraction(25)
 """Frames per second that a folder is taken to have, since images say nothing of time."""
 
-_SUFFIXES = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
+_SUFFIXES = {
+    **{".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".bmp": "BMP"},
+    **{".tif": "TIFF", ".tiff": "TIFF", ".webp": "WebP"},
+}
+"""Kinds of pictures by the endings of their names; the one that is read before others is first."""
+_BY_OPENCV = ("JPEG", "PNG")
+"""Results have masks of these since the first version: their pixels stay as they are to the last
+bit. Other kinds are read by `samcore.images.picture`, the reader of single pictures."""
+PICTURE_KINDS = "JPEG, PNG, BMP, TIFF or WebP"
 _OTHER_PICTURES = {
-    *(".webp", ".bmp", ".tif", ".tiff", ".gif", ".jp2", ".jpe", ".jfif", ".avif", ".heic"),
+    *(".gif", ".jp2", ".jpe", ".jfif", ".avif", ".heic"),
     *(".heif", ".exr", ".ppm", ".pgm", ".pnm", ".dng"),
 }
 """Pictures that are not read. They are not passed over in silence: they may be frames."""
@@ -48,10 +60,10 @@ class ImageFolder:
 def list_images(folder: Path) -> ImageFolder:
     """Find a folder's frames, in natural order: `2.png` before `10.png`.
 
-    One kind of picture is read, JPEG or PNG. If there are several kinds, it is the one that has a
-    picture of every name that the others have, and JPEG if that holds for both: a mask or a
-    thumbnail may lie beside each frame. Hidden files are passed over. Equal numbers, as in `1.png`
-    and `01.png`, go by name.
+    One kind of picture is read. If there are several kinds, it is the one that has a picture of
+    every name that the others have, and the first one in `PICTURE_KINDS` if that holds for more: a
+    mask or a thumbnail may lie beside each frame. Hidden files are passed over. Equal numbers, as
+    in `1.png` and `01.png`, go by name.
 
     Raises:
         VideoError: None of the kinds has all names, two frames have the same name but for its
@@ -91,7 +103,8 @@ def _choose(folder: Path, kinds: dict[str, list[Path]]) -> str:
         if kinds:
             found = ", ".join(_counted(kind, files) for kind, files in sorted(kinds.items()))
             raise VideoError(
-                f"no JPEG or PNG images in the folder {str(folder)!r}, but {found}: convert them"
+                f"no {PICTURE_KINDS} images in the folder {str(folder)!r}, but {found}: convert "
+                "them"
             )
         return ""
     names = {kind: {file.stem for file in files} for kind, files in kinds.items()}
@@ -103,7 +116,7 @@ def _choose(folder: Path, kinds: dict[str, list[Path]]) -> str:
     raise VideoError(
         f"the folder {str(folder)!r} has pictures of several kinds ({found}), and no kind has all "
         "of their names: which are the frames? Move the others elsewhere, or convert all to one "
-        "kind, JPEG or PNG"
+        f"kind, {PICTURE_KINDS}"
     )
 
 
@@ -130,34 +143,63 @@ def _natural_order(path: Path) -> tuple[list[tuple[int, str]], str]:
 
 
 def image_codec(image: Path) -> str:
-    """Name the kind of a frame: `jpeg` or `png`."""
+    """Name the kind of a frame: `jpeg`, `png`, `bmp`, `tiff` or `webp`."""
     return _SUFFIXES[image.suffix.lower()].lower()
 
 
-def read_image(path: Path, *, stretch_bits: int | None = None) -> tuple[NDArray[np.uint8], int]:
+@dataclass(frozen=True, slots=True, eq=False)
+class _ReadImage:
+    """One image of a folder."""
+
+    rgb_hwc_u8: NDArray[np.uint8]
+    """The picture, H x W x 3."""
+    used_bits: int | None
+    """How many of its 16 bits it uses; None if it has no 16."""
+
+
+def _read_image(
+    path: Path, data: bytes, limits: Limits, *, stretch_bits: int | None = None
+) -> _ReadImage:
     """Decode one image, turned as its EXIF orientation says.
 
-    Deeper than 8 bits is reduced to 8, grey is spread over three channels, alpha is left out.
+    Deeper than 8 bits is reduced to 8, grey is spread over three channels. The alpha of a PNG is
+    left out; what is transparent in other kinds is laid over white.
 
     Args:
         path: The file.
+        data: What is in it.
+        limits: How large it may be; held against it before there is memory for the pixels.
         stretch_bits: Of 16 bits take only the lowest ones, this many, and reduce those to 8; None
             is all 16. Pictures of 8 bits stay as they are.
 
-    Returns:
-        The picture, H x W x 3 in RGB, and the Adler-32 of the file.
-
     Raises:
-        VideoError: The file cannot be read, or is no image.
+        InputError: It is larger.
+        VideoError: It is no image, or holds several.
     """
-    data = _bytes_of(path)
-    if stretch_bits is None or not _is_deep(data):
+    if _SUFFIXES[path.suffix.lower()] not in _BY_OPENCV:
+        return _by_picture_reader(path, data, limits, stretch_bits)
+    _check_size(path, data, limits)
+    deep = _decoded(path, data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH) if _is_deep(data) else None
+    if deep is None or stretch_bits is None:
         bgr = _decoded(path, data, cv2.IMREAD_COLOR)
     else:
-        deep = _decoded(path, data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH).astype(np.uint32)
-        bgr = np.minimum((deep << 8) >> stretch_bits, 255)
+        bgr = stretched(deep.astype(np.uint32), stretch_bits)
     rgb: NDArray[np.uint8] = np.ascontiguousarray(bgr[:, :, ::-1], dtype=np.uint8)
-    return rgb, zlib.adler32(data)
+    return _ReadImage(rgb, None if deep is None else int(deep.max()).bit_length())
+
+
+def _by_picture_reader(
+    path: Path, data: bytes, limits: Limits, stretch_bits: int | None
+) -> _ReadImage:
+    try:
+        picture = decode_picture(data, name=str(path), limits=limits, stretch_bits=stretch_bits)
+    except PictureError as error:
+        raise VideoError(str(error)) from error
+    if picture.pictures > 1:
+        raise VideoError(
+            f"{str(path)!r} holds {picture.pictures} pictures; wanted one for each frame: split it"
+        )
+    return _ReadImage(picture.image_rgb_hwc_u8, picture.used_bits)
 
 
 def _bytes_of(path: Path) -> bytes:
@@ -183,20 +225,11 @@ def _is_deep(data: bytes) -> bool:
     return is_png and data[_PNG_DEPTH_AT] == _PNG_DEEP
 
 
-def _used_bits(path: Path) -> int | None:
-    """How many of its 16 bits a picture uses; None if it has no 16."""
-    with path.open("rb") as file:
-        if not _is_deep(file.read(_PNG_DEPTH_AT + 1)):
-            return None
-    deep = _decoded(path, _bytes_of(path), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-    return int(deep.max()).bit_length()
-
-
-def _check_size(path: Path, limits: Limits) -> None:
+def _check_size(path: Path, data: bytes, limits: Limits) -> None:
     """Hold the size that an image claims against the limit, before there is memory for it."""
     for kind in (JpegImageFile, PngImageFile):
         try:
-            with kind(path) as image:
+            with kind(io.BytesIO(data)) as image:
                 size_wh = image.size
         # Pillow has no root for the errors of damaged files; SyntaxError is among them.
         except (OSError, ValueError, SyntaxError, EOFError, IndexError, struct.error):
@@ -233,16 +266,17 @@ def scan_images(
         VideoError: There are none, one cannot be decoded, or they differ in size.
     """
     if not images:
-        raise VideoError(f"no JPEG or PNG images in the folder {str(folder)!r}")
+        raise VideoError(f"no {PICTURE_KINDS} images in the folder {str(folder)!r}")
     checksum_n = np.zeros(len(images), np.uint32)
     first_hw = (0, 0)
     bits: set[int] = set()
     for frame_idx, image in enumerate(images):
-        _check_size(image, limits)
-        rgb_hwc_u8, checksum_n[frame_idx] = read_image(image)
-        if (used := _used_bits(image)) is not None:
-            bits.add(used)
-        size_hw = (rgb_hwc_u8.shape[0], rgb_hwc_u8.shape[1])
+        data = _bytes_of(image)
+        read = _read_image(image, data, limits)
+        checksum_n[frame_idx] = zlib.adler32(data)
+        if read.used_bits is not None:
+            bits.add(read.used_bits)
+        size_hw = (read.rgb_hwc_u8.shape[0], read.rgb_hwc_u8.shape[1])
         if frame_idx == 0:
             first_hw = size_hw
         elif size_hw != first_hw:
@@ -264,11 +298,24 @@ class ImageFrames:
     """Gives the frames of a folder that was scanned."""
 
     def __init__(
-        self, images: Sequence[Path], index: FrameIndex, *, stretch_bits: int | None = None
+        self,
+        images: Sequence[Path],
+        index: FrameIndex,
+        *,
+        stretch_bits: int | None = None,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self._images = images
         self._index = index
         self._stretch_bits = stretch_bits
+        self._limits = limits
+        self._numbers_m: NDArray[np.int64] | None = None
+
+    def only(self, numbers_m: NDArray[np.int64]) -> "ImageFrames":
+        """Other images are not read."""
+        picked = copy.copy(self)
+        picked._numbers_m = numbers_m
+        return picked
 
     def frames(
         self, start: int, stop: int, *, stopping: threading.Event, stall_s: float
@@ -278,18 +325,21 @@ class ImageFrames:
         Raises:
             VideoError: An image is no longer the one that was scanned.
         """
-        for frame_idx in range(start, stop):
+        numbers: Sequence[int] = range(start, stop)
+        if self._numbers_m is not None:
+            numbers = within(self._numbers_m, start, stop).tolist()
+        for frame_idx in numbers:
             if stopping.is_set():
                 return
-            rgb_hwc_u8, checksum = read_image(
-                self._images[frame_idx], stretch_bits=self._stretch_bits
-            )
-            if checksum != self._index.checksum_n[frame_idx]:
+            image = self._images[frame_idx]
+            data = _bytes_of(image)
+            if zlib.adler32(data) != self._index.checksum_n[frame_idx]:
                 raise VideoError(
-                    f"frame {frame_idx}, {str(self._images[frame_idx])!r}, changed after it was "
+                    f"frame {frame_idx}, {str(image)!r}, changed after it was "
                     "first read: leave the folder alone while it is tracked, then run again"
                 )
-            yield Frame(frame_idx, int(self._index.pts_n[frame_idx]), rgb_hwc_u8)
+            read = _read_image(image, data, self._limits, stretch_bits=self._stretch_bits)
+            yield Frame(frame_idx, int(self._index.pts_n[frame_idx]), read.rgb_hwc_u8)
 
 
 def is_picture(name: str) -> bool:

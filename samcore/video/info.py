@@ -58,6 +58,25 @@ class SizeChange(BaseModel):
     """Pixels down."""
 
 
+class VideoPart(BaseModel):
+    """One file of a recording that lies in several."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str
+    """The file, as it was asked for."""
+    digest: str
+    """As `VideoInfo.digest`."""
+    size_bytes: int
+    """Size of the file."""
+    frame: int = Field(ge=0)
+    """The whole recording's number of its first frame."""
+    num_frames: int = Field(gt=0)
+    """Frames that a full decode of it gives."""
+    start_pts: int
+    """When its first frame is shown, in units of the whole recording's time base."""
+
+
 class VideoInfo(BaseModel):
     """One video: what a full decode found, and beside it what the file's header claims."""
 
@@ -113,6 +132,12 @@ class VideoInfo(BaseModel):
     """How often the size changes, also where that is more than `size_changes` lists."""
     clock_restarts: tuple[int, ...] = Field(default=(), max_length=MAX_PLACES)
     """Frames at which the recording's clock starts again; times go on from the frame before."""
+    parts: tuple[VideoPart, ...] = ()
+    """The files of a recording that lies in several, in order; empty for one file. `source` is then
+    the first of them."""
+    pixel_format: str | None = None
+    """ffmpeg's name of how the first frame's pixels lie in memory, such as `yuv420p`; None for a
+    folder of images, and where an earlier version has scanned the file."""
     num_clock_restarts: int = Field(default=0, ge=0)
     """How often it does, also where that is more than `clock_restarts` lists."""
 
@@ -132,6 +157,9 @@ class VideoInfo(BaseModel):
     def remarks(self) -> tuple[str, ...]:
         """A line for each of these that a person should know of."""
         lines = []
+        if self.parts:
+            begins = [f"{part.source} from frame {part.frame}" for part in self.parts]
+            lines.append(f"one recording in {len(begins)} files: {_listed(begins, len(begins))}")
         if self.size_changes:
             sizes = [f"{it.width} x {it.height} from frame {it.frame}" for it in self.size_changes]
             lines.append(

@@ -14,7 +14,8 @@ _CONTEXT = r"(?:\[[^\]\n]* @ 0x[0-9a-f]+\] )*"
 # showinfo writes a line in pieces, and other threads of ffmpeg may write between any two of them:
 # these two pieces are whole, and in order, but may stand anywhere in a line.
 _FRAME = re.compile(
-    r"n: *\d+ pts: *(?P<pts>NOPTS|-?\d+) +pts_time:[^\n]*? s:(?P<width>\d+)x(?P<height>\d+) "
+    r"n: *\d+ pts: *(?P<pts>NOPTS|-?\d+) +pts_time:[^\n]*? fmt:(?P<format>\w+) [^\n]*?"
+    r"s:(?P<width>\d+)x(?P<height>\d+) "
     r"i:. iskey:(?P<key>[01]) type:.|checksum:(?P<checksum>[0-9A-F]{8}) plane_checksum:\["
 )
 # All that showinfo writes in such a line. What follows it there is another thread's message, which
@@ -96,6 +97,8 @@ class DecodeLog:
         """ffmpeg's name of the container."""
         self.codec = ""
         """ffmpeg's name of the codec."""
+        self.pixel_format = ""
+        """ffmpeg's name of how the first frame's pixels lie in memory."""
         self.duration_s: float | None = None
         """What the container claims, to a hundredth."""
         self.complaints = 0
@@ -193,6 +196,7 @@ class DecodeLog:
             return
         head, self._head = self._head, None
         self.frames += 1
+        self.pixel_format = self.pixel_format or head["format"]
         self.records.append(
             FrameRecord(
                 pts=NO_PTS if head["pts"] == "NOPTS" else int(head["pts"]),

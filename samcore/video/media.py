@@ -9,9 +9,11 @@ from urllib.parse import urlsplit
 
 from samcore.errors import InputError
 
-CONTAINERS = "mov,matroska,avi,mpegts"
+CONTAINERS = "mov,matroska,avi,mpegts,flv,asf,mpeg,mxf,gif"
 """Demuxers that read the one file given to them. Playlists, concat scripts, image sequences and
 the like open other files by name, and are refused by ffmpeg itself before they open anything."""
+VIDEO_FILES = "mp4, mov, mkv, webm, avi, ts, flv, wmv, mpg, mxf, gif"
+"""The same as people call them."""
 
 _PROTOCOLS = {"file": "file", "http": "http,tcp", "https": "https,tls,tcp"}
 """What ffmpeg needs in order to read an address of this kind, and no more."""

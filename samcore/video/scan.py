@@ -27,10 +27,11 @@ from samcore.video.decoder import (
     Stalled,
     decode_command,
 )
+from samcore.video.images import PICTURE_KINDS
 from samcore.video.index import FrameIndex
 from samcore.video.info import MAX_PLACES, SizeChange, VideoInfo
 from samcore.video.log import DecodeLog
-from samcore.video.media import Media, VideoFile
+from samcore.video.media import VIDEO_FILES, Media, VideoFile
 from samcore.video.rate import find_rate
 from samcore.video.so_far import ScanSoFar
 from samcore.video.timeline import make_timeline
@@ -40,7 +41,7 @@ logger = logging.getLogger(__name__)
 # Four bytes a frame reach us, for one reason: should we be killed, ffmpeg fails to write and ends.
 # Without the scale, ffmpeg may convert to grey already before showinfo, when it turns the picture.
 _ALMOST_NOTHING = r"crop=min(2\,iw):min(2\,ih):0:0:exact=1,scale,format=gray"
-_WANTED = "wanted a video file (mp4, mov, mkv, webm, avi, ts) or a folder of JPEG or PNG images"
+_WANTED = f"wanted a video file ({VIDEO_FILES}) or a folder of {PICTURE_KINDS} images"
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +274,7 @@ def scan_info(file: VideoFile, scan: Scan, claims: HeaderClaims) -> VideoInfo:
         start_pts=first,
         duration_s=float((last - first) * scan.time_base + 1 / rate.avg_rate),
         codec=log.codec,
+        pixel_format=log.pixel_format or None,
         container=log.container,
         header_num_frames=claims.num_frames,
         header_duration_s=log.duration_s if claims.duration_s is None else claims.duration_s,

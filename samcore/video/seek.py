@@ -1,9 +1,10 @@
 """Frame-exact decoding of any stretch of a video file."""
 
 import contextlib
+import copy
 import logging
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -22,6 +23,7 @@ from samcore.video.frame import Frame
 from samcore.video.index import FrameIndex
 from samcore.video.info import VideoInfo
 from samcore.video.media import Media, VideoFile
+from samcore.video.picking import Comb, within
 from samcore.video.scan import connection_lost, content_changed, decoder_died
 
 logger = logging.getLogger(__name__)
@@ -55,6 +57,17 @@ class VideoFrames:
         self._info = info
         self._index = index
         self._shown_pts_n = shown_pts_n
+        self._picked_m: NDArray[np.int64] | None = None
+        self._comb: Comb | None = None
+
+    def only(self, numbers_m: NDArray[np.int64]) -> "VideoFrames | None":
+        """Other frames are decoded, as they must be, but neither converted nor piped."""
+        comb = Comb.of(self._index, numbers_m)
+        if comb is None:
+            return None
+        picked = copy.copy(self)
+        picked._picked_m, picked._comb = numbers_m, comb
+        return picked
 
     def frames(
         self, start: int, stop: int, *, stopping: threading.Event, stall_s: float
@@ -69,9 +82,13 @@ class VideoFrames:
             TransientStorageError: The connection is lost before it gives a frame.
             TransientVideoError: ffmpeg was killed, or crashed.
         """
-        wanted = start
-        points = iter(self._index.seek_points(start))
-        while wanted < stop:
+        numbers: Sequence[int] = range(start, stop)
+        if self._picked_m is not None:
+            numbers = within(self._picked_m, start, stop).tolist()
+        done = 0
+        points = iter(self._index.seek_points(numbers[0])) if numbers else iter(())
+        while done < len(numbers):
+            wanted = numbers[done]
             point = next(points)
             began_at = wanted
             with contextlib.ExitStack() as stack:
@@ -81,9 +98,9 @@ class VideoFrames:
                     DecodeProcess(command, stall_s=stall_s, stopping=stopping)
                 )
                 try:
-                    for frame in self._matching(process, wanted, stop):
+                    for frame in self._matching(process, numbers[done:]):
                         yield frame
-                        wanted = frame.frame_idx + 1
+                        done += 1
                 except ReadStopped:
                     return
                 except Died as error:
@@ -93,8 +110,9 @@ class VideoFrames:
                 except Stalled as error:
                     raise self._stalled(media, wanted, stall_s) from error
                 log = process.log
-            if wanted == stop:
+            if done == len(numbers):
                 return
+            wanted = numbers[done]
             if log.broken:
                 if wanted == began_at:
                     raise connection_lost(self._file, wanted, log.broken)
@@ -122,7 +140,8 @@ class VideoFrames:
             )
         if self._index.seekable:
             # frames before the wanted one are dropped where they are, not converted and piped
-            filters = f"select='gte(pts,{self._index.pts_n[wanted]})',{filters}"
+            picked = "" if self._comb is None else f"*{self._comb.expression}"
+            filters = f"select='gte(pts,{self._index.pts_n[wanted]}){picked}',{filters}"
         seek_s: Fraction | None = None if seek_pts is None else seek_pts * info.time_base
         return decode_command(
             self._program,
@@ -141,21 +160,31 @@ class VideoFrames:
             "not answer"
         )
 
-    def _matching(self, process: DecodeProcess, wanted: int, stop: int) -> Iterator[Frame]:
-        """Give frames from `wanted` on for as long as they are the ones of the index."""
+    def _matching(self, process: DecodeProcess, numbers: Sequence[int]) -> Iterator[Frame]:
+        """Give these frames for as long as they are the ones of the index."""
+        wanted, stop = numbers[0], numbers[-1] + 1
         index = self._index
         shape_hwc = (self._info.height, self._info.width, 3)
-        first_pts = int(index.pts_n[wanted]) if index.seekable else None
+        is_dropped = self._is_dropped(numbers) if index.seekable else None
         # without usable time stamps frames are counted from the beginning
-        for frame_idx in range(wanted if index.seekable else 0, stop):
+        for frame_idx in numbers if index.seekable else range(stop):
             image_rgb_hwc_u8 = np.empty(shape_hwc, np.uint8)
-            record = process.read_frame(image_rgb_hwc_u8.data.cast("B"), first_pts=first_pts)
+            record = process.read_frame(image_rgb_hwc_u8.data.cast("B"), is_dropped=is_dropped)
             if record is None or record.pts != index.pts_n[frame_idx]:
                 return
             if record.checksum != index.checksum_n[frame_idx]:
                 return
             if frame_idx >= wanted:
                 yield Frame(frame_idx, int(self._shown_pts_n[frame_idx]), image_rgb_hwc_u8)
+
+    def _is_dropped(self, numbers: Sequence[int]) -> Callable[[int], bool]:
+        """Whether ffmpeg was told to drop the picture with a time stamp."""
+        pts_n = self._index.pts_n
+        first_pts = int(pts_n[numbers[0]])
+        if self._comb is None:
+            return lambda pts: pts < first_pts
+        holds = self._comb.holds
+        return lambda pts: pts < first_pts or not holds(pts)
 
     def _why_other(self, frame_idx: int, said: str | None) -> str:
         name = repr(self._file.name)

@@ -34,7 +34,7 @@ from tasks.request.prompt_source import GivenPrompts, read_prompts
 from tasks.request.segment_request import SegmentRequest
 from tasks.request.warm_source import GivenWarmStart, read_warm_start
 from tasks.settings import load_settings
-from tasks.sources.opened import look_up_source, open_source
+from tasks.sources.opened import check_recording, look_up_source, open_recording
 from tasks.store.locations import S3Location, parse_location
 
 if TYPE_CHECKING:
@@ -84,8 +84,10 @@ def check_request(
     if buckets or not _in_bucket(request.warm_start):
         warm = read_warm_start(request, limits)
     source = request.source_place
-    if isinstance(source, Path) and with_source:
-        check_source(source, limits)
+    places = (source, *request.further_places) if with_source else ()
+    for place in places:
+        if isinstance(place, Path):
+            check_source(place, limits)
     _check_family(request)
     by_model = _detectors_of_model(request.automatic)
     if by_model:
@@ -104,9 +106,10 @@ def check_request(
     if warm is not None:
         warm.check(request, model)
     _check_places(request, buckets=buckets)
-    in_reach = buckets or not isinstance(source, S3Location)
-    if not isinstance(source, Path) and in_reach and with_source:
-        look_up_source(source, request.source_version, credentials=request.credentials)
+    for place in places:
+        if not isinstance(place, Path) and (buckets or not isinstance(place, S3Location)):
+            version = request.source_version if place is source else None
+            look_up_source(place, version, credentials=request.credentials)
     if request.compile:
         from samcore.machine.compiling import check_can_compile  # late: it imports torch
         from samcore.machine.device import choose_compute
@@ -206,8 +209,15 @@ def open_asked_video(
         VideoError: It cannot be read.
         StorageError: It cannot be fetched, or the index not be written.
     """
-    return open_source(
+    check_recording(
         request.source_place,
+        request.further_places,
+        credentials=request.credentials,
+        version=version,
+    )
+    return open_recording(
+        request.source_place,
+        request.further_places,
         request.work_path,
         credentials=request.credentials,
         version=version,

@@ -21,8 +21,19 @@ HubName = Annotated[
 FormatName = Annotated[str, Field(json_schema_extra={"enum": list(FORMATS.names)})]
 
 
+_VIDEO_FIELDS = ("further_parts", "every", "fps")
+"""Of a base class, whose fields would come first."""
+
+
 def shape_form(schema: dict[str, Any]) -> None:
-    """Have the form begin with the tab for typing prompts, and name its other tabs."""
+    """Have the form begin with the tab for typing prompts, and name its other tabs; which frames
+    are tracked comes where the first and the last one do."""
+    fields = schema["properties"]
+    ours = {name: fields.pop(name) for name in _VIDEO_FIELDS}
+    others = list(fields.items())
+    after = [name for name, _ in others].index("stop") + 1
+    fields.clear()
+    fields.update([*others[:after], *ours.items(), *others[after:]])
     # Without a default the form begins with its first tab, the one for typing.
     prompts = schema["properties"]["prompts"]
     prompts.pop("default")

@@ -16,8 +16,15 @@ from samcore.prompts.resolve import prompts_digest, resolve_prompts
 from samcore.result.records import ObjectRecord, RunRecord
 from samcore.run.early import opened_beside, take_early_work
 from samcore.run.folder import RunFolder
+from samcore.run.stepping import (
+    automatic_in_steps,
+    check_tracked,
+    chunks_in_frames,
+    prompts_in_frames,
+)
 from samcore.tracking.memory.policy import policy_options
 from samcore.video import VideoInfo, VideoSource
+from samcore.video.tracked import choose_frames, in_steps
 from tasks.request.begun import as_begun
 from tasks.request.early_checks import (
     CheckedRequest,
@@ -116,7 +123,14 @@ def resolve_request(
     if on_probe is not None:
         on_probe(video.info)
     start, stop = check_frames(request, video.info.num_frames)
+    tracked = choose_frames(video, start, stop, every=request.every, fps=request.rate_wanted)
+    if tracked is not None:
+        stop = tracked.number(len(tracked))
     prompts = () if given is None else _hold_against(given, request, video, (start, stop))
+    check_tracked(prompts, tracked, video)
+    # As the tracker sees it.
+    steps = in_steps(video, tracked)
+    span = (start, stop) if tracked is None else (0, len(tracked))
     if model is None:
         on_download = reporter("downloading the model", "MB", scale=1_000_000)
         model = resolve_asked_model(
@@ -132,14 +146,15 @@ def resolve_request(
         from tasks.tracking.found_objects import find_objects_once  # late, like all of torch
 
         prompts, finding_seconds = find_objects_once(
-            request.automatic,
-            video=video,
+            automatic_in_steps(request.automatic, tracked, video),
+            video=steps,
             model=model,
             compute=compute,
-            frames=(start, stop),
+            frames=span,
             work_dir=request.work_path,
             cache_dir=cache_dir,
         )
+        prompts = prompts_in_frames(prompts, tracked)
         labels = {prompt.obj_id: prompt.label for prompt in prompts if prompt.label}
     source_of_objects = "automatic" if found_first else "prompt"
     known = () if warm is None else warm.record.objects
@@ -152,8 +167,8 @@ def resolve_request(
         detection = plan_detection(
             request.automatic,
             model=model,
-            video=video,
-            frames=(start, stop),
+            video=steps,
+            frames=span,
             labels=_labels(objects),
             num_prompted=len(objects),
             work_dir=request.work_path,
@@ -173,7 +188,11 @@ def resolve_request(
         ),
         start=start,
         stop=stop,
-        chunks=plan_chunks(start, stop, chunk_frames=request.chunk_frames, overlap=request.overlap),
+        chunks=chunks_in_frames(
+            plan_chunks(*span, chunk_frames=request.chunk_frames, overlap=request.overlap), tracked
+        ),
+        further_parts=tuple(map(str, request.further_places)),
+        tracked=tracked,
         handoff=request.handoff,
         warm_start=None if warm is None else warm.record,
         detection=detection,

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Field,
     ValidationError,
@@ -20,6 +19,7 @@ from samcore.exports import check_formats
 from samcore.prompts.automatic import AutomaticPrompts
 from samcore.prompts.form import Prompts
 from samcore.tracking.memory.policy import policy_options
+from samcore.video import PICTURE_KINDS, VIDEO_FILES
 from tasks.request.form_fields import FormatName, HandoffName, HubName, ModelName, shape_form
 from tasks.request.places import (
     absolute_place,
@@ -27,6 +27,7 @@ from tasks.request.places import (
     destination_place,
     validation_line,
 )
+from tasks.request.video_fields import VideoFields
 from tasks.settings import load_settings
 from tasks.store.locations import (
     ALLOWED_PATTERN,
@@ -37,7 +38,7 @@ from tasks.store.locations import (
 )
 
 
-class SegmentRequest(BaseModel):
+class SegmentRequest(VideoFields):
     """What to track in which video, and where the masks go."""
 
     # The order of the fields is that of the form: as a person thinks, the rarely needed last.
@@ -53,8 +54,8 @@ class SegmentRequest(BaseModel):
         min_length=1,
         title="Video",
         json_schema_extra={"pattern": ALLOWED_PATTERN},
-        description="Video file (mp4, mov, mkv, webm, avi, ts) as a path, s3://bucket/key or "
-        "https:// address; or the path of a folder of JPEG or PNG frames.",
+        description=f"Video file ({VIDEO_FILES}) as a path, s3://bucket/key or https:// "
+        f"address; or the path of a folder of {PICTURE_KINDS} frames.",
     )
     prompts: Prompts = Field(
         default=None,

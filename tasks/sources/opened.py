@@ -5,15 +5,23 @@ import hashlib
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from samcore.disk.fetch import Progress
 from samcore.disk.files import make_folder
 from samcore.errors import InputError, StateError, VideoError
 from samcore.run.folder import RunFolder
-from samcore.video import ScanOfFile, VideoFile, VideoSource, open_video
+from samcore.video import (
+    ScanOfFile,
+    VideoFile,
+    VideoSource,
+    check_parts,
+    join_videos,
+    open_video,
+)
+from samcore.video.tracked import skipping
 from tasks.settings import load_settings
 from tasks.store.locations import HttpsLocation, S3Location, parse_location
 
@@ -23,7 +31,9 @@ if TYPE_CHECKING:
 Place = Path | S3Location | HttpsLocation
 
 _KEPT = 4
-"""A video's index is some ten bytes a frame: a few may stay."""
+"""A video's index is some twenty bytes a frame: a few may stay."""
+_KEPT_FRAMES = 1_000_000
+"""And more of short ones, such as the parts of a recording."""
 
 _Identity = tuple[Path, object]
 
@@ -67,9 +77,12 @@ class _OpenVideos:
                 if mirror is not None:
                     mirror.push_index(index_path)
             self._sources[identity] = video
-            while len(self._sources) > _KEPT:
+            while len(self._sources) > _KEPT and self._num_frames() > _KEPT_FRAMES:
                 self._sources.popitem(last=False)
             return video
+
+    def _num_frames(self) -> int:
+        return sum(video.info.num_frames for video in self._sources.values())
 
 
 _videos = _OpenVideos()
@@ -145,6 +158,59 @@ def open_source(
         stretch=stretch,
         so_far=so_far,
     )
+
+
+def open_recording(
+    source: str | Place,
+    further_parts: Sequence[str | Place],
+    work_dir: Path,
+    *,
+    version: str | None = None,
+    so_far: ScanOfFile | None = None,
+    **options: Any,
+) -> VideoSource:
+    """Open a video, or the recording that it and further files are, each as `open_source` does.
+
+    Args:
+        source: As in `open_source`.
+        further_parts: What follows it, in order.
+        work_dir: Likewise.
+        version: Of `source`.
+        so_far: Used for a video in one file.
+        options: The others of `open_source`.
+
+    Raises:
+        InputError: The parts are not those of one recording.
+        SegmentationError: As in `open_source`.
+    """
+    if not further_parts:
+        return open_source(source, work_dir, version=version, so_far=so_far, **options)
+    parts = [open_source(source, work_dir, version=version, **options)]
+    parts += [open_source(part, work_dir, **options) for part in further_parts]
+    return join_videos(parts)
+
+
+def check_recording(
+    source: Place, further_parts: Sequence[Place], *, credentials: str | None, version: str | None
+) -> None:
+    """Look at the first frame of each part of a recording, before all of them are read.
+
+    Raises:
+        InputError: They are not those of one recording; names two that differ.
+        SegmentationError: A part cannot be had.
+    """
+    if not further_parts:
+        return
+    files: list[Path | VideoFile] = []
+    for place in (source, *further_parts):
+        if isinstance(place, Path):
+            files.append(place)
+            continue
+        from tasks.sources.remote import find_remote_video  # late, like all of boto3
+
+        own = version if place is source else None
+        files.append(find_remote_video(place, credentials=credentials, version=own, on_fetch=None))
+    check_parts(files, limits=load_settings().limits)
 
 
 def find_version(
@@ -231,8 +297,9 @@ def open_run_source(folder: RunFolder) -> VideoSource:
         StorageError: It cannot be fetched.
     """
     record = folder.record()
-    video = _lent.get(folder.path) or open_source(
+    video = _lent.get(folder.path) or open_recording(
         record.source,
+        record.further_parts,
         folder.work_dir,
         credentials=folder.credentials,
         version=record.source_version,
@@ -240,7 +307,7 @@ def open_run_source(folder: RunFolder) -> VideoSource:
     )
     if video.info.digest != record.source_digest:
         raise StateError(f"{record.source} has changed since this run began; run it again")
-    return video
+    return skipping(video, record.tracked)
 
 
 def _index_path(work_dir: Path, identity: bytes) -> Path:

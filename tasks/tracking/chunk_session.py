@@ -12,6 +12,7 @@ import numpy as np
 from samcore.chunks.handoff import find_handoff
 from samcore.chunks.plan import Chunk
 from samcore.disk.files import FileRecord, fsync_and_record
+from samcore.identities.ledger import Track
 from samcore.machine.meters import MemoryMeter, StageClock
 from samcore.machine.out_of_memory import memory_failure
 from samcore.machine.stopping import WorkStopped
@@ -70,7 +71,8 @@ class ChunkSession:
         self.found: tuple[ResultObject, ...] = ()
         """Objects that began on the chunk's frames by being detected, once it is tracked."""
         self._folder = RunFolder.from_ref(run)
-        self._record = record
+        self._tracked = record.tracked
+        self._record = record = record.in_steps()
         self._chunk: Chunk = record.chunks[index]
         self._before = before
         self._ladder = ladder
@@ -81,13 +83,18 @@ class ChunkSession:
         self._handoff = find_handoff(record.handoff)
         hands_on = self._handoff.hands_on_state and index + 1 < len(chunks)
         self._successor = chunks[index + 1] if hands_on else None
-        begin = self._chunk.start if before is None else before.record.next_frame
+        begin = self._chunk.start if before is None else self._step_of(before.record.next_frame)
         self._progress = ChunkProgress(run.video, chunks, index, begin=begin)
         self._started = time.monotonic()
         self._next_frame = begin
         self._run: OpenRun | None = None
         self._tracker: VideoTracker | None = None
         self._unwritten: FrameMasks | None = None
+
+    @property
+    def num_frames(self) -> int:
+        """How many frames it tracks."""
+        return self._chunk.stop - self._chunk.start
 
     @property
     def masks_path(self) -> Path:
@@ -101,7 +108,9 @@ class ChunkSession:
             WorkStopped: `stop` was set; what there is has been saved as a checkpoint.
             OutOfMemory: It does not fit, however little is done at once.
         """
-        self._ladder.run_until_it_fits(self._track, frame_idx=lambda: self._next_frame)
+        self._ladder.run_until_it_fits(
+            self._track, frame_idx=lambda: self._number(self._next_frame)
+        )
 
     def _track(self) -> None:
         try:
@@ -115,7 +124,7 @@ class ChunkSession:
                 self._save()
                 raise WorkStopped
             begun = self._at_work.found(self._chunk.start, self._chunk.stop)
-            self.found = tuple(map(found_object, begun))
+            self.found = tuple(map(self._found_object, begun))
         finally:
             self._run = self._tracker = self._unwritten = None
 
@@ -129,8 +138,9 @@ class ChunkSession:
         self.handed_on = None
         if self._before is not None:
             before = self._before
+            begin = self._step_of(before.record.next_frame)
             self._tracker = opened.saved_tracker(
-                before.state_path, before.record.state, start=before.record.next_frame
+                before.state_path, before.record.state, start=begin
             )
             self.handed_on = before.record.handed_on
         self._next_frame = self._tracker.next_frame
@@ -169,15 +179,17 @@ class ChunkSession:
         """Write the rows of the frame that was tracked last, unless they are written already."""
         output = self._unwritten
         if output is not None and self._chunk.start <= output.frame_idx < self._chunk.stop:
+            number = self._number(output.frame_idx)
             with self.clock("write"):
-                writer.write(output, self._open.video.pts(output.frame_idx))
+                pts = self._open.video.pts(output.frame_idx)
+                writer.write(replace(output, frame_idx=number), pts)
             # From here on the frame is written, whatever fails.
             self._unwritten = None
             memory = self._meter.snapshot()
             self._progress.tracked(output.frame_idx, memory)
             self._ladder.alive()
             is_end = output.frame_idx in (self._chunk.start, self._chunk.stop - 1)
-            self._log.add(self._chunk.index, output.frame_idx, memory, always=is_end)
+            self._log.add(self._chunk.index, number, memory, always=is_end)
         self._unwritten = None
         self._hand_on()
 
@@ -201,7 +213,7 @@ class ChunkSession:
         state = self._at_work.state()
         self._next_frame = state.next_frame
         self._tracker = None
-        self._ladder.step_down(self._next_frame, reason)
+        self._ladder.step_down(self._number(self._next_frame), reason)
         if self._ladder.rung.image_size != before.image_size:
             self._run = None  # with the model, for which there may be no room beside the next
         self._run = opened = open_run(self._folder, self._ladder.rung, self.clock)
@@ -214,6 +226,7 @@ class ChunkSession:
             self._folder,
             self._chunk.index,
             self._at_work.state(),
+            next_frame=self._number(self._at_work.next_frame),
             handed_on=self.handed_on,
             degradations=tuple(self._ladder.steps),
             rung=self._ladder.degraded,
@@ -239,6 +252,19 @@ class ChunkSession:
                 prompted = [(obj_id, handed) in asked for obj_id in output.obj_ids]
                 output = replace(output, prompted_n=np.array(prompted, dtype=np.bool_))
             yield output
+
+    def _number(self, step: int) -> int:
+        """The number of a frame in the whole video; the tracker may know only some of its frames,
+        and counts these."""
+        return step if self._tracked is None else self._tracked.number(step)
+
+    def _step_of(self, number: int) -> int:
+        """The same the other way."""
+        return number if self._tracked is None else self._tracked.step_of(number)
+
+    def _found_object(self, track: Track) -> ResultObject:
+        found = found_object(track)
+        return found.model_copy(update={"first_frame": self._number(track.first_frame)})
 
     @property
     def _end(self) -> int:

@@ -113,7 +113,7 @@ def find_objects_once(
                 if prompts:
                     break
             else:
-                raise nothing_found(options, looked_at)
+                raise nothing_found(options, [video.number(one) for one in looked_at])
             memory = meter.snapshot()
             seconds = time.monotonic() - started + lost_seconds(mark)
         write_sealed(spent_path, _Spent(seconds=round(seconds, 3)), of=spent_path.name)
@@ -121,12 +121,13 @@ def find_objects_once(
     if frame_idx != looked_at[0]:
         _log.warning(
             "no objects found on %s: the objects are those of frame %d",
-            name_frames(looked_at[: looked_at.index(frame_idx)]),
-            frame_idx,
+            name_frames([video.number(one) for one in looked_at if one < frame_idx]),
+            video.number(frame_idx),
         )
     _log.info(
         "%s found among %s on frame %d, %s",
-        *(counted(len(prompts), "object"), counted(len(found), _kind(found)), frame_idx),
+        *(counted(len(prompts), "object"), counted(len(found), _kind(found))),
+        video.number(frame_idx),
         describe_peak(memory.peak_rss_bytes, memory.peak_vram_bytes),
     )
     return prompts, seconds

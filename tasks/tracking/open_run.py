@@ -27,12 +27,14 @@ from samcore.prompts.prompt import Prompt
 from samcore.result.records import ChunkRecord, PassRecord, RunRecord
 from samcore.run.detection import open_detections
 from samcore.run.folder import RunFolder
+from samcore.run.stepping import prompts_in_steps
 from samcore.tracking.detections_ahead import DetectionsAhead
 from samcore.tracking.identity_tracker import IdentityTracker
 from samcore.tracking.resize import resize_state
 from samcore.tracking.state import TrackerState
 from samcore.tracking.tracker import VideoTracker
 from samcore.video import Frame, VideoSource
+from samcore.video.tracked import TrackedFrames, in_steps
 from tasks.settings import load_settings, sets_allocator
 from tasks.sources.opened import open_run_source
 
@@ -54,6 +56,13 @@ class OpenRun:
     """How detections become objects; None if nothing is detected on the way."""
     detections: DetectionsAhead | None = None
     """What detectors see in the frames; None likewise."""
+    tracked: TrackedFrames | None = None
+    """Which frames are tracked; None if all are. All numbers of frames in the record, the video
+    and the prompts are steps then."""
+
+    def prompts(self) -> tuple[Prompt, ...]:
+        """What the tracker is told."""
+        return prompts_in_steps(self.folder.prompts(), self.tracked)
 
     @property
     def settings(self) -> TrackSettings:
@@ -169,13 +178,13 @@ class RunChunkStart:
         return self.run.record.overlap(self.chunk.index)
 
     def prompts(self) -> tuple[Prompt, ...]:
-        return self.run.folder.prompts()
+        return self.run.prompts()
 
     def masks_before(self, frame_idx: int) -> Mapping[int, NDArray[np.bool_]]:
         if self.run.folder.finished_chunk(self.chunk.index - 1) is None:
             raise LostWorkError(f"chunk {self.chunk.index - 1} is gone or damaged; run again")
         with MaskReader(self.run.folder.masks_path(self.chunk.index - 1)) as reader:
-            return reader.masks(frame_idx)
+            return reader.masks(self.run.video.number(frame_idx))
 
     def new_tracker(self, prompts: Sequence[Prompt], *, start: int) -> VideoTracker:
         return self.run.new_tracker(prompts, start=start)
@@ -203,8 +212,9 @@ def open_run(
     Raises:
         SegmentationError: The video, the model or the folder is not what it was.
     """
-    record = folder.record()
-    video = open_run_source(folder)
+    tracked = folder.record().tracked
+    record = folder.record().in_steps()
+    video = in_steps(open_run_source(folder), tracked)
     rung = rung or record.as_asked
     fit_threads(rung.image_size)  # first: the device's name tells the number
     compute = choose_compute(record.settings.device, record.settings.dtype)
@@ -213,7 +223,7 @@ def open_run(
     model = load_model(resized_model(record.model, rung.image_size), compute)
     clock = clock or StageClock()
     if record.detection is None:
-        return OpenRun(folder, record, video, compute, model, rung, clock)
+        return OpenRun(folder, record, video, compute, model, rung, clock, tracked=tracked)
     detections = open_detections(
         record.detection,
         model,
@@ -224,4 +234,6 @@ def open_run(
         cache_dir=load_settings().cache_dir,
     )
     association = record.detection.association
-    return OpenRun(folder, record, video, compute, model, rung, clock, association, detections)
+    return OpenRun(
+        folder, record, video, compute, model, rung, clock, association, detections, tracked
+    )

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from PIL import Image, ImageDraw
 
 from samcore.video.decoder import find_ffmpeg
 
@@ -145,6 +146,45 @@ def changing_size(path: Path) -> None:
     path.write_bytes(small.read_bytes() + large.read_bytes())
 
 
+def flash(path: Path) -> None:
+    """H.264 with B-frames in a container without an index."""
+    _generate(path, *OPEN_GOP)
+
+
+def windows_media(path: Path) -> None:
+    """What Windows once recorded in."""
+    _generate(path, "-c:v", "wmv2", "-q:v", "5", "-g", "12")
+
+
+def program_stream(path: Path) -> None:
+    """MPEG-2 as on a DVD: B-frames, no index, and time stamps for some packets only."""
+    _generate(path, "-c:v", "mpeg2video", "-q:v", "5", "-bf", "2", "-g", "12")
+
+
+def broadcast(path: Path) -> None:
+    """MPEG-2 as broadcasters exchange it."""
+    _generate(path, "-c:v", "mpeg2video", "-q:v", "5", "-bf", "2", "-g", "12")
+
+
+def animation(path: Path) -> None:
+    """Frames that last differently long, and paint over, leave or clear what was there; what is
+    clear shows through."""
+    pictures, delays = [], (40, 100, 20, 250, 60)
+    for number in range(15):
+        picture = Image.new("RGBA", (160, 120), (0, 0, 0, 0))
+        draw = ImageDraw.Draw(picture)
+        draw.rectangle((8 * number, 20, 8 * number + 40, 70), fill=(200, 16 * number, 60, 255))
+        pictures.append(picture)
+    pictures[0].save(
+        path,
+        save_all=True,
+        append_images=pictures[1:],
+        duration=[delays[number % 5] for number in range(15)],
+        disposal=[number % 3 + 1 for number in range(15)],
+        loop=0,
+    )
+
+
 NASTY: dict[str, Callable[[Path], None]] = {
     "plain.mp4": plain_mp4,
     "open-gop.mp4": open_gop,
@@ -165,8 +205,16 @@ NASTY: dict[str, Callable[[Path], None]] = {
     "negative-start.ts": negative_start,
     "doubled-pts.mkv": doubled_pts,
     "changing-size.ts": changing_size,
+    "flash.flv": flash,
+    "windows-media.wmv": windows_media,
+    "program-stream.mpg": program_stream,
+    "broadcast.mxf": broadcast,
+    "animation.gif": animation,
 }
 """Every nasty video by its file name."""
+NEEDS = {"windows-media.wmv": "wmv2", "program-stream.mpg": "mpeg2video"}
+NEEDS |= {"broadcast.mxf": "mpeg2video"}
+"""Encoders that not every ffmpeg has."""
 
 
 class Clips:
@@ -183,6 +231,9 @@ class Clips:
             # in a folder of its own: some need a second file
             work = self._folder / f"making-{name}"
             work.mkdir(exist_ok=True)
+            needed = NEEDS.get(name)
+            if needed is not None and needed not in _run_ffmpeg("-encoders").decode():
+                pytest.skip(f"this ffmpeg cannot encode {needed}")
             NASTY[name](work / name)
             (work / name).replace(path)
         return path

@@ -44,6 +44,8 @@ def test_any_stretch_equals_the_full_decode(clips, nasty_name):
         "corrupted.mp4",
         "doubled-pts.mkv",
         "changing-size.ts",
+        "program-stream.mpg",
+        "animation.gif",
     ],
 )
 @pytest.mark.usefixtures("bundled_ffmpeg")
@@ -141,6 +143,22 @@ def test_a_damaged_file_gives_the_same_pixels_every_time(clips):
 
     assert source.info.damaged is not None
     assert reads[0] == reads[1] == reads[2]
+
+
+def test_an_animation_keeps_its_delays_and_clear_places(clips):
+    """Frames of a GIF have the times that its delays give, what was cleared is white, and what was
+    left stays."""
+    source = open_video(clips.path("animation.gif"))
+
+    times_ms = [round(1000 * source.time_s(frame)) for frame in range(6)]
+    assert times_ms == [0, 40, 140, 160, 410, 470]
+    assert source.info.variable_rate
+    assert source.frame_at(0.2) == 3
+    left = source.frame(1).image_rgb_hwc_u8
+    assert left[50, 4].tolist() == [200, 0, 60]  # of frame 0, which stays where it is
+    cleared = source.frame(2).image_rgb_hwc_u8
+    assert cleared[50, 52].tolist() == [200, 32, 60]
+    assert cleared[100, 100].tolist() == [255, 255, 255]
 
 
 def test_equal_pictures_are_told_apart_by_their_time(tmp_path):

@@ -3,9 +3,11 @@
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from flows.commands.lines import video_lines
 from samcore.errors import InputError, VideoError
+from samcore.limits import Limits
 from samcore.video import open_video, source_digest
 
 
@@ -80,10 +82,11 @@ def _save(path, picture_rgb):
     [
         (["0.jpg", "1.jpg", "0.png", "1.png"], ["0.jpg", "1.jpg"], "2 PNG files"),
         (["0.jpg", "0.png", "1.png"], ["0.png", "1.png"], "1 JPEG file"),
-        (["0.png", "1.png", "1.webp"], ["0.png", "1.png"], "1 webp file"),
+        (["0.png", "1.png", "1.webp"], ["0.png", "1.png"], "1 WebP file"),
+        (["0.tif", "1.tif", "0.webp"], ["0.tif", "1.tif"], "1 WebP file"),
         (["0.jpg", "1.jpeg", "a.txt", "Thumbs.db"], ["0.jpg", "1.jpeg"], "2 other files"),
     ],
-    ids=["a mask beside each", "thumbnails of some", "a kind that is not read", "no pictures"],
+    ids=["a mask beside each", "thumbnails of some", "one in WebP", "TIFF", "no pictures"],
 )
 def test_one_kind_of_picture_is_read(tmp_path, files, frames, left_out):
     """The kind that has a picture of every name wins, JPEG before PNG; the rest is told, anew each
@@ -111,9 +114,9 @@ def test_one_kind_of_picture_is_read(tmp_path, files, frames, left_out):
     ("files", "words"),
     [
         (["0.jpg", "1.png"], "1 JPEG file, 1 PNG file"),
-        (["0.jpg", "1.jpg", "2.webp"], "2 JPEG files, 1 webp file"),
-        (["0.bmp", "1.bmp"], "no JPEG or PNG images in the folder .*, but 2 bmp files"),
-        (["0.tif", "0.jpg", "1.tif"], "1 JPEG file, 2 tif files"),
+        (["0.jpg", "1.jpg", "2.webp"], "2 JPEG files, 1 WebP file"),
+        (["0.gif", "1.gif"], "no JPEG, PNG, BMP, TIFF or WebP images .*, but 2 gif files"),
+        (["0.tif", "1.jpg", "2.tif"], "1 JPEG file, 2 TIFF files"),
         (["0.jpg", "0.jpeg"], r"0\.jpe?g and 0\.jpe?g .* have one name"),
     ],
 )
@@ -124,6 +127,54 @@ def test_a_folder_that_may_be_two_things_is_refused(tmp_path, files, words):
 
     with pytest.raises(VideoError, match=words):
         open_video(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["bmp", "tif", "webp"])
+def test_other_kinds_of_pictures_are_frames(tmp_path, kind):
+    """A folder of them is a video like one of PNG, pixel for pixel where they are lossless."""
+    for number in range(3):
+        picture = Image.fromarray(_picture(number))
+        picture.save(
+            tmp_path / f"{number}.{kind}", **({"lossless": True} if kind == "webp" else {})
+        )
+
+    source = open_video(tmp_path)
+
+    assert source.info.codec == {"tif": "tiff"}.get(kind, kind)
+    with source.read() as reader:
+        for number, frame in enumerate(reader):
+            assert (frame.image_rgb_hwc_u8 == _picture(number)).all()
+    path = tmp_path / f"1.{kind}"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(VideoError, match=rf"1\.{kind}"):
+        open_video(tmp_path)
+
+
+def test_a_file_of_several_pictures_is_no_frame(tmp_path):
+    """A stack in one TIFF is refused: nobody knows which of its pictures is meant."""
+    pages = [Image.fromarray(_picture(number)) for number in range(3)]
+    pages[0].save(tmp_path / "0.tif", save_all=True, append_images=pages[1:])
+
+    with pytest.raises(VideoError, match=r"0\.tif' holds 3 pictures"):
+        open_video(tmp_path)
+
+
+def test_a_large_picture_is_refused_before_it_is_decoded(tmp_path):
+    """The limit holds for all kinds."""
+    Image.fromarray(_picture(1)).save(tmp_path / "0.bmp")
+
+    with pytest.raises(VideoError, match="40 x 30, 1,200 pixels"):
+        open_video(tmp_path, limits=Limits(max_pixels=1000))
+
+
+def test_grey_tiffs_are_stretched_by_one_measure(tmp_path):
+    """Microscopes write 12 of 16 bits: the brightest frame says which are in use."""
+    for number, level in enumerate((2047, 4095, 1023)):
+        Image.fromarray(np.full((8, 8), level, np.uint16)).save(tmp_path / f"{number}.tif")
+
+    assert open_video(tmp_path).info.used_bits == 12
+    bright = open_video(tmp_path, stretch=True)
+    assert [bright.frame(n).image_rgb_hwc_u8[0, 0, 0] for n in range(3)] == [127, 255, 63]
 
 
 @pytest.mark.parametrize("bits", [6, 12, 15])

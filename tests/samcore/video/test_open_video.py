@@ -310,7 +310,7 @@ def _write_sound(path):
             "opened as a video|playlist",
         ),
         ("sound.mp4", _write_sound, "no video stream"),
-        ("folder", lambda path: path.mkdir(), "no JPEG or PNG images"),
+        ("folder", lambda path: path.mkdir(), "no JPEG, PNG, BMP"),
         ("pipe.mp4", os.mkfifo, "neither a file nor a folder"),
     ],
 )
