@@ -56,7 +56,8 @@ def frames_of_objects(ranges: Mapping[int, tuple[int | None, int | None]]) -> Ru
             return np.zeros(len(id_n), np.bool_)
         place_n = np.minimum(np.searchsorted(ids, id_n), len(ids) - 1)
         known_n = ids[place_n] == id_n
-        return known_n & (starts[place_n] <= frame_n) & (frame_n < stops[place_n])
+        given_n = known_n & (starts[place_n] <= frame_n) & (frame_n < stops[place_n])
+        return np.asarray(given_n, np.bool_)
 
     return gives
 
