@@ -230,6 +230,7 @@ def track(
     fps: Annotated[float | None, request_field(metavar="F")] = None,
     credentials: BucketCredentials = None,
     work_dir: Annotated[str | None, request_field(metavar="DIR")] = None,
+    keep_states: Annotated[bool | None, request_field("--keep-states/--no-keep-states")] = None,
     memory_log: Annotated[str | None, request_field(metavar="FILE")] = None,
     overlay: Annotated[bool, request_field("--overlay")] = False,
     report: Annotated[bool | None, request_field("--report/--no-report")] = None,

@@ -18,6 +18,7 @@ from samcore.result.records import (
     RESULT_FORMAT,
     ChunkRecord,
     CostRecord,
+    CorrectionRecord,
     FindingList,
     Peaks,
     Record,
@@ -100,6 +101,8 @@ class Manifest(AnyManifest):
     """Of Longtake and what it stands on."""
     finished_at: str
     """ISO 8601, UTC."""
+    correction: CorrectionRecord | None = None
+    """What was taken of a finished run that had other prompts; None if nothing."""
 
     @field_validator("request", mode="before")
     @classmethod
