@@ -1,4 +1,4 @@
-"""A video from its end to its beginning: frames are decoded forward, and given in reverse."""
+"""A video from its end to its beginning: frames are decoded forward, and given in reverse.
 
 A decoder only goes forward. So a piece that begins at a keyframe is decoded whole and kept, its
 last frame is given first, and then comes the piece before it:
