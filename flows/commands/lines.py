@@ -59,11 +59,11 @@ def result_lines(result: ResultRef, *, seconds: float) -> Iterator[str]:
             f"took {clock(seconds)}; tracking {rate:.1f} frames/s, at most "
             f"{peaks.rss_bytes / 1e9:.1f} GB of memory{vram}"
         )
-        gave_up = sum(chunk.rung is not None for chunk in manifest.chunks)
+        gave_up = sum(chunk.rung is not None for chunk in manifest.all_chunks)
         if manifest.quality_loss:
             yield "masks are coarser than asked in places, as memory did not suffice"
         elif gave_up:
-            of = f"{gave_up} of {len(manifest.chunks)}"
+            of = f"{gave_up} of {len(manifest.all_chunks)}"
             yield f"chunks that fit into memory only in smaller batches: {of}"
         yield f"all of it is listed in {result.address(MANIFEST)}"
 

@@ -18,6 +18,7 @@ from samcore.machine.rung import Rung
 from samcore.masks.ledger import ResultObject
 from samcore.models.registry import ModelSpec
 from samcore.prompts.automatic import AutomaticPrompts
+from samcore.prompts.direction import Direction
 
 RUN_FORMAT: Literal[2] = 2
 """Part of every work key: raised when older work can no longer be continued."""
@@ -41,6 +42,8 @@ class ObjectRecord(Record):
     source: str = "prompt"
     """Where it comes from: `prompt`, `automatic` if it was found, or `warm-start` if the run began
     with its memory and has no prompt of it."""
+    direction: Direction = "forward"
+    """Where it is tracked from its first prompt on."""
 
     def entry(self) -> ResultObject:
         """Its entry in the ledger of objects, before anything was tracked."""
@@ -133,6 +136,18 @@ class RunRecord(Record):
     """What the run begins with; None if with prompts only."""
     detection: DetectionRecord | None = None
     """How objects are found on the way; None if they are not."""
+    backward_from: int | None = None
+    """Of the backward pass of a run, see `samcore.run.backward`: the video's last frame. All frame
+    numbers are then those of the mirrored video, in which it is frame 0."""
+
+    @property
+    def directions(self) -> dict[int, Direction]:
+        """The direction of each object that is not tracked forward only, by id."""
+        return {item.id: item.direction for item in self.objects if item.direction != "forward"}
+
+    def in_video(self, frame_idx: int) -> int:
+        """The video's own number of a frame."""
+        return frame_idx if self.backward_from is None else self.backward_from - frame_idx
 
     @property
     def result_key(self) -> str:
@@ -175,6 +190,10 @@ class RunRecord(Record):
             identity["warm_start"] = self.warm_start.file.sha256
         if self.detection is not None:
             identity["detection"] = self.detection.identity
+        if self.directions:
+            identity["directions"] = sorted(self.directions.items())
+        if self.backward_from is not None:
+            identity["backward_from"] = self.backward_from
         return _key_of(identity)
 
     @property

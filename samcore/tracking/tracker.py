@@ -233,6 +233,16 @@ class VideoTracker(GivesMasks, TakesPrompts):
                         output = self._step(frame.frame_idx, features)
                 yield output
 
+    def skip_to(self, frame_idx: int) -> None:
+        """Go on at a later frame, where there is nothing to be tracked on those before it.
+
+        Raises:
+            InputError: There are objects, or the frame has gone by.
+        """
+        if self.obj_ids or frame_idx < self._next_frame:
+            raise InputError(f"cannot skip to frame {frame_idx} with objects {list(self.obj_ids)}")
+        self._next_frame = frame_idx
+
     def features_of(self, frame_idx: int) -> ImageFeatures:
         """Of the frame that is tracked; encoded once, also where a detector looks at them."""
         with self._clock("encode"):

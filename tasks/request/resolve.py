@@ -14,6 +14,7 @@ from samcore.progress import Listener, reporter
 from samcore.prompts.prompt import Prompt
 from samcore.prompts.resolve import prompts_digest, resolve_prompts
 from samcore.result.records import ObjectRecord, RunRecord
+from samcore.run.backward import directed
 from samcore.run.early import opened_beside, take_early_work
 from samcore.run.folder import RunFolder
 from samcore.tracking.memory.policy import policy_options
@@ -142,7 +143,12 @@ def resolve_request(
         labels = {prompt.obj_id: prompt.label for prompt in prompts if prompt.label}
     source_of_objects = "automatic" if found_first else "prompt"
     known = () if warm is None else warm.record.objects
-    objects = _objects(labels, prompts, source_of_objects, known)
+    objects = directed(
+        _objects(labels, prompts, source_of_objects, known),
+        asked={} if given is None else given.spec.directions,
+        default=request.direction,
+        start=start,
+    )
     check_objects(request.formats, [item.id for item in objects], _labels(objects))
     detection = None
     if request.automatic is not None and not found_first:

@@ -101,7 +101,9 @@ class ChunkSession:
             WorkStopped: `stop` was set; what there is has been saved as a checkpoint.
             OutOfMemory: It does not fit, however little is done at once.
         """
-        self._ladder.run_until_it_fits(self._track, frame_idx=lambda: self._next_frame)
+        self._ladder.run_until_it_fits(
+            self._track, frame_idx=lambda: self._record.in_video(self._next_frame)
+        )
 
     def _track(self) -> None:
         try:
@@ -145,6 +147,10 @@ class ChunkSession:
             self._settle(writer)
             tracker = self._at_work
             while tracker.next_frame < self._end:
+                if self._record.detection is None and not tracker.obj_ids:
+                    tracker.skip_to(self._next_stop)
+                    self._hand_on()
+                    continue
                 with self._open.video.read(tracker.first_needed, self._next_cut) as frames:
                     for output in self._outputs(self.clock.waiting("decode", self._wanted(frames))):
                         self._unwritten = output
@@ -176,7 +182,8 @@ class ChunkSession:
             memory = self._meter.snapshot()
             self._progress.tracked(output.frame_idx, memory)
             is_end = output.frame_idx in (self._chunk.start, self._chunk.stop - 1)
-            self._log.add(self._chunk.index, output.frame_idx, memory, always=is_end)
+            frame_idx = self._record.in_video(output.frame_idx)
+            self._log.add(self._chunk.index, frame_idx, memory, always=is_end)
         self._unwritten = None
         self._hand_on()
 
@@ -200,7 +207,7 @@ class ChunkSession:
         state = self._at_work.state()
         self._next_frame = state.next_frame
         self._tracker = None
-        self._ladder.step_down(self._next_frame, reason)
+        self._ladder.step_down(self._record.in_video(self._next_frame), reason)
         if self._ladder.rung.image_size != before.image_size:
             self._run = None  # with the model, for which there may be no room beside the next
         self._run = opened = open_run(self._folder, self._ladder.rung, self.clock)
@@ -258,6 +265,14 @@ class ChunkSession:
         """
         tracker, successor = self._at_work, self._successor
         if tracker.delay and successor is not None and tracker.next_frame < successor.start:
+            return successor.start
+        return self._end
+
+    @property
+    def _next_stop(self) -> int:
+        """Where the state is saved for the next chunk, or else the end."""
+        successor = self._successor
+        if successor is not None and self._at_work.next_frame < successor.start:
             return successor.start
         return self._end
 
