@@ -19,6 +19,7 @@ from samcore.disk.janitor import remove_half_written
 from samcore.errors import LostWorkError, SegmentationError, TransientError
 from samcore.failures import Failures
 from samcore.progress import counted, listening
+from samcore.run.backward import backward_pass
 from samcore.run.folder import RunFolder
 from tasks.add_output import add_output
 from tasks.check_seam import check_seam
@@ -33,7 +34,7 @@ from tasks.request.segment_request import SegmentRequest, choose_prompts
 from tasks.results.artifacts import drawing_picture, post_artifacts
 from tasks.results.open import find_result
 from tasks.results.outputs import OVERLAY_NAME, REPORT_NAME
-from tasks.run.refs import ResultRef, RunRef, lock_result
+from tasks.run.refs import ResultRef, RunRef, backward_ref, lock_result
 from tasks.store.lease import LeaseLostError, leased
 from tasks.track_chunk import track_chunk
 from tasks.tracking.device_lock import using_device
@@ -236,6 +237,10 @@ def _track(
                 _wait(behind.popleft())
     for futures in behind:
         _wait(futures)
+    mirror = backward_pass(folder)
+    if mirror is not None:
+        remove_half_written(mirror.path)
+        _track(backward_ref(run, mirror), request, mirror, held)
 
 
 def _submit_checks(run: RunRef, request: SegmentRequest, index: int) -> _Futures:

@@ -26,11 +26,15 @@ if TYPE_CHECKING:
     from samcore.models.registry import resolve_model as resolve_model
     from samcore.prompts.prompt import Prompt as Prompt
     from samcore.result import Result as Result
+    from samcore.tracking.backward import BackwardTracker as BackwardTracker
     from samcore.tracking.state import TrackerState as TrackerState
     from samcore.tracking.tracker import VideoTracker as VideoTracker
+    from samcore.video import BackwardVideo as BackwardVideo
     from samcore.video import open_video as open_video
 
 _HOMES = {
+    "BackwardTracker": "samcore.tracking.backward",
+    "BackwardVideo": "samcore.video",
     "EverythingOptions": "samcore.images.everything",
     "FrameMasks": "samcore.masks.frame_masks",
     "ImageSegmenter": "samcore.images.segmenter",

@@ -6,6 +6,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from samcore.disk.janitor import remove_stale_work
+from samcore.run.backward import backward_pass
 from samcore.run.folder import RunFolder
 from tasks.retries import DESTINATION_RETRIES
 from tasks.run.mirror import open_mirror
@@ -37,8 +38,13 @@ def clear_work(run: RunRef, *, keep_folder: bool) -> None:
     mirror = open_mirror(run)
     if mirror is None:
         return
-    mirror.remove(run.work_key)
+    folders = [RunFolder.from_ref(run)]
+    if (backward := backward_pass(folders[0])) is not None:
+        folders.append(backward)
+    for folder in folders:
+        mirror.remove(folder.path.name)
+        if not keep_folder:
+            folder.clear()
     if not keep_folder:
-        RunFolder.from_ref(run).clear()
         remove_stale_work(load_settings().cache_dir)
     _log.info("removed the work in progress of %s", run.work_key)

@@ -47,10 +47,12 @@ def encode_prompts(run: RunRef) -> int | State[int]:
     ladder = record_ladder(record, allow_quality_loss=run.allow_quality_loss)
     with (
         MemoryMeter() as meter,
-        ladder.attempting(folder.prompt_attempt_path, frame_idx=record.start) as attempt,
+        ladder.attempting(
+            folder.prompt_attempt_path, frame_idx=record.in_video(record.start)
+        ) as attempt,
     ):
         frames = ladder.run_until_it_fits(
-            lambda: _encode(folder, ladder.rung), frame_idx=lambda: record.start
+            lambda: _encode(folder, ladder.rung), frame_idx=lambda: record.in_video(record.start)
         )
         seconds = time.monotonic() - started
         memory = meter.snapshot()
@@ -77,7 +79,8 @@ def encode_prompts(run: RunRef) -> int | State[int]:
 def _encode(folder: RunFolder, rung: Rung) -> int:
     """Leave the tracker's state after the prompts; the number of frames that have some."""
     bench = open_run(folder, rung)
-    prompts = bench.prompts()
+    going = {item.id for item in bench.record.objects if item.direction != "backward"}
+    prompts = [prompt for prompt in bench.prompts() if prompt.obj_id in going]
     tracker = bench.new_tracker(prompts, start=bench.record.start)
     tracker.state().save(folder.prompt_state_path)
     return len({prompt.frame_idx for prompt in prompts})

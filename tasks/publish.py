@@ -16,6 +16,12 @@ from samcore.report.of_manifest import list_findings
 from samcore.result.cost import count_cost
 from samcore.result.manifest import MASKS, SEAMS, Manifest
 from samcore.result.records import ChunkRecord, PassRecord, Peaks, SeamList, Timings
+from samcore.run.backward import (
+    backward_chunks,
+    backward_pass,
+    backward_seams,
+    join_both_ways,
+)
 from samcore.run.correction import read_correction
 from samcore.run.folder import RunFolder
 from samcore.run.joining import finished_chunks, join_masks, seam_report
@@ -25,7 +31,7 @@ from tasks.request.segment_request import SegmentRequest
 from tasks.results.manifest import now, result_ref, versions
 from tasks.results.open import is_superseded, open_result_store
 from tasks.retries import DESTINATION_RETRIES
-from tasks.run.refs import ResultRef, RunRef
+from tasks.run.refs import ResultRef, RunRef, backward_ref
 
 
 @task(
@@ -49,6 +55,9 @@ def publish(run: RunRef, request: SegmentRequest) -> ResultRef:
     folder = RunFolder.from_ref(run)
     chunks = finished_chunks(folder)
     seams = [seam_report(folder, chunk.index) for chunk in chunks[1:]]
+    mirror = backward_pass(folder)
+    if mirror is not None:
+        seams += backward_seams(folder.record(), mirror)
     staged = _stage(run, folder, chunks, seams)
     store = open_result_store(run)
 
@@ -69,6 +78,9 @@ def publish(run: RunRef, request: SegmentRequest) -> ResultRef:
         return result_ref(run, error.there, was_there=True)
     folder.drop_states(keep=run.keep_states)
     clear_staging(staging_dir(run))
+    if mirror is not None:
+        mirror.drop_states()
+        clear_staging(staging_dir(backward_ref(run, mirror)))
     return result_ref(run, manifest, was_there=False)
 
 
@@ -85,6 +97,9 @@ def _stage(
     record = folder.record()
     staging = staging_dir(run)
     masks = join_masks(folder, chunks, staging)
+    mirror = backward_pass(folder)
+    if mirror is not None:
+        join_both_ways(folder, masks, mirror, staging_dir(backward_ref(run, mirror)))
     content = SeamList(seams=tuple(seams)).model_dump_json(indent=2) + "\n"
     write_atomic(staging / SEAMS, content.encode())
     found = [item for chunk in chunks for item in chunk.found]
@@ -108,10 +123,11 @@ def _manifest(
 ) -> Manifest:
     record = folder.record()
     compared = [seam for seam in seams if seam.frames]
-    prompt_pass = folder.prompt_pass()
-    measured: list[ChunkRecord | PassRecord] = [*chunks]
-    if prompt_pass is not None:
-        measured.append(prompt_pass)
+    mirror = backward_pass(folder)
+    backward = () if mirror is None else backward_chunks(record, mirror)
+    both = [folder.prompt_pass(), None if mirror is None else mirror.prompt_pass()]
+    passes = [done for done in both if done is not None]
+    measured: list[ChunkRecord | PassRecord] = [*chunks, *backward, *passes]
     manifest = Manifest(
         key=run.key,
         request=record,
@@ -122,9 +138,10 @@ def _manifest(
         seam_agreement=min((seam.agreement for seam in compared), default=None),
         seams_identical=all(seam.identical for seam in compared) if compared else None,
         chunks=tuple(chunks),
+        backward_chunks=backward,
         timings=Timings(
-            prompt_pass=0.0 if prompt_pass is None else prompt_pass.seconds,
-            tracking=sum(chunk.seconds for chunk in chunks),
+            prompt_pass=sum(done.seconds for done in passes),
+            tracking=sum(chunk.seconds for chunk in (*chunks, *backward)),
         ),
         peaks=Peaks(
             rss_bytes=max(done.peak_rss_bytes or 0 for done in measured),

@@ -72,7 +72,9 @@ def finish_chunk(run: RunRef, index: int, stop: threading.Event) -> ChunkRecord:
     with (
         MemoryMeter() as meter,
         MemoryLog(None if run.memory_log is None else Path(run.memory_log), run=run.key) as log,
-        ladder.attempting(folder.attempt_path(index), frame_idx=first) as attempt,
+        ladder.attempting(
+            folder.attempt_path(index), frame_idx=run_record.in_video(first)
+        ) as attempt,
     ):
         session = ChunkSession(
             run,
@@ -116,11 +118,11 @@ def finish_chunk(run: RunRef, index: int, stop: threading.Event) -> ChunkRecord:
         )
         folder.finish_chunk(record, keep_states=run.keep_states)
     drop_partial_chunk(folder, index)
+    ends = run_record.in_video(record.start), run_record.in_video(record.stop)
     _log.info(
-        "chunk %d, frames [%d, %d): %.1f frames/s, %s",
+        "chunk %d, frames [%d, %d)%s: %.1f frames/s, %s",
         index,
-        record.start,
-        record.stop,
+        *((*ends, "") if ends[0] <= ends[1] else (ends[1] + 1, ends[0] + 1, " backward")),
         record.frames_per_second,
         describe_peak(record.peak_rss_bytes, record.peak_vram_bytes),
     )

@@ -26,6 +26,14 @@ class Dtype(str, Enum):
     FLOAT16 = "float16"
 
 
+class Direction(str, Enum):
+    """Where objects are tracked from their first prompt on."""
+
+    FORWARD = "forward"
+    BACKWARD = "backward"
+    BOTH = "both"
+
+
 BucketCredentials = Annotated[
     str | None,
     typer.Option(

@@ -13,6 +13,7 @@ from flows.cli.options import (
     BucketCredentials,
     Detect,
     DetectEvery,
+    Direction,
     Dtype,
     Labels,
     MaxObjects,
@@ -176,6 +177,7 @@ def track(
     warm_start: Annotated[
         str | None, request_field(metavar="STATE", rich_help_panel=_PROMPTS)
     ] = None,
+    direction: Annotated[Direction | None, request_field(rich_help_panel=_PROMPTS)] = None,
     model: Annotated[str | None, request_field(metavar="NAME", rich_help_panel=_MODEL)] = None,
     checkpoint: Annotated[str | None, request_field(metavar="FILE", rich_help_panel=_MODEL)] = None,
     config: Annotated[str | None, request_field(metavar="NAME", rich_help_panel=_MODEL)] = None,

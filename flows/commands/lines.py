@@ -62,11 +62,11 @@ def result_lines(result: ResultRef, *, seconds: float) -> Iterator[str]:
         )
         if manifest.cost is not None:
             yield f"cost {cost_line(manifest.cost)}"
-        gave_up = sum(chunk.rung is not None for chunk in manifest.chunks)
+        gave_up = sum(chunk.rung is not None for chunk in manifest.all_chunks)
         if manifest.quality_loss:
             yield "masks are coarser than asked in places, as memory did not suffice"
         elif gave_up:
-            of = f"{gave_up} of {len(manifest.chunks)}"
+            of = f"{gave_up} of {len(manifest.all_chunks)}"
             yield f"chunks that fit into memory only in smaller batches: {of}"
         yield from _correction_lines(manifest)
         if result.states_bytes:

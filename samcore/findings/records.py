@@ -19,7 +19,7 @@ def check_seams(facts: ReportFacts, reader: MaskReader, tell: Tell) -> None:
 
 def check_quality(facts: ReportFacts, reader: MaskReader, tell: Tell) -> None:
     """Tell of chunks for which memory did not suffice."""
-    for chunk in facts.chunks:
+    for chunk in (*facts.chunks, *facts.backward):
         if chunk.quality_loss:
             text = (
                 f"chunk {chunk.index} was tracked with a smaller input of the model, as memory did "

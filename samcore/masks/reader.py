@@ -102,6 +102,16 @@ class MaskReader:
             high = len(frames) if stop is None else int(np.searchsorted(frames, stop))
             yield table.slice(low, high - low)
 
+    def tables_backward(self) -> Iterator[Any]:
+        """All rows as Arrow tables, one a row group, the last group first; a frame's rows are in
+        one group.
+
+        Raises:
+            StorageError: The file is damaged.
+        """
+        for group in reversed(range(len(self._group_frames))):
+            yield self._read(group, None)
+
     def frames_iter(
         self, start: int | None = None, stop: int | None = None
     ) -> Iterator[tuple[int, list[MaskRow]]]:

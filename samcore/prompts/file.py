@@ -20,6 +20,7 @@ from pydantic_core import ErrorDetails
 
 from samcore.errors import InputError
 from samcore.limits import DEFAULT_LIMITS, Limits
+from samcore.prompts.direction import Direction
 from samcore.text import keeps_one_line
 
 MAX_OBJECT_ID = 2**31 - 1
@@ -40,6 +41,7 @@ _WANTED = {
     "objects": "a list of at least one object",
     "id": f"a whole number from 0 to {MAX_OBJECT_ID}",
     "label": f"a line of at most {MAX_LABEL_CHARS} characters",
+    "direction": "forward, backward or both",
     "prompts": "a list of at least one prompt",
     "frame": "a whole number, 0 or above",
     "time": "seconds as a number, 0 or above",
@@ -152,6 +154,8 @@ class ObjectPrompts(BaseModel):
     """The object's number in the results."""
     label: str | None = Field(None, max_length=MAX_LABEL_CHARS)
     """A name for people."""
+    direction: Direction | None = None
+    """Where it is tracked from its first prompt on; None is what the run says of all objects."""
     prompts: Annotated[tuple[PromptEntry, ...], Field(strict=False, min_length=1)]
     """At least one; several on one frame go together."""
 
@@ -211,6 +215,11 @@ class PromptFile(BaseModel):
     def labels(self) -> dict[int, str]:
         """The label of each object that has one, by id."""
         return {item.id: item.label for item in self.objects if item.label}
+
+    @property
+    def directions(self) -> dict[int, Direction]:
+        """The direction of each object that has one of its own, by id."""
+        return {item.id: item.direction for item in self.objects if item.direction}
 
     @property
     def moments(self) -> tuple[_OnOneFrame, ...]:

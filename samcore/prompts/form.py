@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from samcore.errors import InputError
+from samcore.prompts.direction import Direction
 from samcore.prompts.file import (
     MAX_LABEL_CHARS,
     MAX_NAME_CHARS,
@@ -159,6 +160,11 @@ class TypedObject(BaseModel):
     )
     label: str | None = Field(
         default=None, max_length=MAX_LABEL_CHARS, title="Label", description="A name for people."
+    )
+    direction: Direction | None = Field(
+        default=None,
+        title="Direction",
+        description="From its first prompt forward, backward, or both; the default is the run's.",
     )
     prompts: list[TypedPrompt] = Field(
         min_length=1,

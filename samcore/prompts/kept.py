@@ -6,16 +6,22 @@ import numpy as np
 
 from samcore.errors import InputError
 from samcore.masks.rle import decode_mask, encode_masks, rle_from_coco
+from samcore.prompts.direction import Direction
 from samcore.prompts.file import MaskRle, ObjectPrompts, PromptEntry, PromptFile
 from samcore.prompts.prompt import Prompt
 
 
-def to_file(prompts: Sequence[Prompt], labels: Mapping[int, str] | None = None) -> PromptFile:
+def to_file(
+    prompts: Sequence[Prompt],
+    labels: Mapping[int, str] | None = None,
+    directions: Mapping[int, Direction] | None = None,
+) -> PromptFile:
     """Say the same in a prompts file that needs no other file: masks are in it as run lengths.
 
     Args:
         prompts: At least one; at most one for an object and a frame.
         labels: Names of the objects that have one; the default is those of the prompts.
+        directions: Of the objects that are not tracked as all others are.
     """
     if labels is None:
         labels = {prompt.obj_id: prompt.label for prompt in prompts if prompt.label}
@@ -24,7 +30,12 @@ def to_file(prompts: Sequence[Prompt], labels: Mapping[int, str] | None = None) 
         entries.setdefault(prompt.obj_id, []).append(_entry(prompt))
     return PromptFile(
         objects=tuple(
-            ObjectPrompts(id=obj_id, label=labels.get(obj_id), prompts=tuple(found))
+            ObjectPrompts(
+                id=obj_id,
+                label=labels.get(obj_id),
+                direction=(directions or {}).get(obj_id),
+                prompts=tuple(found),
+            )
             for obj_id, found in entries.items()
         )
     )

@@ -69,6 +69,8 @@ class ReportFacts:
     """In order."""
     seams: tuple[SeamReport, ...]
     """In order."""
+    backward: tuple[ChunkFacts, ...] = ()
+    """Those of the backward pass, in the order in which they were tracked."""
     prompts: tuple[Prompt, ...] = ()
     """What was asked for; those on frames that were not tracked are passed over."""
     memory: tuple[MemorySample, ...] = ()

@@ -42,6 +42,9 @@ def report_facts(
     """
     record, video = manifest.request, manifest.video
     named = record.objects if objects is None else objects
+    ends = {
+        item.id: item.prompted_frames[0] for item in record.objects if item.direction == "backward"
+    }
     samples: tuple[MemorySample, ...] = ()
     if memory_log is not None:
         samples = read_samples(memory_log, manifest.key, start=record.start, stop=record.stop)
@@ -54,8 +57,11 @@ def report_facts(
         width=video.width,
         labels={item.id: item.label for item in named},
         chunks=tuple(_chunk_facts(chunk) for chunk in manifest.chunks),
+        backward=tuple(_chunk_facts(chunk) for chunk in manifest.backward_chunks),
         seams=seams,
-        prompts=prompts,
+        prompts=tuple(
+            prompt for prompt in prompts if prompt.frame_idx <= ends.get(prompt.obj_id, record.stop)
+        ),
         memory=samples,
         about=tuple(_about(manifest)),
         seconds={"prompt pass": manifest.timings.prompt_pass},
@@ -170,7 +176,11 @@ def _about(manifest: Manifest) -> Iterator[tuple[str, str]]:
     if record.settings.approximations:
         used = (f"{name} {value}" for name, value in record.settings.approximations.items())
         yield "approximate", ", ".join(used)
-    devices = sorted({chunk.device for chunk in manifest.chunks})
+    if record.directions:
+        ways = list(record.directions.values())
+        said = (f"{counted(ways.count(way), 'object')} {way}" for way in sorted(set(ways)))
+        yield "backward in time", ", ".join(said)
+    devices = sorted({chunk.device for chunk in manifest.all_chunks})
     yield "device", ", ".join(devices)
     frames, objects = record.settings.encode_batch, record.settings.object_batch
     yield "at once", f"{counted(frames, 'frame')} encoded, up to {counted(objects, 'object')}"

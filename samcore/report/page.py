@@ -85,8 +85,8 @@ def render_report(facts: ReportFacts, gathered: ReportContent) -> str:
         num_findings=gathered.findings.total,
         pictures=_pictures(facts, gathered),
         seams=_seams(facts),
-        troubles=_troubles(facts.chunks),
-        peaks=_peaks(facts.chunks),
+        troubles=_troubles((*facts.chunks, *facts.backward)),
+        peaks=_peaks((*facts.chunks, *facts.backward)),
         tracking_rate=_rate(facts.chunks),
         max_rows=MAX_ROWS,
         figure_names=list(figures),
@@ -138,7 +138,7 @@ def _figures(facts: ReportFacts, gathered: ReportContent) -> dict[str, Any]:
 def _stages(facts: ReportFacts) -> dict[str, float]:
     """Seconds by stage over all chunks, and those of steps beside the chunks."""
     total: defaultdict[str, float] = defaultdict(float)
-    for chunk in facts.chunks:
+    for chunk in (*facts.chunks, *facts.backward):
         for name, seconds in (chunk.stages or {"tracking": chunk.seconds}).items():
             total[name] += seconds
     for name, seconds in facts.seconds.items():

@@ -89,6 +89,8 @@ class Manifest(AnyManifest):
     seams_identical: bool | None
     """Whether all seams are the same to the last bit; None like `seam_agreement`."""
     chunks: tuple[ChunkRecord, ...]
+    backward_chunks: tuple[ChunkRecord, ...] = ()
+    """Those of the backward pass, in the order in which they were tracked; see `samcore.run`."""
     min_agreement: float = 0.0
     """Mean IoU below which two chunks were said to disagree."""
     findings: FindingList | None = None
@@ -142,7 +144,12 @@ class Manifest(AnyManifest):
     @property
     def quality_loss(self) -> bool:
         """Whether any frame was tracked with a smaller input of the model than asked."""
-        return any(chunk.quality_loss for chunk in self.chunks)
+        return any(chunk.quality_loss for chunk in self.all_chunks)
+
+    @property
+    def all_chunks(self) -> tuple[ChunkRecord, ...]:
+        """The chunks of both passes, numbered through."""
+        return (*self.chunks, *self.backward_chunks)
 
 
 def read_manifest(folder: Path) -> Manifest:

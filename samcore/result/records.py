@@ -18,6 +18,7 @@ from samcore.machine.rung import Rung
 from samcore.masks.ledger import ResultObject
 from samcore.models.registry import ModelSpec
 from samcore.prompts.automatic import AutomaticPrompts
+from samcore.prompts.direction import Direction
 from samcore.video.tracked import TrackedFrames
 
 RUN_FORMAT: Literal[2] = 2
@@ -42,6 +43,8 @@ class ObjectRecord(Record):
     source: str = "prompt"
     """Where it comes from: `prompt`, `automatic` if it was found, or `warm-start` if the run began
     with its memory and has no prompt of it."""
+    direction: Direction = "forward"
+    """Where it is tracked from its first prompt on."""
 
     def entry(self) -> ResultObject:
         """Its entry in the ledger of objects, before anything was tracked."""
@@ -142,6 +145,18 @@ class RunRecord(Record):
     tracked: TrackedFrames | None = None
     """Which of the frames are tracked; None if all are. `start` is then the first of them, and
     `stop` is one past the last."""
+    backward_from: int | None = None
+    """Of the backward pass of a run, see `samcore.run.backward`: the video's last frame. All frame
+    numbers are then those of the mirrored video, in which it is frame 0."""
+
+    @property
+    def directions(self) -> dict[int, Direction]:
+        """The direction of each object that is not tracked forward only, by id."""
+        return {item.id: item.direction for item in self.objects if item.direction != "forward"}
+
+    def in_video(self, frame_idx: int) -> int:
+        """The video's own number of a frame."""
+        return frame_idx if self.backward_from is None else self.backward_from - frame_idx
 
     @property
     def result_key(self) -> str:
@@ -186,6 +201,10 @@ class RunRecord(Record):
             identity["warm_start"] = self.warm_start.file.sha256
         if self.detection is not None:
             identity["detection"] = self.detection.identity
+        if self.directions:
+            identity["directions"] = sorted(self.directions.items())
+        if self.backward_from is not None:
+            identity["backward_from"] = self.backward_from
         return _key_of(identity)
 
     @property

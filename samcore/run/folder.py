@@ -95,7 +95,9 @@ class RunFolder(WorkFolder):
                 self.write_record(self.path / name, content)
         labels = {item.id: item.label for item in record.objects if item.label}
         if prompts:
-            spec = to_file(prompts, labels).model_dump_json(exclude_defaults=True)
+            spec = to_file(prompts, labels, record.directions).model_dump_json(
+                exclude_defaults=True
+            )
             write_atomic(self.path / "prompts.json", (spec + "\n").encode())
         if record.warm_start is not None and warm_start is not None:
             self._take_warm_start(warm_start, record.warm_start)

@@ -261,6 +261,7 @@ def record_ladder(
         base=base,
         steps=steps,
         quality_loss=quality_loss,
+        doing="" if record.backward_from is None else " while tracking backward",
     )
 
 

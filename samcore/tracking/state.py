@@ -107,6 +107,8 @@ class TrackerState:
     identities: Identities | None = None
     """The ledger of detected objects and the rows that are not final; None where nothing is
     detected."""
+    backward: bool = False
+    """Whether frames are numbered from the video's last one, see `BackwardTracker`."""
 
     def check_goes_on_as(self, ours: "TrackerState") -> None:
         """Hold a state against a tracker that is to go on with it.
@@ -121,6 +123,7 @@ class TrackerState:
             ("model", self.model_fingerprint, ours.model_fingerprint),
             ("image size", self.image_size, ours.image_size),
             ("precision", self.dtype, ours.dtype),
+            ("direction", self._direction, ours._direction),
             ("max_cond_frames", self.max_cond_frames, ours.max_cond_frames),
             ("memory policy", self.policy, ours.policy),
             *_options_beside("memory policy", self.policy_options, ours.policy_options),
@@ -133,6 +136,10 @@ class TrackerState:
                     f"this state was made with another {name}: {theirs}, here it is {here}; "
                     "load the same model with the same settings, or track from the start"
                 )
+
+    @property
+    def _direction(self) -> str:
+        return "backward" if self.backward else "forward"
 
     @property
     def _association(self) -> Json:
@@ -188,6 +195,7 @@ class TrackerState:
             given_up=self.given_up,
             approximations=self.approximations,
             identities=self.identities,
+            backward=self.backward,
         )
         header = header.model_copy(update={"sha256": _digest(header, own)})
         data = serialize(own, metadata={HEADER_KEY: header.model_dump_json()})
@@ -232,6 +240,7 @@ class TrackerState:
             given_up=header.given_up,
             approximations=header.approximations,
             identities=header.identities,
+            backward=header.backward,
         )
 
 

@@ -101,7 +101,8 @@ class StateHeader(_Strict):
     given_up: tuple[int, ...] = ()
     approximations: dict[str, int] = {}
     identities: Identities | None = None
-    only_if_used = frozenset({"retirement", "given_up", "approximations", "identities"})
+    backward: bool = False
+    only_if_used = frozenset({"retirement", "given_up", "approximations", "identities", "backward"})
     sha256: str | None = None
     """Digest of the rest and of all tensors; None in files of versions that wrote none."""
 

@@ -1,8 +1,9 @@
 """Track objects through a video of any length in bounded memory."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from samcore.tracking.encoder import FrameEncoder, FrameFeatures, FrameLike, num
 from samcore.tracking.memory.policy import POLICIES, MemoryLimits, MemoryPolicy, policy_options
 from samcore.tracking.memory.store import FrameMemory
 from samcore.tracking.postprocess import frame_masks
+from samcore.tracking.prompting import TakesPrompts
 from samcore.tracking.propagation import ObjectOutput, encode_prompt, propagate
 from samcore.tracking.retired import Retirement
 from samcore.tracking.state import TrackerState
@@ -29,7 +31,7 @@ from samcore.tracking.warm_start import warm_objects
 _Encoded = tuple[FrameMemory, ObjectOutput]
 
 
-class VideoTracker(GivesMasks):
+class VideoTracker(GivesMasks, TakesPrompts):
     """Follows objects through frames that arrive in order, and forgets what it cannot need.
 
     ```python
@@ -48,8 +50,11 @@ class VideoTracker(GivesMasks):
     The state after any frame can be saved and carried on elsewhere: `state`, `from_state`. With the
     same hardware and settings the masks are the same, bit for bit, wherever the cuts lie.
 
-    `IdentityTracker` also takes what detectors find on the way.
+    `IdentityTracker` also takes what detectors find on the way; `BackwardTracker` goes backward.
     """
+
+    backward: ClassVar[bool] = False
+    """Whether frames are numbered from the video's last one."""
 
     def __init__(
         self,
@@ -100,7 +105,10 @@ class VideoTracker(GivesMasks):
         self._bank_device = torch.device("cpu") if bank_on_cpu else model.device
         self._clock = clock or StageClock()
         self._limits = MemoryLimits.of(
-            model.facts, max_cond_frames=settings.max_cond_frames, num_frames=num_frames
+            model.facts,
+            max_cond_frames=settings.max_cond_frames,
+            num_frames=num_frames,
+            backward=self.backward,
         )
         entry = POLICIES.get(settings.memory_policy)
         policy_class: type[MemoryPolicy] = entry.load()
@@ -153,7 +161,7 @@ class VideoTracker(GivesMasks):
         where = check_prompt(
             prompt, height=self.height, width=self.width, num_frames=self.num_frames
         )
-        if prompt.frame_idx < self._next_frame:
+        if prompt.frame_idx < self._next_frame and not self.backward:
             raise InputError(f"{where} comes too late: the next frame is {self._next_frame}")
         obj = self._objects.get(prompt.obj_id)
         if prompt.obj_id in self._waiting.get(prompt.frame_idx, {}) or (
@@ -163,28 +171,6 @@ class VideoTracker(GivesMasks):
         if prompt.from_here and self.settings.retirement is not None:
             raise InputError(f"{where} cannot hold from there on where objects retire")
         self._waiting[prompt.frame_idx][prompt.obj_id] = prompt
-
-    def add_box(
-        self, obj_id: int, frame_idx: int, box_xyxy_px: tuple[float, float, float, float]
-    ) -> None:
-        """Prompt with a box: left, top, right, bottom in pixels of the video."""
-        self.add_prompt(Prompt(obj_id, frame_idx, box_xyxy_px=box_xyxy_px))
-
-    def add_points(
-        self,
-        obj_id: int,
-        frame_idx: int,
-        points_xy_px: Sequence[tuple[float, float]],
-        labels: Sequence[int] | None = None,
-    ) -> None:
-        """Prompt with clicks; labels are 1 for the object (also when left out), 0 for not."""
-        labels = [1] * len(points_xy_px) if labels is None else labels
-        points = tuple(points_xy_px)
-        self.add_prompt(Prompt(obj_id, frame_idx, points_xy_px=points, point_labels=tuple(labels)))
-
-    def add_mask(self, obj_id: int, frame_idx: int, mask_hw: NDArray[np.bool_]) -> None:
-        """Prompt with a mask at the video's size."""
-        self.add_prompt(Prompt(obj_id, frame_idx, mask_hw=mask_hw.astype(np.bool_)))
 
     def remove_object(self, obj_id: int) -> None:
         """Forget an object: its memory, its prompts, its outputs.
@@ -249,6 +235,16 @@ class VideoTracker(GivesMasks):
                         output = self._step(frame.frame_idx, features)
                 yield output
 
+    def skip_to(self, frame_idx: int) -> None:
+        """Go on at a later frame, where there is nothing to be tracked on those before it.
+
+        Raises:
+            InputError: There are objects, or the frame has gone by.
+        """
+        if self.obj_ids or frame_idx < self._next_frame:
+            raise InputError(f"cannot skip to frame {frame_idx} with objects {list(self.obj_ids)}")
+        self._next_frame = frame_idx
+
     def features_of(self, frame_idx: int) -> ImageFeatures:
         """Of the frame that is tracked; encoded once, also where a detector looks at them."""
         with self._clock("encode"):
@@ -286,6 +282,7 @@ class VideoTracker(GivesMasks):
             retirement=self._retirement.dump(),
             given_up=tuple(sorted(self._retirement.given_up)),
             approximations=self.settings.approximations,
+            backward=self.backward,
         )
 
     @classmethod

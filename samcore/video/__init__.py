@@ -9,7 +9,7 @@ Media              what one ffmpeg process reads, and how
 VideoSource        VideoInfo (size, rate, frames) and the index (time stamp, checksum a frame)
   | read(start)    seeks to the keyframe before, and checks each frame against the index
   v
-FrameReader        an iterator, which decodes ahead by a few frames
+FrameReader        an iterator, which decodes ahead by a few frames; of a BackwardVideo in reverse
   v
 Frame              pixels, frame_idx, pts
   | VideoWriter    encodes pictures for people and programs
@@ -17,6 +17,7 @@ Frame              pixels, frame_idx, pts
 mp4, mkv
 """
 
+from samcore.video.backward import BackwardVideo, mirrored
 from samcore.video.digest import source_digest
 from samcore.video.encode import BROWSER, NUMBERS_8, NUMBERS_16, Codec, Sound, has_sound
 from samcore.video.frame import Frame
@@ -35,6 +36,7 @@ __all__ = [
     "NAMES_KEY",
     "NUMBERS_8",
     "NUMBERS_16",
+    "BackwardVideo",
     "PICTURE_KINDS",
     "VIDEO_FILES",
     "Codec",
@@ -54,6 +56,7 @@ __all__ = [
     "file_media",
     "has_sound",
     "join_videos",
+    "mirrored",
     "open_video",
     "source_digest",
     "web_media",

@@ -29,6 +29,7 @@ from samcore.progress import reporter
 from samcore.prompts.automatic import AutomaticPrompts
 from samcore.tracking.memory.policy import check_policy_fits
 from samcore.video import ScanOfFile, VideoSource, check_source
+from tasks.request.direction import check_direction
 from tasks.request.places import AsksForModel, AsksForPlace
 from tasks.request.prompt_source import GivenPrompts, read_prompts
 from tasks.request.segment_request import SegmentRequest
@@ -80,6 +81,7 @@ def check_request(
     if given is not None:
         ids = sorted(item.id for item in given.spec.objects)
         check_objects(request.formats, ids, given.spec.labels)
+    check_direction(request, None if given is None else given.spec)
     warm = None
     if buckets or not _in_bucket(request.warm_start):
         warm = read_warm_start(request, limits)

@@ -15,6 +15,7 @@ from samcore.progress import Listener, reporter
 from samcore.prompts.prompt import Prompt
 from samcore.prompts.resolve import prompts_digest, resolve_prompts
 from samcore.result.records import ObjectRecord, RunRecord
+from samcore.run.backward import directed
 from samcore.run.early import opened_beside, take_early_work
 from samcore.run.folder import RunFolder
 from samcore.run.stepping import (
@@ -159,7 +160,12 @@ def resolve_request(
         prompts = prompts_in_frames(prompts, tracked)
         labels = {prompt.obj_id: prompt.label for prompt in prompts if prompt.label}
     source_of_objects = "automatic" if found_first else "prompt"
-    objects = _objects(labels, prompts, source_of_objects, known)
+    objects = directed(
+        _objects(labels, prompts, source_of_objects, known),
+        asked={} if given is None else given.spec.directions,
+        default=request.direction,
+        start=start,
+    )
     check_objects(request.formats, [item.id for item in objects], _labels(objects))
     detection = None
     if request.automatic is not None and not found_first:

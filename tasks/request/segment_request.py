@@ -20,6 +20,7 @@ from samcore.prompts.automatic import AutomaticPrompts
 from samcore.prompts.form import Prompts
 from samcore.tracking.memory.policy import policy_options
 from samcore.video import PICTURE_KINDS, VIDEO_FILES
+from tasks.request.direction import AskedDirection
 from tasks.request.form_fields import FormatName, HandoffName, HubName, ModelName, shape_form
 from tasks.request.places import (
     absolute_place,
@@ -77,6 +78,7 @@ class SegmentRequest(VideoFields):
         "memory` made, or the result that it made it in, as a path or s3:// address. All its "
         "objects are tracked from the first frame on; prompts for their numbers correct them.",
     )
+    direction: AskedDirection = "forward"
     start: int = Field(
         default=0, ge=0, title="First frame", description="The first frame to track, from 0."
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from samcore.disk.files import exclusive
 from samcore.errors import InputError
 from samcore.result.records import FindingList, Record
+from samcore.run.work_folder import WorkFolder
 from tasks.store.locations import S3Location, parse_location
 
 
@@ -40,6 +41,12 @@ class RunRef(Record):
     def in_bucket(self) -> bool:
         """Whether the result goes to a bucket."""
         return isinstance(parse_location(self.destination), S3Location)
+
+
+def backward_ref(run: RunRef, mirror: WorkFolder) -> RunRef:
+    """The run whose folder is that of the backward pass, see `samcore.run.backward`."""
+    changes = {"folder": str(mirror.path), "video": f"{run.video}, backward"}
+    return run.model_copy(update=changes)
 
 
 class ChunkRef(Record):

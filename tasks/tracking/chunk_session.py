@@ -111,7 +111,7 @@ class ChunkSession:
             OutOfMemory: It does not fit, however little is done at once.
         """
         self._ladder.run_until_it_fits(
-            self._track, frame_idx=lambda: self._number(self._next_frame)
+            self._track, frame_idx=lambda: self._in_video(self._next_frame)
         )
 
     def _track(self) -> None:
@@ -158,6 +158,10 @@ class ChunkSession:
             self._settle(writer)
             tracker = self._at_work
             while tracker.next_frame < self._end:
+                if self._record.detection is None and not tracker.obj_ids:
+                    tracker.skip_to(self._next_stop)
+                    self._hand_on()
+                    continue
                 with self._open.video.read(tracker.first_needed, self._next_cut) as frames:
                     for output in self._outputs(self.clock.waiting("decode", self._wanted(frames))):
                         self._unwritten = output
@@ -192,7 +196,8 @@ class ChunkSession:
             self._progress.tracked(output.frame_idx, memory)
             self._ladder.alive()
             is_end = output.frame_idx in (self._chunk.start, self._chunk.stop - 1)
-            self._log.add(self._chunk.index, number, memory, always=is_end)
+            frame_idx = self._record.in_video(number)
+            self._log.add(self._chunk.index, frame_idx, memory, always=is_end)
         self._unwritten = None
         self._hand_on()
 
@@ -231,7 +236,7 @@ class ChunkSession:
         state = self._at_work.state()
         self._next_frame = state.next_frame
         self._tracker = None
-        self._ladder.step_down(self._number(self._next_frame), reason)
+        self._ladder.step_down(self._in_video(self._next_frame), reason)
         if self._ladder.rung.image_size != before.image_size:
             self._run = None  # with the model, for which there may be no room beside the next
         self._run = opened = open_run(self._folder, self._ladder.rung, self.clock)
@@ -276,6 +281,10 @@ class ChunkSession:
         and counts these."""
         return step if self._tracked is None else self._tracked.number(step)
 
+    def _in_video(self, step: int) -> int:
+        """The video's own number of a frame, which may be mirrored."""
+        return self._record.in_video(self._number(step))
+
     def _step_of(self, number: int) -> int:
         """The same the other way."""
         return number if self._tracked is None else self._tracked.step_of(number)
@@ -304,6 +313,14 @@ class ChunkSession:
         """
         tracker, successor = self._at_work, self._successor
         if tracker.delay and successor is not None and tracker.next_frame < successor.start:
+            return successor.start
+        return self._end
+
+    @property
+    def _next_stop(self) -> int:
+        """Where the state is saved for the next chunk, or else the end."""
+        successor = self._successor
+        if successor is not None and self._at_work.next_frame < successor.start:
             return successor.start
         return self._end
 

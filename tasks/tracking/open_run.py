@@ -29,12 +29,13 @@ from samcore.run.correction import Correction
 from samcore.run.detection import open_detections
 from samcore.run.folder import RunFolder
 from samcore.run.stepping import prompts_in_steps
+from samcore.tracking.backward import BackwardTracker
 from samcore.tracking.detections_ahead import DetectionsAhead
 from samcore.tracking.identity_tracker import IdentityTracker
 from samcore.tracking.resize import resize_state
 from samcore.tracking.state import TrackerState
 from samcore.tracking.tracker import VideoTracker
-from samcore.video import Frame, VideoSource
+from samcore.video import BackwardVideo, Frame, VideoSource
 from samcore.video.tracked import TrackedFrames, in_steps
 from tasks.settings import load_settings, sets_allocator
 from tasks.sources.opened import open_run_source
@@ -86,6 +87,8 @@ class OpenRun:
         kind: Callable[..., VideoTracker] = VideoTracker
         if self.association is not None:
             kind = partial(IdentityTracker, association=self.association)
+        if self.record.backward_from is not None:
+            kind = BackwardTracker
         tracker = kind(
             self.model,
             height=self.video.info.height,
@@ -144,6 +147,8 @@ class OpenRun:
             StateError: The state is of another run.
         """
         kind = VideoTracker if state.identities is None else IdentityTracker
+        if self.record.backward_from is not None:
+            kind = BackwardTracker
         return kind.from_state(
             self.model,
             self._fitting(state),
@@ -229,6 +234,8 @@ def open_run(
     video = in_steps(open_run_source(folder), tracked)
     rung = rung or record.as_asked
     fit_threads(rung.image_size)  # first: the device's name tells the number
+    if record.backward_from is not None:
+        video = BackwardVideo(video)
     compute = choose_compute(record.settings.device, record.settings.dtype)
     if compute.device.type == "cpu" and not sets_allocator():
         keep_freed_memory()

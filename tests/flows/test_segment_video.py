@@ -237,3 +237,22 @@ def test_form_describes_every_field() -> None:
     fields = schema["definitions"]["SegmentRequest"]["properties"]
     assert set(fields) == set(SegmentRequest.model_fields)
     assert [name for name, field in fields.items() if not field.get("description")] == []
+
+
+def test_both_directions(prefect_api: str, ask: Ask, prompts: dict[str, Any]) -> None:
+    """The frames before a first prompt are a pass of their own, whose tasks say so."""
+    later = {"objects": [prompts["objects"][1]]}
+    request = ask(**{**TWO_CHUNKS, "prompts": later, "direction": "both"})
+
+    result = segment_video(request)
+
+    assert result.seams_identical
+    _, tasks = _last_run(prefect_api)
+    assert sorted(task.name for task in tasks if "backward" in task.name) == [
+        "clip.mp4, backward: check seam before chunk 1",
+        "clip.mp4, backward: encode prompts",
+        "clip.mp4, backward: publish chunk 0",
+        "clip.mp4, backward: publish chunk 1",
+        "clip.mp4, backward: track chunk 0",
+        "clip.mp4, backward: track chunk 1",
+    ]

@@ -13,6 +13,7 @@ from samcore.disk.files import file_record
 from samcore.models.registry import resolve_model
 from samcore.result.manifest import Manifest
 from samcore.result.records import Peaks, RunRecord, Timings
+from samcore.run.backward import backward_pass
 from samcore.run.folder import RunFolder
 from samcore.video import VideoInfo
 from tasks.check_seam import check_seam
@@ -21,7 +22,7 @@ from tasks.plan_run import plan_run
 from tasks.publish import publish
 from tasks.publish_part import publish_part
 from tasks.request.segment_request import SegmentRequest
-from tasks.run.refs import ResultRef, RunRef
+from tasks.run.refs import ResultRef, RunRef, backward_ref
 from tasks.track_chunk import track_chunk
 from tasks.tracking.taken import take_finished
 
@@ -31,6 +32,13 @@ TrackChunks = Callable[[SegmentRequest], RunRef]
 def _track_chunks(request: SegmentRequest, *, only: int | None = None) -> RunRef:
     run = plan_run.fn(request)
     folder = RunFolder.from_ref(run)
+    _track_pass(run, folder, request, only)
+    if (mirror := backward_pass(folder)) is not None:
+        _track_pass(backward_ref(run, mirror), mirror, request, only)
+    return run
+
+
+def _track_pass(run: RunRef, folder: RunFolder, request: SegmentRequest, only: int | None) -> None:
     correction = take_finished(run)
     if folder.record().handoff == "memory":
         todo = folder.plan_work(with_states=True)
@@ -41,7 +49,6 @@ def _track_chunks(request: SegmentRequest, *, only: int | None = None) -> RunRef
         publish_part.fn(run, chunk.index)
         if chunk.index:
             check_seam.fn(run, request, chunk.index)
-    return run
 
 
 @pytest.fixture(scope="session")

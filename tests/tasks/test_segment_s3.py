@@ -8,6 +8,7 @@ import pytest
 
 from samcore.disk.files import file_record
 from samcore.errors import InputError, StateError, StorageError
+from samcore.run.backward import backward_pass
 from samcore.run.early import early_chunks
 from samcore.run.folder import RunFolder
 from samcore.run.partial_chunk import find_partial_chunk
@@ -19,7 +20,7 @@ from tasks.publish import publish
 from tasks.request.segment_request import SegmentRequest, validate_request
 from tasks.results.open import find_result, open_result_store
 from tasks.run.mirror import open_mirror
-from tasks.run.refs import ResultRef, RunRef
+from tasks.run.refs import ResultRef, RunRef, backward_ref
 from tasks.store.locations import S3Location
 from tasks.store.object_store import ObjectStore
 from tasks.track_chunk import track_chunk
@@ -275,3 +276,28 @@ def test_work_for_a_folder_is_not_mirrored(ask: Ask) -> None:
     assert not run.in_bucket
     assert open_mirror(run) is None
     assert fetch_chunks.fn(run) == 0
+
+
+def test_a_backward_pass_goes_on_elsewhere(
+    bucket: str, in_bucket: Ask, track_chunks: TrackChunks, machine: Callable[[str], None]
+) -> None:
+    """Another machine fetches the chunks of both passes that one has finished, and goes on; when
+    the result is there nothing of either pass stays, here or there."""
+    object_1 = {"id": 1, "prompts": [{"frame": 12, "box": [10, 10, 60, 60]}]}
+    request = in_bucket(prompts={"objects": [object_1]}, direction="both")
+    machine("first")
+    track_chunks(request, only=1)
+
+    machine("second")
+    run = plan_run.fn(request)
+    mirror = backward_pass(RunFolder.from_ref(run))
+    assert mirror is not None
+    for ref in (run, backward_ref(run, mirror)):
+        fetch_chunks.fn(ref)
+    assert mirror.plan_work(with_states=True) == [1]
+    assert RunFolder.from_ref(run).plan_work(with_states=True) == [1, 2]
+    publish.fn(track_chunks(request), request)
+    clear_work.fn(run, keep_folder=False)
+
+    assert not any(".longtake" in name for name in _names(bucket, "results/clip/"))
+    assert not list(RunFolder.from_ref(run).work_dir.rglob("masks.parquet"))

@@ -46,6 +46,9 @@ class MemoryLimits:
     """Conditioning frames attended to at a step."""
     future_ptrs: bool = False
     """Whether pointers of conditioning frames ahead are read."""
+    origin: int = 0
+    """The number of the video's frame 0, from which multiples are counted: the last one where time
+    runs backward."""
 
     @property
     def horizon(self) -> int:
@@ -54,7 +57,12 @@ class MemoryLimits:
 
     @classmethod
     def of(
-        cls, facts: ModelFacts, *, max_cond_frames: int, num_frames: int | None
+        cls,
+        facts: ModelFacts,
+        *,
+        max_cond_frames: int,
+        num_frames: int | None,
+        backward: bool = False,
     ) -> "MemoryLimits":
         """The limits of a model for one video, at most `max_cond_frames` conditioning frames."""
         if facts.max_cond_frames > 0:
@@ -65,6 +73,7 @@ class MemoryLimits:
             max_obj_ptrs=min(num_frames or facts.max_obj_ptrs, facts.max_obj_ptrs),
             max_cond_frames=max_cond_frames,
             future_ptrs=facts.future_ptrs,
+            origin=(num_frames or 1) - 1 if backward else 0,
         )
 
 

@@ -49,7 +49,7 @@ class StridePolicy(Sam2Policy):
 
     def _tracked_slots(self, frame_idx: int, recent: Set[int]) -> list[tuple[int, int]]:
         stride, most = self.options.stride, self.limits.num_maskmem
-        newest = (frame_idx - 2) // stride * stride
+        newest = self._multiple_before(frame_idx - 1)
         by_rank = [frame_idx - 1, *(newest - k * stride for k in range(self._num_slots - 1))]
         slots = [(t, most - rank) for rank, t in enumerate(by_rank, start=1) if t in recent]
         return slots[::-1]
@@ -58,5 +58,10 @@ class StridePolicy(Sam2Policy):
         if tracked == next_frame - 1:
             return True
         stride = self.options.stride
-        oldest = (next_frame - 2) // stride * stride - (self._num_slots - 2) * stride
-        return tracked % stride == 0 and tracked >= oldest
+        oldest = self._multiple_before(next_frame - 1) - (self._num_slots - 2) * stride
+        return tracked == self._multiple_before(tracked + 1) and tracked >= oldest
+
+    def _multiple_before(self, frame_idx: int) -> int:
+        """The last multiple of the stride before a frame, counted from the video's frame 0."""
+        stride, origin = self.options.stride, self.limits.origin
+        return (frame_idx - 1 - origin) // stride * stride + origin

@@ -37,6 +37,7 @@ ASKED: dict[str, tuple[list[str], Any]] = {
     "archive_size": (["--retire-after", "30", "--archive-size", "9"], 9),
     "min_agreement": (["--min-agreement", "0.25"], 0.25),
     "on_disagreement": (["--on-disagreement", "fail"], "fail"),
+    "direction": (["--direction", "both"], "both"),
     "start": (["--start", "3"], 3),
     "stop": (["--stop", "9"], 9),
     "work_dir": (["--work-dir", "w"], "w"),

@@ -161,11 +161,10 @@ def run_ours(monkeypatch: pytest.MonkeyPatch) -> RunOurs:
         prompts: tuple[Prompt, ...],
         settings: TrackSettings | None = None,
         num_frames: int = NUM_FRAMES,
+        kind: type[VideoTracker] = VideoTracker,
     ) -> Tracked:
         logits.clear()
-        tracker = VideoTracker(
-            model, height=HEIGHT, width=WIDTH, num_frames=num_frames, settings=settings
-        )
+        tracker = kind(model, height=HEIGHT, width=WIDTH, num_frames=num_frames, settings=settings)
         for prompt in prompts:
             tracker.add_prompt(prompt)
         tracker.encode_prompts(frames)
@@ -189,7 +188,13 @@ def run_upstream() -> Iterator[RunUpstream]:
     patch = pytest.MonkeyPatch()
 
     def run(
-        model: Sam2Model, config: str, frames: list[Frame], prompts: tuple[Prompt, ...]
+        model: Sam2Model,
+        config: str,
+        frames: list[Frame],
+        prompts: tuple[Prompt, ...],
+        *,
+        reverse: bool = False,
+        stride: int = 1,
     ) -> Tracked:
         predictor = build_sam2_video_predictor(
             config,
@@ -198,6 +203,7 @@ def run_upstream() -> Iterator[RunUpstream]:
             hydra_overrides_extra=[f"++model.image_size={IMAGE_SIZE}"],
         )
         predictor.load_state_dict(model._net.state_dict())
+        predictor.memory_temporal_stride_for_eval = stride
         # Without the CUDA extension it warns at every frame and does nothing.
         predictor.fill_hole_area = 0
         images = torch.cat([model.preprocess(f.image_rgb_hwc_u8[None]) for f in frames])
@@ -214,7 +220,9 @@ def run_upstream() -> Iterator[RunUpstream]:
             for prompt in prompts:
                 if firsts[prompt.obj_id] == first:
                     _prompt_upstream(predictor, state, prompt)
-            for frame_idx, obj_ids, masks_n1hw in predictor.propagate_in_video(state):
+            for frame_idx, obj_ids, masks_n1hw in predictor.propagate_in_video(
+                state, reverse=reverse
+            ):
                 for row, obj_id in enumerate(obj_ids):
                     obj = state["output_dict_per_obj"][row]
                     out = obj["cond_frame_outputs"].get(frame_idx)
