@@ -24,7 +24,7 @@ from flows.cli.options import (
 )
 from flows.commands.console import Terminal
 from flows.commands.imports import much_imported
-from samcore.chunks.handoff import HANDOFFS
+from samcore.chunks.handoff import HANDOFFS, find_handoff
 from samcore.errors import InputError
 from samcore.exports import FORMATS
 from samcore.tracking.memory.policy import POLICIES
@@ -183,6 +183,10 @@ def track(
             metavar="|".join(HANDOFFS.names), callback=name_in(HANDOFFS), rich_help_panel=_CHUNKS
         ),
     ] = None,
+    shards: Annotated[str | None, request_field(metavar="N|auto", rich_help_panel=_CHUNKS)] = None,
+    runner: Annotated[
+        str | None, request_field(metavar="NAME[:N|:ADDRESS]", rich_help_panel=_CHUNKS)
+    ] = None,
     memory_policy: Annotated[
         str | None,
         request_field(metavar="NAME", callback=name_in(POLICIES), rich_help_panel=_MODEL),
@@ -260,7 +264,9 @@ def track(
         max_objects=max_objects,
     )
     ways = (any(options), prompts is not None, found is not None)
-    beside = found is not None and found.detect_every is not None
+    beside = found is not None and (
+        found.detect_every is not None or find_handoff(handoff or "memory").is_parallel
+    )
     if sum(ways) - beside > 1:
         way = "--detect" if detect else "--text" if text else "--automatic"
         with_it = "" if beside or found is None else ", or --detect-every N to have both"
