@@ -212,7 +212,8 @@ def join_seam(
     """
     score_lr = _scores(tally, left_objects, right_objects)
     persons = left_objects.prompted.keys() & right_objects.prompted.keys()
-    pairs = {obj_id: obj_id for obj_id in sorted(persons) if obj_id in tally.left}
+    persons &= set(tally.left) & set(tally.right)
+    pairs = {obj_id: obj_id for obj_id in sorted(persons)}
     rows = [row for row, obj_id in enumerate(tally.left) if obj_id not in persons]
     columns = [
         column for column, obj_id in enumerate(tally.right) if obj_id not in right_objects.prompted
@@ -266,8 +267,6 @@ def _report(
     place_l = {obj_id: row for row, obj_id in enumerate(tally.left)}
     place_r = {obj_id: column for column, obj_id in enumerate(tally.right)}
     for left_id, right_id in pairs.items():
-        if right_id not in place_r:
-            continue
         row, column = place_l[left_id], place_r[right_id]
         others = [*np.delete(score_lr[row], column), *np.delete(score_lr[:, column], row)]
         mean_iou = float(score_lr[row, column])
