@@ -2,18 +2,18 @@
 
 import contextlib
 import logging
-from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, cast
+from typing import cast
 
 from prefect import State, flow, runtime
-from prefect.futures import PrefectFuture
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.chunk_checks import ChunkChecks
 from flows.server.deployment import default_request
 from flows.server.recovery import check_tries, try_again
+from flows.units import clear_units, track_units
 from samcore.chunks.handoff import find_handoff
 from samcore.disk.janitor import remove_half_written
 from samcore.errors import LostWorkError, SegmentationError, TransientError
@@ -21,15 +21,14 @@ from samcore.failures import Failures
 from samcore.progress import counted, listening
 from samcore.run.backward import backward_pass
 from samcore.run.folder import RunFolder
+from samcore.run.units import unit_indices
 from tasks.add_output import add_output
-from tasks.check_seam import check_seam
 from tasks.clear_work import clear_work
 from tasks.encode_prompts import encode_prompts
 from tasks.fetch_chunks import fetch_chunks
 from tasks.plan_run import log_planned, plan_run
 from tasks.progress.artifact import steps_artifact, tracking_artifact
 from tasks.publish import publish
-from tasks.publish_part import publish_part
 from tasks.request.segment_request import SegmentRequest, choose_prompts
 from tasks.results.artifacts import drawing_picture, post_artifacts
 from tasks.results.open import find_result
@@ -50,7 +49,6 @@ _MAX_FINDINGS = 3
 _planned: ContextVar[tuple[SegmentRequest, RunRef] | None] = ContextVar("planned", default=None)
 """The run that a command has planned before it called the flow, which then need not."""
 
-_Futures = list[PrefectFuture[Any]]
 _TURNS = 3
 """Work that is lost again and again is for a person to look at."""
 
@@ -168,6 +166,7 @@ def _work(
             "%s was replaced: the result in %s, of another version of it, stays as it is",
             *(request.source_place, request.destination_place),
         )
+    clear_units(run, folder)
     if run.in_bucket:
         clear_work(run, keep_folder=request.work_dir is not None)
     return result
@@ -219,9 +218,13 @@ def _track(
         fetch_chunks(run)
     correction = take_finished(run)
     record = folder.record()
+    if unit_indices(record):
+        with listening(tracking_artifact(run.key)):
+            track_units(run, request, folder, held)
+        return
     hands_on_state = find_handoff(record.handoff).hands_on_state
     todo = folder.plan_work(with_states=hands_on_state)
-    behind: deque[_Futures] = deque()
+    checks = ChunkChecks(run, request)
     with contextlib.ExitStack() as stack:
         stack.enter_context(listening(tracking_artifact(run.key)))
         if todo:
@@ -231,25 +234,9 @@ def _track(
         for chunk in record.chunks:
             held()
             track_chunk(run, chunk.index)
-            behind.append(_submit_checks(run, request, chunk.index))
-            # A chunk's checks have had the time of a whole chunk; a failed one ends the run here.
-            if len(behind) > 1:
-                _wait(behind.popleft())
-    for futures in behind:
-        _wait(futures)
+            checks.begin(chunk.index)
+    checks.wait()
     mirror = backward_pass(folder)
     if mirror is not None:
         remove_half_written(mirror.path)
         _track(backward_ref(run, mirror), request, mirror, held)
-
-
-def _submit_checks(run: RunRef, request: SegmentRequest, index: int) -> _Futures:
-    futures: _Futures = [publish_part.submit(run, index)]
-    if index > 0:
-        futures.append(check_seam.submit(run, request, index))
-    return futures
-
-
-def _wait(futures: _Futures) -> None:
-    for future in futures:
-        future.result()

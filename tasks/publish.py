@@ -148,8 +148,8 @@ def _manifest(
             vram_bytes=max(done.peak_vram_bytes or 0 for done in measured) or None,
         ),
         cost=count_cost(
-            chunks,
-            prompt_pass,
+            [*chunks, *backward],
+            passes,
             finding_seconds=record.finding_seconds or 0.0,
             object_frames=_num_rows(staging_dir(run) / MASKS),
         ),

@@ -200,6 +200,10 @@ def track(
             metavar="|".join(HANDOFFS.names), callback=name_in(HANDOFFS), rich_help_panel=_CHUNKS
         ),
     ] = None,
+    shards: Annotated[str | None, request_field(metavar="N|auto", rich_help_panel=_CHUNKS)] = None,
+    runner: Annotated[
+        str | None, request_field(metavar="NAME[:N|:ADDRESS]", rich_help_panel=_CHUNKS)
+    ] = None,
     memory_policy: Annotated[
         str | None,
         request_field(metavar="NAME", callback=name_in(POLICIES), rich_help_panel=_MODEL),

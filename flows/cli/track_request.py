@@ -6,6 +6,7 @@ from typing import Any
 import typer
 
 from flows.cli.options import given_fields
+from samcore.chunks.handoff import find_handoff
 from samcore.errors import InputError
 from samcore.prompts.options import (
     merge_options,
@@ -49,7 +50,9 @@ def track_request(ctx: typer.Context, params: Mapping[str, Any]) -> SegmentReque
         max_objects=params["max_objects"],
     )
     ways = (any(options), prompts is not None, found is not None)
-    beside = found is not None and found.detect_every is not None
+    beside = found is not None and (
+        found.detect_every is not None or find_handoff(params["handoff"] or "memory").is_parallel
+    )
     if sum(ways) - beside > 1:
         way = "--detect" if detect else "--text" if text else "--automatic"
         with_it = "" if beside or found is None else ", or --detect-every N to have both"

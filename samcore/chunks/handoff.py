@@ -4,6 +4,8 @@
                  456789     exact, the default
     mask     0123456        the masks of frame 4 prompt chunk 1:
                  456789     inexact, what other tools do; for comparison
+    match    0123456        each chunk finds its objects by itself, on any machine, and identities
+                 456789     are joined over the frames that both have: inexact, parallel
 
 Everything that depends on the kind of hand-off is here; the tasks ask an entry of `HANDOFFS`.
 """
@@ -57,6 +59,11 @@ class Handoff(Protocol):
     with the state that the prompt pass leaves."""
     is_exact: ClassVar[bool]
     """Whether masks are the same wherever the video is cut."""
+    is_parallel: ClassVar[bool]
+    """Whether a chunk needs nothing of the one before: chunks are tracked as runs of their own, in
+    any order, and `samcore.run.matched_chunks` says afterwards who is who."""
+    overlap: ClassVar[int]
+    """Frames that two chunks share, unless a person says otherwise."""
     min_agreement: ClassVar[float]
     """Mean IoU below which a seam counts as bad, unless a person says otherwise."""
 
@@ -75,6 +82,8 @@ class MemoryHandoff:
 
     hands_on_state = True
     is_exact = True
+    is_parallel = False
+    overlap = 8
     min_agreement = 0.99
 
     def first_frame(self, chunk: Chunk, *, overlap: int) -> int:
@@ -98,6 +107,8 @@ class MaskHandoff:
 
     hands_on_state = False
     is_exact = False
+    is_parallel = False
+    overlap = 8
     min_agreement = 0.5
 
     def first_frame(self, chunk: Chunk, *, overlap: int) -> int:
@@ -131,6 +142,33 @@ class MaskHandoff:
         return [*handed, *wanted]
 
 
+class MatchHandoff:
+    """Hand nothing over. A chunk tracks what it has found at its start, and what a person prompts
+    on its own frames. Masks depend on where the cuts lie.
+
+    The overlap is a second of most videos. On its first frames a chunk that has just begun has
+    little memory, and its masks are those of the detector; and a mean over some dozens of frames
+    tells look-alikes apart that cross within it.
+    """
+
+    hands_on_state = False
+    is_exact = False
+    is_parallel = True
+    overlap = 24
+    min_agreement = 0.5
+
+    def first_frame(self, chunk: Chunk, *, overlap: int) -> int:
+        return chunk.start
+
+    def start(self, begin: ChunkStart) -> VideoTracker:
+        chunk = begin.chunk
+        own = [p for p in begin.prompts() if chunk.start <= p.frame_idx < chunk.stop]
+        return begin.new_tracker(own, start=chunk.start)
+
+    def prompts_by_itself(self, chunk: Chunk, *, overlap: int) -> int | None:
+        return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandoffEntry(Entry):
     """A hand-off. Its home is a class that is a `Handoff`."""
@@ -150,6 +188,11 @@ HANDOFFS = Registry(
             name="mask",
             about="prompt each chunk with the last masks of the one before, as other tools do",
             home="samcore.chunks.handoff:MaskHandoff",
+        ),
+        HandoffEntry(
+            name="match",
+            about="let each chunk find its objects by itself, in parallel, and match them: inexact",
+            home="samcore.chunks.handoff:MatchHandoff",
         ),
     ],
 )

@@ -6,10 +6,16 @@ import logging
 from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
+from samcore.chunks.matching import SeamJoin
 from samcore.chunks.plan import Chunk
 from samcore.errors import SeamError, StorageError
 from samcore.masks.rle import rle_iou
@@ -64,6 +70,15 @@ class SeamReport(BaseModel):
     """Objects that the later chunk lacks on some shared frame."""
     right_only: tuple[int, ...]
     """Objects that the earlier chunk lacks on some shared frame."""
+    join: SeamJoin | None = None
+    """Which objects were found to be one, where each chunk finds its own; `agreement` is then that
+    of the joined ones."""
+
+    @model_serializer(mode="wrap")
+    def _without_none(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Where objects are handed over, the file says nothing of it.
+        found: dict[str, Any] = serialize(self)
+        return found if self.join is not None else {k: v for k, v in found.items() if k != "join"}
 
 
 class _Tally:
@@ -136,7 +151,7 @@ def compare_seam(
                 f"{sizes[0][0]} x {sizes[0][1]} and {sizes[1][0]} x {sizes[1][1]}: not of one video"
             )
         try:
-            for frame, left_rows, right_rows in _paired(left_reader, right_reader, start, stop):
+            for frame, left_rows, right_rows in paired_rows(left_reader, right_reader, start, stop):
                 for object_id in left_rows.keys() | right_rows.keys():
                     one, other = left_rows.get(object_id), right_rows.get(object_id)
                     tallies.setdefault(object_id, _Tally()).add(frame, one, other)
@@ -205,7 +220,7 @@ def judge_seam(
     _log.warning("%s", message)
 
 
-def _paired(
+def paired_rows(
     left: MaskReader, right: MaskReader, start: int, stop: int
 ) -> Iterator[tuple[int, dict[int, MaskRow], dict[int, MaskRow]]]:
     """Each frame on which either table has rows, with both tables' rows by object id."""

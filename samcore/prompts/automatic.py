@@ -378,18 +378,22 @@ def name_frames(frames: Sequence[int]) -> str:
     return f"frames {', '.join(map(str, others))} and {last}" if others else f"frame {last}"
 
 
-def nothing_found(options: AutomaticPrompts, frames: Sequence[int]) -> InputError:
+class NothingFoundError(InputError):
+    """A search found nothing on any of its frames."""
+
+
+def nothing_found(options: AutomaticPrompts, frames: Sequence[int]) -> NothingFoundError:
     """The error of a search that found nothing on any of these frames."""
     where = f"no objects found on {name_frames(frames)}"
     if options.more_detectors or options.detector != "masks":
         kind = f", labelled {' or '.join(options.labels)}," if options.labels else ""
-        return InputError(
+        return NothingFoundError(
             f"{where} by {options.named}: wanted one{kind} of at least {options.min_area:.10g} "
             f"of the picture with a score of {least_score(options):g}; name another frame "
             "(--automatic N:FRAME), ask for less (--min-score, --automatic-option "
             "min_area=0.0001), or give prompts"
         )
-    return InputError(
+    return NothingFoundError(
         f"{where}: wanted a mask of at least "
         f"{options.min_area:.10g} of the picture, predicted IoU {options.min_predicted_iou:g} and "
         "stability "

@@ -9,7 +9,7 @@ from samcore.result.records import ChunkRecord, CostRecord, PassRecord
 
 def count_cost(
     chunks: Sequence[ChunkRecord],
-    prompt_pass: PassRecord | None,
+    passes: Sequence[PassRecord],
     *,
     finding_seconds: float,
     object_frames: int,
@@ -18,7 +18,7 @@ def count_cost(
 
     Args:
         chunks: All of them.
-        prompt_pass: If there was one.
+        passes: Over prompted frames; one for each direction, if any.
         finding_seconds: That a device was held for detection before the first chunk.
         object_frames: Rows of the table.
     """
@@ -26,15 +26,15 @@ def count_cost(
     devices: defaultdict[str, float] = defaultdict(float)
     if finding_seconds:
         stages["find objects"] += finding_seconds
-    if prompt_pass is not None:
-        stages["prompts"] += prompt_pass.seconds
+    for done in passes:
+        stages["prompts"] += done.seconds
     for chunk in chunks:
         known = chunk.stages or {}
         for name, seconds in known.items():
             stages[name] += seconds
         stages["other"] += max(0.0, chunk.seconds - sum(known.values()))
         devices[chunk.device] += chunk.seconds + chunk.lost_seconds
-    lost = sum(done.lost_seconds for done in (*chunks, *([prompt_pass] if prompt_pass else ())))
+    lost = sum(one.lost_seconds for one in (*chunks, *passes))
     if lost:
         stages["lost"] += lost
     total = sum(stages.values())

@@ -17,8 +17,8 @@ from samcore.errors import InputError, StorageError
 from samcore.result.records import (
     RESULT_FORMAT,
     ChunkRecord,
-    CostRecord,
     CorrectionRecord,
+    CostRecord,
     FindingList,
     Peaks,
     Record,

@@ -106,6 +106,29 @@ class DetectionRecord(Record):
         }
 
 
+class SearchRecord(Record):
+    """How each chunk finds its objects by itself, on its own first frames."""
+
+    options: dict[str, Any]
+    """All of `AutomaticPrompts`, without `detect_every`."""
+    fingerprints: tuple[str, ...]
+    """Of each detector: equal ones find the same."""
+
+    @property
+    def asked(self) -> AutomaticPrompts:
+        """The options."""
+        return AutomaticPrompts.model_validate(self.options)
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """All that the objects depend on. Where files lie is not part of it."""
+        left_out = {"detector", "more_detectors"}
+        return {
+            "detectors": self.fingerprints,
+            "options": {k: v for k, v in self.options.items() if k not in left_out},
+        }
+
+
 class RunRecord(Record):
     """`request.json`: what was asked, checked, with everything that was left open now chosen."""
 
@@ -148,6 +171,13 @@ class RunRecord(Record):
     backward_from: int | None = None
     """Of the backward pass of a run, see `samcore.run.backward`: the video's last frame. All frame
     numbers are then those of the mirrored video, in which it is frame 0."""
+
+    search: SearchRecord | None = None
+    """How each chunk finds its objects by itself; None if it does not, or by `detection`."""
+    shards: tuple[tuple[int, ...], ...] = ()
+    """The objects of each share that is tracked by itself, if there are such shares."""
+    unit: int | None = None
+    """Which unit of work of another run this one is, see samcore/run/units.py; None for a run."""
 
     @property
     def directions(self) -> dict[int, Direction]:
@@ -205,12 +235,17 @@ class RunRecord(Record):
             identity["directions"] = sorted(self.directions.items())
         if self.backward_from is not None:
             identity["backward_from"] = self.backward_from
+        if self.search is not None:
+            identity["search"] = self.search.identity
+        if self.shards:
+            identity["shards"] = self.shards
         return _key_of(identity)
 
     @property
     def work_key(self) -> str:
         """Names the work on the way to the result: equal keys give equal chunks."""
-        return _key_of([self.format, self.result_key, self.handoff, self._plan])
+        unit = [] if self.unit is None else [self.unit]
+        return _key_of([self.format, self.result_key, self.handoff, self._plan, *unit])
 
     @property
     def _plan(self) -> list[list[int]]:

@@ -49,6 +49,8 @@ def why_not_taken(record: RunRecord) -> str | None:
         return "what detectors find depends on all objects"
     if record.settings.retirement is not None:
         return "which objects retire depends on all of them"
+    if record.shards:
+        return "its objects are tracked in shares"
     if record.directions:
         return "objects are tracked backward, too"
     if record.warm_start is not None:

@@ -17,7 +17,7 @@ from samcore.models.family import TrackingModel
 from samcore.models.registry import ModelSpec
 from samcore.progress import counted, reporter
 from samcore.prompts.automatic import AutomaticPrompts
-from samcore.result.records import DetectionRecord
+from samcore.result.records import DetectionRecord, SearchRecord
 from samcore.tracking.detections_ahead import DetectionsAhead
 from samcore.video import VideoSource
 from samcore.video.cuts import CUT_SCORE, CutFinder
@@ -79,6 +79,15 @@ def plan_detection(
         fingerprints=fetch_detectors(options, model=model, cache_dir=cache_dir),
         cuts=_find_cuts_once(video, frames, work_dir) if options.detect_every == "cuts" else (),
         association=options.association(dict(labels)),
+    )
+
+
+def plan_search(options: AutomaticPrompts, *, model: ModelSpec, cache_dir: Path) -> SearchRecord:
+    """Decide how each chunk of a run finds its objects by itself; the arguments, and what is
+    raised, are those of `plan_detection`."""
+    return SearchRecord(
+        options=options.model_dump(mode="json"),
+        fingerprints=fetch_detectors(options, model=model, cache_dir=cache_dir),
     )
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from samcore.chunks.handoff import find_handoff
 from samcore.chunks.seams import SeamReport, compare_seam, owned_ranges
 from samcore.disk.files import FileRecord, fsync_and_record, is_intact, make_folder
 from samcore.disk.sealed import read_sealed, write_sealed
@@ -38,7 +39,9 @@ def seam_report(folder: RunFolder, index: int) -> SeamReport:
     if known is not None:
         return known.report
     left, right = folder.finished_chunk(index - 1), folder.finished_chunk(index)
-    if left is None or right is None:
+    # Chunks that were matched have the seam with their masks, or are not done.
+    is_matched = find_handoff(folder.record().handoff).is_parallel
+    if left is None or right is None or is_matched:
         raise LostWorkError(
             f"chunks {index - 1} and {index} in {folder.path} are gone or damaged; run again"
         )

@@ -44,6 +44,7 @@ def check_direction(request: "SegmentRequest", spec: PromptFile | None) -> None:
     for name, is_used, why in (
         ("detect_every", request.looks_throughout, "which follows what enters forward only"),
         ("every and fps", request.every is not None or request.fps is not None, "yet"),
+        ("shards", request.shards is not None, "yet"),
         ("a warm start", request.warm_start is not None, "whose objects begin on the first frame"),
         (
             f"the hand-off {request.handoff}",

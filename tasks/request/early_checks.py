@@ -33,6 +33,7 @@ from tasks.request.direction import check_direction
 from tasks.request.places import AsksForModel, AsksForPlace
 from tasks.request.prompt_source import GivenPrompts, read_prompts
 from tasks.request.segment_request import SegmentRequest
+from tasks.request.sharing_out import shared_frames
 from tasks.request.warm_source import GivenWarmStart, read_warm_start
 from tasks.settings import load_settings
 from tasks.sources.opened import check_recording, look_up_source, open_recording
@@ -76,7 +77,7 @@ def check_request(
     """
     limits = load_settings().limits
     # The whole length of a video that is not opened yet is not known; any will do for the options.
-    plan_chunks(0, 1, chunk_frames=request.chunk_frames, overlap=request.overlap)
+    plan_chunks(0, 1, chunk_frames=request.chunk_frames, overlap=shared_frames(request))
     given = read_prompts(request, limits) if buckets or not _in_bucket(request.prompts) else None
     if given is not None:
         ids = sorted(item.id for item in given.spec.objects)

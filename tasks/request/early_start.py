@@ -39,7 +39,9 @@ def track_early(
         so_far: Of the scan.
         watching: Gives who is told, for a result's key, how far tracking is.
     """
-    if request.automatic is not None or request.every is not None or request.fps is not None:
+    if request.automatic is not None or request.shards is not None:
+        return
+    if request.every is not None or request.fps is not None:
         return
     try:
         _track(request, checked, so_far, watching)

@@ -38,6 +38,7 @@ from tasks.request.early_start import track_early
 from tasks.request.places import AsksForPlace
 from tasks.request.prompt_source import GivenPrompts
 from tasks.request.segment_request import SegmentRequest, check_frames
+from tasks.request.sharing_out import shared_frames, with_shards
 from tasks.results.open import open_result_store
 from tasks.run.mirror import open_mirror
 from tasks.run.refs import RunRef, refuse_result
@@ -144,7 +145,7 @@ def resolve_request(
             warm.check(request, model, compute.dtype_name)
     labels = {} if given is None else given.spec.labels
     finding_seconds: float | None = None
-    found_first = request.automatic is not None and request.automatic.detect_every is None
+    found_first = request.automatic is not None and not request.takes_both
     if request.automatic is not None and found_first:
         from tasks.tracking.found_objects import find_objects_once  # late, like all of torch
 
@@ -167,8 +168,12 @@ def resolve_request(
         start=start,
     )
     check_objects(request.formats, [item.id for item in objects], _labels(objects))
-    detection = None
-    if request.automatic is not None and not found_first:
+    detection = search = None
+    if request.automatic is not None and not found_first and not request.looks_throughout:
+        from samcore.run.detection import plan_search  # late, for the same reason
+
+        search = plan_search(request.automatic, model=model, cache_dir=cache_dir)
+    if request.automatic is not None and request.looks_throughout:
         from samcore.run.detection import plan_detection  # late, for the same reason
 
         detection = plan_detection(
@@ -196,7 +201,8 @@ def resolve_request(
         start=start,
         stop=stop,
         chunks=chunks_in_frames(
-            plan_chunks(*span, chunk_frames=request.chunk_frames, overlap=request.overlap), tracked
+            plan_chunks(*span, chunk_frames=request.chunk_frames, overlap=shared_frames(request)),
+            tracked,
         ),
         further_parts=tuple(map(str, request.further_places)),
         tracked=tracked,
@@ -204,7 +210,9 @@ def resolve_request(
         warm_start=None if warm is None else warm.record,
         detection=detection,
         finding_seconds=finding_seconds,
+        search=search,
     )
+    record = with_shards(record, request)
     store = open_result_store(request.destination_place, request.credentials)
     published = store.published_key()
     if dtype == "auto":

@@ -28,6 +28,7 @@ from tasks.request.places import (
     destination_place,
     validation_line,
 )
+from tasks.request.sharing_out import Overlap, Runner, Shards, check_sharing_out
 from tasks.request.video_fields import VideoFields
 from tasks.settings import load_settings
 from tasks.store.locations import (
@@ -178,19 +179,14 @@ class SegmentRequest(VideoFields):
         description="Frames of one chunk: after each there is a place to go on from. Masks do not "
         "depend on it.",
     )
-    overlap: int = Field(
-        default=8,
-        ge=0,
-        title="Overlap",
-        description="Frames that two chunks both track, to check one by the other.",
-    )
+    overlap: Overlap = None
     min_agreement: float | None = Field(
         default=None,
         ge=0,
         le=1,
         title="Least agreement",
         description="Mean IoU that two chunks must reach on their shared frames; the default is "
-        "0.99 for the memory hand-off and 0.5 for the mask one.",
+        "0.99 for the memory hand-off and 0.5 for others.",
     )
     on_disagreement: Literal["warn", "fail"] = Field(
         default="warn", title="On disagreement", description="What to do when chunks agree less."
@@ -199,8 +195,12 @@ class SegmentRequest(VideoFields):
         default="memory",
         title="Hand-off",
         description="What a chunk gets from the one before: all of the tracker's memory (exact), "
-        "or the last masks only (cheap and inexact; objects absent at the seam are lost).",
+        "or the last masks only (cheap and inexact; objects absent at the seam are lost), or "
+        "nothing: with match each chunk finds its objects by itself, and identities are joined "
+        "over the overlap (parallel and inexact).",
     )
+    shards: Shards = None
+    runner: Runner = "here"
     settings: TrackSettings = Field(
         default_factory=TrackSettings,
         title="Device and precision",
@@ -277,10 +277,11 @@ class SegmentRequest(VideoFields):
 
     @model_validator(mode="after")
     def _can_look_throughout(self) -> "SegmentRequest":
-        if self.looks_throughout and not find_handoff(self.handoff).is_exact:
+        handoff = find_handoff(self.handoff)
+        if self.looks_throughout and not (handoff.is_exact or handoff.is_parallel):
             raise ValueError(
-                f"detect_every wants the hand-off memory, which carries what is found; got "
-                f"{self.handoff}"
+                f"detect_every wants the hand-off memory, which carries what is found, or match; "
+                f"got {self.handoff}"
             )
         if self.looks_throughout and self.settings.encode_every > 1:
             raise ValueError(
@@ -288,6 +289,16 @@ class SegmentRequest(VideoFields):
                 f"got {self.settings.encode_every}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _can_be_shared_out(self) -> "SegmentRequest":
+        check_sharing_out(self)
+        return self
+
+    @property
+    def takes_both(self) -> bool:
+        """Whether prompts are tracked beside what `automatic` finds."""
+        return self.looks_throughout or find_handoff(self.handoff).is_parallel
 
     @property
     def looks_throughout(self) -> bool:
@@ -371,7 +382,7 @@ def validate_request(**values: object) -> SegmentRequest:
 
 def choose_prompts(request: SegmentRequest, default: object = None) -> SegmentRequest:
     """Keep what names objects, or `automatic`, where the other one is only a deployment's default.
-    Both count where a person gives both and `automatic` looks throughout the video.
+    Both count where a person gives both and the run `takes_both`.
 
     Prefect's form fills in the deployment's own request. A person who types an object there sends
     the default `automatic` with it. Where both are defaults, the prompts count.
@@ -387,12 +398,12 @@ def choose_prompts(request: SegmentRequest, default: object = None) -> SegmentRe
         return request
     if request.automatic == _default(request, default, "automatic"):
         return request.model_copy(update={"automatic": None})
-    if request.warm_start is not None and not request.looks_throughout:
+    if request.warm_start is not None and not request.takes_both:
         # What is found gets numbers from 1 on, which would be those of other objects.
         raise InputError("warm_start and automatic: wanted one of them, got both")
     if request.prompts == _default(request, default, "prompts"):
         return request.model_copy(update={"prompts": None})
-    if request.looks_throughout:
+    if request.takes_both:
         return request
     raise InputError("prompts and automatic: wanted one of them, got both")
 

@@ -5,8 +5,9 @@
     DEST/.longtake/runs/<work>/chunks/00007/state.safetensors
     DEST/.longtake/runs/<work>/chunks/00007/done.json      put last: without it there is no chunk
     DEST/.longtake/runs/<work>/chunks/00007/partial.*      where a machine was told to go away
+    DEST/.longtake/runs/<work>/plan/*.json                 of a run whose units others track
 
-What is not mirrored is quick to make again: the request's records, the prompt pass, the seams.
+What is not mirrored is quick to make again: the prompt pass, the seams.
 """
 
 import contextlib
@@ -19,7 +20,14 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import BaseModel
 
 from samcore.chunks.plan import Chunk
-from samcore.disk.files import FileRecord, file_record, is_intact, make_folder, move
+from samcore.disk.files import (
+    FileRecord,
+    file_record,
+    is_intact,
+    make_folder,
+    move,
+    write_atomic,
+)
 from samcore.errors import (
     DamagedObjectError,
     MissingObjectError,
@@ -48,7 +56,10 @@ _M = TypeVar("_M", bound=BaseModel)
 _NAME = re.compile(
     r"chunks/(\d{5,9})/(masks\.parquet|state\.safetensors|drawn\.tar|done\.json"
     r"|partial\.(parquet|safetensors|json))"
+    r"|plan/(request|video|names|prompts)\.json"
 )
+_PLAN = ("video", "names", "prompts", "request")
+"""Records of what is asked; the last one says that the others are there."""
 _MAX_RECORD_BYTES = 16 << 20
 _NOT_THERE = (MissingObjectError, StorageConflictError, DamagedObjectError)
 """What cannot be had whole is made again here."""
@@ -104,6 +115,36 @@ class Mirror:
         if index >= 2:
             # As in the folder: nothing can need it any more.
             self._store.delete(self._at(folder, folder.state_path(index - 2)))
+
+    def push_plan(self, folder: RunFolder) -> None:
+        """Copy to the bucket what is asked of a run, if it is not there.
+
+        Raises:
+            StorageError: The bucket cannot be written to.
+        """
+        for name in _PLAN:
+            path = folder.path / f"{name}.json"
+            if path.exists():
+                self._put(path, self._plan_at(folder, name), file_record(path))
+
+    def pull_plan(self, folder: RunFolder) -> None:
+        """Fetch what is asked of a run, if it is in the bucket and not here. Each record is
+        believed as one of this machine is: if it is whole and of this run.
+
+        Raises:
+            StorageError: The bucket cannot be read, or the folder not be written to.
+        """
+        if (folder.path / "request.json").exists():
+            return
+        make_folder(folder.path / "chunks")
+        for name in _PLAN:
+            with contextlib.suppress(MissingObjectError):
+                location = self._plan_at(folder, name)
+                data = self._store.get_bytes(location, limit=_MAX_RECORD_BYTES)
+                write_atomic(folder.path / f"{name}.json", data)
+
+    def _plan_at(self, folder: RunFolder, name: str) -> S3Location:
+        return self._prefix.join(f".longtake/runs/{folder.path.name}/plan/{name}.json")
 
     def push_shard(self, folder: PictureRunFolder, record: ShardRecord) -> None:
         """Copy a finished shard of pictures to the bucket, if it is not there; its record last.

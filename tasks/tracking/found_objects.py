@@ -18,6 +18,7 @@ from samcore.detectors.detector import (
 from samcore.detectors.wanted import keep_wanted
 from samcore.disk.files import exclusive
 from samcore.disk.sealed import read_sealed, write_sealed
+from samcore.errors import LostWorkError
 from samcore.machine.device import Compute
 from samcore.machine.meters import MemoryMeter
 from samcore.machine.rung import Rung
@@ -63,6 +64,7 @@ def find_objects_once(
     frames: tuple[int, int],
     work_dir: Path,
     cache_dir: Path,
+    fingerprints: tuple[str, ...] | None = None,
 ) -> tuple[tuple[Prompt, ...], float | None]:
     """Give prompts for what is on the first frame, of those looked at, that shows anything;
     what was found before is read, not found again. With them the seconds that a device was held
@@ -76,9 +78,12 @@ def find_objects_once(
         frames: The frames [start, stop) that are tracked.
         work_dir: Where what is found is kept.
         cache_dir: Where digests of large files are remembered.
+        fingerprints: What the detectors must be; None if they may be any.
 
     Raises:
-        InputError: The frame is not tracked, or there is nothing on any.
+        InputError: The frame is not tracked.
+        NothingFoundError: There is nothing on any.
+        LostWorkError: The detectors are others than `fingerprints` say.
         ModelError: The detector's weights cannot be had or used.
         VideoError: The frame cannot be decoded.
         StorageError: What is found cannot be written down.
@@ -86,8 +91,13 @@ def find_objects_once(
     """
     start, stop = frames
     looked_at = frames_to_look_at(options, start=start, stop=stop, rate=video.info.avg_rate)
-    fingerprints = fetch_detectors(options, model=model, cache_dir=cache_dir)
-    path = _record_path(work_dir, options, fingerprints, video, model, compute, looked_at)
+    here = fetch_detectors(options, model=model, cache_dir=cache_dir)
+    if fingerprints not in (None, here):
+        raise LostWorkError(
+            f"{options.named} is not what it was when this run was planned; run again, and what it "
+            "finds now is tracked"
+        )
+    path = _record_path(work_dir, options, here, video, model, compute, looked_at)
     # One process looks, others read what it found.
     with exclusive(path.with_suffix(".lock")):
         known = read_sealed(path, PromptFile, of=path.name)

@@ -26,7 +26,7 @@ def test_all_seconds_are_of_a_stage() -> None:
     chunks = [_chunk(0), _chunk(1, stages=None, lost_seconds=4.0, device="CPU")]
     prompt_pass = PassRecord(state=FILE, frames=1, seconds=0.25, lost_seconds=1.0)
 
-    cost = count_cost(chunks, prompt_pass, finding_seconds=2.0, object_frames=49)
+    cost = count_cost(chunks, [prompt_pass], finding_seconds=2.0, object_frames=49)
 
     assert cost.stages == {
         **{"find objects": 2.0, "prompts": 0.25, "decode": 0.5, "track": 2.0},
@@ -43,7 +43,7 @@ def test_all_seconds_are_of_a_stage() -> None:
 
 def test_no_object_costs_nothing_each() -> None:
     """A video in which nothing was found has a cost all the same."""
-    cost = count_cost([_chunk(0)], None, finding_seconds=0.0, object_frames=0)
+    cost = count_cost([_chunk(0)], [], finding_seconds=0.0, object_frames=0)
     assert (cost.device_seconds, cost.object_frames) == (3.0, 0)
 
 

@@ -1,0 +1,80 @@
+"""Task: track one unit of work of a run, on whatever machine this is."""
+
+import logging
+import time
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from samcore.chunks.handoff import find_handoff
+from samcore.result.records import RunRecord
+from samcore.run.folder import RunFolder
+from samcore.run.units import UnitRecord, unit_name
+from tasks.encode_prompts import encode_prompts
+from tasks.retries import SOURCE_RETRIES
+from tasks.run.mirror import open_mirror
+from tasks.run.refs import RunRef
+from tasks.store.lease import leased
+from tasks.track_chunk import track_chunk
+from tasks.tracking.device_lock import using_device
+from tasks.units.lay_out import fetch_run, lay_out_unit
+
+_log = logging.getLogger(__name__)
+
+
+@task(
+    name="track-unit",
+    task_run_name="{run.video}: track unit {index}",
+    **SOURCE_RETRIES,
+    cache_policy=NO_CACHE,  # the unit's folder is the record of what is done
+    persist_result=False,
+)
+def track_unit(run: RunRef, index: int) -> UnitRecord:
+    """Track what is not done yet of unit `index`, with its lock and its lease held.
+
+    Raises:
+        SegmentationError: Something that a person can put right, in one line.
+    """
+    started = time.monotonic()
+    here = fetch_run(run)
+    unit = lay_out_unit(here, index)
+    folder = RunFolder.from_ref(unit)
+    with folder.lock(on_wait=_say_another), leased(unit, on_wait=_say_who) as held:
+        mirror = open_mirror(unit)
+        if mirror is not None:
+            mirror.pull(folder)
+        record = folder.record()
+        _track(unit, folder, record, held)
+    done = [folder.chunk_record(chunk.index) for chunk in record.chunks]
+    name = unit_name(RunFolder.from_ref(here).record(), index)
+    _log.info("%s: done in %.1f s", name, time.monotonic() - started)
+    return UnitRecord(
+        index=index,
+        work_key=folder.path.name,
+        frames=sum(chunk.stop - chunk.start for chunk in record.chunks),
+        seconds=sum(chunk.seconds for chunk in done if chunk is not None),
+    )
+
+
+def _track(unit: RunRef, folder: RunFolder, record: RunRecord, held) -> None:  # type: ignore[no-untyped-def]
+    hands_on = find_handoff(record.handoff).hands_on_state
+    todo = folder.plan_work(with_states=hands_on)
+    if not todo:
+        return
+    mirror = open_mirror(unit)
+    with using_device(record.settings.device):
+        if hands_on and 0 in todo:
+            encode_prompts.fn(unit)
+        for chunk in record.chunks:
+            held()
+            track_chunk.fn(unit, chunk.index)
+            if mirror is not None:
+                mirror.push_chunk(folder, chunk.index)
+
+
+def _say_another() -> None:
+    _log.warning("another process is at this unit: waiting")
+
+
+def _say_who(machine: str) -> None:
+    _log.warning("%s is at this unit: waiting", machine)

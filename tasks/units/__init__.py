@@ -1,0 +1,1 @@
+"""What tasks share that deal with units of work of one run."""
