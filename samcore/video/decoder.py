@@ -160,7 +160,12 @@ class DecodeProcess:
     """
 
     def __init__(
-        self, command: list[str], *, stall_s: float, stopping: threading.Event | None = None
+        self,
+        command: list[str],
+        *,
+        stall_s: float,
+        stopping: threading.Event | None = None,
+        stdin: int | None = None,
     ) -> None:
         self.log = DecodeLog()
         """What ffmpeg said so far."""
@@ -169,7 +174,7 @@ class DecodeProcess:
         try:
             self._process = subprocess.Popen(
                 command,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL if stdin is None else stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 bufsize=0,
@@ -223,6 +228,23 @@ class DecodeProcess:
                 return None
             self._pump(self._waste, since)
         return self.log.records.popleft()
+
+    def next_size(self) -> tuple[int, int] | None:
+        """Wait until the next picture is on its way, and give its width and height; None at the
+        end. `read_frame` then gives the picture.
+
+        Raises:
+            Died: The decoder ended before its input did.
+            Stalled: The decoder gave nothing for too long.
+            ReadStopped: The event was set.
+        """
+        since = time.monotonic()
+        while not self.log.records:
+            if self._err not in self._open:
+                self._end()
+                return None
+            self._pump(memoryview(bytearray()), since)
+        return self.log.records[0].width, self.log.records[0].height
 
     def read_frame(self, picture: memoryview, *, first_pts: int | None) -> FrameRecord | None:
         """Wait for the next picture and its record; None at the end.
