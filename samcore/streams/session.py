@@ -16,14 +16,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timezone
 
 from samcore.errors import InputError, StorageError
 from samcore.machine.meters import MemoryMeter
 from samcore.masks.frame_masks import FrameMasks
 from samcore.masks.ledger import found_object
-from samcore.progress import Progress, Throttle, counted, report
 from samcore.result.records import ChunkRecord
 from samcore.streams.chunk import OpenChunk, digest_after
 from samcore.streams.folder import WatchFolder
@@ -31,6 +30,7 @@ from samcore.streams.follower import Follower
 from samcore.streams.plan import WatchPlan
 from samcore.streams.publishing import PartPublisher, StreamFacts
 from samcore.streams.records import Checkpoint, FrameStamp, PartRecord, StreamChunk, new_part
+from samcore.streams.tally import Tally, WatchSummary
 from samcore.tracking.identity_tracker import IdentityTracker
 from samcore.tracking.tracker import VideoTracker
 from samcore.video import Frame
@@ -39,26 +39,9 @@ from samcore.video.live_reader import REMEMBERED, LiveReader, Seen
 
 _log = logging.getLogger(__name__)
 
-WATCHING = "watching"
-"""What reports of a session are of."""
 IDLE_S = 5.0
 """Seconds without a frame after which masks are given that waited for the frames after theirs."""
 _TICK_S = 0.25
-_REPORT_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class WatchSummary:
-    """What a session came to."""
-
-    frames: int
-    """Tracked."""
-    dropped: int
-    gaps: int
-    """Times that the source was gone, and that the process was."""
-    published: tuple[str, ...]
-    """The last results, a hundred at most."""
-    latency_max_ms: float
 
 
 class WatchSession:
@@ -108,12 +91,8 @@ class WatchSession:
         self._now: tuple[FrameStamp, Seen] | None = None
         """The frame that is tracked now, until it is in the tracker's state."""
         self._digest = ""
-        self._published: deque[str] = deque(maxlen=100)
         self._has_rolled = False
-        self._frames = self._dropped = self._gaps = 0
-        self._latency_max_ms = 0.0
-        self._may_report = Throttle(_REPORT_S)
-        self._began = time.monotonic()
+        self._tally = Tally()
 
     def run(self) -> WatchSummary:
         """Track until the stream ends or the session is stopped, and publish everything.
@@ -136,13 +115,7 @@ class WatchSession:
                 finally:
                     if self._chunk is not None:
                         self._chunk.abandon()
-        return WatchSummary(
-            frames=self._frames,
-            dropped=self._dropped,
-            gaps=self._gaps,
-            published=tuple(self._published),
-            latency_max_ms=self._latency_max_ms,
-        )
+        return self._tally.summary()
 
     def _found_checkpoint(self) -> Checkpoint | None:
         """Where the process before has ended, if that is to be gone on from."""
@@ -207,7 +180,7 @@ class WatchSession:
             self._finish(publisher)
         if not self._stamps:
             self._cut_if_due(now_us, publisher)
-        self._tell()
+        self._tally.tell()
 
     def _take(self, frame: LiveFrame, reader: LiveReader, publisher: PartPublisher) -> None:
         """Track a frame, and write the masks that are final then."""
@@ -235,10 +208,8 @@ class WatchSession:
         ):
             self._write(output, publisher)
         self._absorb()
-        self._frames += 1
-        self._dropped += dropped
-        self._gaps += gap is not None
-        self._tell()
+        self._tally.tracked(dropped=dropped, gap=gap)
+        self._tally.tell()
 
     def _absorb(self) -> None:
         """Take the present frame for one that came, once the tracker's state has it."""
@@ -257,7 +228,7 @@ class WatchSession:
         self._given_up.update(output.given_up)
         self._chunk.write(replace(output, given_up=()), stamp)
         self._stamps.popleft()
-        self._latency_max_ms = max(self._latency_max_ms, self._chunk.latency_ms)
+        self._tally.wrote(self._chunk.latency_ms)
         if self._stamps:
             self._cut_if_due(self._stamps[0].captured_us, publisher)
 
@@ -373,7 +344,7 @@ class WatchSession:
                 left = tuple(one for one in found.closed if one.name != part.name)
                 self._commit(found.model_copy(update={"closed": left}))
             self._folder.drop_part(part)
-            self._published.append(part.name)
+            self._tally.published(part.name)
             self._on_published(part.name, manifest.frames)
 
     def _end(self, publisher: PartPublisher) -> None:
@@ -410,28 +381,6 @@ class WatchSession:
             return self._plan.open_store(name).published_key() is not None
         except StorageError:
             return False  # nobody can tell now; who publishes looks again
-
-    def _tell(self) -> None:
-        if not self._may_report():
-            return
-        fps = self._frames / max(time.monotonic() - self._began, 1e-6)
-        late = (
-            ""
-            if self._chunk is None or not self._chunk.stamps
-            else (f"{self._chunk.latency_ms:.0f} ms")
-        )
-        dropped = f"{self._dropped} dropped"
-        report(
-            Progress(
-                WATCHING,
-                self._frames,
-                None,
-                "frames",
-                note=f"{fps:.1f} fps  {late}  {dropped}",
-                text=f"{counted(self._frames, 'frame')}, {fps:.1f} frames/s, "
-                f"latency {late or 'unknown'}, {dropped}, {counted(self._gaps, 'gap')}",
-            )
-        )
 
     @property
     def _at_work(self) -> VideoTracker:
