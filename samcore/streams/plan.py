@@ -51,9 +51,10 @@ class WatchPlan:
     detection: DetectionRecord | None
     versions: dict[str, str]
     limits: Limits
-    cache_dir: Path
     stdin: int = 0
     """The descriptor that a pipe is read from."""
+    patient: bool = False
+    """Whether a source that cannot be opened at first is tried again for ever."""
 
     @property
     def key(self) -> str:

@@ -157,7 +157,7 @@ class WatchSession:
             received=self._received + 1,
             seen=self._seen,
             after_us=self._last_us,
-            patient=found is not None,
+            patient=plan.patient or found is not None,
             stdin=plan.stdin,
             limits=plan.limits,
         )
