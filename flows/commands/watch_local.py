@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import threading
 from collections.abc import Iterator
 
 from flows.commands.console import Terminal, WarningPrinter
@@ -63,18 +64,28 @@ def watch_local(
         def say(name: str, frames: int) -> None:
             terminal.say(f"masks on {counted(frames, 'frame')}: {place}/{name}")
 
-        return run_stoppable(
-            lambda stop: WatchSession(
+        def work(stop: threading.Event) -> WatchSummary:
+            summary = WatchSession(
                 plan, stop, destination=place, force=request.force, on_published=say
             ).run()
-        )
+            if stop.is_set():  # what stopped it is raised in place of what is returned
+                terminal.say(_line(summary))
+            return summary
+
+        return run_stoppable(work)
 
 
-def summary_lines(summary: WatchSummary, request: WatchRequest, *, seconds: float) -> Iterator[str]:
+def summary_lines(
+    summary: WatchSummary, request: WatchRequest, *, seconds: float
+) -> Iterator[str]:
     """What a session came to, once its stream has ended."""
-    yield (
-        f"the stream has ended: {counted(summary.frames, 'frame')} tracked in {clock(seconds)}, "
-        f"{summary.dropped} dropped, {counted(summary.gaps, 'gap')}, at most "
-        f"{summary.latency_max_ms:.0f} ms from a frame to its masks"
-    )
+    yield f"the stream has ended after {clock(seconds)}: {_line(summary)}"
     yield f"all results: {request.destination_place}"
+
+
+def _line(summary: WatchSummary) -> str:
+    return (
+        f"{counted(summary.frames, 'frame')} tracked, {summary.dropped} dropped, "
+        f"{counted(summary.gaps, 'gap')}, at most {summary.latency_max_ms:.0f} ms from a frame to "
+        "its masks"
+    )
