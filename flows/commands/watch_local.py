@@ -75,9 +75,7 @@ def watch_local(
         return run_stoppable(work)
 
 
-def summary_lines(
-    summary: WatchSummary, request: WatchRequest, *, seconds: float
-) -> Iterator[str]:
+def summary_lines(summary: WatchSummary, request: WatchRequest, *, seconds: float) -> Iterator[str]:
     """What a session came to, once its stream has ended."""
     yield f"the stream has ended after {clock(seconds)}: {_line(summary)}"
     yield f"all results: {request.destination_place}"

@@ -28,9 +28,9 @@ class WatchPlan:
     """Of work in progress, for this destination alone."""
     open_store: Callable[[str], ResultStore[Manifest]]
     """Gives the place of a result by its name."""
-    roll_s: int
+    roll_s: float
     """Seconds of a result, counted from midnight, UTC, of some day."""
-    chunk_s: int
+    chunk_s: float
     """Seconds of a chunk: what a kill can cost."""
     drop: DropPolicy
     waiting: int

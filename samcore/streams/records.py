@@ -63,7 +63,7 @@ class PartRecord(Record):
 
 
 def new_part(
-    at_us: int, *, roll_s: int, is_first: bool, is_taken: Callable[[str], bool]
+    at_us: int, *, roll_s: float, is_first: bool, is_taken: Callable[[str], bool]
 ) -> PartRecord:
     """The part that a frame begins: named for the hour, or whatever `roll_s` is, in which it came.
 
@@ -74,7 +74,7 @@ def new_part(
             hour may have a part already.
         is_taken: Whether a name is in use; then a number follows it.
     """
-    roll_us = roll_s * 1_000_000
+    roll_us = int(roll_s * 1_000_000)
     start_us = at_us - at_us % roll_us
     named_s = (at_us if is_first else start_us) // 1_000_000
     name = free = f"{datetime.fromtimestamp(named_s, timezone.utc):%Y%m%dT%H%M%SZ}"

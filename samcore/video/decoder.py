@@ -169,7 +169,8 @@ class DecodeProcess:
     ) -> None:
         self.log = DecodeLog()
         """What ffmpeg said so far."""
-        self._stall_s = stall_s
+        self.stall_s = stall_s
+        """Seconds without a frame after which it is given up; may be changed on the way."""
         self._stopping = stopping
         try:
             self._process = subprocess.Popen(
@@ -282,7 +283,7 @@ class DecodeProcess:
             Stalled: It does not end.
         """
         try:
-            code = self._process.wait(self._stall_s)
+            code = self._process.wait(self.stall_s)
         except subprocess.TimeoutExpired as error:
             self.kill()
             raise Stalled from error
@@ -298,7 +299,7 @@ class DecodeProcess:
         """Wait for either pipe; give how many bytes went `into`, and if a frame came nearer."""
         if self._stopping is not None and self._stopping.is_set():
             raise ReadStopped
-        if time.monotonic() - since > self._stall_s:
+        if time.monotonic() - since > self.stall_s:
             self.kill()
             raise Stalled
         poll = select.poll()

@@ -26,6 +26,8 @@ REMEMBERED = 1024
 """Frames that are known again when a new connection repeats them: a segment of a playlist."""
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
+_CONNECT_S = 20.0
+"""Seconds that a source has for its first frame, however short a silence may be later."""
 _FOREVER_S = 10.0 * 365 * 86_400
 """A pipe may be silent for as long as its writer likes."""
 _LONGEST_PACE_S = 1.0
@@ -163,16 +165,18 @@ class LiveReader:
             filters = (
                 f"scale={size}:force_original_aspect_ratio=decrease,format=rgb24,pad={size}:-1:-1"
             )
-        command = source.command(find_ffmpeg(), stall_s=self._stall_s, filters=filters)
+        connect_s = max(self._stall_s, _CONNECT_S)
+        command = source.command(find_ffmpeg(), stall_s=connect_s, filters=filters)
         stdin = None if source.reconnects else self._stdin
         try:
             with DecodeProcess(
-                command, stall_s=self._stall_s, stopping=self._stop, stdin=stdin
+                command, stall_s=connect_s, stopping=self._stop, stdin=stdin
             ) as process:
                 self.log = log = process.log
                 is_other_size = self._read_frames(process, scales=scales)
         except Stalled:
-            return f"nothing came for {self._stall_s:g} s"
+            silent_s = self._stall_s if log.frames else connect_s
+            return f"nothing came for {silent_s:g} s"
         except Died as died:
             if not source.reconnects:
                 raise TransientVideoError(f"reading {source.shown}: ffmpeg {died}") from died
@@ -212,6 +216,7 @@ class LiveReader:
             record = process.read_frame(image.data.cast("B"), first_pts=None)
             if record is None:
                 break
+            process.stall_s = self._stall_s
             seen = (record.pts, record.checksum)
             if seen in known:
                 continue
