@@ -86,8 +86,8 @@ class LiveSource:
             if self.address.lower().startswith("https:"):
                 own["tls_verify"] = 1
             return {**_limits("hls"), **own, "analyzeduration": _ANALYSE_US}
-        size = None if self.size_wh is None else "{}x{}".format(*self.size_wh)
-        given = {"video_size": size, "framerate": self.rate and str(self.rate)}
+        # ffmpeg-python wants a pair here, and takes a text for one.
+        given = {"video_size": self.size_wh, "framerate": self.rate and str(self.rate)}
         asked = {name: value for name, value in given.items() if value is not None}
         if self.kind == "device":
             return {"format": "v4l2", "format_whitelist": "video4linux2,v4l2", **asked}
