@@ -25,6 +25,7 @@ from flows.cli import (
     probe,
     show,
     track,
+    watch,
 )
 from flows.cli.options import RequestCommand
 from flows.commands.process import ProcessEnd, StoppedForGood, Terminated, raise_on_sigterm
@@ -43,6 +44,7 @@ app = typer.Typer(
 )
 app.command(cls=RequestCommand, epilog=track.EXAMPLES)(track.track)
 app.command(cls=image.ImageCommand, epilog=image.EXAMPLES)(image.image)
+app.command(cls=watch.WatchCommand, epilog=watch.EXAMPLES)(watch.watch)
 app.command(epilog=demo.EXAMPLES)(demo.demo)
 app.command(epilog=models.MODELS_EXAMPLES)(models.models)
 app.command(epilog=models.POLICIES_EXAMPLES)(models.policies)

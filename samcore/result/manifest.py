@@ -23,6 +23,7 @@ from samcore.result.records import (
     Peaks,
     Record,
     RunRecord,
+    StreamRecord,
     Timings,
 )
 from samcore.video.info import VideoInfo
@@ -32,6 +33,8 @@ PICTURES_FORMAT: Literal["pictures-1"] = "pictures-1"
 """Format of the manifests of results of pictures; those of videos have numbers."""
 MASKS = "masks.parquet"
 SEAMS = "seams.json"
+FRAMES = "frames.parquet"
+"""Of a stream: when each of its frames came, and what is missing before it."""
 OVERLAY = "overlay.mp4"
 MEMORY = "memory.safetensors"
 """What other videos can begin with, see `samcore.tracking.warm_start`."""
@@ -95,6 +98,8 @@ class Manifest(AnyManifest):
     """Mean IoU below which two chunks were said to disagree."""
     findings: FindingList | None = None
     """What a person should look at; None in results of versions that did not look."""
+    stream: StreamRecord | None = None
+    """Of a part of a stream: what became of its frames; None for a video."""
     timings: Timings
     peaks: Peaks
     cost: CostRecord | None = None

@@ -441,6 +441,41 @@ class Peaks(Record):
     vram_bytes: int | None
 
 
+class StreamCounts(Record):
+    """What became of a stream's frames for a while."""
+
+    received: int = 0
+    """Frames that came, the dropped ones included."""
+    dropped: int = 0
+    """Frames that were not tracked, as there was no room for them to wait."""
+    reconnected: int = 0
+    """Times that the source was gone; nobody knows how many frames that were."""
+    restarted: int = 0
+    """Times that the process that tracks was; likewise."""
+    latency_sum_ms: float = 0.0
+    """From the arrival of a frame to its rows; the sum over all tracked frames."""
+    latency_max_ms: float = 0.0
+
+    def plus(self, other: "StreamCounts") -> "StreamCounts":
+        """Both after one another."""
+        mine, its = self.model_dump(), other.model_dump()
+        added = {name: value + its[name] for name, value in mine.items()}
+        added["latency_max_ms"] = max(self.latency_max_ms, other.latency_max_ms)
+        return StreamCounts(**added)
+
+
+class StreamRecord(Record):
+    """What a result of a part of a stream says beside what all results say."""
+
+    drop: str
+    """Which frames were dropped when too many waited: `oldest`, `newest` or `never`."""
+    first_captured: str
+    """When its first frame came: ISO 8601, UTC."""
+    last_captured: str
+    counts: StreamCounts
+    latency_mean_ms: float
+
+
 class FindingRecord(Record):
     """One place in the result that a person should look at."""
 

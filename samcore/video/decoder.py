@@ -161,16 +161,22 @@ class DecodeProcess:
     """
 
     def __init__(
-        self, command: list[str], *, stall_s: float, stopping: threading.Event | None = None
+        self,
+        command: list[str],
+        *,
+        stall_s: float,
+        stopping: threading.Event | None = None,
+        stdin: int | None = None,
     ) -> None:
         self.log = DecodeLog()
         """What ffmpeg said so far."""
-        self._stall_s = stall_s
+        self.stall_s = stall_s
+        """Seconds without a frame after which it is given up; may be changed on the way."""
         self._stopping = stopping
         try:
             self._process = subprocess.Popen(
                 command,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL if stdin is None else stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 bufsize=0,
@@ -225,6 +231,23 @@ class DecodeProcess:
             self._pump(self._waste, since)
         return self.log.records.popleft()
 
+    def next_size(self) -> tuple[int, int] | None:
+        """Wait until the next picture is on its way, and give its width and height; None at the
+        end. `read_frame` then gives the picture.
+
+        Raises:
+            Died: The decoder ended before its input did.
+            Stalled: The decoder gave nothing for too long.
+            ReadStopped: The event was set.
+        """
+        since = time.monotonic()
+        while not self.log.records:
+            if self._err not in self._open:
+                self._end()
+                return None
+            self._pump(memoryview(bytearray()), since)
+        return self.log.records[0].width, self.log.records[0].height
+
     def read_frame(
         self, picture: memoryview, *, is_dropped: Callable[[int], bool] | None
     ) -> FrameRecord | None:
@@ -264,7 +287,7 @@ class DecodeProcess:
             Stalled: It does not end.
         """
         try:
-            code = self._process.wait(self._stall_s)
+            code = self._process.wait(self.stall_s)
         except subprocess.TimeoutExpired as error:
             self.kill()
             raise Stalled from error
@@ -280,7 +303,7 @@ class DecodeProcess:
         """Wait for either pipe; give how many bytes went `into`, and if a frame came nearer."""
         if self._stopping is not None and self._stopping.is_set():
             raise ReadStopped
-        if time.monotonic() - since > self._stall_s:
+        if time.monotonic() - since > self.stall_s:
             self.kill()
             raise Stalled
         poll = select.poll()

@@ -84,8 +84,8 @@ class VideoInfo(BaseModel):
 
     source: str
     """The file or folder, as it was asked for."""
-    kind: Literal["video", "images"]
-    """A video file, or a folder with one image per frame."""
+    kind: Literal["video", "images", "stream"]
+    """A video file, a folder with one image per frame, or a part of a stream without an end."""
     width: int = Field(gt=0)
     """Pixels across as displayed, that is after rotation; of the largest size if it changes."""
     height: int = Field(gt=0)

@@ -3,18 +3,31 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from samcore.disk.files import make_folder, write_atomic
 from samcore.errors import InputError, MissingObjectError
 from samcore.limits import Limits
 from samcore.masks.image import MAX_FILE_BYTES as MAX_MASK_BYTES
+from samcore.prompts.automatic import AutomaticPrompts
 from samcore.prompts.file import PromptFile, check_limits, parse_prompts
-from tasks.request.segment_request import SegmentRequest
 from tasks.store.locations import HttpsLocation, S3Location, parse_location
 
 if TYPE_CHECKING:
     from tasks.store.object_store import ObjectStore
+
+
+class AsksForPrompts(Protocol):
+    """What requests say of the objects."""
+
+    @property
+    def prompts(self) -> PromptFile | str | None: ...
+    @property
+    def automatic(self) -> AutomaticPrompts | None: ...
+    @property
+    def credentials(self) -> str | None: ...
+    @property
+    def work_path(self) -> Path: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +40,7 @@ class GivenPrompts:
     """The folder that mask files are relative to."""
 
 
-def read_prompts(request: SegmentRequest, limits: Limits) -> GivenPrompts | None:
+def read_prompts(request: AsksForPrompts, limits: Limits) -> GivenPrompts | None:
     """Read what the request says of its objects; None if they are to be found.
 
     Raises:
@@ -50,7 +63,7 @@ def read_prompts(request: SegmentRequest, limits: Limits) -> GivenPrompts | None
     return GivenPrompts(parse_prompts(path, limits=limits), path.parent)
 
 
-def _from_bucket(place: S3Location, request: SegmentRequest, limits: Limits) -> GivenPrompts:
+def _from_bucket(place: S3Location, request: AsksForPrompts, limits: Limits) -> GivenPrompts:
     """Read a prompts file, and the masks that lie beside it, which it names."""
     from tasks.store.object_store import ObjectStore  # late: boto3 takes its time to import
 
@@ -89,6 +102,6 @@ def _fetch_mask(store: "ObjectStore", beside: S3Location, name: str, folder: Pat
     write_atomic(path, content)
 
 
-def _mask_folder(request: SegmentRequest, place: S3Location) -> Path:
+def _mask_folder(request: AsksForPrompts, place: S3Location) -> Path:
     """A folder of this prompts file's own, that its names cannot lead out of."""
     return request.work_path / "prompts" / hashlib.sha256(place.uri.encode()).hexdigest()[:16]

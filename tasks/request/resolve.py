@@ -195,7 +195,7 @@ def resolve_request(
         objects=objects,
         prompts_digest=prompts_digest(prompts),
         model=model,
-        settings=_resolve_settings(
+        settings=resolve_settings(
             request.settings, compute, model.image_size, retires=detection is not None
         ),
         start=start,
@@ -276,7 +276,7 @@ def _hold_against(
     return prompts
 
 
-def _resolve_settings(
+def resolve_settings(
     settings: TrackSettings, compute: "Compute", image_size: int, *, retires: bool
 ) -> TrackSettings:
     """The settings with everything that was left open chosen for this machine.

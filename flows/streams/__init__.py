@@ -1,0 +1,1 @@
+"""Watching streams: what is asked, and what it comes to."""
