@@ -12,6 +12,7 @@ import platform
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 from pydantic import BaseModel, ConfigDict
 
 from samcore.disk.files import storage_errors
@@ -89,6 +90,12 @@ def attempting(path: Path, *, last_rung: int) -> Iterator[Attempt]:
     finally:
         with contextlib.suppress(FileNotFoundError), storage_errors(path, "write"):
             path.unlink(missing_ok=True)
+
+
+def is_at_work(path: Path) -> bool:
+    """Whether a process that left such a mark may still be working; one of another machine may."""
+    found = read_sealed(path, AttemptRecord, of=_name_of(path))
+    return found is not None and (found.host != platform.node() or psutil.pid_exists(found.pid))
 
 
 def _rung_after(found: AttemptRecord) -> int:
