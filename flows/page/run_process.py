@@ -75,7 +75,7 @@ class RunProcess:
         with contextlib.suppress(psutil.NoSuchProcess):
             process = psutil.Process(self.record.pid)
             same = abs(process.create_time() - self.record.created) < 1.0
-            return same and process.status() != psutil.STATUS_ZOMBIE
+            return bool(same and process.status() != psutil.STATUS_ZOMBIE)
         return False
 
     def start(self, words: Sequence[str]) -> None:

@@ -15,6 +15,7 @@ from samcore.run.attempts import is_at_work
 from samcore.run.early import early_folder
 from samcore.run.folder import RunFolder
 from samcore.run.partial_chunk import PartialChunk, PartialRecord, checkpoint_path
+from samcore.video import VideoInfo
 
 ChunkState = Literal["done", "stopped", "at work", "ahead"]
 """Of a chunk: finished; saved on the way; a process works on it; nothing is there yet."""
@@ -50,6 +51,9 @@ class RunSoFar:
         self.record: RunRecord = self._where().record()
         """What is asked."""
         self._done: set[int] = set()
+        self.owned: tuple[Part, ...] = ()
+        """The first chunks that were done when `look` was called last, up to one that was not,
+        each with the frames that are published of it."""
         self._masks = MaskParts()
 
     def look(self) -> list[ChunkSoFar]:
@@ -58,6 +62,7 @@ class RunSoFar:
         found = [self._chunk(folder, chunk) for chunk in self.record.chunks]
         parts: list[Part] = []
         afters = [*found[1:], None]
+        owned: list[Part] = []
         for seen, (start, stop), after in zip(
             found, owned_ranges(self.record.chunks), afters, strict=True
         ):
@@ -66,17 +71,22 @@ class RunSoFar:
                 # Until the next chunk is done its frames of the overlap are this one's.
                 ends = stop if after is not None and after.state == "done" else seen.next_frame
                 parts.append(Part(folder.masks_path(index), start, ends))
+                if len(owned) == index:
+                    owned.append(Part(folder.masks_path(index), start, stop))
             elif seen.next_frame > begin:
                 record = folder.need(checkpoint_path(folder, index), PartialRecord)
                 table = PartialChunk.of(folder, index, record).masks_path
                 parts.append(Part(table, begin, record.next_frame))
-        self._masks.parts = tuple(parts)
+        self._masks.parts, self.owned = tuple(parts), tuple(owned)
         return found
 
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        """The tables that had masks when `look` was called last."""
-        return self._masks.parts
+    def video(self) -> VideoInfo:
+        """What was probed.
+
+        Raises:
+            LostWorkError: It is not there or damaged.
+        """
+        return self._where().video()
 
     @property
     def covered(self) -> list[tuple[int, int]]:

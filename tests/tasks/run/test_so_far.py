@@ -48,6 +48,7 @@ def test_masks_show_while_chunks_finish(
     with attempting(folder.attempt_path(1), last_rung=3):
         assert [one.state for one in seen.look()] == ["done", "at work", "ahead"]
     assert seen.covered == [(0, 16)]
+    assert [(part.start, part.stop) for part in seen.owned] == [(0, 12)]
     early = [row.packed() for row in seen.rows(14)]
 
     _stop_at(19, run, 1)
