@@ -124,6 +124,8 @@ class RunView:
         Raises:
             LostWorkError: Nothing is laid out there.
         """
+        self.folder = folder
+        """The run's."""
         self._seen = RunSoFar(folder)
         self.record: RunRecord = self._seen.record
         """What is asked."""

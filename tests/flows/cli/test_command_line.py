@@ -37,17 +37,19 @@ def test_a_command_line_asks_for_the_same(
     settings = {key: asked.pop(key) for key in tuple(asked) if key in TrackSettings.model_fields}
     fields |= {**asked, "settings": settings}
 
-    words = track_words(fields)
+    request = validate_request(**fields)
+
+    words = track_words(request)
 
     assert words[:2] == ["track", "a b.mp4"]
-    assert asked_by(monkeypatch, words) == validate_request(**fields)
+    assert asked_by(monkeypatch, words) == request
 
 
 def test_constants_of_a_policy_are_options(monkeypatch: pytest.MonkeyPatch) -> None:
     """A memory policy's constants come back, too."""
     settings = {"memory_policy": "samurai", "memory_policy_options": {"stable_iou": 0.5}}
     fields = {"source": "v.mp4", "destination": "out", "prompts": "p.json", "settings": settings}
-    words = track_words(fields)
+    words = track_words(validate_request(**fields))
     assert "stable_iou=0.5" in words
     found = asked_by(monkeypatch, words).settings
     assert found.memory_policy_options == {"stable_iou": 0.5}
@@ -56,4 +58,6 @@ def test_constants_of_a_policy_are_options(monkeypatch: pytest.MonkeyPatch) -> N
 def test_what_no_option_says_is_refused() -> None:
     """A field without an option is not left out in silence."""
     with pytest.raises(ValueError, match="no option for source_version"):
-        track_words({"source": "v.mp4", "destination": "o", "source_version": "3"})
+        track_words(
+            validate_request(source="v.mp4", destination="o", prompts="p.json", source_version="3")
+        )
