@@ -51,7 +51,9 @@ def router(session: PageSession) -> APIRouter:
         return state()
 
     @routes.get("/result/{frame}")
-    def masks(frame: FrameNumber, width: _Side, height: _Side, which: Which = "now") -> dict[str, Any]:
+    def masks(
+        frame: FrameNumber, width: _Side, height: _Side, which: Which = "now"
+    ) -> dict[str, Any]:
         """All masks of a frame in one picture, see `index_picture`; and whose they are."""
         view = desk.view(which)
         rows = [] if view is None else view.rows(frame)
