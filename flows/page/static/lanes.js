@@ -2,7 +2,7 @@
 
 const ROW = 22;
 const TOP = 12;
-const NAME = 96;
+export const NAMES = 96; // pixels for the names; the scrubber above begins behind them, too
 
 /** A byte a bin, from base64. */
 function bytes(text) {
@@ -49,7 +49,7 @@ export class Lanes {
   }
 
   get bins() {
-    return Math.max(60, Math.round(this.canvas.parentElement.clientWidth - NAME));
+    return Math.min(2000, Math.max(60, Math.round(this.canvas.parentElement.clientWidth - NAMES)));
   }
 
   draw() {
@@ -64,11 +64,13 @@ export class Lanes {
     to.scale(scale, scale);
     const style = getComputedStyle(this.canvas);
     const ink = style.color;
-    const x = (frame) => NAME + ((width - NAME) * frame) / this.frames;
+    // As the scrubber has it: the last frame is at its end.
+    const last = Math.max(this.frames - 1, 1);
+    const x = (frame) => NAMES + ((width - NAMES) * Math.min(Math.max(frame - 0.5, 0), last)) / last;
     // What has masks, and the chunks that are tracked now.
     to.fillStyle = ink;
     to.globalAlpha = 0.12;
-    to.fillRect(NAME, 3, width - NAME, 4);
+    to.fillRect(NAMES, 3, width - NAMES, 4);
     to.globalAlpha = 0.7;
     for (const [start, stop] of this.covered) to.fillRect(x(start), 3, x(stop) - x(start), 4);
     to.globalAlpha = 0.3;
@@ -94,7 +96,7 @@ export class Lanes {
     to.fillStyle = ink;
     to.font = "12px system-ui, sans-serif";
     to.textBaseline = "middle";
-    to.fillText(shorten(to, `${one.id}${one.label ? ` ${one.label}` : ""}`, NAME - 26), 19, top + 10);
+    to.fillText(shorten(to, `${one.id}${one.label ? ` ${one.label}` : ""}`, NAMES - 26), 19, top + 10);
     if (one.presentB) {
       for (let bin = 0; bin < bins; bin += 1) {
         const share = one.presentB[bin];
@@ -138,14 +140,15 @@ export class Lanes {
 
   #seek(event, first) {
     const box = this.canvas.getBoundingClientRect();
-    const along = (event.clientX - box.left - NAME) / (box.width - NAME);
+    const along = (event.clientX - box.left - NAMES) / (box.width - NAMES);
     if (first && this.data) {
       const row = Math.floor((event.clientY - box.top - TOP) / ROW);
       const one = this.data.objects[row];
       if (one) this.onSelect(one.id);
     }
     if (along < 0) return;
-    this.onSeek(Math.min(Math.max(Math.floor(along * this.frames), 0), this.frames - 1));
+    const last = this.frames - 1;
+    this.onSeek(Math.min(Math.max(Math.round(along * last), 0), last));
   }
 }
 

@@ -3,7 +3,9 @@
 import { get } from "./api.js";
 import { Lanes } from "./lanes.js";
 import { readMasks } from "./resultmasks.js";
-import { clock, on, state, timeOf, update } from "./state.js";
+import { addToEdits } from "./edits.js";
+import { addChooser } from "./prompts.js";
+import { clock, objectOf, on, promptOn, state, timeOf, update } from "./state.js";
 import { say } from "./toasts.js";
 import { addLayer, redraw, view } from "./viewer.js";
 
@@ -17,6 +19,13 @@ panel.innerHTML = `
   <h2 id="result-title">Result</h2>
   <div class="row">
     <label><input id="result-shown" type="checkbox" checked> Masks over the video</label>
+  </div>
+  <div class="row" id="holds-row">
+    <span id="holds-title" class="hint">A correction holds</span>
+    <div id="holds" class="group" role="radiogroup" aria-labelledby="holds-title">
+      <button type="button" role="radio" data-holds="here" aria-checked="true" title="Masks before this frame stay as they are">from its frame on</button>
+      <button type="button" role="radio" data-holds="all" aria-checked="false" title="As SAM 2 does it: earlier frames see it, too">everywhere</button>
+    </div>
   </div>
   <div id="which" class="group" role="radiogroup" aria-label="Which result" hidden>
     <button type="button" role="radio" data-which="now" aria-checked="true" title="The present result (V)">After</button>
@@ -44,6 +53,7 @@ const lanes = new Lanes(canvas, {
 
 state.results = { now: null, before: null }; // FrameMasks of the frame that is shown
 state.which = "now"; // now | before | split
+state.holds = "here"; // here | all: what a correction is for
 let split = 0.5; // where the edge between the two is, as a part of the stage
 const busy = { now: false, before: false };
 const drawn = new Map(); // FrameMasks -> its canvas
@@ -146,6 +156,25 @@ export function resultAt({ x, y }) {
   if (masks?.frame !== state.shown.frame) return null;
   return masks.at(x, y, state.video.width, state.video.height);
 }
+
+// A click on a mask of the result is for its object, unless the object that is selected is being
+// corrected on this frame already.
+addChooser((place) => {
+  if (state.run?.state !== "done" && state.run?.state !== "stopped") return null;
+  if (promptOn(objectOf(state.selected), state.frame)) return null;
+  const id = resultAt(place);
+  return id !== null && objectOf(id) ? id : null;
+});
+
+// What is said of an object that was tracked up to here already is a correction.
+addToEdits((what) => {
+  const isCorrection =
+    state.holds === "here" && state.run?.state === "done" && what.id != null &&
+    ["point", "box", "mask"].includes(what.kind) &&
+    objectOf(what.id)?.prompts.some((prompt) => prompt.frame < what.frame) &&
+    !promptOn(objectOf(what.id), what.frame);
+  return isCorrection ? { ...what, from_here: true } : what;
+});
 
 export function chooseWhich(which) {
   if (!state.run?.before && which !== "now") return;
@@ -271,6 +300,15 @@ on("run which", () => {
   readLanes();
   loadAll();
   redraw();
+});
+the("holds").addEventListener("click", (event) => {
+  const button = event.target.closest("[data-holds]");
+  if (button) update({ holds: button.dataset.holds });
+});
+on("holds", () => {
+  for (const button of the("holds").children) {
+    button.setAttribute("aria-checked", String(button.dataset.holds === state.holds));
+  }
 });
 on("shown", loadAll);
 on("selected", redraw);
