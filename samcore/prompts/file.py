@@ -45,6 +45,7 @@ _WANTED = {
     "time": "seconds as a number, 0 or above",
     "box": "four numbers, [x1, y1, x2, y2]",
     "points": "a list of [x, y, label], label 1 on the object or 0 off it",
+    "from_here": "true or false",
     "mask": f"the name of a PNG file, at most {MAX_NAME_CHARS} characters",
     "masks": "a list of {frame, mask}, each mask a PNG file with an index for each object",
 }
@@ -122,6 +123,9 @@ class PromptEntry(_OnOneFrame):
     """A PNG file of the video's size; what is not black is the object. Where the PNG has an index
     for each object, that of this object's id, or of another one by `FILE#INDEX`. Or the mask
     itself, as run lengths."""
+    from_here: bool = False
+    """Hold from this frame on: masks of earlier frames are as without this prompt. All entries of
+    an object on one frame say the same."""
 
     @model_validator(mode="after")
     def _is_one_thing_to_do(self) -> "PromptEntry":

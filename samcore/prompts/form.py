@@ -136,11 +136,17 @@ class TypedPrompt(BaseModel):
     shape: TypedBox | TypedPoint | TypedMask = Field(
         title="Where", description="What shows the object on that frame."
     )
+    from_here: bool = Field(
+        default=False,
+        title="From here on",
+        description="Hold from this frame on; masks of earlier frames are as without this prompt.",
+    )
 
     def entry(self) -> dict[str, Any]:
         """As a prompts file has it."""
         when = {"frame": self.frame} if self.time is None else {"time": self.time}
-        return {**when, **self.shape.entry()}
+        on = {"from_here": True} if self.from_here else {}
+        return {**when, **self.shape.entry(), **on}
 
 
 class TypedObject(BaseModel):

@@ -56,6 +56,7 @@ def _entry(prompt: Prompt) -> PromptEntry:
         box=prompt.box_xyxy_px,
         points=tuple((x, y, label) for (x, y), label in points),
         mask=mask,
+        from_here=prompt.from_here,
     )
 
 
@@ -73,5 +74,6 @@ def _prompt(item: ObjectPrompts, entry: PromptEntry) -> Prompt:
         points_xy_px=tuple((x, y) for x, y, _ in entry.points),
         point_labels=tuple(label for *_, label in entry.points),
         mask_hw=mask_hw,
+        from_here=entry.from_here,
         label=item.label,
     )

@@ -28,6 +28,9 @@ class Prompt:
     """One for each click: 1 is on the object, 0 is off it."""
     mask_hw: NDArray[np.bool_] | None = None
     """The object's mask at the size of the video as displayed, H x W."""
+    from_here: bool = False
+    """Whether it holds from its frame on: frames before it are as without it. Of an object's first
+    prompt that is nothing new."""
     label: str | None = None
     """What the object is, where a detector said that; it changes no mask."""
 

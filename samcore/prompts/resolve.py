@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -54,6 +54,8 @@ class _Draft:
     points: list[tuple[float, float]] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
     mask_hw: NDArray[np.bool_] | None = None
+    from_here: bool | None = None
+    """None until an entry has said it."""
 
 
 def resolve_prompts(
@@ -66,6 +68,7 @@ def resolve_prompts(
     stop: int,
     allow_any_path: bool = False,
     limits: Limits = DEFAULT_LIMITS,
+    begun: Collection[int] = (),
 ) -> tuple[Prompt, ...]:
     """Turn a request's prompts into the tracker's, by ascending (obj_id, frame_idx).
 
@@ -83,11 +86,13 @@ def resolve_prompts(
             at the keyboard named, not for requests from elsewhere.
         limits: How many objects there may be, those of a PNG with several included, and how many
             points of an object on one frame, all entries together.
+        begun: Objects that are there before their first prompt.
 
     Raises:
         InputError: One line that names the object, the field and the limit.
     """
     drafts: dict[tuple[int, int], _Draft] = {}
+    firsts: dict[int, int] = {}
     for item in spec.objects:
         for index, entry in enumerate(item.prompts):
             name = f"object {item.id}" + (f" ({item.label})" if item.label else "")
@@ -95,6 +100,7 @@ def resolve_prompts(
             frame = _frame(entry, where, video=video, frame_at=frame_at, start=start, stop=stop)
             where += f", frame {frame}"
             draft = drafts.setdefault((item.id, frame), _Draft(where=f"{name}, frame {frame}"))
+            _add_from_here(draft, entry.from_here, where)
             _add_box(draft, entry, where, video)
             _add_points(draft, entry, where, video)
             limits.check_points(len(draft.points), name=draft.where)
@@ -114,8 +120,13 @@ def resolve_prompts(
         for obj_id in ids:
             name = f"object {obj_id}, frame {frame}"
             draft = drafts.setdefault((obj_id, frame), _Draft(where=name))
+            _add_from_here(draft, False, f"{where}, {name}")
             _add_mask(draft, image, obj_id, f"{where}, {name}")
             _check_one_of_both(draft, f"{where}, {name}")
+    for obj_id, frame in sorted(drafts, reverse=True):
+        firsts[obj_id] = frame
+    for obj_id in firsts.keys() - set(begun):
+        drafts[obj_id, firsts[obj_id]].from_here = False  # an object begins there anyway
     return tuple(_finish(drafts[key], *key) for key in sorted(drafts))
 
 
@@ -137,6 +148,8 @@ def prompts_digest(prompts: Sequence[Prompt]) -> str:
             "mask": None if mask_hw is None else list(mask_hw.shape),
         }
         digest.update(json.dumps(line, sort_keys=True).encode() + b"\n")
+        if prompt.from_here:
+            digest.update(b"from here\n")  # only where it is set: older digests stay
         if mask_hw is not None:
             digest.update(np.packbits(mask_hw).tobytes())
     return digest.hexdigest()
@@ -171,6 +184,15 @@ def _frame(
         limit = f"one of the frames to track, {start} to {stop - 1}"
         raise InputError(f"{where}, {said.format(limit)}; change the prompt or the frames to track")
     return frame
+
+
+def _add_from_here(draft: _Draft, from_here: bool, where: str) -> None:
+    if draft.from_here not in (None, from_here):
+        raise InputError(
+            f"{where}, from_here: what is said of an object on one frame holds either from there "
+            "on or for all frames: wanted the same in all of it, got both"
+        )
+    draft.from_here = from_here
 
 
 def _add_box(draft: _Draft, entry: PromptEntry, where: str, video: VideoSize) -> None:
@@ -314,6 +336,7 @@ def _finish(draft: _Draft, obj_id: int, frame_idx: int) -> Prompt:
         points_xy_px=tuple(draft.points),
         point_labels=tuple(draft.labels),
         mask_hw=draft.mask_hw,
+        from_here=bool(draft.from_here),
     )
 
 

@@ -222,12 +222,13 @@ def encode_decided(
 
 def _with_masks(batch: DecodedBatch, into_memory: Logits) -> DecodedMasks:
     """A batch with these masks in the place of those that were decoded."""
-    rows = [row for row, obj_id in enumerate(batch.obj_ids) if obj_id in into_memory]
+    found = zip(batch.rows, batch.obj_ids, strict=True)
+    rows = {row: obj_id for row, obj_id in found if obj_id in into_memory}
     if not rows:
         return batch.decoded
     logits_b1hw, score_b1 = batch.decoded.logits_b1hw.clone(), batch.decoded.score_b1.clone()
-    for row in rows:
-        logits_hw = into_memory[batch.obj_ids[row]]
+    for row, obj_id in rows.items():
+        logits_hw = into_memory[obj_id]
         logits_b1hw[row, 0] = torch.from_numpy(logits_hw).to(logits_b1hw.device)
         is_there = bool((logits_hw > 0).any())
         score_b1[row] = _REMEMBERED_SCORE if is_there else -_REMEMBERED_SCORE

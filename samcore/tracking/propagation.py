@@ -23,6 +23,7 @@ from samcore.tracking.seen import see
 
 _MAX_PRIOR_LOGIT = 32.0
 """The package clamps a mask that clicks correct to this (`add_new_points_or_box`)."""
+_NOBODY: Mapping[int, MemoryPolicy] = {}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,9 +49,11 @@ class DecodedBatch:
     frame_idx: int
     obj_ids: tuple[int, ...]
     decoded: DecodedMasks
-    """A row for each object."""
+    """A row for each object, and for each stand-in."""
     seen: Sequence[Seen | None]
     chosen: Sequence[int]
+    rows: Sequence[int]
+    """The row of each object; the others are nobody's."""
 
     def outputs(self) -> dict[int, ObjectOutput]:
         """The masks of each object."""
@@ -62,7 +65,7 @@ class DecodedBatch:
                 seen=self.seen[row],
                 chosen=self.chosen[row],
             )
-            for row, obj_id in enumerate(self.obj_ids)
+            for row, obj_id in zip(self.rows, self.obj_ids, strict=True)
         }
 
     def memories(self, maskmem: Tensor, bank_device: torch.device) -> dict[int, FrameMemory]:
@@ -82,7 +85,7 @@ class DecodedBatch:
                 score=self.decoded.score_b1[row, 0].float(),
                 predicted_iou=self.decoded.ious_b[row],
             )
-            for row, obj_id in enumerate(self.obj_ids)
+            for row, obj_id in zip(self.rows, self.obj_ids, strict=True)
         }
 
 
@@ -111,7 +114,7 @@ def encode_prompt(
     maskmem = model.encode_memory(features, decoded, is_cond=True)
     check_numbers(model, [finite(decoded, maskmem)], where=f"frame {prompt.frame_idx}")
     seen = see(_only_candidate(decoded), needs)
-    batch = DecodedBatch(prompt.frame_idx, (prompt.obj_id,), decoded, seen, (0,))
+    batch = DecodedBatch(prompt.frame_idx, (prompt.obj_id,), decoded, seen, (0,), (0,))
     memories = batch.memories(maskmem, bank_device)
     return memories[prompt.obj_id], batch.outputs()[prompt.obj_id]
 
@@ -140,6 +143,7 @@ def propagate(
     max_ptr_age: int,
     bank_device: torch.device,
     memory_pool: int = 1,
+    stand_ins: Mapping[int, MemoryPolicy] = _NOBODY,
 ) -> dict[int, tuple[FrameMemory, ObjectOutput]]:
     """Track objects into a frame. Nothing is changed: what fails here can be tried again.
 
@@ -149,6 +153,7 @@ def propagate(
         max_ptr_age: The age that normalises the pointers' temporal encoding.
         bank_device: Where memories are kept.
         memory_pool: As `AttendedMemory.pool`.
+        stand_ins: As `TrackedObject.stand_in` gives them, of objects that have one.
 
     Returns:
         For each object what is to be remembered of the frame, and its masks.
@@ -163,6 +168,7 @@ def propagate(
         object_batch=object_batch,
         max_ptr_age=max_ptr_age,
         memory_pool=memory_pool,
+        stand_ins=stand_ins,
     ):
         maskmem = model.encode_memory(features, batch.decoded, is_cond=False)
         are_finite.append(finite(batch.decoded, maskmem))
@@ -181,34 +187,44 @@ def decode_batches(
     object_batch: int,
     max_ptr_age: int,
     memory_pool: int = 1,
+    stand_ins: Mapping[int, MemoryPolicy] = _NOBODY,
 ) -> Iterator[DecodedBatch]:
     """The masks that memory gives objects on a frame, batch by batch, none of it remembered yet.
 
     Objects that read the same memory slots run as one batch. Which ones share a batch follows from
     their policies alone, never from where a chunk began. The arguments are those of `propagate`.
     """
-    groups: dict[tuple[tuple[int, ...], int], list[tuple[int, Read]]] = defaultdict(list)
-    for obj_id in sorted(remembered):
-        read = remembered[obj_id][0].read(frame_idx)
-        groups[read.shape].append((obj_id, read))
+    groups: dict[tuple[object, ...], list[tuple[int, Read | None]]] = defaultdict(list)
+    for obj_id in sorted({*remembered, *stand_ins}):
+        if obj_id in remembered:
+            read = remembered[obj_id][0].read(frame_idx)
+            alone = obj_id if obj_id in stand_ins else None
+            groups[read.shape, alone].append((obj_id, read))
+        if obj_id in stand_ins:
+            # A row's bits depend on how many rows its batch has, and not on what is in the others.
+            groups[stand_ins[obj_id].read(frame_idx).shape, None].append((obj_id, None))
     for group in groups.values():
         for start in range(0, len(group), object_batch):
             members = group[start : start + object_batch]
-            policies = [remembered[obj_id][0] for obj_id, _ in members]
+            rows = [row for row, (_, read) in enumerate(members) if read is not None]
+            if not rows:
+                continue
+            # Rows that are nobody's have what the first object has.
+            places = [row if row in rows else rows[0] for row in range(len(members))]
+            obj_ids = [members[row][0] for row in places]
+            reads = [read for row in places if (read := members[row][1]) is not None]
+            policies = [remembered[obj_id][0] for obj_id in obj_ids]
             memory = _gather(
-                [remembered[obj_id][1] for obj_id, _ in members],
-                [read for _, read in members],
-                max_ptr_age,
-                memory_pool,
-                model.device,
+                [remembered[obj_id][1] for obj_id in obj_ids],
+                *(reads, max_ptr_age, memory_pool, model.device),
             )
             fused = model.with_memory(features, memory)
             candidates = model.decode(fused, features, is_cond=False)
             seen = see(candidates, policies[0].needs)
             index_b, chosen = _choose(policies, candidates, seen, frame_idx)
             decoded = model.pick(candidates, index_b, present_above=policies[0].present_above)
-            obj_ids = tuple(obj_id for obj_id, _ in members)
-            yield DecodedBatch(frame_idx, obj_ids, decoded, seen, chosen)
+            own = tuple(obj_ids[row] for row in rows)
+            yield DecodedBatch(frame_idx, own, decoded, seen, chosen, rows)
 
 
 def decode_boxes(

@@ -37,6 +37,7 @@ def _resize_object(obj: ObjectState, scale: float) -> ObjectState:
         obj,
         memories=tuple(_resize_memory(memory, scale) for memory in obj.memories),
         outputs=tuple(_resize_output(output, scale) for output in obj.outputs),
+        ahead=tuple(_resize_memory(memory, scale) for memory in obj.ahead),
         keepsakes=replace(
             obj.keepsakes,
             prompted=tuple(_resize_memory(memory, scale) for memory in obj.keepsakes.prompted),

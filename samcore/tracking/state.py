@@ -60,6 +60,10 @@ class ObjectState:
     """By these it is found again; empty where objects do not retire."""
     retired_at: int | None = None
     """The frame from which on it is only looked for. Its keepsakes are then not in `memories`."""
+    ahead: tuple[FrameMemory, ...] = ()
+    """Of those conditioning frames in `outputs` that hold from their frame on."""
+    base: Json | None = None
+    """What its policy without such frames dumped; None as long as there is none behind."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -175,6 +179,7 @@ class TrackerState:
                     policy=obj.policy,
                     absent=obj.keepsakes.absent,
                     retired_at=obj.retired_at,
+                    base=obj.base,
                 )
                 for obj in self.objects
             ),
@@ -245,6 +250,7 @@ def _parts(obj: ObjectState) -> list[tuple[Kind, int, dict[str, Tensor], dict[st
         ("memory", obj.memories),
         ("prompted", obj.keepsakes.prompted),
         ("view", obj.keepsakes.views),
+        ("ahead", obj.ahead),
     )
     for kind, memories in groups:
         for memory in memories:
@@ -273,7 +279,9 @@ def _digest(header: StateHeader, tensors: Mapping[str, Tensor]) -> str:
 def _read_object(
     header: ObjectHeader, entries: Sequence[StateEntry], tensors: Mapping[str, Tensor]
 ) -> ObjectState:
-    memories: dict[str, list[FrameMemory]] = {"memory": [], "prompted": [], "view": []}
+    memories: dict[str, list[FrameMemory]] = {
+        kind: [] for kind in ("memory", "prompted", "view", "ahead")
+    }
     outputs = []
     for entry in entries:
         parts = {name: tensors[entry.key(name)] for name in entry.tensors}
@@ -305,4 +313,6 @@ def _read_object(
         policy=header.policy,
         keepsakes=Keepsakes(tuple(memories["prompted"]), tuple(memories["view"]), header.absent),
         retired_at=header.retired_at,
+        ahead=tuple(memories["ahead"]),
+        base=header.base,
     )

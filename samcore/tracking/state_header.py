@@ -34,8 +34,8 @@ FORMAT_VERSION: Literal[3] = 3
 """Of states with identities; others are of version 2, as they always were."""
 HEADER_KEY = "longtake.tracker_state"
 
-Kind = Literal["memory", "output", "prompted", "view"]
-"""The last two are keepsakes."""
+Kind = Literal["memory", "output", "prompted", "view", "ahead"]
+"""`prompted` and `view` are keepsakes; `ahead` is a prompt that holds from its frame on."""
 
 
 class _Strict(BaseModel):
@@ -77,7 +77,8 @@ class ObjectHeader(_Strict):
     policy: dict[str, Any]
     absent: int = Field(default=0, ge=0)
     retired_at: int | None = Field(default=None, ge=0)
-    only_if_used = frozenset({"absent", "retired_at"})
+    base: dict[str, Any] | None = None
+    only_if_used = frozenset({"absent", "retired_at", "base"})
 
 
 class StateHeader(_Strict):
@@ -221,6 +222,7 @@ _WANTED: dict[Kind, _Wanted] = {
     "prompted": _KEEPSAKE,
     "view": _KEEPSAKE,
     "memory": _Wanted({"obj_ptr": _is_one_row, "maskmem": _is_one_memory}, frozenset({"maskmem"})),
+    "ahead": _KEEPSAKE,
     "output": _Wanted({"logits": lambda shape: _is_one_map(shape) and shape[1] == 1}),
 }
 
@@ -243,7 +245,7 @@ def _check_entries(header: StateHeader, file: StateFile) -> None:
         names = set(entry.tensors)
         if entry.obj_id not in objects:
             raise Refused(f"it has no object for the {where}")
-        if entry.kind == "output" and not header.next_frame <= entry.frame_idx < stop:
+        if entry.kind in ("output", "ahead") and not header.next_frame <= entry.frame_idx < stop:
             raise Refused(f"the {where} does not lie ahead, from {header.next_frame} to {stop}")
         if (
             len(names) < len(entry.tensors)

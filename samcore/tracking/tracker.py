@@ -23,7 +23,7 @@ from samcore.tracking.postprocess import frame_masks
 from samcore.tracking.propagation import ObjectOutput, encode_prompt, propagate
 from samcore.tracking.retired import Retirement
 from samcore.tracking.state import TrackerState
-from samcore.tracking.tracked_object import TrackedObject
+from samcore.tracking.tracked_object import TrackedObject, stand_ins
 from samcore.tracking.warm_start import warm_objects
 
 _Encoded = tuple[FrameMemory, ObjectOutput]
@@ -160,6 +160,8 @@ class VideoTracker(GivesMasks):
             obj is not None and prompt.frame_idx in obj.outputs
         ):
             raise InputError(f"{where} is the second one there; put all its points into one prompt")
+        if prompt.from_here and self.settings.retirement is not None:
+            raise InputError(f"{where} cannot hold from there on where objects retire")
         self._waiting[prompt.frame_idx][prompt.obj_id] = prompt
 
     def add_box(
@@ -177,10 +179,8 @@ class VideoTracker(GivesMasks):
     ) -> None:
         """Prompt with clicks; labels are 1 for the object (also when left out), 0 for not."""
         labels = [1] * len(points_xy_px) if labels is None else labels
-        prompt = Prompt(
-            obj_id, frame_idx, points_xy_px=tuple(points_xy_px), point_labels=tuple(labels)
-        )
-        self.add_prompt(prompt)
+        points = tuple(points_xy_px)
+        self.add_prompt(Prompt(obj_id, frame_idx, points_xy_px=points, point_labels=tuple(labels)))
 
     def add_mask(self, obj_id: int, frame_idx: int, mask_hw: NDArray[np.bool_]) -> None:
         """Prompt with a mask at the video's size."""
@@ -350,11 +350,12 @@ class VideoTracker(GivesMasks):
 
     def _take_prompts(self, frame_idx: int, encoded: Mapping[int, _Encoded]) -> None:
         """Remember a frame's prompts, which wait no more."""
-        self._waiting.pop(frame_idx, None)
+        prompts = self._waiting.pop(frame_idx, {})
         for obj_id, (memory, output) in encoded.items():
-            if obj_id not in self._objects:
-                self._objects[obj_id] = TrackedObject(self._new_policy, begins=frame_idx)
-            self._objects[obj_id].take_prompt(memory, output)
+            # Where an object begins, a prompt holds from there on anyway.
+            from_here = obj_id in prompts and prompts[obj_id].from_here and obj_id in self._objects
+            new = TrackedObject(self._new_policy, begins=frame_idx)
+            self._objects.setdefault(obj_id, new).take_prompt(memory, output, from_here=from_here)
 
     def _step(self, frame_idx: int, features: ImageFeatures | None) -> FrameMasks:
         """Masks of all objects that have begun; the frame goes into memory.
@@ -415,4 +416,5 @@ class VideoTracker(GivesMasks):
             max_ptr_age=self._limits.max_obj_ptrs - 1,
             memory_pool=self.settings.memory_pool,
             bank_device=self._bank_device,
+            stand_ins=stand_ins(self._objects, frame_idx, self._waiting.get(frame_idx, {})),
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from samcore.chunks.plan import plan_chunks
 from samcore.config import RETIRE_AFTER, TrackSettings
+from samcore.errors import InputError
 from samcore.exports import check_objects
 from samcore.machine.batches import default_batches
 from samcore.progress import Listener, reporter
@@ -116,7 +117,8 @@ def resolve_request(
     if on_probe is not None:
         on_probe(video.info)
     start, stop = check_frames(request, video.info.num_frames)
-    prompts = () if given is None else _hold_against(given, request, video, (start, stop))
+    known = () if warm is None else warm.record.objects
+    prompts = () if given is None else _hold_against(given, request, video, (start, stop), known)
     if model is None:
         on_download = reporter("downloading the model", "MB", scale=1_000_000)
         model = resolve_asked_model(
@@ -141,7 +143,6 @@ def resolve_request(
         )
         labels = {prompt.obj_id: prompt.label for prompt in prompts if prompt.label}
     source_of_objects = "automatic" if found_first else "prompt"
-    known = () if warm is None else warm.record.objects
     objects = _objects(labels, prompts, source_of_objects, known)
     check_objects(request.formats, [item.id for item in objects], _labels(objects))
     detection = None
@@ -213,9 +214,13 @@ def resolve_request(
 
 
 def _hold_against(
-    given: GivenPrompts, request: SegmentRequest, video: VideoSource, frames: tuple[int, int]
+    given: GivenPrompts,
+    request: SegmentRequest,
+    video: VideoSource,
+    frames: tuple[int, int],
+    known: tuple[int, ...],
 ) -> tuple[Prompt, ...]:
-    return resolve_prompts(
+    prompts = resolve_prompts(
         given.spec,
         video=video.info,
         frame_at=video.frame_at,
@@ -224,7 +229,15 @@ def _hold_against(
         stop=frames[1],
         allow_any_path=request.any_mask_path,
         limits=load_settings().limits,
+        begun=known,
     )
+    held = next((one for one in prompts if one.from_here), None)
+    if held is not None and (request.looks_throughout or request.settings.retire_after):
+        raise InputError(
+            f"object {held.obj_id}, frame {held.frame_idx}, from_here: where objects retire or are "
+            "detected throughout the video, a prompt holds for the whole video: leave from_here out"
+        )
+    return prompts
 
 
 def _resolve_settings(
