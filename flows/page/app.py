@@ -6,7 +6,7 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse
 
 from flows.page.guard import Guard
-from flows.page.routes import candidates, masks, news, pictures, prompts, static
+from flows.page.routes import candidates, masks, news, pictures, prompts, results, static
 from flows.page.session import PageSession
 from samcore.errors import SegmentationError
 from samcore.interactive.project import StaleRevision
@@ -17,6 +17,7 @@ ROUTERS: tuple[Callable[[PageSession], APIRouter], ...] = (
     prompts.router,
     masks.router,
     candidates.router,
+    results.router,
 )
 """What the page may ask for; a panel adds its own. All lies below /api/, behind the token."""
 

@@ -48,6 +48,8 @@ class _OfObject(_Edit):
     id: _Id | None = None
     """The object; None is a new one."""
     frame: int = Field(ge=0)
+    from_here: bool = False
+    """Whether what is newly said of the object on this frame holds from there on only."""
 
     def changed(self, entry: PromptEntry | None) -> PromptEntry | None:
         """What is said on the frame afterwards."""
@@ -55,7 +57,12 @@ class _OfObject(_Edit):
 
     def apply(self, item: DraftObject) -> DraftObject:
         """The object afterwards."""
-        return item.with_entry(self.frame, self.changed(item.on(self.frame)))
+        before = item.on(self.frame)
+        entry = self.changed(before)
+        if entry is not None:
+            from_here = self.from_here if before is None else before.from_here
+            entry = _entry(entry, from_here=from_here)
+        return item.with_entry(self.frame, entry)
 
 
 class AddPoint(_OfObject):

@@ -129,7 +129,7 @@ def mask_of_prompt(
     """
     decoded = _decode_prompt(model, features, prompt, (height, width))
     check_numbers(model, [finite(decoded)], where=f"frame {prompt.frame_idx}")
-    batch = DecodedBatch(prompt.frame_idx, (prompt.obj_id,), decoded, (None,), (0,))
+    batch = DecodedBatch(prompt.frame_idx, (prompt.obj_id,), decoded, (None,), (0,), (0,))
     return batch.outputs()[prompt.obj_id]
 
 

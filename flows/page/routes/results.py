@@ -30,9 +30,10 @@ class _Do(BaseModel):
 def router(session: PageSession) -> APIRouter:
     """Routes of runs and results."""
     routes = APIRouter()
-    desk = RunDesk(
-        session.request, folder=session.project.folder, tell=partial(session.news.tell, RUN)
+    request = session.request.model_copy(
+        update={"prompts": str(session.project.prompts_path), "automatic": None}
     )
+    desk = RunDesk(request, folder=session.project.folder, tell=partial(session.news.tell, RUN))
 
     @routes.get("/run")
     def state() -> dict[str, Any]:

@@ -5,6 +5,7 @@ import { state, update } from "./state.js";
 import { say } from "./toasts.js";
 
 let last = Promise.resolve();
+const additions = [];
 
 function queue(path, body) {
   const made = last.then(async () => {
@@ -24,9 +25,15 @@ function queue(path, body) {
   return made;
 }
 
+// Something that is to be said with edits: gets an edit, and gives what to ask for in its place.
+export function addToEdits(change) {
+  additions.push(change);
+}
+
 // Gives the server's answer, {object, project}; null if it was refused, which has been said.
 export async function edit(what) {
-  const answer = await queue("edit", { edit: what });
+  const asked = additions.reduce((found, change) => change(found), what);
+  const answer = await queue("edit", { edit: asked });
   if (answer?.object != null && what.kind !== "remove_object") update({ selected: answer.object });
   return answer;
 }

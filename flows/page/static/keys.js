@@ -4,6 +4,8 @@ import { addCorner, cancelOutline, closeOutline, hasOutline, paintDot } from "./
 import { redo, undo } from "./edits.js";
 import { addObject, removeSelected } from "./objects.js";
 import { boxFrom, clearFrame, clickAt } from "./prompts.js";
+import { nextFinding, nextWhich, toggleMasks } from "./results.js";
+import { toggleRun } from "./run.js";
 import { state, update } from "./state.js";
 import { goTo, last, pause, press } from "./timeline.js";
 import { clampToVideo, fit, zoomBy } from "./viewer.js";
@@ -42,6 +44,13 @@ const GROUPS = [
     ["Delete", "remove the object"],
     ["Ctrl + Z, Ctrl + Shift + Z", "undo, redo"],
     ["?", "this help"],
+  ]],
+  ["Run and judge", [
+    ["G", "run, stop, continue"],
+    ["M", "masks of the result over the video, or not"],
+    ["V", "result after, before, side by side"],
+    ["F, Shift + F", "next, previous place to look at"],
+    ["Click on a mask", "it is that object, and the click corrects it"],
   ]],
 ];
 
@@ -144,6 +153,10 @@ const keys = {
   d: () => update({ tool: "brush" }),
   l: () => update({ tool: "lasso" }),
   x: () => update({ label: 1 - state.label }),
+  g: toggleRun,
+  m: toggleMasks,
+  v: nextWhich,
+  f: (event) => nextFinding(event.shiftKey ? -1 : 1),
   n: addObject,
   Backspace: clearFrame,
   Delete: removeSelected,

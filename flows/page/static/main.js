@@ -7,6 +7,8 @@ import "./draw.js";
 import "./candidates.js";
 import "./keys.js";
 import "./timeline.js";
+import "./run.js";
+import "./results.js";
 import { fit } from "./viewer.js";
 import { follow, on, state } from "./state.js";
 import { say } from "./toasts.js";

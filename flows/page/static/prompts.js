@@ -11,6 +11,7 @@ const round = (value) => Math.round(value * 100) / 100;
 let drag = null; // {x, y, event, box, held}
 const tools = new Map(); // name -> {down, move, up}: tools of other modules
 const touches = new Map();
+const choosers = [];
 
 // Another tool for the pointer: `down`, `move` and `up` get a place in pixels of the video and the
 // event; `down` answers whether it begins anything.
@@ -18,9 +19,15 @@ export function addTool(name, tool) {
   tools.set(name, tool);
 }
 
+// Another way to find the object that a click is for: gives its id, or null.
+export function addChooser(choose) {
+  choosers.push(choose);
+}
+
 export function clickAt({ x, y }, label) {
   const place = clampToVideo({ x, y });
-  return edit({ kind: "point", id: state.selected, frame: state.frame, x: round(place.x), y: round(place.y), label });
+  const id = choosers.reduce((found, choose) => found ?? choose(place), null) ?? state.selected;
+  return edit({ kind: "point", id, frame: state.frame, x: round(place.x), y: round(place.y), label });
 }
 
 export function boxFrom(a, b) {

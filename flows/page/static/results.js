@@ -1,13 +1,14 @@
 // The result over the video: its masks, lanes and findings; and the result before it, beside it.
 
 import { get } from "./api.js";
-import { Lanes } from "./lanes.js";
-import { readMasks } from "./resultmasks.js";
 import { addToEdits } from "./edits.js";
+import { Lanes } from "./lanes.js";
 import { addChooser } from "./prompts.js";
+import { readMasks } from "./resultmasks.js";
 import { clock, objectOf, on, promptOn, state, timeOf, update } from "./state.js";
+import { extent, goTo, pause } from "./timeline.js";
 import { say } from "./toasts.js";
-import { addLayer, redraw, view } from "./viewer.js";
+import { addLayer, redraw, toVideo, view } from "./viewer.js";
 
 const side = document.querySelector("#side");
 const panel = document.createElement("section");
@@ -45,15 +46,16 @@ lanesPlace.append(canvas);
 lanesPlace.hidden = true;
 
 const lanes = new Lanes(canvas, {
-  onSeek: (frame) => update({ frame, playing: false }),
+  onSeek: (frame) => {
+    pause();
+    goTo(frame);
+  },
   onSelect: (id) => update({ selected: id }),
 });
 
 // -- masks ---------------------------------------------------------------------------------------
 
 state.results = { now: null, before: null }; // FrameMasks of the frame that is shown
-state.which = "now"; // now | before | split
-state.holds = "here"; // here | all: what a correction is for
 let split = 0.5; // where the edge between the two is, as a part of the stage
 const busy = { now: false, before: false };
 const drawn = new Map(); // FrameMasks -> its canvas
@@ -132,14 +134,13 @@ addLayer((over, unit) => {
     paint(state.which, 0, width);
     return;
   }
-  const edge = split * width;
-  paint("before", 0, edge);
-  paint("now", edge, width);
-  over.fillStyle = "#fff";
-  over.fillRect(edge - unit, 0, 2 * unit, height);
+  const middle = split * width;
+  paint("before", 0, middle);
+  paint("now", middle, width);
+  placeEdge();
   over.font = `600 ${13 * unit}px system-ui, sans-serif`;
   over.textBaseline = "top";
-  for (const [text, align, x] of [["Before", "right", edge - 10 * unit], ["After", "left", edge + 10 * unit]]) {
+  for (const [text, align, x] of [["Before", "right", middle - 10 * unit], ["After", "left", middle + 10 * unit]]) {
     over.textAlign = align;
     over.lineWidth = 3 * unit;
     over.strokeStyle = "rgba(0, 0, 0, .75)";
@@ -186,15 +187,43 @@ export function nextWhich() {
   chooseWhich(all[(all.indexOf(state.which) + 1) % all.length]);
 }
 
-/** Drags the edge between the two results; true if the pointer is on it. */
-export function holdsSplit({ x }, unit) {
-  return state.which === "split" && Math.abs(x - split * state.video.width) < 8 * unit;
-}
+// The edge between the two results can be dragged, or moved by the arrow keys.
+const edge = document.createElement("div");
+edge.id = "edge";
+edge.tabIndex = 0;
+edge.hidden = true;
+edge.setAttribute("role", "slider");
+edge.setAttribute("aria-label", "Edge between the result before, on the left, and after");
+document.querySelector("#stage").append(edge);
 
-export function moveSplit({ x }) {
-  split = Math.min(0.98, Math.max(0.02, x / state.video.width));
+function moveEdge(to) {
+  split = Math.min(0.98, Math.max(0.02, to));
+  placeEdge();
   redraw();
 }
+
+function placeEdge() {
+  edge.hidden = state.which !== "split" || !state.video?.width;
+  if (edge.hidden) return;
+  const { scale, left } = view();
+  edge.style.left = `${left + split * state.video.width * scale}px`;
+  edge.setAttribute("aria-valuenow", Math.round(100 * split));
+}
+
+edge.addEventListener("pointerdown", (event) => {
+  edge.setPointerCapture(event.pointerId);
+  event.stopPropagation();
+});
+edge.addEventListener("pointermove", (event) => {
+  if (edge.hasPointerCapture(event.pointerId)) moveEdge(toVideo(event).x / state.video.width);
+});
+edge.addEventListener("keydown", (event) => {
+  const by = { ArrowLeft: -0.02, ArrowRight: 0.02 }[event.key];
+  if (!by || event.shiftKey) return;
+  event.preventDefault();
+  event.stopPropagation();
+  moveEdge(split + by);
+});
 
 // -- lanes and findings --------------------------------------------------------------------------
 
@@ -263,16 +292,31 @@ function entry(found, labels) {
   const where = document.createElement("b");
   where.textContent = `${clock(timeOf(found.frame))} · ${found.frame}`;
   button.append(where, ` ${who}${found.text}`);
-  button.addEventListener("click", () =>
-    update({ frame: found.frame, playing: false, selected: found.object ?? state.selected }),
-  );
+  button.addEventListener("click", () => goToFinding(found));
   item.append(button);
   return item;
 }
 
+export function nextFinding(direction) {
+  const all = (lanes.data?.findings.kinds ?? []).flatMap((kind) => kind.worst);
+  all.sort((a, b) => direction * (a.frame - b.frame));
+  const found = all.find((one) => direction * (one.frame - state.frame) > 0);
+  if (found) goToFinding(found);
+}
+
+function goToFinding(found) {
+  pause();
+  goTo(found.frame);
+  update({ selected: found.object ?? state.selected });
+}
+
+export function toggleMasks() {
+  the("result-shown").click();
+}
+
 function showLanes() {
   lanes.show({
-    frames: Math.max(state.video?.indexed ?? 1, 1),
+    frames: extent(),
     frame: state.frame,
     covered: state.run?.covered ?? [],
     atWork: state.run?.chunks?.at_work ?? [],
@@ -297,6 +341,7 @@ on("run which", () => {
   for (const button of the("which").children) {
     button.setAttribute("aria-checked", String(button.dataset.which === state.which));
   }
+  placeEdge();
   readLanes();
   loadAll();
   redraw();

@@ -10,6 +10,10 @@ export const state = {
   model: null, // {state: loading | downloading | ready | failed, name, device, error}
   encode: null, // {frame, done}
   project: null, // {revision, objects, canUndo, canRedo, file}
+  run: null, // {state: none | running | stopped | done, running, line, command, chunks, covered, key, before}
+  redo: null, // {text, frames}: what a run would track again
+  which: "now", // now | before | split: which result is over the video
+  holds: "here", // here | all: for which frames a correction is
   work: null, // {what, done, total}: a scan, a download
   frame: 0, // the frame that is wanted
   shown: null, // {frame, time}: the picture on the screen
