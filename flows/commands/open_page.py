@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from flows.commands.demo_video import MODEL, VIDEO, demo_scene, write_video
+from flows.page.result_request import bring_prompts, with_result
 from flows.page.server import PageServer, listen_on
 from flows.page.session import PageSession, open_session
-from samcore.errors import InputError
-from samcore.result.manifest import MANIFEST
+from samcore.errors import InputError, VideoError
+from samcore.interactive.project import PROJECT, PROMPTS
+from samcore.result.manifest import MANIFEST, Manifest
 from samcore.video import check_source
 from tasks.request.segment_request import SegmentRequest, validate_request
 from tasks.results.open import open_result_store
@@ -31,6 +33,8 @@ class Opened:
     """The run that the page prepares; `automatic` stands for the prompts that are to come."""
     folder: Path
     """Where the prompts are kept."""
+    note: str | None = None
+    """What else there is to say."""
 
 
 def what_to_open(
@@ -55,26 +59,42 @@ def what_to_open(
             write_video(demo_scene(), path)
         place, given["model"] = str(path), given.get("model") or MODEL
     where = parse_location(place)
-    if _is_result(where):
+    names_result = _is_result(where)
+    destination = destination or (place if names_result else str(_beside(where)))
+    manifest: Manifest | None = None
+    if names_result:
         manifest = open_result_store(place, given.get("credentials")).require(place)
-        source = manifest.request.source
-        given["model"] = given.get("model") or manifest.request.model.name
-        destination = destination or place
-    else:
-        source = place
-        destination = destination or str(_beside(where))
-    request = validate_request(
-        **given, source=source, destination=destination, automatic={"max_objects": 1}
-    )
+    elif _is_result(parse_location(destination)):
+        manifest = open_result_store(destination, given.get("credentials")).listed()
+    if manifest is not None:
+        given = with_result(given, manifest)
+    given["source"] = manifest.request.source if names_result and manifest is not None else place
+    request = validate_request(**given, destination=destination, automatic={"max_objects": 1})
     video, goes_to = request.source_place, request.destination_place
-    if isinstance(video, Path):
-        check_source(video, settings.limits)
-    else:
-        look_up_source(video, None, credentials=request.credentials)
+    try:
+        if isinstance(video, Path):
+            check_source(video, settings.limits)
+        else:
+            look_up_source(video, request.source_version, credentials=request.credentials)
+    except VideoError as error:
+        if not names_result:
+            raise
+        raise VideoError(
+            f"the video of this result is gone or cannot be read: {error}; put it back there, or "
+            f"say where it is now: longtake open VIDEO -o {place}"
+        ) from error
     folder = goes_to if isinstance(goes_to, Path) else _beside(video).absolute()
     if folder.is_file() or folder == video:
         raise InputError(f"the prompts cannot be kept in {folder}: choose another folder with -o")
-    return Opened(request, folder)
+    note = None
+    if manifest is not None and not (folder / PROJECT).exists():
+        target = folder / PROMPTS
+        if not bring_prompts(manifest, request.work_path, target):
+            note = (
+                "the prompts of this result are gone with its run's folder: it can be looked at; "
+                f"to correct it, put its prompts file at {target} first"
+            )
+    return Opened(request, folder, note)
 
 
 def serve_page(opened: Opened, *, port: int, browser: bool, settings: Settings) -> Iterator[str]:
@@ -101,6 +121,8 @@ def serve_page(opened: Opened, *, port: int, browser: bool, settings: Settings) 
     ):
         shown = browser and has_display() and webbrowser.open(address)
         yield f"{'opened ' if shown else 'open this address in a browser: '}{address}"
+        if opened.note is not None:
+            yield opened.note
         yield f"prompts are saved in {opened.folder}; Ctrl-C ends the page"
         try:
             _wait(session)

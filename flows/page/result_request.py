@@ -1,5 +1,6 @@
 """From a result back to the request that made it, so that a page can correct it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ _ASKED = (
     *("look_for_every", "archive_size", "encode_every", "memory_pool"),
 )
 """Settings that `track` has an option for and that are not chosen anew on each machine."""
+_OF_MODEL = ("model", "checkpoint", "config", "image_size", "plain_engine", "compile")
+_OF_CHUNKS = ("chunk_frames", "overlap")
 
 
 def request_fields(manifest: Manifest) -> dict[str, Any]:
@@ -31,13 +34,26 @@ def request_fields(manifest: Manifest) -> dict[str, Any]:
         **_model(record.model),
         **_chunks(record),
         "source": record.source,
-        "source_version": record.source_version,
         "start": record.start,
         "stop": None if record.stop == manifest.video.num_frames else record.stop,
         "handoff": record.handoff,
         "warm_start": None if record.warm_start is None else record.warm_start.source,
         "settings": settings,
     }
+
+
+def with_result(given: Mapping[str, Any], manifest: Manifest) -> dict[str, Any]:
+    """What a person gives, and for all else what a result was made with; without its video."""
+    known = request_fields(manifest)
+    settings = {**known.pop("settings"), **given.get("settings", {})}
+    left = ["source"]
+    if given.get("model") or given.get("checkpoint"):
+        left += _OF_MODEL
+    if given.get("chunk_frames") or given.get("overlap"):
+        left += _OF_CHUNKS
+    known = {name: value for name, value in known.items() if name not in left}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    return {**known, **chosen, "settings": settings}
 
 
 def bring_prompts(manifest: Manifest, work_dir: Path, target: Path) -> bool:

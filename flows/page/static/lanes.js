@@ -83,7 +83,9 @@ export class Lanes {
 
   #lane(to, one, top, x, ink, width) {
     const { start, stop, bins } = this.data;
-    const from = (bin) => x(start + (bin * (stop - start)) / bins);
+    // On whole pixels of the screen, so that neighbours leave no seam.
+    const scale = window.devicePixelRatio || 1;
+    const from = (bin) => Math.round(x(start + (bin * (stop - start)) / bins) * scale) / scale;
     to.globalAlpha = 1;
     if (one.id === this.selected) {
       to.fillStyle = ink;
@@ -101,7 +103,7 @@ export class Lanes {
       for (let bin = 0; bin < bins; bin += 1) {
         const share = one.presentB[bin];
         const left = from(bin);
-        const wide = Math.max(from(bin + 1) - left, 0.5);
+        const wide = from(bin + 1) - left;
         if (share === 1) {
           to.fillStyle = ink;
           to.globalAlpha = 0.13;

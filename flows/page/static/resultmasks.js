@@ -20,8 +20,8 @@ export class FrameMasks {
     return place ? this.present[place - 1] : null;
   }
 
-  /** A canvas with tints and outlines; the object that is selected is brighter. */
-  draw(selected) {
+  /** A canvas with tints and outlines; the object that is selected is brighter, some are left out. */
+  draw(selected, without) {
     const { width, height, indexN, present, objects } = this;
     const colours = new Map(objects.map((one) => [one.id, rgb(one.colour)]));
     const picture = new ImageData(width, height);
@@ -35,6 +35,7 @@ export class FrameMasks {
           indexN[n - 1] !== place || indexN[n + 1] !== place ||
           indexN[n - width] !== place || indexN[n + width] !== place;
         const id = present[place - 1];
+        if (without.has(id)) continue;
         const [red, green, blue] = colours.get(id);
         pixels[4 * n] = red;
         pixels[4 * n + 1] = green;

@@ -5,12 +5,12 @@ import { addToEdits } from "./edits.js";
 import { Lanes } from "./lanes.js";
 import { addChooser } from "./prompts.js";
 import { readMasks } from "./resultmasks.js";
+import "./run.js";
 import { clock, objectOf, on, promptOn, state, timeOf, update } from "./state.js";
 import { extent, goTo, pause } from "./timeline.js";
 import { say } from "./toasts.js";
 import { addLayer, redraw, toVideo, view } from "./viewer.js";
 
-const side = document.querySelector("#side");
 const panel = document.createElement("section");
 panel.className = "panel";
 panel.id = "result-panel";
@@ -35,7 +35,7 @@ panel.innerHTML = `
   </div>
   <h3 id="findings-title"></h3>
   <div id="findings"></div>`;
-side.append(panel);
+document.querySelector("#run-panel").after(panel);
 const the = (id) => panel.querySelector(`#${id}`);
 
 const lanesPlace = document.querySelector("#lanes");
@@ -108,12 +108,15 @@ function loadAll() {
   load("before");
 }
 
-function pictureOf(masks) {
-  const known = drawn.get(masks);
-  if (known && known.selected === state.selected) return known.canvas;
-  const made = { selected: state.selected, canvas: masks.draw(state.selected) };
-  drawn.set(masks, made);
-  return made.canvas;
+function pictureOf(masks, which) {
+  // The masks of this frame's prompts are drawn beside these, and are newer.
+  const prompted = which === "now" && state.masks?.frame === masks.frame ? state.masks.masks : [];
+  const without = new Set(prompted.map(({ id }) => id));
+  const as = [state.selected, ...without].join();
+  if (drawn.get(masks)?.as !== as) {
+    drawn.set(masks, { as, canvas: masks.draw(state.selected, without) });
+  }
+  return drawn.get(masks).canvas;
 }
 
 addLayer((over, unit) => {
@@ -127,7 +130,7 @@ addLayer((over, unit) => {
     over.rect(from, 0, to - from, height);
     over.clip();
     over.imageSmoothingEnabled = false;
-    over.drawImage(pictureOf(masks), 0, 0, width, height);
+    over.drawImage(pictureOf(masks, which), 0, 0, width, height);
     over.restore();
   };
   if (state.which !== "split") {
@@ -237,7 +240,8 @@ async function readLanes() {
     lanesPlace.hidden = panel.hidden = true;
     return;
   }
-  lanesPlace.hidden = panel.hidden = false;
+  lanesPlace.hidden = false;
+  panel.hidden = !state.run.covered.length && !state.run.before;
   const wanted = `${which} ${key} ${state.run.chunks?.done} ${lanes.bins}`;
   if (wanted === seen || reading) return;
   reading = true;
