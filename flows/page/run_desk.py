@@ -4,7 +4,7 @@ import contextlib
 import shlex
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from flows.page.views import PublishedView, RunView, View, keep_copy, prompts_of
 from samcore.disk.files import storage_errors
 from samcore.errors import InputError, LostWorkError, SegmentationError
 from samcore.masks.row import MaskRow
+from samcore.prompts.prompt import Prompt
 from samcore.result.folder import LocalResults
 from samcore.result.manifest import Manifest
 from samcore.result.store import ResultStore
@@ -180,6 +181,21 @@ class RunDesk:
         with self._lock:
             view = self.view(which)
             return None if view is None else view.lanes(bins)
+
+    def redo(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
+        """What a run with these prompts would track again of the result, see `what_to_redo`;
+        nothing where there is none, or a run goes on."""
+        with self._lock:
+            if not isinstance(self._view, PublishedView):
+                return {"changed": False, "text": ""}
+            from flows.page.redo import what_to_redo
+
+            return what_to_redo(
+                self._view.manifest,
+                prompts,
+                work_dir=self.request.work_path,
+                in_bucket=not isinstance(self.request.destination_place, Path),
+            )
 
     def close(self) -> None:
         """Watch no more, and close all files. A run goes on."""

@@ -94,6 +94,14 @@ class PageSession:
                 said.append(item.model_copy(update={"prompts": (entry,)}))
         return self._resolve(said, video)
 
+    def prompts(self) -> tuple[Prompt, ...]:
+        """All that can be tracked, as the tracker takes it; by ascending object and frame."""
+        said = self.project.as_prompts()
+        if said is None:
+            return ()
+        last = max(entry.frame or 0 for item in said.objects for entry in item.prompts)
+        return self._resolve(said.objects, self.opening.having(last, wait_s=0.0))
+
     def check(self, said: PromptFile) -> None:
         """Hold what is newly said of objects against the video.
 

@@ -51,6 +51,11 @@ def router(session: PageSession) -> APIRouter:
             desk.start(deployed=asked.do == "deploy")
         return state()
 
+    @routes.get("/redo")
+    def redo() -> dict[str, Any]:
+        """What a run would track again, with the prompts as they are."""
+        return {"revision": session.project.revision, **desk.redo(session.prompts())}
+
     @routes.get("/result/{frame}")
     def masks(
         frame: FrameNumber, width: _Side, height: _Side, which: Which = "now"

@@ -56,7 +56,7 @@ function words(run) {
     case "stopped":
       return `Stopped: ${parts} done. It goes on from there.`;
     case "done":
-      return isChanged() ? "The result is of other prompts: run again to see these." : "Done.";
+      return isChanged() ? "The prompts have changed since." : "Done.";
     case "unknown":
       return run.line;
     default:
@@ -64,9 +64,31 @@ function words(run) {
   }
 }
 
-/** Whether prompts have changed since the result was made, as far as this page knows. */
-export function isChanged() {
-  return Boolean(state.redo?.frames);
+// Whether prompts have changed since the result was made.
+function isChanged() {
+  return Boolean(state.redo?.changed);
+}
+
+let asking = false;
+
+// What a run would track again is known once a result is there; it is asked for after each edit.
+async function askRedo() {
+  if (state.run?.state !== "done" || !state.project) {
+    if (state.redo) update({ redo: null });
+    return;
+  }
+  if (asking) return;
+  asking = true;
+  try {
+    for (let revision = -1; revision !== state.project.revision; ) {
+      ({ revision } = state.project);
+      update({ redo: await get("redo") });
+    }
+  } catch (error) {
+    say(error.message);
+  } finally {
+    asking = false;
+  }
 }
 
 function show() {
@@ -101,7 +123,7 @@ function failure(run) {
 }
 
 function plan() {
-  return state.run?.state === "done" && state.redo?.text ? state.redo.text : "";
+  return isChanged() ? `A new run ${state.redo.text}.` : "";
 }
 
 export function toggleRun() {
@@ -124,3 +146,4 @@ the("copy").addEventListener("click", async () => {
 });
 
 on("run project redo", show);
+on("run project", askRedo);

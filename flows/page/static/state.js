@@ -11,7 +11,7 @@ export const state = {
   encode: null, // {frame, done}
   project: null, // {revision, objects, canUndo, canRedo, file}
   run: null, // {state: none | running | stopped | done, running, line, command, chunks, covered, key, before}
-  redo: null, // {text, frames}: what a run would track again
+  redo: null, // {revision, changed, text}: what a run would track again
   which: "now", // now | before | split: which result is over the video
   holds: "here", // here | all: for which frames a correction is
   work: null, // {what, done, total}: a scan, a download
