@@ -37,6 +37,7 @@ from tasks.run.refs import ResultRef, RunRef, lock_result
 from tasks.store.lease import LeaseLostError, leased
 from tasks.track_chunk import track_chunk
 from tasks.tracking.device_lock import using_device
+from tasks.tracking.taken import take_finished
 
 _log = logging.getLogger(__name__)
 
@@ -215,6 +216,7 @@ def _track(
     """Track what is not done yet; check and publish each chunk while the next is tracked."""
     if run.in_bucket:
         fetch_chunks(run)
+    correction = take_finished(run)
     record = folder.record()
     hands_on_state = find_handoff(record.handoff).hands_on_state
     todo = folder.plan_work(with_states=hands_on_state)
@@ -223,7 +225,7 @@ def _track(
         stack.enter_context(listening(tracking_artifact(run.key)))
         if todo:
             stack.enter_context(using_device(record.settings.device))
-        if hands_on_state and 0 in todo:
+        if hands_on_state and (0 in todo or (todo and correction)):
             encode_prompts(run)
         for chunk in record.chunks:
             held()

@@ -14,6 +14,7 @@ from samcore.masks.ledger import OBJECTS, make_ledger, read_ledger
 from samcore.report.of_manifest import list_findings
 from samcore.result.manifest import MASKS, SEAMS, Manifest
 from samcore.result.records import ChunkRecord, PassRecord, Peaks, SeamList, Timings
+from samcore.run.correction import read_correction
 from samcore.run.folder import RunFolder
 from samcore.run.joining import finished_chunks, join_masks, seam_report
 from tasks.publish_part import staging_dir
@@ -64,7 +65,7 @@ def publish(run: RunRef, request: SegmentRequest) -> ResultRef:
         )
     except _SupersededError as error:
         return result_ref(run, error.there, was_there=True)
-    folder.drop_states()
+    folder.drop_states(keep=run.keep_states)
     clear_staging(staging_dir(run))
     return result_ref(run, manifest, was_there=False)
 
@@ -130,6 +131,7 @@ def _manifest(
         min_agreement=min_agreement,
         versions=versions(),
         finished_at=now(),
+        correction=read_correction(folder),
     )
     masks = staging_dir(run) / MASKS
     findings = list_findings(manifest, tuple(seams), folder.prompts(), masks)

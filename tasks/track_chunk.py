@@ -15,6 +15,7 @@ from samcore.disk.files import fsync_and_record, make_folder
 from samcore.machine.meters import MemoryMeter
 from samcore.machine.stopping import WorkStopped, run_stoppable
 from samcore.result.records import ChunkRecord, PassRecord, RunRecord
+from samcore.run.correction import Correction
 from samcore.run.folder import RunFolder
 from samcore.run.memory_log import MemoryLog, describe_peak
 from samcore.run.oom_ladder import OomLadder, record_ladder
@@ -88,6 +89,8 @@ def finish_chunk(run: RunRef, index: int, stop: threading.Event) -> ChunkRecord:
         except WorkStopped:
             push_partial_chunk(run, index)
             raise
+        if correction := Correction.of(folder):
+            correction.complete(chunk)
         masks = fsync_and_record(session.masks_path)
         memory = meter.snapshot()
         seconds = time.monotonic() - started + (0.0 if before is None else before.record.seconds)
@@ -110,7 +113,7 @@ def finish_chunk(run: RunRef, index: int, stop: threading.Event) -> ChunkRecord:
             found=session.found,
             finished_at=now(),
         )
-        folder.finish_chunk(record)
+        folder.finish_chunk(record, keep_states=run.keep_states)
     drop_partial_chunk(folder, index)
     _log.info(
         "chunk %d, frames [%d, %d): %.1f frames/s, %s",

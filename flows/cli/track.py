@@ -213,6 +213,7 @@ def track(
     stop: Annotated[int | None, request_field(metavar="FRAME")] = None,
     credentials: BucketCredentials = None,
     work_dir: Annotated[str | None, request_field(metavar="DIR")] = None,
+    keep_states: Annotated[bool | None, request_field("--keep-states/--no-keep-states")] = None,
     memory_log: Annotated[str | None, request_field(metavar="FILE")] = None,
     overlay: Annotated[bool, request_field("--overlay")] = False,
     report: Annotated[bool | None, request_field("--report/--no-report")] = None,

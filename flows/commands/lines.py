@@ -12,7 +12,7 @@ from samcore.models.registry import ModelEntry, list_models
 from samcore.models.transformers.family import is_logged_in
 from samcore.picture_runs.records import OVERLAYS, PICTURES
 from samcore.progress import clock, counted
-from samcore.result.manifest import EXPORTS, MANIFEST, MASKS, OVERLAY, REPORT
+from samcore.result.manifest import EXPORTS, MANIFEST, MASKS, OVERLAY, REPORT, Manifest
 from samcore.tracking.memory.policy import POLICIES, PolicyOptions
 from samcore.video.info import VideoInfo
 from tasks.results.open import open_result_store
@@ -65,6 +65,10 @@ def result_lines(result: ResultRef, *, seconds: float) -> Iterator[str]:
         elif gave_up:
             of = f"{gave_up} of {len(manifest.chunks)}"
             yield f"chunks that fit into memory only in smaller batches: {of}"
+        yield from _correction_lines(manifest)
+        if result.states_bytes:
+            size = f"{result.states_bytes / 1e6:.1f} MB"
+            yield f"kept to correct it from: {size} of states (--no-keep-states drops them)"
         yield f"all of it is listed in {result.address(MANIFEST)}"
 
 
@@ -94,6 +98,21 @@ def image_lines(result: ImagesResult, *, seconds: float) -> Iterator[str]:
     if result.broken > _MAX_BROKEN:
         more = result.broken - _MAX_BROKEN
         yield f"  and {more} more, listed in {result.destination}/{PICTURES}"
+
+
+def _correction_lines(manifest: Manifest) -> Iterator[str]:
+    """How much was tracked again, of a result that was corrected."""
+    record = manifest.correction
+    if record is None:
+        return
+    of = f"{record.frames} of {counted(manifest.frames, 'frame')}"
+    who = f"{len(record.tracked)} of {counted(len(manifest.request.objects), 'object')}"
+    yield f"tracked again: {of}, {who}; all else is as it was"
+    if record.spreads_from is not None:
+        yield (
+            f"all objects from frame {record.spreads_from} on, as they share batches with those "
+            "whose prompts changed"
+        )
 
 
 def _finding_lines(result: ResultRef) -> Iterator[str]:

@@ -17,6 +17,7 @@ from samcore.errors import InputError, StorageError
 from samcore.result.records import (
     RESULT_FORMAT,
     ChunkRecord,
+    CorrectionRecord,
     FindingList,
     Peaks,
     Record,
@@ -97,6 +98,8 @@ class Manifest(AnyManifest):
     """Of Longtake and what it stands on."""
     finished_at: str
     """ISO 8601, UTC."""
+    correction: CorrectionRecord | None = None
+    """What was taken of a finished run that had other prompts; None if nothing."""
 
     @field_validator("request", mode="before")
     @classmethod

@@ -266,6 +266,31 @@ class ChunkRecord(Record):
     """ISO 8601, UTC."""
 
 
+class CorrectionRecord(Record):
+    """`correction.json`: what a run takes from a finished one that had other prompts."""
+
+    of: str
+    """The finished run's result key."""
+    work: str
+    """The finished run's work key: its folder is beside that of this run."""
+    changed: dict[int, int]
+    """Of each object whose masks may be others: the first frame where they may."""
+    tracked: dict[int, int]
+    """Of each of these: the frame from which on it is tracked again, which may be an earlier one if
+    states are gone; whole chunks are tracked."""
+    kept: tuple[int, ...]
+    """Objects whose masks are as they were on all frames."""
+    removed: tuple[int, ...]
+    """Objects that are not asked for any more."""
+    spreads_from: int | None = None
+    """The frame from which on objects are tracked again whose prompts are as they were, since they
+    share batches with others that are not; None if there are none."""
+    frames: int = 0
+    """Frames that are tracked again."""
+    object_frames: int = 0
+    """The same, counted once for each object that is tracked again there."""
+
+
 class SeamRecord(Record):
     """`seam.json`, in the later chunk's folder: how far it agrees with the one before."""
 

@@ -38,6 +38,7 @@ class RunFolder(WorkFolder):
         warm.safetensors                what the run begins with, if it has a warm start
         prompts.safetensors             the tracker's state after the prompt pass
         prompts.done.json               written after it
+        correction.json                 what is taken of a finished run, see correction.py
         early.json                      what was tracked before the scan's end, see early.py
         chunks/00007/masks.parquet      the chunk's masks
         chunks/00007/state.safetensors  the state at the first frame of chunk 8
@@ -223,23 +224,25 @@ class RunFolder(WorkFolder):
             and is_intact(self.state_path(index), record.state)
         )
 
-    def finish_chunk(self, record: ChunkRecord) -> None:
+    def finish_chunk(self, record: ChunkRecord, *, keep_states: bool) -> None:
         """Say that a chunk is done; then drop the state that nothing can need any more.
 
         States weigh 4 MB an object. The one that this chunk began from is kept, in case that the
-        one it leaves is damaged on the disk; older ones go.
+        one it leaves is damaged on the disk; older ones go, unless all are kept to correct the
+        result from: see correction.py.
         """
         self.write_record(self.done_path(record.index), record)
-        if record.index >= 2:
+        if record.index >= 2 and not keep_states:
             remove(self.state_path(record.index - 2))
 
     def discard_chunk(self, index: int) -> None:
         """Make a chunk not done, so that it is tracked again."""
         remove(self.done_path(index))
 
-    def drop_states(self) -> None:
-        """Drop all states: the result is published, and what they are for is done."""
-        for pattern in ("chunks/*/state.safetensors", "chunks/*/partial.*"):
+    def drop_states(self, *, keep: bool = False) -> None:
+        """Drop all states: the result is published, and what they are for is done. `keep` those of
+        finished chunks, from which the result can be corrected."""
+        for pattern in ("chunks/*/state.safetensors", "chunks/*/partial.*")[keep:]:
             for state in self.path.glob(pattern):
                 remove(state)
         remove(self.path / "prompts.done.json")

@@ -320,10 +320,10 @@ class VideoTracker(GivesMasks):
         state.check_goes_on_as(self.state())
         self._next_frame = state.next_frame
         self._retirement.given_up = frozenset(state.given_up)
+        devices = {"device": self.model.device, "bank_device": self._bank_device}
         for saved in state.objects:
-            self._objects[saved.obj_id] = TrackedObject.of(
-                saved, self._load_policy, device=self.model.device, bank_device=self._bank_device
-            )
+            self._objects[saved.obj_id] = TrackedObject.of(saved, self._load_policy, **devices)
+            self._objects[saved.obj_id].forget(state.next_frame)
 
     def _needs_image(self, frame_idx: int) -> bool:
         """Whether anything looks at this frame's pixels."""

@@ -202,6 +202,7 @@ def resolve_request(
         video=request.video_name,
         allow_quality_loss=request.allow_quality_loss,
         memory_log=None if log is None else str(log),
+        keep_states=request.keep_states and isinstance(request.destination_place, Path),
     )
     return ResolvedRun(
         record=record,

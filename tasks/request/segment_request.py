@@ -215,6 +215,12 @@ class SegmentRequest(BaseModel):
         description="CSV file on the machine that tracks, to which lines of memory use are added, "
         "for plots.",
     )
+    keep_states: bool = Field(
+        default=True,
+        title="Keep states",
+        description="Keep the tracker's states at chunk starts in the folder for work in progress, "
+        "so that other prompts track again only what they touch; not for a bucket.",
+    )
     any_mask_path: bool = Field(
         default=False,
         title="Masks from anywhere",

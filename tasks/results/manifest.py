@@ -24,6 +24,7 @@ def result_ref(run: RunRef, manifest: Manifest, *, was_there: bool) -> ResultRef
         has_overlay=any(file.name == OVERLAY for file in manifest.files),
         has_report=any(file.name == REPORT for file in manifest.files),
         exports=manifest.exports,
+        states_bytes=run.keep_states * sum(c.state.size for c in manifest.chunks if c.state),
         was_there=was_there,
         superseded=manifest.key != run.key,
     )

@@ -28,6 +28,8 @@ class RunRef(Record):
     """Whether chunks may be tracked with a smaller input of the model, if all else is in vain."""
     memory_log: str | None = None
     """File that gets a line of memory use now and then."""
+    keep_states: bool = False
+    """Whether the states at chunk starts stay, for a later run with other prompts."""
 
     @property
     def work_key(self) -> str:
@@ -67,6 +69,8 @@ class ResultRef(Record):
     has_report: bool = False
     exports: tuple[str, ...] = ()
     """Formats that the masks were exported to as well."""
+    states_bytes: int = 0
+    """What the states weigh that are kept to correct the result from."""
     was_there: bool
     """It was published before; nothing was tracked."""
     superseded: bool = False

@@ -20,6 +20,7 @@ from samcore.masks.ledger import ResultObject, found_object
 from samcore.masks.table import MaskWriter
 from samcore.progress import ChunkProgress
 from samcore.result.records import RunRecord
+from samcore.run.correction import Correction
 from samcore.run.folder import RunFolder
 from samcore.run.memory_log import MemoryLog
 from samcore.run.oom_ladder import OomLadder
@@ -85,6 +86,7 @@ class ChunkSession:
         self._progress = ChunkProgress(run.video, chunks, index, begin=begin)
         self._started = time.monotonic()
         self._next_frame = begin
+        self._correction = Correction.of(self._folder)
         self._run: OpenRun | None = None
         self._tracker: VideoTracker | None = None
         self._unwritten: FrameMasks | None = None
@@ -125,7 +127,7 @@ class ChunkSession:
         self._run = opened = open_run(self._folder, self._ladder.rung, self.clock)
         self.device = opened.compute.describe()
         self._height, self._width = opened.video.info.height, opened.video.info.width
-        self._tracker = self._handoff.start(RunChunkStart(opened, self._chunk))
+        self._tracker = self._handoff.start(RunChunkStart(opened, self._chunk, self._correction))
         self.handed_on = None
         if self._before is not None:
             before = self._before
@@ -134,6 +136,7 @@ class ChunkSession:
             )
             self.handed_on = before.record.handed_on
         self._next_frame = self._tracker.next_frame
+        self._go_on_alone()
 
     def _go_on(self, writer: MaskWriter) -> str | None:
         """Track to the chunk's end, or until stopped; why memory did not suffice, if it did not.
@@ -191,8 +194,23 @@ class ChunkSession:
         ):
             path = self._folder.state_path(self._chunk.index)
             with self.clock("write"):
-                tracker.state().save(path)
+                state = tracker.state()
+                if self._correction is not None:
+                    state = self._correction.whole(self._chunk, state)
+                state.save(path)
                 self.handed_on = fsync_and_record(path)
+        self._go_on_alone()
+
+    def _go_on_alone(self) -> None:
+        """Let go of objects whose rows are taken from a finished run, once they need not be tracked
+        beside those that are not."""
+        if self._correction is None:
+            return
+        until = self._correction.others_until(self._chunk)
+        if until is None or self._at_work.next_frame <= until:
+            return
+        for obj_id in set(self._at_work.obj_ids) - self._correction.tracked(self._chunk):
+            self._at_work.remove_object(obj_id)
 
     def _step_down(self, reason: str) -> None:
         """Go on from the last good frame with less at once."""

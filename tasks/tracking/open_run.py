@@ -24,6 +24,7 @@ from samcore.models.loader import load_model
 from samcore.models.registry import resized_model
 from samcore.prompts.prompt import Prompt
 from samcore.result.records import ChunkRecord, PassRecord, RunRecord
+from samcore.run.correction import Correction
 from samcore.run.detection import open_detections
 from samcore.run.folder import RunFolder
 from samcore.tracking.detections_ahead import DetectionsAhead
@@ -91,13 +92,21 @@ class OpenRun:
         tracker.encode_prompts(self._frames(tracker.prompted_frames))
         return tracker
 
-    def saved_tracker(self, path: Path, wanted: FileRecord | None, *, start: int) -> VideoTracker:
+    def saved_tracker(
+        self,
+        path: Path,
+        wanted: FileRecord | None,
+        *,
+        start: int,
+        changed: Callable[[TrackerState], TrackerState] | None = None,
+    ) -> VideoTracker:
         """A tracker that goes on from a state at frame `start`.
 
         Args:
             path: The state.
             wanted: What the record of those who left it says of it; None if there is none.
             start: The frame that it must be at.
+            changed: Gives what is to be gone on from in its place.
 
         Raises:
             LostWorkError: The state is not that one, or cannot be gone on from. It is removed, so
@@ -109,7 +118,7 @@ class OpenRun:
             state = TrackerState.load(path)
             if state.next_frame != start:
                 raise StateError(f"it is at frame {state.next_frame}, wanted {start}")
-            return self.continued(state)
+            return self.continued(state if changed is None else changed(state))
         except StateError as error:
             with storage_errors(path, "write"):
                 path.unlink(missing_ok=True)
@@ -162,6 +171,8 @@ class RunChunkStart:
 
     run: OpenRun
     chunk: Chunk
+    correction: Correction | None = None
+    """What the run takes from a finished one."""
 
     @property
     def overlap(self) -> int:
@@ -186,7 +197,8 @@ class RunChunkStart:
         if index > 0:
             done, path = folder.finished_chunk(index - 1), folder.state_path(index - 1)
         wanted = None if done is None else done.state
-        return self.run.saved_tracker(path, wanted, start=self.chunk.start)
+        changed = partial(self.correction.begin, self.chunk) if self.correction else None
+        return self.run.saved_tracker(path, wanted, start=self.chunk.start, changed=changed)
 
 
 def open_run(

@@ -23,6 +23,7 @@ from tasks.publish_part import publish_part
 from tasks.request.segment_request import SegmentRequest
 from tasks.run.refs import ResultRef, RunRef
 from tasks.track_chunk import track_chunk
+from tasks.tracking.taken import take_finished
 
 TrackChunks = Callable[[SegmentRequest], RunRef]
 
@@ -30,8 +31,11 @@ TrackChunks = Callable[[SegmentRequest], RunRef]
 def _track_chunks(request: SegmentRequest, *, only: int | None = None) -> RunRef:
     run = plan_run.fn(request)
     folder = RunFolder.from_ref(run)
-    if folder.record().handoff == "memory" and 0 in folder.plan_work(with_states=True):
-        encode_prompts.fn(run)
+    correction = take_finished(run)
+    if folder.record().handoff == "memory":
+        todo = folder.plan_work(with_states=True)
+        if 0 in todo or (todo and correction):
+            encode_prompts.fn(run)
     for chunk in folder.record().chunks[:only]:
         track_chunk.fn(run, chunk.index)
         publish_part.fn(run, chunk.index)
