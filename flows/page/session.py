@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,13 +20,15 @@ from samcore.progress import Progress, listening
 from samcore.prompts.file import ObjectPrompts, PromptEntry, PromptFile
 from samcore.prompts.prompt import Prompt
 from samcore.prompts.resolve import resolve_prompts
-from samcore.video import VideoSource
+from samcore.video import VideoSource, first_frames
 from tasks.request.early_checks import open_asked_video, resolve_asked_model
 from tasks.request.segment_request import SegmentRequest
 from tasks.settings import Settings
+from tasks.store.locations import HttpsLocation, S3Location
 
 if TYPE_CHECKING:
     from samcore.interactive.clicks import ClickSession
+    from samcore.models.family import TrackingModel
     from samcore.models.registry import ModelSpec
 
 _log = logging.getLogger(__name__)
@@ -36,6 +38,9 @@ VIDEO, MODEL, ENCODE, PROJECT, WORK = "video", "model", "encode", "project", "wo
 _SAMPLES = 400
 """Frames whose time stamps the page knows at once, for the scrubber."""
 _WAIT_S = 600.0
+_PICTURE_FIRST_S = 10.0
+"""So long a model waits to be loaded, until somebody sees a picture."""
+_LARGE_BYTES = 50_000_000
 
 
 @dataclass(eq=False)
@@ -53,6 +58,7 @@ class PageSession:
     pictures: PictureServer
     project: Project
     _model_changed: threading.Condition = field(default_factory=threading.Condition)
+    _model: "TrackingModel | None" = None
     _clicks: "ClickSession | None" = None
     _model_error: SegmentationError | None = None
     _spec: "ModelSpec | None" = None
@@ -70,11 +76,27 @@ class PageSession:
         """
         with self._model_changed:
             self._model_changed.wait_for(
-                lambda: self._clicks is not None or self._model_error is not None, wait_s
+                lambda: self._model is not None or self._model_error is not None, wait_s
             )
-            if self._clicks is not None:
-                return self._clicks
-            raise self._model_error or InputError("the model is not loaded yet; try again")
+            if self._model is None:
+                raise self._model_error or InputError("the model is not loaded yet; try again")
+            info = self.opening.having(0, wait_s=wait_s).info
+            size = (info.height, info.width)
+            if self._clicks is None or self._clicks.size_hw != size:
+                self._clicks = self._new_clicks(self._model, size)
+            return self._clicks
+
+    def _new_clicks(self, model: "TrackingModel", size_hw: tuple[int, int]) -> "ClickSession":
+        from samcore.interactive.clicks import ClickSession  # late, like all of torch
+
+        return ClickSession(
+            model,
+            height=size_hw[0],
+            width=size_hw[1],
+            settings=self.request.settings,
+            frame=lambda frame_idx: self.opening.having(frame_idx, wait_s=0.0).frame(frame_idx),
+            on_encode=self._tell_encode,
+        )
 
     @property
     def model(self) -> "ModelSpec":
@@ -155,7 +177,7 @@ class PageSession:
         )
 
     def _load(self) -> None:
-        found: ClickSession | None = None
+        found: TrackingModel | None = None
         error: SegmentationError | None = None
         try:
             found = self._loaded()
@@ -165,15 +187,15 @@ class PageSession:
             _log.exception("the model cannot be loaded")
             error = SegmentationError(f"the model cannot be loaded: {raised}")
         with self._model_changed:
-            self._clicks, self._model_error = found, error
+            self._model, self._model_error = found, error
             self._model_changed.notify_all()
         if error is not None:
             self.news.tell(MODEL, {"state": "failed", "error": str(error)})
 
-    def _loaded(self) -> "ClickSession":
-        video = self.opening.having(0, wait_s=_WAIT_S)
+    def _loaded(self) -> "TrackingModel":
+        self.opening.having(0, wait_s=_WAIT_S)
+        self.pictures.shown.wait(_PICTURE_FIRST_S)
         # Late: torch takes seconds to import, and the first picture does not need it.
-        from samcore.interactive.clicks import ClickSession
         from samcore.machine.device import choose_compute
         from samcore.models.loader import load_model
 
@@ -185,14 +207,7 @@ class PageSession:
         model = load_model(spec, compute)
         self._spec = spec
         self.news.tell(MODEL, {"state": "ready", "name": spec.name, "device": compute.describe()})
-        return ClickSession(
-            model,
-            height=video.info.height,
-            width=video.info.width,
-            settings=request.settings,
-            frame=lambda frame_idx: self.opening.having(frame_idx, wait_s=0.0).frame(frame_idx),
-            on_encode=self._tell_encode,
-        )
+        return model
 
     def _tell_download(self, done: int, total: int | None) -> None:
         self.news.tell(MODEL, {"state": "downloading", "done": done, "total": total})
@@ -217,7 +232,9 @@ def open_session(
         StorageError: The folder cannot be read or written.
     """
     news = News()
-    opening = OpeningVideo(partial(open_asked_video, request))
+    opening = OpeningVideo(
+        partial(open_asked_video, request), glimpse=_glimpse(request.source_place, settings)
+    )
     with contextlib.ExitStack() as stack:
         project = stack.enter_context(
             open_project(folder, source=str(request.source_place), limits=settings.limits)
@@ -234,6 +251,15 @@ def open_session(
         opening.start()
         session.load_model()
         yield session
+
+
+def _glimpse(
+    place: Path | S3Location | HttpsLocation, settings: Settings
+) -> Callable[[], VideoSource | None] | None:
+    """Of a large file of this machine, which is read whole before it is scanned."""
+    if not isinstance(place, Path) or not place.is_file() or place.stat().st_size < _LARGE_BYTES:
+        return None
+    return partial(first_frames, place, limits=settings.limits)
 
 
 def shown_project(project: Project) -> dict[str, Any]:

@@ -60,6 +60,8 @@ class ClickSession:
             on_encode: Told of a frame when it begins to be encoded (False) and when it is (True).
         """
         self._model = model
+        self.size_hw = (height, width)
+        """Of the video."""
         self._size = {"height": height, "width": width}
         self._fill_hole_area = settings.fill_hole_area
         batch, _ = default_batches(model.device.type, model.facts.image_size)

@@ -1,5 +1,6 @@
 """A video that is used while it is still scanned."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -8,9 +9,12 @@ from typing import Protocol
 from samcore.errors import InputError, SegmentationError
 from samcore.video import ScanOfFile, VideoSource
 
+_log = logging.getLogger(__name__)
+
 _LEAST_PAUSE_S = 0.3
-_PAUSES = 20
-"""Between two looks at the scan so many times as long passes as a look takes."""
+_FRAMES_PER_S = 100_000
+"""A look at the scan costs more the more frames there are; for so many there is a second's pause
+more until the next one."""
 
 
 class OpensVideo(Protocol):
@@ -27,13 +31,17 @@ class OpeningVideo:
     these alone. A file that is damaged, or whose clock restarts, is known at the end only.
     """
 
-    def __init__(self, open_it: OpensVideo) -> None:
+    def __init__(
+        self, open_it: OpensVideo, *, glimpse: Callable[[], VideoSource | None] | None = None
+    ) -> None:
         """Nothing happens before `start`.
 
         Args:
             open_it: Opens the video, and tells the scan what it finds. Called as `so_far=`.
+            glimpse: Gives the first frames of a file that it takes long to read, for a start.
         """
         self._open = open_it
+        self._glimpse = glimpse
         self.on_change: Callable[[OpeningVideo], None] | None = None
         """Called by this object's threads when more of the video is known, and when opening it has
         failed."""
@@ -49,6 +57,8 @@ class OpeningVideo:
     def start(self) -> None:
         """Begin to open it."""
         # Daemons: the end of the process does not wait for the scan of a long video.
+        if self._glimpse is not None:
+            threading.Thread(target=self._peek, name="longtake-glimpse", daemon=True).start()
         threading.Thread(target=self._open_whole, name="longtake-open", daemon=True).start()
         threading.Thread(target=self._follow, name="longtake-follow", daemon=True).start()
 
@@ -107,6 +117,17 @@ class OpeningVideo:
         except Exception as error:
             self._fail(SegmentationError(f"the video cannot be opened: {error}"))
 
+    def _peek(self) -> None:
+        if self._glimpse is None:
+            return
+        try:
+            video = self._glimpse()
+        except SegmentationError as error:
+            _log.debug("no first frames at once: %s", error)  # opening it says the same
+            return
+        if video is not None:
+            self._take(video, finished=False)
+
     def _check(self) -> None:
         if self._stop.is_set():
             raise _Closed
@@ -121,18 +142,19 @@ class OpeningVideo:
         """Take over what the scan finds, again and again, until it has ended."""
         pause, least = _LEAST_PAUSE_S, 1
         while not self._so_far.ended.is_set() and not self._stop.is_set():
-            began = time.monotonic()
             part = self._so_far.first_frames(least, stop=self._stop)
             if part is not None:
-                part.info = part.info.model_copy(update={"num_frames": len(part.index)})
                 least = len(part.index) + 1
                 self._take(part, finished=False)
-                pause = max(_LEAST_PAUSE_S, _PAUSES * (time.monotonic() - began))
+                pause = _LEAST_PAUSE_S + least / _FRAMES_PER_S
             self._so_far.ended.wait(pause)
 
     def _take(self, video: VideoSource, *, finished: bool) -> None:
+        num_frames = len(video.index)
+        video.info = video.info.model_copy(update={"num_frames": num_frames})
         with self._changed:
-            if self.finished:
+            is_less = self._video is not None and self._video.info.num_frames >= num_frames
+            if self.finished or (is_less and not finished):
                 return
             self._video, self.finished = video, finished
             self._changed.notify_all()

@@ -38,7 +38,7 @@ class Picture:
 def fitting_width(wanted: int, video_width: int) -> int:
     """The width at which a picture is made for a window of `wanted` pixels: never larger than the
     video, and otherwise the next of `WIDTHS`."""
-    return min((width for width in WIDTHS if width >= wanted), default=video_width)
+    return min(video_width, min((width for width in WIDTHS if width >= wanted), default=wanted))
 
 
 class PictureServer:
@@ -50,11 +50,16 @@ class PictureServer:
 
     def __init__(self, opening: OpeningVideo, *, cache_bytes: int = _CACHE_BYTES) -> None:
         """Start the thread; `close` ends it."""
+        self.shown = threading.Event()
+        """Set once a picture was given."""
+        self.seeks = 0
+        """How often a decoder was begun."""
         self._opening = opening
         self._cache_bytes = cache_bytes
         self._changed = threading.Condition()
         self._kept: OrderedDict[tuple[int, int], Picture] = OrderedDict()
         self._size = 0
+        self._of_size = (0, 0)
         self._asked: list[tuple[int, int]] = []
         self._failed: dict[tuple[int, int], SegmentationError] = {}
         self._closed = False
@@ -67,6 +72,11 @@ class PictureServer:
         self._width = WIDTHS[0]
         self._thread = threading.Thread(target=self._work, name="longtake-pictures", daemon=True)
         self._thread.start()
+
+    @property
+    def kept_bytes(self) -> int:
+        """How large the pictures are that are kept."""
+        return self._size
 
     def picture(self, frame_idx: int, *, width: int, wait_s: float = _WAIT_S) -> Picture:
         """A frame's picture, about `width` pixels wide.
@@ -92,6 +102,7 @@ class PictureServer:
             if key not in self._kept:
                 raise VideoError(f"frame {frame_idx} was not decoded within {wait_s:g} s")
             self._kept.move_to_end(key)
+            self.shown.set()
             self._ahead_to = max(self._ahead_to, frame_idx + _AHEAD)
             self._changed.notify_all()
             return self._kept[key]
@@ -166,7 +177,17 @@ class PictureServer:
     def _seek(self, start: int) -> None:
         self._let_go()
         self._reads = self._opening.having(start, wait_s=0.0)
+        self._forget_other_sizes(self._reads)
+        self.seeks += 1
         self._reader, self._next = self._reads.read(start, prefetch=4), start
+
+    def _forget_other_sizes(self, video: VideoSource) -> None:
+        """Whether the size of pictures changes on the way is known at the end only."""
+        size = (video.info.width, video.info.height)
+        with self._changed:
+            if self._of_size != size:
+                self._kept.clear()
+                self._size, self._of_size = 0, size
 
     def _let_go(self) -> None:
         if self._reader is not None:

@@ -20,6 +20,7 @@ mp4, mkv
 from samcore.video.digest import source_digest
 from samcore.video.encode import BROWSER, NUMBERS_8, NUMBERS_16, Codec, Sound, has_sound
 from samcore.video.frame import Frame
+from samcore.video.glimpse import first_frames
 from samcore.video.info import VideoInfo
 from samcore.video.media import Media, VideoFile, file_media, web_media
 from samcore.video.names import NAMES_KEY, FrameNames
@@ -45,6 +46,7 @@ __all__ = [
     "VideoWriter",
     "check_source",
     "file_media",
+    "first_frames",
     "has_sound",
     "open_video",
     "source_digest",
