@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from flows.cli.command_line import track_words
 from flows.page.deployed_run import DeployedRun
+from flows.page.redo import what_to_redo
 from flows.page.run_process import RunProcess
 from flows.page.views import PublishedView, RunView, View, keep_copy, prompts_of
 from samcore.disk.files import storage_errors
@@ -188,8 +189,6 @@ class RunDesk:
         with self._lock:
             if not isinstance(self._view, PublishedView):
                 return {"changed": False, "text": ""}
-            from flows.page.redo import what_to_redo
-
             return what_to_redo(
                 self._view.manifest,
                 prompts,

@@ -2,21 +2,17 @@
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from samcore.machine.stopping import WorkStopped
-from samcore.masks.table import MaskReader
 from samcore.prompts.file import parse_prompts
-from samcore.prompts.resolve import resolve_prompts
 from samcore.result.manifest import MASKS, Manifest, read_manifest
-from samcore.run.correction import plan_correction
 from samcore.run.folder import RunFolder
 from tasks.request.segment_request import SegmentRequest, validate_request
-from tasks.run.refs import ResultRef, RunRef
+from tasks.run.refs import ResultRef
 
 STOP, LENGTH, OVERLAP = 30, 8, 3
 """Chunks [0, 8) [5, 13) [10, 18) [15, 23) [20, 28) [25, 30)."""
