@@ -2,6 +2,8 @@
 
 import json
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ FIELDS = {
     "report": False,
 }
 """Eight chunks of the clip."""
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -50,7 +53,7 @@ def test_a_run_from_the_page(
         page.wait_for_selector("body[data-run=none]")
         assert page.is_disabled("#run-start")
         assert not page.is_visible("#result-panel")
-        drag_box(page, session, box_of(scene.masks_nhw(0)[0]))
+        drag_box(page, session, box(scene))
         page.wait_for_selector("#run-start:enabled")
         saved = json.loads((out / "prompts.json").read_text())
         assert [one["id"] for one in saved["objects"]] == [1]
@@ -104,3 +107,53 @@ def click_lane(page: Any, row: int, share: float) -> None:
     page.mouse.click(
         box["x"] + names + (box["width"] - names) * share, box["y"] + 12 + 22 * row + 10
     )
+
+
+_SERVE = """
+import sys, time
+from pathlib import Path
+from tests.flows.page.browsing import served
+from tests.flows.page.test_run_page import FIELDS
+with served(Path(sys.argv[1]), Path(sys.argv[2]), **FIELDS) as (address, _):
+    print(address, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_killed_server_loses_no_run(
+    server_for_runs: None, chromium: Any, clip: Path, scene: Scene, tmp_path: Path
+) -> None:
+    """The page's server is killed while a run goes on: the window says so, the run goes on to its
+    end, and the page that is opened next has the prompts, finds the run and shows its masks."""
+    out = tmp_path / "out"
+    out.mkdir()
+    prompts = {"objects": [{"id": 1, "prompts": [{"frame": 0, "box": box(scene)}]}]}
+    (out / "prompts.json").write_text(json.dumps(prompts))
+    command = [sys.executable, "-c", _SERVE, str(clip), str(out)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as server:
+        assert server.stdout is not None
+        try:
+            address = server.stdout.readline().strip()
+            with window(chromium, address, lost=True) as page:
+                page.press("#stage", "g")
+                page.wait_for_selector(
+                    "body[data-run=running]:not([data-chunks=''],[data-chunks='0'])"
+                )
+                server.kill()
+                page.wait_for_selector("body[data-lost=yes]")
+        finally:
+            server.kill()
+    found = RunProcess(out)
+    assert found.record is not None
+    with served(clip, out, **FIELDS) as (address, session), window(chromium, address) as page:
+        assert [one.id for one in session.project.objects] == [1]
+        assert page.get_attribute("body", "data-run") in ("running", "done")
+        page.wait_for_selector("body[data-run=done][data-lanes='1']")
+        to_frame(page, 47)
+        page.wait_for_selector("body[data-result='47']")
+    assert RunProcess(out).record == found.record  # nobody started another one
+    assert Result(out).manifest.frames == 48
+
+
+def box(scene: Scene) -> list[float]:
+    return list(box_of(scene.masks_nhw(0)[0]))
