@@ -89,6 +89,10 @@ addLayer((context) => {
   }
 });
 
+on("masks shown", () => {
+  const isShown = state.masks && state.masks.frame === state.shown?.frame;
+  document.body.dataset.masks = isShown ? state.masks.masks.map(({ id }) => id).join(" ") : "";
+});
 on("frame project model playing", refresh);
 on("shown model playing", encodeSoon);
 on("encode masks", showBusy);
