@@ -2,17 +2,24 @@
 
 import json
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from samcore.machine.stopping import WorkStopped
+from samcore.progress import ChunkProgress
 from samcore.prompts.file import parse_prompts
+from samcore.prompts.prompt import Prompt
 from samcore.result.manifest import MASKS, Manifest, read_manifest
+from samcore.run.correction import plan_correction
 from samcore.run.folder import RunFolder
+from samcore.run.partial_chunk import checkpoint_path
 from tasks.request.segment_request import SegmentRequest, validate_request
-from tasks.run.refs import ResultRef
+from tasks.run.refs import ResultRef, RunRef
+from tasks.track_chunk import finish_chunk
 
 STOP, LENGTH, OVERLAP = 30, 8, 3
 """Chunks [0, 8) [5, 13) [10, 18) [15, 23) [20, 28) [25, 30)."""
@@ -48,10 +55,15 @@ def asks(clip: Path) -> Callable[..., SegmentRequest]:
             destination=str(destination),
             model="nano",
             image_size=64,
-            settings={"device": "cpu", "object_batch": batch},
             report=False,
             force=True,
-            **{"stop": STOP, "chunk_frames": LENGTH, "overlap": OVERLAP, **options},
+            **{
+                "settings": {"device": "cpu", "object_batch": batch},
+                "stop": STOP,
+                "chunk_frames": LENGTH,
+                "overlap": OVERLAP,
+                **options,
+            },
         )
 
     return ask
@@ -141,8 +153,138 @@ def test_masks_are_those_of_a_run_that_was_asked_so(
     assert manifest.correction is not None
     assert manifest.correction.tracked == first_frames
     assert manifest.correction.kept == kept
+    finished = RunFolder.for_key(result / ".longtake", manifest.correction.work)
     for chunk in manifest.request.chunks:
-        if chunk.stop <= min(first_frames.values(), default=STOP) and batch == 16:
-            old, new = (work_of(one).masks_path(chunk.index) for one in (result, result))
-            assert old.stat().st_nlink == 2, "a chunk that stays is the finished run's own"
-            assert new.samefile(old)
+        if (
+            chunk.stop <= min(first_frames.values(), default=STOP)
+            and not manifest.correction.removed
+        ):
+            old, new = (one.masks_path(chunk.index) for one in (finished, work_of(result)))
+            assert new.samefile(old), "a chunk that stays is the finished run's own"
+
+
+def test_a_correction_of_a_correction(
+    tracked: Callable[..., Path], correct: Callable[..., Path]
+) -> None:
+    """Its states have all objects, so that others can be corrected from them, later or earlier."""
+    once = here(THREE, 1, 14)
+    later, earlier = here(once, 2, 22), here(here(once, 2, 22), 3, 7)
+    first = correct(tracked(THREE), once)
+
+    second = correct(first, later)
+    manifest = assert_as_if_asked_so(second, tracked(later))
+    assert manifest.correction is not None
+    assert manifest.correction.tracked == {2: 22}
+    third = correct(second, earlier)
+    manifest = assert_as_if_asked_so(third, tracked(earlier))
+    assert manifest.correction is not None
+    assert manifest.correction.tracked == {3: 7}
+    # A prompt that is taken back leaves the rest as it is, too.
+    back = correct(second, once)
+    assert (back / MASKS).read_bytes() == (first / MASKS).read_bytes()
+
+
+def test_stopped_and_gone_on_with(
+    asks: Callable[..., SegmentRequest],
+    tracked: Callable[..., Path],
+    track_chunks: Callable[..., RunRef],
+    segment: Callable[[SegmentRequest], ResultRef],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Stopped after a chunk, then in the middle of one, a correction goes on from there; until it
+    is published the old result is there, whole."""
+    wanted, result = here(THREE, 1, 14), tmp_path / "out"
+    shutil.copytree(tracked(THREE), result)
+    before = (result / MASKS).read_bytes()
+    request = asks(wanted, result)
+    run = track_chunks(request, only=3)
+    folder = RunFolder.from_ref(run)
+    third = folder.done_path(2).stat().st_mtime_ns
+    stop = threading.Event()
+    at_frame = ChunkProgress.tracked
+
+    def tracked_then_stopped(self: ChunkProgress, frame_idx: int, memory: Any) -> None:
+        at_frame(self, frame_idx, memory)
+        if frame_idx == 19:
+            stop.set()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ChunkProgress, "tracked", tracked_then_stopped)
+        with pytest.raises(WorkStopped):
+            finish_chunk(run, 3, stop)
+    assert checkpoint_path(folder, 3).exists()
+    assert (result / MASKS).read_bytes() == before
+    assert read_manifest(result).correction is None
+
+    segment(request)
+
+    assert folder.done_path(2).stat().st_mtime_ns == third
+    assert_as_if_asked_so(result, tracked(wanted))
+
+
+def test_without_states_the_object_is_tracked_from_its_beginning(
+    tracked: Callable[..., Path], correct: Callable[..., Path]
+) -> None:
+    """--no-keep-states leaves no states; a correction then begins where the object does, and gives
+    the same bits; the next one, too."""
+    once = here(THREE, 1, 14)
+    first = correct(tracked(THREE, keep_states=False), once)
+    assert not list(work_of(tracked(THREE, keep_states=False)).path.rglob("*.safetensors"))
+
+    manifest = assert_as_if_asked_so(first, tracked(once), states=False)
+    assert manifest.correction is not None
+    assert (manifest.correction.tracked, manifest.correction.kept) == ({1: 0}, (2, 3))
+    twice = here(once, 3, 22)
+    assert_as_if_asked_so(correct(first, twice), tracked(twice), states=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"handoff": "mask"}, "chunks of the hand-off mask leave no states"),
+        ({"settings": {"device": "cpu", "retire_after": 5}}, "which objects retire depends on all"),
+        ({}, "the work folder of the finished run is gone"),
+        ({}, "the work folder of the finished run is not whole"),
+    ],
+)
+def test_what_cannot_be_taken_is_tracked(
+    tracked: Callable[..., Path],
+    correct: Callable[..., Path],
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+    options: dict[str, Any],
+    why: str,
+) -> None:
+    """Where objects depend on each other, or the finished run's work is gone, all is tracked, which
+    is said in one line."""
+    wanted = more(THREE, 1, 9)
+    before = tracked(THREE, **options, stop=14)
+    if "work folder" in why:
+        shutil.copytree(before, tmp_path / "changed")
+        before = tmp_path / "changed"
+        chunks = work_of(before).path / "chunks"
+        shutil.rmtree(chunks.parent if "gone" in why else chunks / "00000")
+
+    result = correct(before, wanted, **options, stop=14)
+
+    assert [why in record.message for record in caplog.records if "again" in record.message] == [
+        True
+    ]
+    assert read_manifest(result).correction is None
+    fresh = tracked(wanted, **options, stop=14)
+    assert (result / MASKS).read_bytes() == (fresh / MASKS).read_bytes()
+
+
+def test_what_would_be_tracked_is_known_before(tracked: Callable[..., Path]) -> None:
+    """A page can ask what other prompts would touch, with the numbers that a run then tells."""
+    folder = work_of(tracked(THREE))
+    prompts = [
+        *folder.prompts(),
+        Prompt(1, 14, points_xy_px=((80, 60),), point_labels=(1,), from_here=True),
+    ]
+
+    record = plan_correction(folder, prompts)
+
+    assert (record.changed, record.kept, record.spreads_from) == ({1: 14}, (2, 3), None)
+    assert (record.frames, record.object_frames) == (STOP - 10, STOP - 10)

@@ -16,7 +16,6 @@ from samcore.scenes import Scene, box_of
 from tasks.plan_run import plan_run
 from tests.flows.cli.test_command_line import asked_by
 from tests.flows.page.browsing import drag_box, pixels_of_result, served, to_frame, window
-from tests.samcore.conftest import chromium as chromium
 
 FIELDS = {
     "model": "nano",
