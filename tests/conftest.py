@@ -31,6 +31,18 @@ from tests.servers.swift import SwiftServer
 NUM_FRAMES = 66
 
 
+CHROMIUM = Path("/usr/bin/chromium")
+_QUIET = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
 def pytest_sessionstart() -> None:
     """Ctrl-C is heard, which tests press, also where a shell began this in its background. No test
     sees this machine's models of the Hugging Face hub, or asks the hub. No command leaves a
@@ -116,6 +128,19 @@ def prompts_file(prompts: dict[str, object], tmp_path_factory: pytest.TempPathFa
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests see no checkpoint of this machine, and leave none."""
     monkeypatch.setenv("LONGTAKE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A headless browser, where one is on the machine. Not for the whole session: while it is there
+    an event loop runs, which Prefect takes for its own."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not CHROMIUM.exists():
+        pytest.skip(f"there is no browser at {CHROMIUM}")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=str(CHROMIUM), args=list(_QUIET))
+        yield browser
+        browser.close()
 
 
 Ask = Callable[..., SegmentRequest]

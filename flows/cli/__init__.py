@@ -22,6 +22,7 @@ from flows.cli import (
     listen,
     memory,
     models,
+    open,
     probe,
     show,
     track,
@@ -51,6 +52,7 @@ app.command(epilog=models.POLICIES_EXAMPLES)(models.policies)
 app.command("train-nano", epilog=models.TRAIN_EXAMPLES)(models.train_nano)
 app.command(epilog=probe.EXAMPLES)(probe.probe)
 app.command(epilog=bench.EXAMPLES)(bench.bench)
+app.command("open", cls=RequestCommand, epilog=open.EXAMPLES)(open.open_)
 app.command(epilog=show.EXAMPLES)(show.show)
 app.command(epilog=export.EXAMPLES)(export.export)
 app.command(epilog=memory.EXAMPLES)(memory.memory)

@@ -2,29 +2,24 @@
 
 import time
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from flows.commands.console import Terminal
+from flows.commands.demo_video import MODEL, VIDEO, demo_scene, write_video
 from flows.commands.lines import result_lines
 from flows.commands.run_local import run_local
-from samcore.disk.files import make_folder, write_atomic
+from samcore.disk.files import write_atomic
 from samcore.errors import StorageError
 from samcore.masks.table import MaskReader
 from samcore.result.manifest import MASKS, OVERLAY
 from samcore.scenes import Scene, box_of
-from samcore.video import VideoWriter, open_video
+from samcore.video import open_video
 from tasks.request.segment_request import validate_request
 from tasks.settings import Settings
 
-_MODEL = "nano"
-_SEED = 71
-"""One shape leaves the picture for a second, across a seam, and comes back."""
-_FRAMES, _HEIGHT, _WIDTH = 96, 240, 320
-_RATE = Fraction(24)
 _CHUNK_FRAMES, _OVERLAP = 32, 4
 _SHOWN = (8, 44, 66, 92)
 
@@ -48,16 +43,14 @@ def run_demo(
     """
     started = time.monotonic()
     folder = folder.expanduser().absolute()
-    scene = Scene(
-        _SEED, difficulty="medium", num_frames=_FRAMES, height=_HEIGHT, width=_WIDTH, num_objects=2
-    )
-    video = folder / "scene.mp4"
-    _write_video(scene, video)
+    scene = demo_scene()
+    video = folder / VIDEO
+    write_video(scene, video)
     request = validate_request(
         source=str(video),
         prompts={"objects": [_prompts(scene, obj_id) for obj_id in scene.obj_ids]},
         destination=str(folder),
-        model=_MODEL,
+        model=MODEL,
         chunk_frames=_CHUNK_FRAMES,
         overlap=_OVERLAP,
         overlay=True,
@@ -66,17 +59,10 @@ def run_demo(
     result = run_local(request, terminal, settings=settings, verbose=verbose)
     sheet = folder / "frames.png"
     _write_sheet(folder / OVERLAY, sheet)
-    yield f"video of {_FRAMES} frames, made up: {video}"
+    yield f"video of {scene.num_frames} frames, made up: {video}"
     yield from result_lines(result, seconds=time.monotonic() - started)
     yield f"four of its frames in one picture: {sheet}"
     yield from _truth_lines(scene, folder / MASKS)
-
-
-def _write_video(scene: Scene, path: Path) -> None:
-    make_folder(path.parent)
-    with VideoWriter(path, width=scene.width, height=scene.height, rate=_RATE) as writer:
-        for frame in scene:
-            writer.write(frame.image_rgb_hwc_u8)
 
 
 def _prompts(scene: Scene, obj_id: int) -> dict[str, object]:

@@ -22,7 +22,7 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFilter
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
-from prefect.states import AwaitingRetry
+from prefect.states import AwaitingRetry, Cancelling
 
 from samcore.errors import InputError, SegmentationError
 from tasks.settings import check_server_address
@@ -235,6 +235,26 @@ class Deployment:
                 found += page
         runs = [_as_started(run, is_new=False) for run in found]
         return tuple(sorted(runs, key=lambda run: run.since))
+
+    def find(self, run_id: UUID) -> StartedRun | None:
+        """One run as it is now; None if it was deleted.
+
+        Raises:
+            ServerAwayError: The server does not answer.
+        """
+        with self._calls(), contextlib.suppress(ObjectNotFound):
+            return _as_started(self._client.read_flow_run(run_id), is_new=False)
+        return None
+
+    def cancel(self, run_id: UUID) -> None:
+        """Have a run's worker stop it, which saves where it is; one that waits never begins.
+
+        Raises:
+            ServerAwayError: The server does not answer.
+        """
+        state: State[Any] = Cancelling(message="stopped in the page")
+        with self._calls(), contextlib.suppress(ObjectNotFound):
+            self._client.set_flow_run_state(run_id, state)
 
     def last_heartbeat(self, run: StartedRun) -> datetime | None:
         """When a run's process last told the server that it is alive; None if it never did.

@@ -3,7 +3,7 @@
 A check looks at one of three things, and tells what a person should look at:
 
     sees        what it is given                                   called by
-    rows        an object's rows of the table, piece by piece      `read_lanes`, for each object
+    rows        an object's rows of the table, piece by piece      `LaneBuilder`, for each object
     run         the run's records and its masks, once              `check_result`
     pictures    the frames of the video, one by one                the report, which reads the video
 

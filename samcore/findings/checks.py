@@ -4,12 +4,14 @@ from pathlib import Path
 
 from samcore.findings.check import CHECKS
 from samcore.findings.finding import Findings
-from samcore.findings.lanes import LaneReport, read_lanes
+from samcore.findings.lanes import MAX_BINS, LaneReport, read_lanes
 from samcore.masks.table import MaskReader
 from samcore.report.facts import ReportFacts
 
 
-def check_result(facts: ReportFacts, table: Path, *, limit: int) -> tuple[LaneReport, Findings]:
+def check_result(
+    facts: ReportFacts, table: Path, *, limit: int, bins: int = MAX_BINS
+) -> tuple[LaneReport, Findings]:
     """Look for what a person should look at.
 
     Reads the table's numbers once, and the masks on prompted frames. Memory does not grow with the
@@ -19,6 +21,7 @@ def check_result(facts: ReportFacts, table: Path, *, limit: int) -> tuple[LaneRe
         facts: What is known of the run.
         table: Its masks.
         limit: How many findings of each kind are kept; all of them are counted.
+        bins: Of each lane, as in `LaneBuilder`.
 
     Returns:
         The objects, and the findings of every check that needs no pictures.
@@ -34,6 +37,7 @@ def check_result(facts: ReportFacts, table: Path, *, limit: int) -> tuple[LaneRe
         stop=facts.stop,
         rate=facts.rate,
         size_hw=(facts.height, facts.width),
+        bins=bins,
     )
     with MaskReader(table) as reader:
         for entry in CHECKS:

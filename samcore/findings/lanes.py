@@ -24,6 +24,7 @@ MAX_LANES = 200
 
 _COLUMNS = ("object_id", *(item.name for item in fields(Rows)))
 _BATCH = 65_536
+_NO_FRAME = np.iinfo(np.int64).max
 _SUMS = ("frames", "present", "area", "score", "iou")
 
 
@@ -85,6 +86,72 @@ class LaneReport:
         return self.start + -(-place * (self.stop - self.start) // self.bins)
 
 
+class LaneBuilder:
+    """Takes a run's masks table by table, by ascending frame, and gives all lanes at any time."""
+
+    def __init__(
+        self,
+        findings: Findings,
+        *,
+        start: int,
+        stop: int,
+        rate: float,
+        size_hw: tuple[int, int],
+        bins: int = MAX_BINS,
+    ) -> None:
+        """No object is known yet.
+
+        Args:
+            findings: Where findings go.
+            start: First frame that is tracked.
+            stop: One past the last frame that is tracked.
+            rate: Frames per second of the video.
+            size_hw: Rows and columns of the picture.
+            bins: Along the video, at most; with fewer frames each has its own.
+        """
+        self._findings = findings
+        self._start, self._stop, self._bins = start, stop, min(bins, stop - start)
+        self._rate, self._size_hw = rate, size_hw
+        self._tallies: dict[int, _Tally] = {}
+
+    def add(self, table: Path, first: int | None = None, last: int | None = None) -> None:
+        """Take the rows of a table with first <= frame < last; open ends where None.
+
+        Raises:
+            StorageError: The table is missing or damaged.
+        """
+        length = self._stop - self._start
+        for columns in _batches(table, first, last):
+            ids = columns["object_id"]
+            # Rows of one object side by side, each still by ascending frame.
+            order_n = np.argsort(ids, kind="stable")
+            ends = np.flatnonzero(np.diff(ids[order_n])) + 1
+            # The object whose first row comes first goes first: of new ones, that which begins
+            # first.
+            for own_n in sorted(np.split(order_n, ends), key=lambda own_n: int(own_n[0])):
+                rows = Rows(**{item.name: columns[item.name][own_n] for item in fields(Rows)})
+                tally = self._tally(int(ids[own_n[0]]), int(rows.frame[0]))
+                tally.add(rows, (rows.frame - self._start) * self._bins // length)
+
+    def end(self) -> None:
+        """There are no more rows: what lasts until the end is a finding, too."""
+        for tally in self._tallies.values():
+            tally.watch.end(self._stop)
+
+    def report(self) -> LaneReport:
+        """All objects so far."""
+        objects = tuple(self._tallies[number].summary() for number in sorted(self._tallies))
+        return LaneReport(start=self._start, stop=self._stop, bins=self._bins, objects=objects)
+
+    def _tally(self, object_id: int, frame: int) -> "_Tally":
+        tally = self._tallies.get(object_id)
+        if tally is None:
+            watch = ObjectChecks(object_id, self._findings, rate=self._rate, size_hw=self._size_hw)
+            drawn = len(self._tallies) < MAX_LANES
+            tally = self._tallies[object_id] = _Tally(watch, frame, self._bins if drawn else 0)
+        return tally
+
+
 def read_lanes(
     table: Path,
     findings: Findings,
@@ -93,6 +160,7 @@ def read_lanes(
     stop: int,
     rate: float,
     size_hw: tuple[int, int],
+    bins: int = MAX_BINS,
 ) -> LaneReport:
     """Read a mask table once, and add what is odd about its objects to the findings.
 
@@ -103,43 +171,33 @@ def read_lanes(
         stop: One past the last frame that was tracked.
         rate: Frames per second of the video.
         size_hw: Rows and columns of the picture.
+        bins: As in `LaneBuilder`.
 
     Raises:
         StorageError: The table is missing or damaged.
     """
-    bins = min(MAX_BINS, stop - start)
-    tallies: dict[int, _Tally] = {}
-    for columns in _batches(table):
-        ids = columns["object_id"]
-        # Rows of one object side by side, each still by ascending frame.
-        order_n = np.argsort(ids, kind="stable")
-        ends = np.flatnonzero(np.diff(ids[order_n])) + 1
-        # The object whose first row comes first goes first: of new ones, that which begins first.
-        for own_n in sorted(np.split(order_n, ends), key=lambda own_n: int(own_n[0])):
-            object_id = int(ids[own_n[0]])
-            rows = Rows(**{item.name: columns[item.name][own_n] for item in fields(Rows)})
-            tally = tallies.get(object_id)
-            if tally is None:
-                watch = ObjectChecks(object_id, findings, rate=rate, size_hw=size_hw)
-                drawn = len(tallies) < MAX_LANES
-                tally = tallies[object_id] = _Tally(watch, int(rows.frame[0]), bins if drawn else 0)
-            tally.add(rows, (rows.frame - start) * bins // (stop - start))
-    for tally in tallies.values():
-        tally.watch.end(stop)
-    objects = tuple(tallies[number].summary() for number in sorted(tallies))
-    return LaneReport(start=start, stop=stop, bins=bins, objects=objects)
+    builder = LaneBuilder(findings, start=start, stop=stop, rate=rate, size_hw=size_hw, bins=bins)
+    builder.add(table)
+    builder.end()
+    return builder.report()
 
 
-def _batches(table: Path) -> Iterator[dict[str, NDArray[Any]]]:
+def _batches(table: Path, first: int | None, last: int | None) -> Iterator[dict[str, NDArray[Any]]]:
     """The table's rows, some ten thousand at a time: row groups are small for many objects."""
     waiting: list[dict[str, NDArray[Any]]] = []
+    ends = (0 if first is None else first, _NO_FRAME if last is None else last)
     for columns in read_columns(table, _COLUMNS):
-        waiting.append(columns)
+        low, high = np.searchsorted(columns["frame"], ends)
+        waiting.append({name: column[low:high] for name, column in columns.items()})
         if sum(len(part["object_id"]) for part in waiting) >= _BATCH:
-            yield {name: np.concatenate([part[name] for part in waiting]) for name in _COLUMNS}
+            yield _joined(waiting)
             waiting.clear()
-    if waiting:
-        yield {name: np.concatenate([part[name] for part in waiting]) for name in _COLUMNS}
+    if any(len(part["object_id"]) for part in waiting):
+        yield _joined(waiting)
+
+
+def _joined(parts: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    return {name: np.concatenate([part[name] for part in parts]) for name in _COLUMNS}
 
 
 @dataclass
@@ -183,7 +241,7 @@ class _Tally:
             nothing_b = np.full(self.bins, np.nan)
             area_b = np.divide(self.area_b, self.present_b, out=nothing_b.copy(), where=some_b)
             score_b = np.where(some_b, self.score_b, nothing_b)
-            lane = Lane(self.frames_b, self.present_b, area_b, score_b)
+            lane = Lane(self.frames_b.copy(), self.present_b.copy(), area_b, score_b)
         return ObjectSummary(
             object_id=self.watch.object_id,
             first_frame=self.first_frame,

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 from pydantic import BaseModel, ConfigDict
 
 from samcore.disk.files import storage_errors
@@ -151,6 +152,12 @@ def add_lost(mark: Path, seconds: float) -> None:
 
 def _lost_path(mark: Path) -> Path:
     return mark.with_name(mark.name.replace("attempt", "lost"))
+
+
+def is_at_work(path: Path) -> bool:
+    """Whether a process that left such a mark may still be working; one of another machine may."""
+    found = read_sealed(path, AttemptRecord, of=_name_of(path))
+    return found is not None and (found.host != platform.node() or psutil.pid_exists(found.pid))
 
 
 def _rung_after(found: AttemptRecord) -> int:

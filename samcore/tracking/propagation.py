@@ -110,19 +110,27 @@ def encode_prompt(
     Raises:
         ModelError: The model gives no numbers.
     """
-    if prompt.mask_hw is not None:
-        decoded = model.mask_to_output(features, prompt.mask_hw)
-        if prompt.points_xy_px:
-            prior = decoded.logits_b1hw.clamp(-_MAX_PRIOR_LOGIT, _MAX_PRIOR_LOGIT)
-            decoded = _decode_clicks(model, features, prompt, (height, width), prior)
-    else:
-        decoded = _decode_clicks(model, features, prompt, (height, width), None)
+    decoded = _decode_prompt(model, features, prompt, (height, width))
     maskmem = model.encode_memory(features, decoded, is_cond=True)
     check_numbers(model, [finite(decoded, maskmem)], where=f"frame {prompt.frame_idx}")
     seen = see(_only_candidate(decoded), needs)
     batch = DecodedBatch(prompt.frame_idx, (prompt.obj_id,), decoded, seen, (0,), (0,))
     memories = batch.memories(maskmem, bank_device)
     return memories[prompt.obj_id], batch.outputs()[prompt.obj_id]
+
+
+def mask_of_prompt(
+    model: TrackingModel, features: ImageFeatures, prompt: Prompt, *, height: int, width: int
+) -> ObjectOutput:
+    """The masks that `encode_prompt` gives, to the bit, without the memory: for a person who waits.
+
+    Raises:
+        ModelError: The model gives no numbers.
+    """
+    decoded = _decode_prompt(model, features, prompt, (height, width))
+    check_numbers(model, [finite(decoded)], where=f"frame {prompt.frame_idx}")
+    batch = DecodedBatch(prompt.frame_idx, (prompt.obj_id,), decoded, (None,), (0,), (0,))
+    return batch.outputs()[prompt.obj_id]
 
 
 def propagate(
@@ -270,6 +278,18 @@ def _choose(
     if not chosen:
         return candidates.ious_bm.argmax(dim=1), [0] * len(policies)
     return send(torch.tensor(chosen), candidates.ious_bm.device), chosen
+
+
+def _decode_prompt(
+    model: TrackingModel, features: ImageFeatures, prompt: Prompt, size_hw: tuple[int, int]
+) -> DecodedMasks:
+    if prompt.mask_hw is None:
+        return _decode_clicks(model, features, prompt, size_hw, None)
+    decoded = model.mask_to_output(features, prompt.mask_hw)
+    if prompt.points_xy_px:
+        prior = decoded.logits_b1hw.clamp(-_MAX_PRIOR_LOGIT, _MAX_PRIOR_LOGIT)
+        decoded = _decode_clicks(model, features, prompt, size_hw, prior)
+    return decoded
 
 
 def _decode_clicks(

@@ -21,6 +21,7 @@ from samcore.video.backward import BackwardVideo, mirrored
 from samcore.video.digest import source_digest
 from samcore.video.encode import BROWSER, NUMBERS_8, NUMBERS_16, Codec, Sound, has_sound
 from samcore.video.frame import Frame
+from samcore.video.glimpse import first_frames
 from samcore.video.images import PICTURE_KINDS
 from samcore.video.info import VideoInfo, VideoPart
 from samcore.video.joined import join_videos
@@ -54,6 +55,7 @@ __all__ = [
     "check_parts",
     "check_source",
     "file_media",
+    "first_frames",
     "has_sound",
     "join_videos",
     "mirrored",

@@ -1,4 +1,4 @@
-"""Each ffmpeg that a machine may have, a browser, and a disk that fills up."""
+"""Each ffmpeg that a machine may have, a page in a browser, and a disk that fills up."""
 
 import contextlib
 import resource
@@ -6,37 +6,12 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from pathlib import Path
 
 import pytest
 
 from samcore.video.decoder import find_ffmpeg
 
 FullDisk = Callable[[int], AbstractContextManager[None]]
-
-CHROMIUM = Path("/usr/bin/chromium")
-_QUIET = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    """A headless browser, where one is on the machine. Not for the whole session: while it is there
-    an event loop runs, which Prefect takes for its own."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if not CHROMIUM.exists():
-        pytest.skip(f"there is no browser at {CHROMIUM}")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=str(CHROMIUM), args=list(_QUIET))
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

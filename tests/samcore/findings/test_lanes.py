@@ -1,5 +1,6 @@
 """Lanes and findings of made-up masks."""
 
+import base64
 import tracemalloc
 from dataclasses import replace
 
@@ -8,8 +9,9 @@ import pytest
 
 from samcore.errors import StorageError
 from samcore.findings.finding import Finding, Findings
-from samcore.findings.lanes import MAX_BINS, MAX_LANES, read_lanes
+from samcore.findings.lanes import MAX_BINS, MAX_LANES, LaneBuilder, read_lanes
 from samcore.findings.stretches import StretchFinder
+from samcore.findings.timeline import finding_list, timeline
 from samcore.masks.columns import read_columns
 from samcore.masks.row import MaskRow
 from samcore.masks.table import MaskReader, MaskWriter
@@ -287,3 +289,48 @@ def test_findings_keep_the_worst_of_each_kind():
     assert sorted(item.severity for item in kept) == [97.0, 98.0, 99.0]
     assert [item.frame for item in kept] == sorted(item.frame for item in kept)
     assert findings.frames() == {item.frame for item in kept} | {5}
+
+
+def test_lanes_grow_with_a_run(table):
+    """Taken chunk by chunk, as a run finishes them, lanes and findings are those of the whole
+    table, and what was shown in between stays as it was."""
+    whole, all_findings = lanes_of(table)
+    findings = Findings(50)
+    builder = LaneBuilder(findings, start=0, stop=FRAMES, rate=RATE, size_hw=(HEIGHT, WIDTH))
+    between = []
+    for first in range(0, FRAMES, 30):
+        builder.add(table, first, first + 30)
+        between.append(builder.report())
+    builder.end()
+
+    assert [report.objects[0].frames for report in between] == [30, 60, 90, 120]
+    assert between[0].objects[0].lane.frames_b.sum() == 30
+    shown, wanted = timeline(builder.report(), {2: "two"}), timeline(whole, {2: "two"})
+    assert shown == wanted
+    assert finding_list(findings) == finding_list(all_findings)
+
+
+def test_a_timeline_says_a_byte_a_bin(table):
+    """What a browser draws: presence and the least score of each bin in a byte each, ids, labels
+    and the colours of the overlay; and findings by kind with the place to look at."""
+    findings = Findings(50)
+    report = read_lanes(
+        table, findings, start=0, stop=FRAMES, rate=RATE, size_hw=(HEIGHT, WIDTH), bins=40
+    )
+    drawn = timeline(report, {1: "one"})
+
+    assert (drawn["start"], drawn["stop"], drawn["bins"]) == (0, FRAMES, 40)
+    first, _, third = drawn["objects"]
+    assert (first["id"], first["label"], first["colour"]) == (1, "one", "#e69f00")
+    present, score = (base64.b64decode(first[name]) for name in ("present", "score"))
+    assert len(present) == len(score) == 40
+    absent = range(-(-GONE // 3), BACK // 3)
+    assert {present[n] for n in absent} == {1}
+    assert {score[n] for n in absent} == {0}
+    assert {present[n] for n in range(GONE // 3)} == {101}
+    assert base64.b64decode(third["score"])[(DOUBT + 1) // 3] == 1 + 55  # a logit of 0.2
+    listed = finding_list(findings)
+    assert listed["total"] == findings.total
+    jump = next(kind for kind in listed["kinds"] if kind["kind"] == "jump")
+    assert jump["worst"][0]["frame"] == JUMP
+    assert jump["heading"] == "May be another object"

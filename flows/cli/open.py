@@ -1,0 +1,84 @@
+"""The command `longtake open`."""
+
+from typing import Annotated
+
+import typer
+
+from flows.cli.options import BucketCredentials, Dtype, Verbose, given_fields, request_field
+from tasks.settings import load_settings
+
+EXAMPLES = """[bold]Examples[/bold]
+
+The demo's video, which is made if it is not there:
+
+  longtake open
+
+A video of your own, with a larger model:
+
+  longtake open dog.mp4 --model sam2.1-tiny
+
+What was tracked, to judge it:
+
+  longtake open dog.mp4.longtake
+
+On a machine without a screen, to be reached by ssh -L 8080:127.0.0.1:8080:
+
+  longtake open dog.mp4 --no-browser --port 8080"""
+
+_MODEL = "Model and device"
+
+
+def open_(
+    ctx: typer.Context,
+    place: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="VIDEO|RESULT",
+            help="A video as for `longtake track`: a file, a folder of frames, s3:// or https://; "
+            "or where `longtake track` put its result. Default: the demo's video.",
+            show_default=False,
+        ),
+    ] = None,
+    destination: Annotated[
+        str | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="DEST",
+            help="Folder for the prompts and the result. Default: VIDEO.longtake beside the video.",
+            show_default=False,
+        ),
+    ] = None,
+    port: Annotated[
+        int,
+        typer.Option(metavar="N", min=0, max=65535, help="Where to listen; 0 is any free port."),
+    ] = 0,
+    browser: Annotated[
+        bool,
+        typer.Option(
+            "--browser/--no-browser", help="Open the page in a browser, where there is a display."
+        ),
+    ] = True,
+    model: Annotated[str | None, request_field(metavar="NAME", rich_help_panel=_MODEL)] = None,
+    checkpoint: Annotated[str | None, request_field(metavar="FILE", rich_help_panel=_MODEL)] = None,
+    config: Annotated[str | None, request_field(metavar="NAME", rich_help_panel=_MODEL)] = None,
+    image_size: Annotated[int | None, request_field(metavar="N", rich_help_panel=_MODEL)] = None,
+    plain_engine: Annotated[bool, request_field("--plain-engine", rich_help_panel=_MODEL)] = False,
+    compile: Annotated[bool, request_field("--compile", rich_help_panel=_MODEL)] = False,
+    stretch: Annotated[bool, request_field("--stretch", rich_help_panel=_MODEL)] = False,
+    device: Annotated[str | None, request_field(metavar="NAME", rich_help_panel=_MODEL)] = None,
+    dtype: Annotated[Dtype | None, request_field(rich_help_panel=_MODEL)] = None,
+    credentials: BucketCredentials = None,
+    verbose: Verbose = False,
+) -> None:
+    """Open a page in the browser: look at a video, and point at what is to be tracked.
+
+    Only this machine's own browser gets there, by the address that is printed.
+    """
+    from flows.commands.open_page import serve_page, what_to_open
+
+    settings = load_settings()
+    fields = {**given_fields(ctx), "credentials": credentials}
+    opened = what_to_open(place, fields, destination, settings)
+    for line in serve_page(opened, port=port, browser=browser, settings=settings):
+        typer.echo(line)

@@ -1,0 +1,42 @@
+// Changes of objects and prompts: one after the other, each of the revision that the last one left.
+
+import { post } from "./api.js";
+import { state, update } from "./state.js";
+import { say } from "./toasts.js";
+
+let last = Promise.resolve();
+const additions = [];
+
+function queue(path, body) {
+  const made = last.then(async () => {
+    const began = performance.now();
+    try {
+      const answer = await post(path, { ...body, revision: state.project.revision });
+      if (answer.project.revision >= state.project.revision) update({ project: answer.project });
+      document.body.dataset.edited = Math.round(performance.now() - began);
+      return answer;
+    } catch (error) {
+      // Another window was faster: the news bring what it did.
+      say(error.status === 409 ? "Changed in another window just now. Look, and try again." : error.message);
+      return null;
+    }
+  });
+  last = made;
+  return made;
+}
+
+// Something that is to be said with edits: gets an edit, and gives what to ask for in its place.
+export function addToEdits(change) {
+  additions.push(change);
+}
+
+// Gives the server's answer, {object, project}; null if it was refused, which has been said.
+export async function edit(what) {
+  const asked = additions.reduce((found, change) => change(found), what);
+  const answer = await queue("edit", { edit: asked });
+  if (answer?.object != null && what.kind !== "remove_object") update({ selected: answer.object });
+  return answer;
+}
+
+export const undo = () => queue("undo", {});
+export const redo = () => queue("redo", {});

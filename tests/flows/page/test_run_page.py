@@ -1,0 +1,158 @@
+"""The run of a page, in a real browser: started, watched, stopped, gone on with, found again."""
+
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.page.run_process import RunProcess
+from samcore.masks.table import MaskReader
+from samcore.result.reader import Result
+from samcore.scenes import Scene, box_of
+from tasks.plan_run import plan_run
+from tests.flows.cli.test_command_line import asked_by
+from tests.flows.page.browsing import drag_box, pixels_of_result, served, to_frame, window
+
+FIELDS = {
+    "model": "nano",
+    "settings": {"device": "cpu"},
+    "stop": 48,
+    "chunk_frames": 8,
+    "overlap": 2,
+    "report": False,
+}
+"""Eight chunks of the clip."""
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def server_for_runs(prefect_api: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs need not start a Prefect server of their own, which takes longer than tracking."""
+    monkeypatch.setenv("PREFECT_API_URL", prefect_api)
+
+
+def test_a_run_from_the_page(
+    server_for_runs: None,
+    chromium: Any,
+    clip: Path,
+    scene: Scene,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A box is drawn and Run pressed: prompts.json is written, the command to copy asks for the
+    very same result, masks appear while chunks finish, Stop saves, Continue goes on without doing a
+    chunk twice, and at the end each frame shows the masks of the published table, and each object
+    has its lane."""
+    out = tmp_path / "out"
+    with served(clip, out, **FIELDS) as (address, session), window(chromium, address) as page:
+        page.wait_for_selector("body[data-run=none]")
+        assert page.is_disabled("#run-start")
+        assert not page.is_visible("#result-panel")
+        drag_box(page, session, box(scene))
+        page.wait_for_selector("#run-start:enabled")
+        saved = json.loads((out / "prompts.json").read_text())
+        assert [one["id"] for one in saved["objects"]] == [1]
+
+        page.click("#run-command summary")
+        words = shlex.split(page.inner_text("#command"))
+        assert words[:3] == ["longtake", "track", str(clip)]
+        assert words[words.index("--prompts") + 1] == str(out / "prompts.json")
+        request = asked_by(monkeypatch, words[1:])
+
+        page.click("#run-start")
+        page.wait_for_selector("body[data-run=running]")
+        assert page.is_hidden("#run-start")
+        page.wait_for_selector("body[data-run=running]:not([data-chunks=''],[data-chunks='0'])")
+        page.wait_for_selector("body[data-result='0']")
+        page.wait_for_selector("body[data-lanes='1']")
+        page.click("#run-stop")
+        page.wait_for_selector("body[data-run=stopped]")
+        assert not (out / "manifest.json").exists()
+        done = {path: path.stat().st_mtime_ns for path in out.rglob("done.json")}
+        assert 1 <= len(done) < 8
+        to_frame(page, 3)
+        page.wait_for_selector("body[data-result='3']")
+        half = pixels_of_result(page)
+        assert "goes on from there" in page.inner_text("#run-line")
+
+        assert page.inner_text("#run-start") == "Continue"
+        page.press("#stage", "g")
+        page.wait_for_selector("body[data-run=done]")
+        assert {path: path.stat().st_mtime_ns for path in done} == done
+        assert Result(out).key == plan_run.fn(request).key
+        with MaskReader(out / "masks.parquet") as reader:
+            for frame in (47, 3, 20):
+                to_frame(page, frame)
+                page.wait_for_selector(f"body[data-result='{frame}']")
+                areas = {str(row.object_id): row.area for row in reader.rows(frame, frame + 1)}
+                assert pixels_of_result(page) == areas
+                if frame == 3:
+                    assert half == areas
+        to_frame(page, 0)
+        click_lane(page, 0, 40 / 65)  # of 66 frames
+        page.wait_for_selector("body[data-frame='40'][data-result='40']")
+        assert page.is_visible(".object.selected")
+    assert "stopped" not in RunProcess(out).state().line
+
+
+def click_lane(page: Any, row: int, share: float) -> None:
+    """Click into an object's lane, somewhere along the video."""
+    box = page.locator("#lanes-canvas").bounding_box()
+    names = 96
+    page.mouse.click(
+        box["x"] + names + (box["width"] - names) * share, box["y"] + 12 + 22 * row + 10
+    )
+
+
+_SERVE = """
+import sys, time
+from pathlib import Path
+from tests.flows.page.browsing import served
+from tests.flows.page.test_run_page import FIELDS
+with served(Path(sys.argv[1]), Path(sys.argv[2]), **FIELDS) as (address, _):
+    print(address, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_killed_server_loses_no_run(
+    server_for_runs: None, chromium: Any, clip: Path, scene: Scene, tmp_path: Path
+) -> None:
+    """The page's server is killed while a run goes on: the window says so, the run goes on to its
+    end, and the page that is opened next has the prompts, finds the run and shows its masks."""
+    out = tmp_path / "out"
+    out.mkdir()
+    prompts = {"objects": [{"id": 1, "prompts": [{"frame": 0, "box": box(scene)}]}]}
+    (out / "prompts.json").write_text(json.dumps(prompts))
+    command = [sys.executable, "-c", _SERVE, str(clip), str(out)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as server:
+        assert server.stdout is not None
+        try:
+            address = server.stdout.readline().strip()
+            with window(chromium, address, lost=True) as page:
+                page.press("#stage", "g")
+                page.wait_for_selector(
+                    "body[data-run=running]:not([data-chunks=''],[data-chunks='0'])"
+                )
+                server.kill()
+                page.wait_for_selector("body[data-lost=yes]")
+        finally:
+            server.kill()
+    found = RunProcess(out)
+    assert found.record is not None
+    with served(clip, out, **FIELDS) as (address, session), window(chromium, address) as page:
+        assert [one.id for one in session.project.objects] == [1]
+        assert page.get_attribute("body", "data-run") in ("running", "done")
+        page.wait_for_selector("body[data-run=done][data-lanes='1']")
+        to_frame(page, 47)
+        page.wait_for_selector("body[data-result='47']")
+    assert RunProcess(out).record == found.record  # nobody started another one
+    assert Result(out).manifest.frames == 48
+
+
+def box(scene: Scene) -> list[float]:
+    return list(box_of(scene.masks_nhw(0)[0]))
