@@ -78,7 +78,7 @@ def open_(
     from flows.commands.open_page import serve_page, what_to_open
 
     settings = load_settings()
-    fields = {**given_fields(ctx), "credentials": credentials}
+    fields = {**given_fields(ctx, ctx.params), "credentials": credentials}
     opened = what_to_open(place, fields, destination, settings)
     for line in serve_page(opened, port=port, browser=browser, settings=settings):
         typer.echo(line)

@@ -181,7 +181,7 @@ def watch(
             "nothing to track: give --box, --point or --prompts FILE for objects on the first "
             "frame, or --detect NAME or --text WORDS to find objects"
         )
-    fields = given_fields(ctx)
+    fields = given_fields(ctx, ctx.params)
     fields["settings"]["memory_policy_options"] = parse_policy_options(
         memory_policy or "sam2", memory_policy_option
     )

@@ -34,7 +34,8 @@ def count_cost(
             stages[name] += seconds
         stages["other"] += max(0.0, chunk.seconds - sum(known.values()))
         devices[chunk.device] += chunk.seconds + chunk.lost_seconds
-    lost = sum(one.lost_seconds for one in (*chunks, *passes))
+    done_all: list[ChunkRecord | PassRecord] = [*chunks, *passes]
+    lost = sum(done.lost_seconds for done in done_all)
     if lost:
         stages["lost"] += lost
     total = sum(stages.values())

@@ -114,7 +114,7 @@ def join_matched(
     done = combined([part], chunk, fsync_and_record(folder.masks_path(index)), found)
     if join is not None:
         _write_seam(folder, index, done, join)
-    folder.finish_chunk(done)
+    folder.finish_chunk(done, keep_states=False)
     return done
 
 

@@ -29,7 +29,7 @@ def join_shards(folder: RunFolder, units: Sequence[RunFolder], index: int) -> Ch
     merge_tables([TableRows(unit.masks_path(index)) for unit in units], masks)
     chunk = folder.record().chunks[index]
     record = combined(parts, chunk, fsync_and_record(masks))
-    folder.finish_chunk(record)
+    folder.finish_chunk(record, keep_states=False)
     return record
 
 

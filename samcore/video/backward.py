@@ -54,15 +54,15 @@ class BackwardVideo(VideoSource):
         # A folder has no intervals: any of its pictures is read alone.
         most = 1 if info.kind == "images" else max(_LEAST_FRAMES, fitting)
         producer = _BackwardFrames(
-            video._producer, video.index.key_n, info.num_frames, most_frames=most
+            video.producer, video.index.key_n, info.num_frames, most_frames=most
         )
         super().__init__(
             info,
             video.index,
             producer,
             shown_pts_n=video.shown_pts_n[::-1],
-            stall_s=video._stall_s,
-            file=video._file,
+            stall_s=video.stall_s,
+            file=video.file,
             stretched=video.stretched,
         )
         self._video = video

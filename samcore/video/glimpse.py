@@ -5,7 +5,8 @@ from pathlib import Path
 
 from samcore.limits import DEFAULT_LIMITS, Limits
 from samcore.video.media import LocalFile
-from samcore.video.source import ScanOfFile, VideoSource, open_video
+from samcore.video.opening import ScanOfFile, open_video
+from samcore.video.source import VideoSource
 
 _NOT_READ = "sha256:" + "0" * 64
 
