@@ -12,6 +12,7 @@ from prefect.futures import PrefectFuture
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.server.budget import run_budget, within_budget
 from flows.server.deployment import default_request
 from flows.server.recovery import check_tries, try_again
 from samcore.chunks.handoff import find_handoff
@@ -74,7 +75,7 @@ def segment_video(request: SegmentRequest) -> ResultRef:
     """
     check_tries()
     try:
-        with listening(steps_artifact(str(runtime.flow_run.id))):
+        with within_budget(), listening(steps_artifact(str(runtime.flow_run.id))):
             return cast(ResultRef, end_state(_segment(_with_one_choice(request))))
     except TransientError as error:
         return cast(ResultRef, try_again(error))
@@ -224,16 +225,27 @@ def _track(
         if todo:
             stack.enter_context(using_device(record.settings.device))
         if hands_on_state and 0 in todo:
-            encode_prompts(run)
+            with run_budget().working(folder.prompt_attempt_path):
+                encode_prompts(run)
         for chunk in record.chunks:
             held()
-            track_chunk(run, chunk.index)
+            with _working(folder, chunk.index in todo, chunk.index):
+                track_chunk(run, chunk.index)
             behind.append(_submit_checks(run, request, chunk.index))
             # A chunk's checks have had the time of a whole chunk; a failed one ends the run here.
             if len(behind) > 1:
                 _wait(behind.popleft())
     for futures in behind:
         _wait(futures)
+
+
+def _working(
+    folder: RunFolder, is_left: bool, index: int
+) -> contextlib.AbstractContextManager[None]:
+    """Keeps to the budget, and counts, while a chunk is tracked that is not done yet."""
+    if not is_left:
+        return contextlib.nullcontext()
+    return run_budget().working(folder.attempt_path(index))
 
 
 def _submit_checks(run: RunRef, request: SegmentRequest, index: int) -> _Futures:

@@ -70,6 +70,7 @@ def run_many(
     settings: Settings,
     credentials: str | None = None,
     limit: int | None = None,
+    gpu_log: Path | None = None,
     verbose: bool = False,
 ) -> ManyResults:
     """List videos, check what can be checked of all, then run `segment-video` for each.
@@ -83,13 +84,14 @@ def run_many(
         settings: Of the environment.
         credentials: Of buckets.
         limit: At most so many are worked on; those with a result do not count.
+        gpu_log: As of `run_local`.
         verbose: Show Prefect's log.
 
     Raises:
         SegmentationError: Something that the person can put right, before the first run; or no
             more run can be made, since the Prefect server is gone.
     """
-    with LocalRuns(terminal, settings=settings, verbose=verbose) as runs:
+    with LocalRuns(terminal, settings=settings, gpu_log=gpu_log, verbose=verbose) as runs:
         if not runs.buckets(credentials):
             runs.begin()
         with runs.with_api(credentials):
