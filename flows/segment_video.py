@@ -225,6 +225,8 @@ def _track(
         if todo:
             stack.enter_context(using_device(record.settings.device))
         if hands_on_state and 0 in todo:
+            if folder.prompt_pass() is None:
+                run_budget().count(record.finding_seconds or 0.0)
             with run_budget().working(folder.prompt_attempt_path):
                 encode_prompts(run)
         for chunk in record.chunks:

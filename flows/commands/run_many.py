@@ -19,6 +19,8 @@ from tasks.run.refs import ResultRef
 from tasks.settings import Settings
 
 _log = logging.getLogger(__name__)
+_MANY = 20
+"""Different requests, whose checks take a while."""
 _MOST_OF_NAME = 34
 """Letters beside a bar, on 80 columns."""
 
@@ -143,7 +145,7 @@ def check_videos(videos: Sequence[AskedVideo], settings: Settings, terminal: Ter
         if key in seen:
             continue
         seen.add(key)
-        if len(seen) > 1:
+        if len(seen) > _MANY:
             terminal.show(Progress("checking", place, len(videos), "videos"))
         try:
             check_request(video.request, cache_dir=settings.cache_dir, with_source=False)

@@ -248,8 +248,13 @@ class RunBudget:
         try:
             yield
         finally:
+            self.count((time.monotonic() - started + lost) * devices)
+
+    def count(self, seconds: float) -> None:
+        """Count device-seconds that were used already."""
+        if self._run is not None and seconds:
             with _server() as ledger:
-                ledger.add(self._run, (time.monotonic() - started + lost) * devices)
+                ledger.add(self._run, seconds)
 
 
 _present: ContextVar[RunBudget | None] = ContextVar("budget", default=None)

@@ -17,7 +17,7 @@ from flows.arrivals.video_runs import Outcome, VideoRuns
 from flows.cli import run as longtake
 from flows.segment_video import segment_video
 from flows.server import budget
-from flows.server.budget import ARRIVAL, WAITS, Ledger, parse_hours
+from flows.server.budget import ARRIVAL, WAITS, Ledger, RunBudget, parse_hours
 from flows.server.deployment import Deployment
 from flows.sweep_bucket import sweep_bucket
 from samcore.errors import InputError
@@ -63,6 +63,9 @@ def test_machines_add_up_in_one_ledger(client: SyncPrefectClient, ledger: Ledger
     for run, seconds in ((first, 10.0), (second, 5.0), (first, 20.5)):
         Ledger(client).add(run.id, seconds)
     assert (ledger.use().used_s, ledger.use().runs) == (35.5, 2)
+    RunBudget(second.id).count(4.5)
+    RunBudget(None).count(100.0)
+    assert (ledger.use().used_s, ledger.use().runs) == (40.0, 2)
 
     for hours, spent in ((1.0, False), (0.005, True), (0.0, True), (None, False)):
         ledger.set_hours(hours)
