@@ -110,8 +110,8 @@ def test_defaults_go_into_the_deployments(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """`longtake deploy` makes the work pool; what is said to it is what runs begin with, sets the
-    sweep to work, has failed runs told of, and bounds a day's device-hours. Nothing is left in the folder, and the address of a
-    webhook is not printed."""
+    sweep to work, has failed runs told of, and bounds a day's device-hours. Nothing is left in the
+    folder, and the address of a webhook is not printed."""
     monkeypatch.chdir(tmp_path)
     pool = f"gpu-{uuid.uuid4().hex[:6]}"
     options = ["--pool", pool, "--model", "nano", "--automatic", "7", "--credentials", "minio"]
