@@ -94,7 +94,7 @@ class LocalRuns:
             quiet_prefect()
         self._is_named = has_prefect_server()
         self._server: EmbeddedServer | None = None
-        self._has_begun = False
+        self._has_begun = self._ends_at_exit = False
         self._server_stack = contextlib.ExitStack()
         self._stack = contextlib.ExitStack()
         # What takes long, and the run's folder, wait until a server that is named is known to be
@@ -159,7 +159,9 @@ class LocalRuns:
         self._terminal.wait("starting Prefect")
         # Prefect's client has things to tell the server until the process ends, and waits a minute
         # for one that is gone. Registered before Prefect is imported, this runs after all of that.
-        atexit.register(self._server_stack.pop_all().close)
+        if not self._ends_at_exit:
+            self._ends_at_exit = True
+            atexit.register(self._server_stack.pop_all().close)
         try:
             return _run_flow(request, run and run[0], self._terminal, self._server)
         except Exception as error:
