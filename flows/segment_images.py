@@ -15,6 +15,7 @@ from flows.images.request import ImagesRequest
 from flows.images.result import ImagesResult, images_result
 from flows.images.shards import do_shards, warn_of_broken
 from flows.segment_video import WITH_FINDINGS
+from flows.server.budget import run_budget, within_budget
 from flows.server.deployment import share_run
 from flows.server.recovery import check_tries, try_again
 from samcore.chunks.plan import Chunk
@@ -58,7 +59,7 @@ def segment_images(request: ImagesRequest) -> ImagesResult:
     """
     check_tries()
     try:
-        with listening(steps_artifact(str(runtime.flow_run.id))):
+        with within_budget(), listening(steps_artifact(str(runtime.flow_run.id))):
             return cast(ImagesResult, end_state(_segment(request)))
     except TransientError as error:
         return cast(ImagesResult, try_again(error))
@@ -131,7 +132,10 @@ def _do_shards(run: PlannedImages) -> None:
 
     def do(shard: Chunk) -> None:
         progress.at(shard, 0)
-        warn_of_broken(segment_shard(run.ref, shard.index, partial(progress.at, shard), device))
+        mark = run.folder.attempt_path(shard.index)
+        with run_budget().working(mark, devices=1 + len(more)):
+            done = segment_shard(run.ref, shard.index, partial(progress.at, shard), device)
+        warn_of_broken(done)
 
     with (
         DeviceProcesses(run, more, progress) as others,

@@ -11,6 +11,7 @@ from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.chunk_checks import ChunkChecks
+from flows.server.budget import run_budget, within_budget
 from flows.server.deployment import default_request
 from flows.server.recovery import check_tries, try_again
 from flows.units import clear_units, track_units
@@ -74,7 +75,7 @@ def segment_video(request: SegmentRequest) -> ResultRef:
     """
     check_tries()
     try:
-        with listening(steps_artifact(str(runtime.flow_run.id))):
+        with within_budget(), listening(steps_artifact(str(runtime.flow_run.id))):
             return cast(ResultRef, end_state(_segment(_with_one_choice(request))))
     except TransientError as error:
         return cast(ResultRef, try_again(error))
@@ -230,13 +231,27 @@ def _track(
         if todo:
             stack.enter_context(using_device(record.settings.device))
         if hands_on_state and (0 in todo or (todo and correction)):
-            encode_prompts(run)
+            if folder.prompt_pass() is None:
+                run_budget().count(record.finding_seconds or 0.0)
+            with run_budget().working(folder.prompt_attempt_path):
+                encode_prompts(run)
         for chunk in record.chunks:
             held()
-            track_chunk(run, chunk.index)
+            with _working(folder, chunk.index in todo, chunk.index):
+                track_chunk(run, chunk.index)
             checks.begin(chunk.index)
     checks.wait()
     mirror = backward_pass(folder)
     if mirror is not None:
         remove_half_written(mirror.path)
         _track(backward_ref(run, mirror), request, mirror, held)
+
+
+def _working(
+    folder: RunFolder, is_left: bool, index: int
+) -> contextlib.AbstractContextManager[None]:
+    """Keeps to the budget, and counts, while a chunk is tracked that is not done yet."""
+    if not is_left:
+        return contextlib.nullcontext()
+    return run_budget().working(folder.attempt_path(index))
+

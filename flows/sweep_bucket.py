@@ -2,17 +2,19 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
 
 from prefect import flow
+from prefect.artifacts import create_table_artifact
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.arrivals.kinds import kind_of
 from flows.arrivals.video_runs import DEPLOYMENT, PROMPTS_SUFFIX, Outcome, VideoFilter, VideoRuns
 from flows.recover_runs import recover
+from flows.server.budget import WaitingRun
 from flows.server.deployment import Deployment, NotDeployedError, ServerAwayError
 from samcore.errors import InputError, SegmentationError, TransientStorageError
 from samcore.result.manifest import MANIFEST, MARK
@@ -25,6 +27,8 @@ _log = logging.getLogger(__name__)
 # The form refuses what does not fit; the lines on it are below.
 _Bucket = Annotated[str, Field(json_schema_extra={"pattern": "^s3://."})]
 _Limit = Annotated[int, Field(json_schema_extra={"minimum": 1})]
+_MOST_LISTED = 100
+"""Rows of an artifact."""
 _ENDED_BADLY = {"FAILED", "CANCELLED"}
 
 
@@ -48,6 +52,8 @@ class SweepResult(BaseModel):
     """With a result."""
     left: int
     """Without a result, for the next sweep: the limit was reached."""
+    waiting: int = 0
+    """Runs that were made now, and wait for the next day: the day's budget is used up."""
 
 
 @flow(name="sweep-bucket", flow_run_name="sweep {source}", persist_result=False)
@@ -89,6 +95,7 @@ def sweep_bucket(
         recovered = recover(opened)
         runs = VideoRuns(store, opened, results, credentials=credentials)
         result = _start(runs, found, limit).model_copy(update={"recovered": recovered})
+        _list_waiting(runs.waiting())
     remove_stale_uploads(store, _folder(results))
     _log.info("%s", _in_words(result))
     return result
@@ -179,10 +186,10 @@ def _find_results(listed: Iterable[ObjectInfo], destination: S3Location) -> dict
 
 def _start(runs: VideoRuns, found: _Found, limit: int) -> SweepResult:
     """Start runs until the limit is reached."""
-    started = underway = failed = skipped = looked_at = 0
+    started = underway = failed = skipped = looked_at = waiting = 0
     done = found.done
     for video in found.todo:
-        if started == limit:
+        if started + waiting == limit:
             break
         looked_at += 1
         try:
@@ -198,6 +205,9 @@ def _start(runs: VideoRuns, found: _Found, limit: int) -> SweepResult:
         if handled.outcome is Outcome.STARTED:
             _log.info("%s", handled)
             started += 1
+        elif handled.outcome is Outcome.WAITS:
+            _log.warning("%s", handled)
+            waiting += 1
         elif handled.outcome is Outcome.SKIPPED:
             _log.warning("%s; put %s%s beside it", handled, video.name, PROMPTS_SUFFIX)
             skipped += 1
@@ -217,7 +227,27 @@ def _start(runs: VideoRuns, found: _Found, limit: int) -> SweepResult:
         skipped=skipped,
         done=done,
         left=len(found.todo) - looked_at,
+        waiting=waiting,
     )
+
+
+def _list_waiting(waiting: Sequence[WaitingRun]) -> None:
+    """Show in Prefect's UI, and in the log, which runs wait for the next day."""
+    if not waiting:
+        return
+    _log.warning(
+        "%s for the next day's budget; `longtake budget` lists them",
+        "1 run waits" if len(waiting) == 1 else f"{len(waiting)} runs wait",
+    )
+    rows = [{"run": run.name, "until": str(run.until)} for run in waiting[:_MOST_LISTED]]
+    try:
+        create_table_artifact(
+            table=rows,
+            key="longtake-waiting",
+            description=f"{len(waiting)} that wait for the next day's budget",
+        )
+    except Exception as error:  # a list for people must not cost the sweep
+        _log.warning("what waits is not shown: %s", " ".join(str(error).split()))
 
 
 def _in_words(result: SweepResult) -> str:
@@ -225,4 +255,5 @@ def _in_words(result: SweepResult) -> str:
         f"started {result.started} runs, scheduled {result.recovered} again; {result.underway} "
         f"are underway, {result.failed} failed, {result.skipped} have no prompts, "
         f"{result.done} are done, {result.left} wait for the next sweep"
+        + (f", {result.waiting} for tomorrow's budget" if result.waiting else "")
     )

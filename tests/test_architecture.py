@@ -25,6 +25,7 @@ DOORS = {
     "boto3": ("tasks/store/aws.py",),
     "botocore": ("tasks/store/aws.py",),
     "prefect_aws": ("tasks/store/aws.py",),
+    "pynvml": ("samcore/machine/gpu.py",),
     "plotly": ("samcore/report/plots.py",),
     "jinja2": ("samcore/report/page.py",),
     "trackeval": ("samcore/evaluation/identity.py",),

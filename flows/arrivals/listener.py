@@ -158,7 +158,8 @@ class Listener:
             if handled.outcome is Outcome.ABSENT:
                 _log.info("%s: its prompts are here; it gets its run when it comes", video)
                 return
-        _log.log(logging.DEBUG if handled.outcome is Outcome.KNOWN else logging.INFO, "%s", handled)
+        level = {Outcome.KNOWN: logging.DEBUG, Outcome.WAITS: logging.WARNING}
+        _log.log(level.get(handled.outcome, logging.INFO), "%s", handled)
 
     def _is_root(self, found: S3Location) -> bool:
         """Whether videos and results cannot be told apart, since results fill the bucket."""

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from prefect.client.schemas.objects import State
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from flows.arrivals.kinds import KINDS, kind_of
+from flows.server.budget import ARRIVAL, Ledger, WaitingRun, waiting_state
 from flows.server.deployment import Deployment, StartedRun
 from tasks.results.manifest import now
 from tasks.store.locations import S3Location
@@ -86,6 +88,8 @@ class Outcome(Enum):
 
     STARTED = "started"
     """A run was made for this version of it."""
+    WAITS = "waits"
+    """A run was made that waits for the next day, since the day's budget is used up."""
     KNOWN = "known"
     """This version of it had its run already."""
     SKIPPED = "skipped"
@@ -109,6 +113,9 @@ class StartedVideo:
         if self.outcome is Outcome.STARTED:
             name = "" if self.run is None else f" {self.run.name!r}"
             return f"{self.video}: started the run{name}"
+        if self.outcome is Outcome.WAITS:
+            name = "" if self.run is None else f" {self.run.name!r}"
+            return f"{self.video}: the day's budget is used up: the run{name} waits for tomorrow"
         if self.outcome is Outcome.KNOWN:
             state = "" if self.run is None else f", {self.run.state.lower()}"
             return f"{self.video}: this version has its run already{state}"
@@ -198,11 +205,28 @@ class VideoRuns:
             self._write_skip(video, version, etag)
             return StartedVideo(video, Outcome.SKIPPED)
         key = self._key(video, version, etag)
-        run = self._deployment.start(parameters, key=key, name=f"{video.name}: segment")
+        wait = self._wait()
+        run = self._deployment.start(
+            parameters, key=key, name=f"{video.name}: segment", tags=[ARRIVAL], state=wait
+        )
         if told[1:] != (None, None):
             self._remember(told)
         self._remove_skip(video)
-        return StartedVideo(video, Outcome.STARTED if run.is_new else Outcome.KNOWN, run)
+        new = Outcome.STARTED if wait is None else Outcome.WAITS
+        return StartedVideo(video, new if run.is_new else Outcome.KNOWN, run)
+
+    def waiting(self) -> list[WaitingRun]:
+        """The runs that wait for the next day, see `flows.server.budget`.
+
+        Raises:
+            ServerAwayError: Prefect's server does not answer.
+        """
+        return self._deployment.asking(lambda client: Ledger(client).waiting())
+
+    def _wait(self) -> State[Any] | None:
+        """The state of a run that is made now, if it has to wait for the next day."""
+        use = self._deployment.asking(lambda client: Ledger(client).use())
+        return waiting_state(use.hours) if use.is_spent else None
 
     def _key(self, video: S3Location, version: str | None, etag: str | None) -> str:
         """Names one version of a video under this deployment: the idempotency key of its run."""

@@ -14,6 +14,7 @@ import typer
 
 from flows.cli import (
     bench,
+    budget,
     demo,
     deploy,
     evaluate,
@@ -59,6 +60,7 @@ app.command(epilog=memory.EXAMPLES)(memory.memory)
 app.command("eval", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command(epilog=listen.EXAMPLES)(listen.listen)
 app.command(epilog=deploy.DEPLOY_EXAMPLES)(deploy.deploy)
+app.command(epilog=budget.EXAMPLES)(budget.budget)
 app.command(epilog=deploy.SERVE_EXAMPLES)(deploy.serve)
 app.command(epilog=deploy.WORKER_EXAMPLES)(deploy.worker)
 

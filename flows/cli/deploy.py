@@ -139,6 +139,15 @@ def deploy(
             show_default=False,
         ),
     ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOURS|off",
+            help="Device-hours a day (UTC) that runs of events and sweeps may use, together; what "
+            "is over waits for the next day, see `longtake budget`. Default: as it is.",
+            show_default=False,
+        ),
+    ] = None,
     file: _File = None,
     verbose: _Verbose = False,
 ) -> None:
@@ -178,6 +187,7 @@ def deploy(
         pool=pool,
         pool_type=None if kind is None else kind.value,
         notify=notify,
+        budget=budget,
     )
     for line in lines:
         typer.echo(line)

@@ -2,6 +2,7 @@
 
 import time
 from enum import Enum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -238,6 +239,15 @@ def track(
     work_dir: Annotated[str | None, request_field(metavar="DIR")] = None,
     keep_states: Annotated[bool | None, request_field("--keep-states/--no-keep-states")] = None,
     memory_log: Annotated[str | None, request_field(metavar="FILE")] = None,
+    gpu_log: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="File to which a line is added each second: how full and how busy each NVIDIA GPU "
+            "is; JSON lines if it ends in .jsonl, else CSV.",
+            show_default=False,
+        ),
+    ] = None,
     overlay: Annotated[bool, request_field("--overlay")] = False,
     report: Annotated[bool | None, request_field("--report/--no-report")] = None,
     formats: Annotated[
@@ -290,6 +300,8 @@ def track(
     bucket = ListedBuckets(credentials) if credentials is None or has_prefect_server() else None
     is_list = means_list(source, bucket)
     if deployment is not None:
+        if gpu_log is not None:
+            raise InputError("--gpu-log is of this machine, and --deployment tracks elsewhere")
         _ask_for_runs(ctx, source, deployment, is_list=is_list, order=order, limit=limit)
         return
     if is_list:
@@ -303,7 +315,9 @@ def track(
         from flows.commands.run_local import run_local
 
     request = track_request(ctx, {**ctx.params, "source": source[0]})
-    result = run_local(request, Terminal(), settings=load_settings(), verbose=verbose)
+    result = run_local(
+        request, Terminal(), settings=load_settings(), gpu_log=gpu_log, verbose=verbose
+    )
     for line in result_lines(result, seconds=time.monotonic() - started):
         typer.echo(line)
 
@@ -355,6 +369,7 @@ def _track_list(
         settings=load_settings(),
         credentials=credentials,
         limit=limit,
+        gpu_log=ctx.params["gpu_log"],
         verbose=verbose,
     )
     seconds = time.monotonic() - started

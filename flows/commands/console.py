@@ -3,7 +3,7 @@
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
@@ -18,6 +18,7 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 
 from flows.commands.warnings import WarningTeller
+from samcore.machine.gpu import GpuReading
 from samcore.progress import Progress, Throttle
 
 _LINE_INTERVAL_S = 5.0
@@ -46,6 +47,7 @@ class Terminal:
         self._shown: dict[str, _Shown] = {}
         self._news: dict[str, Progress] = {}
         self._overall: TaskID | None = None
+        self._gpu: TaskID | None = None
 
     def say(self, line: str) -> None:
         """Print a line; a bar that is shown stays below it."""
@@ -70,7 +72,7 @@ class Terminal:
             try:
                 yield
             finally:
-                self._bars = self._overall = None
+                self._bars = self._overall = self._gpu = None
                 self._shown.clear()
 
     def show_overall(self, progress: Progress) -> None:
@@ -83,6 +85,22 @@ class Terminal:
             self._overall = self._bars.add_task(progress.what, note="")
         self._bars.update(
             self._overall, completed=progress.done, total=progress.total, note=progress.note
+        )
+
+    def show_gpus(self, readings: Sequence[GpuReading]) -> None:
+        """Show how full and how busy the GPU is, of several the busiest one; on a terminal only."""
+        if self._bars is None:
+            return
+        one = max(readings, key=lambda reading: (reading.utilization or 0, reading.used_bytes))
+        busy = "" if one.utilization is None else f", {one.utilization} % busy"
+        if self._gpu is None:
+            self._gpu = self._bars.add_task("GPU", note="")
+        self._bars.update(
+            self._gpu,
+            description=f"GPU {one.index}" if len(readings) > 1 else "GPU",
+            completed=round(one.used_bytes / 1e9),
+            total=round(one.total_bytes / 1e9),
+            note=f"GB{busy}",
         )
 
     def show(self, progress: Progress) -> None:

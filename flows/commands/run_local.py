@@ -5,6 +5,7 @@ import contextlib
 import functools
 import logging
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from flows.commands.console import Terminal, WarningPrinter
@@ -12,9 +13,12 @@ from flows.commands.early_scan import begin_to_open
 from flows.commands.imports import much_imported
 from flows.commands.process import Terminated
 from flows.server.embedded_server import EmbeddedServer, ServerError
+from samcore.disk.files import check_writable
 from samcore.errors import SegmentationError, TransientVideoError
+from samcore.machine.gpu import GpuWatch, NvmlMeter, find_gpu_meter
 from samcore.progress import Listener, Progress, listening
 from samcore.result.records import RunRecord
+from samcore.run.gpu_log import GpuLog
 from samcore.video import VideoSource
 from tasks.request.early_checks import READING, CheckedRequest, check_request
 from tasks.request.segment_request import SegmentRequest
@@ -33,7 +37,12 @@ _LONG = 1000
 
 
 def run_local(
-    request: SegmentRequest, terminal: Terminal, *, settings: Settings, verbose: bool = False
+    request: SegmentRequest,
+    terminal: Terminal,
+    *,
+    settings: Settings,
+    gpu_log: Path | None = None,
+    verbose: bool = False,
 ) -> ResultRef:
     """Check the request, then run `segment-video` in this process.
 
@@ -43,13 +52,14 @@ def run_local(
         request: What is asked.
         terminal: Where progress shows.
         settings: Of the environment.
+        gpu_log: A file for how busy and how full the GPUs are.
         verbose: Show Prefect's log.
 
     Raises:
         SegmentationError: Something that the person can put right.
         ServerError: Prefect's embedded server does not start.
     """
-    with LocalRuns(terminal, settings=settings, verbose=verbose) as runs:
+    with LocalRuns(terminal, settings=settings, gpu_log=gpu_log, verbose=verbose) as runs:
         return runs.run(request)
 
 
@@ -59,8 +69,24 @@ class LocalRuns:
     The model stays loaded from one to the next, as far as they want the same one.
     """
 
-    def __init__(self, terminal: Terminal, *, settings: Settings, verbose: bool = False) -> None:
-        """Start nothing yet; the arguments are those of `run_local`."""
+    def __init__(
+        self,
+        terminal: Terminal,
+        *,
+        settings: Settings,
+        gpu_log: Path | None = None,
+        verbose: bool = False,
+    ) -> None:
+        """Start nothing yet; the arguments are those of `run_local`.
+
+        Raises:
+            InputError: There is a `gpu_log`, but no GPU that can be watched.
+            StorageError: The log cannot be written.
+        """
+        self._gpu_log = gpu_log
+        self._gpus = find_gpu_meter() if gpu_log is None else NvmlMeter()
+        if gpu_log is not None:
+            check_writable(gpu_log.absolute().parent)
         self._terminal = terminal
         self._settings = settings
         self._verbose = verbose
@@ -68,7 +94,7 @@ class LocalRuns:
             quiet_prefect()
         self._is_named = has_prefect_server()
         self._server: EmbeddedServer | None = None
-        self._has_begun = False
+        self._has_begun = self._ends_at_exit = False
         self._server_stack = contextlib.ExitStack()
         self._stack = contextlib.ExitStack()
         # What takes long, and the run's folder, wait until a server that is named is known to be
@@ -95,6 +121,11 @@ class LocalRuns:
         if not self._verbose:
             self._stack.enter_context(WarningPrinter(self._terminal).attached())
             self._stack.enter_context(self._terminal.live())
+        if self._gpus is not None:
+            tell = [self._terminal.show_gpus]
+            if self._gpu_log is not None:
+                tell.append(self._stack.enter_context(GpuLog(self._gpu_log)).add)
+            self._stack.enter_context(GpuWatch(self._gpus, tell))
 
     def buckets(self, credentials: str | None) -> bool:
         """Whether buckets can be looked at: credentials in a block are known only once its server
@@ -128,7 +159,9 @@ class LocalRuns:
         self._terminal.wait("starting Prefect")
         # Prefect's client has things to tell the server until the process ends, and waits a minute
         # for one that is gone. Registered before Prefect is imported, this runs after all of that.
-        atexit.register(self._server_stack.pop_all().close)
+        if not self._ends_at_exit:
+            self._ends_at_exit = True
+            atexit.register(self._server_stack.pop_all().close)
         try:
             return _run_flow(request, run and run[0], self._terminal, self._server)
         except Exception as error:

@@ -19,6 +19,8 @@ from tasks.run.refs import ResultRef
 from tasks.settings import Settings
 
 _log = logging.getLogger(__name__)
+_MANY = 20
+"""Different requests, whose checks take a while."""
 _MOST_OF_NAME = 34
 """Letters beside a bar, on 80 columns."""
 
@@ -70,6 +72,7 @@ def run_many(
     settings: Settings,
     credentials: str | None = None,
     limit: int | None = None,
+    gpu_log: Path | None = None,
     verbose: bool = False,
 ) -> ManyResults:
     """List videos, check what can be checked of all, then run `segment-video` for each.
@@ -83,13 +86,14 @@ def run_many(
         settings: Of the environment.
         credentials: Of buckets.
         limit: At most so many are worked on; those with a result do not count.
+        gpu_log: As of `run_local`.
         verbose: Show Prefect's log.
 
     Raises:
         SegmentationError: Something that the person can put right, before the first run; or no
             more run can be made, since the Prefect server is gone.
     """
-    with LocalRuns(terminal, settings=settings, verbose=verbose) as runs:
+    with LocalRuns(terminal, settings=settings, gpu_log=gpu_log, verbose=verbose) as runs:
         if not runs.buckets(credentials):
             runs.begin()
         with runs.with_api(credentials):
@@ -141,7 +145,7 @@ def check_videos(videos: Sequence[AskedVideo], settings: Settings, terminal: Ter
         if key in seen:
             continue
         seen.add(key)
-        if len(seen) > 1:
+        if len(seen) > _MANY:
             terminal.show(Progress("checking", place, len(videos), "videos"))
         try:
             check_request(video.request, cache_dir=settings.cache_dir, with_source=False)

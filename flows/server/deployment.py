@@ -3,10 +3,10 @@
 import contextlib
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import httpx
@@ -27,6 +27,7 @@ from prefect.states import AwaitingRetry, Cancelling
 from samcore.errors import InputError, SegmentationError
 from tasks.settings import check_server_address
 
+_T = TypeVar("_T")
 _FRESH_S = 10.0
 """Seconds for which a deployment is taken to be as it was read."""
 _TOKEN = "longtake.token"
@@ -185,13 +186,23 @@ class Deployment:
         self._read()
         return dict(self._parameters)
 
-    def start(self, parameters: dict[str, Any], *, key: str, name: str) -> StartedRun:
+    def start(
+        self,
+        parameters: dict[str, Any],
+        *,
+        key: str,
+        name: str,
+        tags: Sequence[str] = (),
+        state: State[Any] | None = None,
+    ) -> StartedRun:
         """Make a run, or find the one that was made under the same key.
 
         Args:
             parameters: In place of the deployment's own; what is not named stays.
             key: One run for each, however often and from wherever it is asked for.
             name: For people, until the run names itself.
+            tags: Beside the deployment's own.
+            state: That a new run is in; None is scheduled for now.
 
         Raises:
             NotDeployedError: There is no such deployment.
@@ -208,11 +219,23 @@ class Deployment:
                     idempotency_key=key,
                     name=name,
                     labels={_TOKEN: token},
+                    tags=tags,
+                    state=state,
                 )
         except NotDeployedError:
             self._read_at = float("-inf")  # it may have been deployed anew, under another id
             raise
         return _as_started(run, is_new=run.labels.get(_TOKEN) == token)
+
+    def asking(self, ask: Callable[[SyncPrefectClient], _T]) -> _T:
+        """What the server answers to something else.
+
+        Raises:
+            ServerAwayError: The server does not answer.
+            InputError: It does not take what it is asked.
+        """
+        with self._calls():
+            return ask(self._client)
 
     def runs(self, *states: str) -> tuple[StartedRun, ...]:
         """All runs that are in one of these states, whoever asked for them; the oldest first.

@@ -35,6 +35,7 @@ from prefect.workers.process import ProcessWorker
 
 import flows
 from flows.commands.process import run_until_told
+from flows.server.budget import Ledger, parse_hours
 from flows.server.deployment import server_address, server_errors
 from flows.server.notify import BLOCK, find_target, install_notification
 from flows.server.recovery import install_recovery
@@ -171,6 +172,7 @@ def deploy(
     pool: str = "gpu",
     pool_type: PoolType | None = None,
     notify: str | None = None,
+    budget: str | None = None,
 ) -> list[str]:
     """Make the work pool if need be, and apply the file by `prefect deploy`; lines for a person.
 
@@ -182,6 +184,7 @@ def deploy(
         pool: Name of the work pool.
         pool_type: Of a pool that is made now; a pool that is there must be of it, unless None.
         notify: What to tell of failed runs: a block as TYPE/NAME, or the address of a webhook.
+        budget: Device-hours a day that events and sweeps may use, or `off`; None leaves it as is.
 
     Raises:
         InputError: No server is configured; the file is wrong; the pool is of another type; there
@@ -189,6 +192,7 @@ def deploy(
         ServerAwayError: The server does not answer.
         DeployError: `prefect deploy` fails.
     """
+    hours = None if budget is None else parse_hours(budget)
     server = server_address()
     content = with_defaults(read_prefect_file(file), defaults, pool=pool)
     told = None
@@ -224,12 +228,20 @@ def deploy(
         install_recovery()
         if told is not None:
             install_notification(client, told, flow_names)
+        if budget is not None:
+            Ledger(client).set_hours(hours)
+        bound = Ledger(client).hours()
     names = [_full_name(spec) for spec in content["deployments"]]
     lines = [*made, f"deployed {', '.join(names)} to {server}"]
     if notify is not None:
         # Not an address: it may be a secret.
         block = f"webhook/{BLOCK}" if "://" in notify else notify
         lines.append(f"failed runs are told to the block {block}")
+    if bound is not None:
+        lines.append(
+            f"events and sweeps may use {bound:g} device-hours a day (UTC); `longtake budget` "
+            "shows what is used and what waits"
+        )
     if defaults.source is None:
         lines.append(f"{SWEEP}'s schedule is off; --source and --destination set it to work")
     return lines

@@ -118,9 +118,8 @@ def attempting(path: Path, *, last_rung: int) -> Iterator[Attempt]:
         StorageError: The folder cannot be written to.
     """
     found = read_sealed(path, AttemptRecord, of=_name_of(path))
-    if found is not None and found.begun_at is not None:
-        with contextlib.suppress(OSError):
-            add_lost(path, path.stat().st_mtime - found.begun_at)
+    if found is not None:
+        add_lost(path, killed_seconds(path))
     attempt = Attempt(path, found, last_rung=last_rung)
     attempt.mark(attempt.rung)
     try:
@@ -133,6 +132,17 @@ def attempting(path: Path, *, last_rung: int) -> Iterator[Attempt]:
     finally:
         with contextlib.suppress(FileNotFoundError), storage_errors(path, "write"):
             path.unlink(missing_ok=True)
+
+
+def killed_seconds(mark: Path) -> float:
+    """Seconds of an attempt that was killed, from its beginning to its last sign of life; 0 if
+    there is no mark of one, or nobody knows."""
+    found = read_sealed(mark, AttemptRecord, of=_name_of(mark))
+    if found is None or found.begun_at is None:
+        return 0.0
+    with contextlib.suppress(OSError):
+        return max(0.0, mark.stat().st_mtime - found.begun_at)
+    return 0.0
 
 
 def lost_seconds(mark: Path) -> float:

@@ -22,6 +22,7 @@ from flows.cli import run as run_command
 from flows.recover_runs import recover_runs
 from flows.segment_images import segment_images
 from flows.segment_video import segment_video
+from flows.server.budget import Ledger
 from flows.server.deployments import (
     Defaults,
     find_prefect_file,
@@ -109,8 +110,8 @@ def test_defaults_go_into_the_deployments(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """`longtake deploy` makes the work pool; what is said to it is what runs begin with, sets the
-    sweep to work, and has failed runs told of. Nothing is left in the folder, and the address of a
-    webhook is not printed."""
+    sweep to work, has failed runs told of, and bounds a day's device-hours. Nothing is left in the
+    folder, and the address of a webhook is not printed."""
     monkeypatch.chdir(tmp_path)
     pool = f"gpu-{uuid.uuid4().hex[:6]}"
     options = ["--pool", pool, "--model", "nano", "--automatic", "7", "--credentials", "minio"]
@@ -118,8 +119,9 @@ def test_defaults_go_into_the_deployments(
     places = ["--source", "s3://videos/tapes/", "--destination", "s3://results"]
 
     told = ["--notify", "https://chat.example.com/secret"]
-    assert run_command(["deploy", *options, *places, *told]) == 0
+    assert run_command(["deploy", *options, *places, *told, "--budget", "6.5"]) == 0
     said = capsys.readouterr()
+    assert "events and sweeps may use 6.5 device-hours a day (UTC)" in said.out
     assert "failed runs are told to the block webhook/longtake-failed-runs" in said.out
     assert "secret" not in said.out + said.err
 
@@ -143,6 +145,8 @@ def test_defaults_go_into_the_deployments(
     assert [schedule.active for schedule in sweep.schedules] == [True]
     assert segment.work_pool_name == sweep.work_pool_name == pool
     with get_client(sync_client=True) as client:
+        assert Ledger(client).hours() == 6.5
+        Ledger(client).set_hours(None)
         assert client.read_work_pool(pool).type == "process"
         assert client.read_automations_by_name("longtake: a crashed run goes on")
         (tells,) = client.read_automations_by_name("longtake: a failed run is told of")

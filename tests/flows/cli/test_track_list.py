@@ -11,6 +11,7 @@ from flows.commands import run_many
 from flows.commands.run_many import AskedVideo
 from samcore.errors import InputError
 from tasks.request.segment_request import SegmentRequest
+from tests.servers.aws import AwsServer
 
 BOX = ("--box", "1:0:10,10,60,60")
 TINY = ("--model", "nano", "--device", "cpu")
@@ -139,3 +140,31 @@ def test_two_results_never_have_one_place() -> None:
     ]
     with pytest.raises(InputError, match=r"b.mp4 and a.mp4: both results would go to .*/out/b.mp4"):
         run_many.check_destinations(videos)
+
+
+def test_prefixes_and_tables_of_a_bucket(listed: list[AskedVideo], aws: AwsServer) -> None:
+    """A prefix is all videos below it, with results below the destination by the same names; what a
+    table in a bucket names is beside it."""
+    s3 = aws.client("s3")
+    s3.create_bucket(Bucket="videos")
+    table = b"source,prompts,stop\nnew/a.mp4,a.json,7\ns3://videos/b.mp4,,\n"
+    for key, data in (("t/new/a.mp4", b"a"), ("t/b.MOV", b"b"), ("t/x.txt", b""), ("t.csv", b"")):
+        s3.put_object(Bucket="videos", Key=key, Body=data)
+    s3.put_object(Bucket="videos", Key="t/list.csv", Body=table)
+    destination = ["-o", "s3://results/x/", *BOX]
+
+    assert run(["track", "s3://videos/t/", *destination]) == 130
+    places = [(one.request.source, one.request.destination) for one in listed]
+    assert places == [
+        ("s3://videos/t/b.MOV", "s3://results/x/b.MOV"),
+        ("s3://videos/t/new/a.mp4", "s3://results/x/new/a.mp4"),
+    ]
+    assert all(one.mark for one in listed)
+
+    listed.clear()
+    assert run(["track", "s3://videos/t/list.csv", *destination]) == 130
+    first, second = (one.request for one in listed)
+    assert (first.source, first.prompts, first.stop) == (
+        *("s3://videos/t/new/a.mp4", "s3://videos/t/a.json", 7),
+    )
+    assert second.source == "s3://videos/b.mp4"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
 from flows.cli import run
 from flows.commands import run_local, run_many
@@ -146,3 +147,21 @@ def test_lines_say_which_video_it_is() -> None:
     stream = io.StringIO()
     Terminal(stream).show_overall(Progress("videos", 1, 3, "videos", text="video 2 of 3: b.mp4"))
     assert stream.getvalue() == "video 2 of 3: b.mp4\n"
+
+
+def test_the_bar_for_all_stays_above_the_present_one() -> None:
+    """On a terminal, while the steps of each video come and go."""
+    terminal = Terminal(io.StringIO())
+    terminal._console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    with terminal.live():
+        for place, name in enumerate(("a.mp4", "b.mp4")):
+            terminal.show_overall(Progress("videos", place, 2, "videos", note=name))
+            for what in ("scanning the video", "tracking"):
+                terminal.show(Progress(what, 1, 9, "frames"))
+                terminal.show(Progress(what, 9, 9, "frames"))
+            assert terminal._bars is not None
+            first, *others = terminal._bars.tasks
+            assert (first.description, first.completed, first.fields["note"]) == (
+                *("videos", place, name),
+            )
+            assert [one.description for one in others] == ["tracking"]
