@@ -34,6 +34,7 @@ def check_result(facts: ReportFacts, table: Path, *, limit: int) -> tuple[LaneRe
         stop=facts.stop,
         rate=facts.rate,
         size_hw=(facts.height, facts.width),
+        tracked=facts.tracked,
     )
     with MaskReader(table) as reader:
         for entry in CHECKS:

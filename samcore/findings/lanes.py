@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from samcore.findings.finding import Findings
 from samcore.findings.rows import ObjectChecks, Rows
 from samcore.masks.columns import read_columns
+from samcore.video.tracked import TrackedFrames
 
 MAX_BINS = 240
 """Bins along the video; with fewer frames each has its own."""
@@ -93,6 +94,7 @@ def read_lanes(
     stop: int,
     rate: float,
     size_hw: tuple[int, int],
+    tracked: TrackedFrames | None = None,
 ) -> LaneReport:
     """Read a mask table once, and add what is odd about its objects to the findings.
 
@@ -103,11 +105,12 @@ def read_lanes(
         stop: One past the last frame that was tracked.
         rate: Frames per second of the video.
         size_hw: Rows and columns of the picture.
+        tracked: Which frames were tracked; None if all were.
 
     Raises:
         StorageError: The table is missing or damaged.
     """
-    bins = min(MAX_BINS, stop - start)
+    bins = min(MAX_BINS, stop - start if tracked is None else len(tracked))
     tallies: dict[int, _Tally] = {}
     for columns in _batches(table):
         ids = columns["object_id"]
@@ -120,7 +123,9 @@ def read_lanes(
             rows = Rows(**{item.name: columns[item.name][own_n] for item in fields(Rows)})
             tally = tallies.get(object_id)
             if tally is None:
-                watch = ObjectChecks(object_id, findings, rate=rate, size_hw=size_hw)
+                watch = ObjectChecks(
+                    object_id, findings, rate=rate, size_hw=size_hw, tracked=tracked
+                )
                 drawn = len(tallies) < MAX_LANES
                 tally = tallies[object_id] = _Tally(watch, int(rows.frame[0]), bins if drawn else 0)
             tally.add(rows, (rows.frame - start) * bins // (stop - start))
