@@ -120,6 +120,7 @@ def open_detections(
         batch=batch,
         clock=clock,
         on_first=check,
+        number=video.number,
     )
 
 

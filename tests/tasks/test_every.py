@@ -6,18 +6,18 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from samcore.config import TrackSettings
 from samcore.errors import InputError
 from samcore.exports import write_export
 from samcore.machine.device import choose_compute
+from samcore.masks.rle import encode_masks
 from samcore.masks.table import MaskReader, table_digest
 from samcore.models.loader import load_model
 from samcore.result.manifest import read_manifest
 from samcore.result.reader import Result
 from samcore.run.folder import RunFolder
+from samcore.scenes import Scene
 from samcore.tracking.tracker import VideoTracker
 from samcore.video import open_video
 from tasks.request.segment_request import SegmentRequest
@@ -183,35 +183,39 @@ def test_both_choices_are_refused(ask: Ask) -> None:
 
 
 def test_objects_are_found_and_looked_for_on_tracked_frames(
-    every_fifth: Ask, segment: Segment
+    every_fifth: Ask, segment: Segment, scene: Scene, tmp_path: Path
 ) -> None:
-    """A detector looks at every second of them; what it finds begins on a frame that is tracked."""
-    found = segment(
-        every_fifth(
-            prompts=None,
-            automatic={"detector": "motion", "detect_every": 2, "max_objects": 5},
-            every=3,
-            chunk_frames=6,
-            overlap=2,
-        )
-    )
-    again = segment(
-        every_fifth(
-            prompts=None,
-            automatic={"detector": "motion", "detect_every": 2, "max_objects": 5},
-            every=3,
-            chunk_frames=20,
-            overlap=0,
-            destination=found.destination + "-again",
-        )
-    )
+    """Detectors look at every second of them. A list of detections goes by the video's numbers;
+    what is found begins on a frame that is tracked, and chunks do not matter."""
+    listed = []
+    for frame in range(4, 50, 10):
+        (rle,) = encode_masks(scene.masks_nhw(frame)[:1])
+        mask = {"size": [rle.height, rle.width], "counts": rle.counts.decode()}
+        listed.append({"frame": frame, "mask": mask, "score": 0.9})
+    path = tmp_path / "masks.json"
+    path.write_text(json.dumps({"detections": listed}))
 
-    frames = {row.frame for row in _rows(found)}
-    assert frames
-    assert frames <= set(range(4, 50, 3))
-    assert [row.packed() for row in _rows(found)] == [row.packed() for row in _rows(again)]
-    assert TrackSettings().retire_after is None
-    assert np.diff(sorted(frames)).min() == 3
+    def ask(chunk_frames: int, overlap: int, **options: object) -> list:
+        found = {"detector": f"file:{path}", "max_objects": 5, **options}
+        place = tmp_path / f"{chunk_frames}-{len(options)}"
+        request = every_fifth(
+            prompts=None,
+            automatic=found,
+            chunk_frames=chunk_frames,
+            overlap=overlap,
+            destination=str(place),
+        )
+        return _rows(segment(request))
+
+    rows = ask(4, 1, detect_every=2, association_options={"hot_start": 2})
+    assert {row.frame for row in rows} <= set(NUMBERS)
+    assert min(row.frame for row in rows) == 4
+    again = ask(64, 0, detect_every=2, association_options={"hot_start": 2})
+    assert [row.packed() for row in rows] == [row.packed() for row in again]
+    once = ask(64, 0, frame=14)
+    assert [row.frame for row in once] == NUMBERS[2:]
+    with pytest.raises(InputError, match=r"automatic.frame: 13 is not among .* 9 .* and 14"):
+        ask(64, 0, frame=13)
 
 
 def test_exports_report_and_program_have_the_true_numbers(

@@ -25,7 +25,7 @@ def _jumps(frames, lefts, tracked):
             **full,
         )
     )
-    return [(item.frame_idx, item.text) for item in told]
+    return [(item.frame, item.text) for item in told]
 
 
 @pytest.mark.parametrize("first", [0, 1000])
