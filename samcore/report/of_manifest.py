@@ -164,6 +164,8 @@ def _about(manifest: Manifest) -> Iterator[tuple[str, str]]:
     plan = in_steps.chunks
     shared = in_steps.overlap(1) if len(plan) > 1 else 0
     yield "video", f"{record.source}, {video.codec}, {video.num_frames} frames"
+    if video.parts_line is not None:
+        yield "parts", video.parts_line
     if record.tracked is not None:
         yield "tracked", f"{record.tracked.said}: {record.num_frames} frames"
     if video.left_out is not None:
