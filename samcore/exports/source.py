@@ -50,7 +50,7 @@ class ExportSource:
     @property
     def num_frames(self) -> int:
         """How many frames were tracked."""
-        return len(self.numbers)
+        return self.stop - self.start if self.tracked is None else len(self.tracked)
 
     @property
     def numbers(self) -> Sequence[int]:
