@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 
 from flows.chunk_checks import ChunkChecks
+from flows.server.budget import run_budget
 from samcore.progress import TRACKING, Progress, counted, report
 from samcore.run.folder import RunFolder
 from samcore.run.units import (
@@ -125,7 +126,10 @@ def _collect(
 
 def _take(folder: RunFolder, index: int, result: _Result, held: Callable[[], None]) -> None:
     held()
-    write_unit(folder, result())
+    run_budget().check()
+    unit = result()
+    write_unit(folder, unit)
+    run_budget().count(unit.seconds)
 
 
 def _show(run: RunRef, done: int, total: int, name: str) -> None:

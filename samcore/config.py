@@ -63,8 +63,8 @@ class TrackSettings(BaseModel):
     """Conditioning frames that one object may attend to: the first one and the closest ones.
     Up to this many prompted frames an object's masks are exactly the upstream predictor's."""
     stretch: bool = Field(default=False, title="Stretch")
-    """Of a folder's PNG files with 16 bits, use the bits that are in use: data of 12 bits is nearly
-    black otherwise. One measure for all frames, taken from all of them."""
+    """Of a folder's PNG or TIFF files with 16 bits, use the bits that are in use: data of 12 bits
+    is nearly black otherwise. One measure for all frames, taken from all of them."""
     memory_policy: str = Field(default="sam2", title="Memory policy", max_length=64)
     """What is remembered of an object and what is read at the next frame: one of `longtake
     policies`."""

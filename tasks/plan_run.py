@@ -54,6 +54,8 @@ def log_planned(run: RunRef) -> None:
 
 def _log_video(info: VideoInfo, *, stretch: bool) -> None:
     _log.info("%s: %d frames, %d x %d", info.source, info.num_frames, info.width, info.height)
+    if info.parts_line is not None:
+        _log.info("%s", info.parts_line)
     for remark in info.remarks:
         _log.warning("%s: %s", info.source, remark)
     if info.damaged is not None:

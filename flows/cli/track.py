@@ -94,6 +94,10 @@ All videos of a folder; what a table says of each (source,prompts or source,text
   longtake track tapes/ --automatic 10 -o out
   longtake track todo.csv -o out --order smallest --limit 20
 
+One recording in several files, of which every tenth frame is tracked:
+
+  longtake track GX010042.MP4 GX020042.MP4 --join --every 10 --automatic 10 -o out
+
 Stopped or killed? The same command goes on where it was. The masks are in out/masks.parquet."""
 
 
@@ -233,6 +237,14 @@ def track(
     ] = None,
     start: Annotated[int | None, request_field(metavar="FRAME")] = None,
     stop: Annotated[int | None, request_field(metavar="FRAME")] = None,
+    join: Annotated[
+        bool,
+        typer.Option(
+            "--join",
+            help="Take the files (or those of a folder, pattern, prefix, or list with a path a "
+            "line, .txt) for one recording that a camera wrote in parts: one video, in this order.",
+        ),
+    ] = False,
     every: Annotated[int | None, request_field(metavar="N")] = None,
     fps: Annotated[float | None, request_field(metavar="F")] = None,
     credentials: BucketCredentials = None,
@@ -298,7 +310,12 @@ def track(
         from tasks.sources.listing import ListedBuckets
 
     bucket = ListedBuckets(credentials) if credentials is None or has_prefect_server() else None
-    is_list = means_list(source, bucket)
+    if join:
+        from samcore.sources.recording import recording_parts
+
+        first, *ctx.params["further_parts"] = recording_parts(source, bucket)
+        source = [first]
+    is_list = not join and means_list(source, bucket)
     if deployment is not None:
         if gpu_log is not None:
             raise InputError("--gpu-log is of this machine, and --deployment tracks elsewhere")

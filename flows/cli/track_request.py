@@ -74,6 +74,7 @@ def track_request(ctx: typer.Context, params: Mapping[str, Any]) -> SegmentReque
         prompts=merge_options(*options) if any(options) else prompts,
         automatic=found,
         credentials=params["credentials"],
+        further_parts=tuple(params.get("further_parts", ())),
         # These files were named by the person at the keyboard; those in a file were not.
         any_mask_path=prompts is None,
     )

@@ -80,6 +80,7 @@ def evaluate(
                     sequence=sequence or name or Path(manifest.request.source).stem,
                     object_ids=[item.id for item in store.objects(manifest)],
                     span=(manifest.request.start, manifest.request.stop),
+                    tracked=manifest.request.tracked,
                     match=match,
                     all_frames=all_frames,
                 )

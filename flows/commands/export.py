@@ -12,7 +12,7 @@ from samcore.video import VideoSource
 from tasks.results.open import open_result_store
 from tasks.results.outputs import Outputs
 from tasks.settings import Settings
-from tasks.sources.opened import open_source
+from tasks.sources.opened import open_recording
 
 
 def export(
@@ -50,8 +50,9 @@ def export(
 
     def open_video() -> VideoSource:
         try:
-            return open_source(
+            return open_recording(
                 video or asked.source,
+                () if video else asked.further_parts,
                 settings.cache_dir,
                 credentials=credentials,
                 version=None if video else asked.source_version,

@@ -206,6 +206,8 @@ def video_lines(info: VideoInfo) -> Iterator[str]:
     yield f"rate      {rate}{float(info.avg_rate):.3f} frames/s ({info.avg_rate})"
     yield f"duration  {clock(info.duration_s)} ({info.duration_s:.3f} s)"
     yield f"content   {info.size_bytes} bytes, {info.digest}"
+    if info.parts_line is not None:
+        yield f"parts     {info.parts_line}"
     for remark in info.remarks:
         yield f"note      {remark}"
     if info.left_out is not None:

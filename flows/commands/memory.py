@@ -19,7 +19,7 @@ from samcore.tracking.warm_start import MAX_FRAMES
 from samcore.video import VideoSource
 from tasks.results.open import open_result_store
 from tasks.settings import Settings
-from tasks.sources.opened import open_source
+from tasks.sources.opened import open_recording
 
 
 def make_memory(
@@ -134,8 +134,9 @@ def _open_video(
     asked: RunRecord, video: str | None, credentials: str | None, work_dir: Path
 ) -> VideoSource:
     try:
-        return open_source(
+        return open_recording(
             video or asked.source,
+            () if video else asked.further_parts,
             work_dir,
             credentials=credentials,
             version=None if video else asked.source_version,

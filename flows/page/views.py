@@ -185,6 +185,7 @@ class RunView:
             rate=float(video.avg_rate),
             size_hw=(video.height, video.width),
             bins=bins,
+            tracked=self.record.tracked,
         )
         return bins, builder, findings
 

@@ -21,6 +21,7 @@ from samcore.evaluation.matching import OverlapTally
 from samcore.evaluation.truth import GroundTruth, TruthFrame
 from samcore.masks.rle import Rle, decode_mask, run_lengths
 from samcore.masks.table import MaskReader, MaskRow
+from samcore.video.tracked import TrackedFrames
 
 Match = Literal["number", "overlap"]
 """Whether objects with the same number belong together, or those that overlap most in all."""
@@ -84,6 +85,7 @@ def evaluate_sequence(
     sequence: str,
     object_ids: Iterable[int],
     span: tuple[int, int],
+    tracked: TrackedFrames | None = None,
     match: Match | None = None,
     all_frames: bool = False,
 ) -> SequenceScores:
@@ -99,6 +101,7 @@ def evaluate_sequence(
         sequence: What to call it.
         object_ids: The objects that the result was asked for.
         span: Frames [start, stop) that were tracked; others are not judged.
+        tracked: Which of these were; None if all were.
         match: Which objects belong together; None is by number for DAVIS, else by overlap, since
             other ground truth numbers objects in its own way.
         all_frames: Judge first and last frames, too.
@@ -115,11 +118,11 @@ def evaluate_sequence(
     if match is None:
         match = "number" if truth.kind == "davis" else "overlap"
     asked = sorted(object_ids)
-    pairs = _by_overlap(reader, truth, span) if match == "overlap" else None
+    pairs = _by_overlap(reader, truth, span, tracked) if match == "overlap" else None
     identity = IdentityTally()
     objects: dict[int, _ObjectTally] = {}
     num_frames = num_outside = 0
-    for (true_frame, rows), is_last in _with_last(_aligned(reader, truth, span)):
+    for (true_frame, rows), is_last in _with_last(_aligned(reader, truth, span, tracked)):
         if rows is None:
             num_outside += 1
             continue
@@ -201,10 +204,12 @@ class _ObjectTally:
         )
 
 
-def _by_overlap(reader: MaskReader, truth: GroundTruth, span: tuple[int, int]) -> dict[int, int]:
+def _by_overlap(
+    reader: MaskReader, truth: GroundTruth, span: tuple[int, int], tracked: TrackedFrames | None
+) -> dict[int, int]:
     """{true id: the result's id}, by overlap over all annotated frames."""
     tally = OverlapTally()
-    for true_frame, rows in _aligned(reader, truth, span):
+    for true_frame, rows in _aligned(reader, truth, span, tracked):
         if rows is not None:
             found = {number: row.rle for number, row in rows.items() if row.area}
             tally.add(dict(true_frame.masks), found)
@@ -212,13 +217,14 @@ def _by_overlap(reader: MaskReader, truth: GroundTruth, span: tuple[int, int]) -
 
 
 def _aligned(
-    reader: MaskReader, truth: GroundTruth, span: tuple[int, int]
+    reader: MaskReader, truth: GroundTruth, span: tuple[int, int], tracked: TrackedFrames | None
 ) -> Iterator[tuple[TruthFrame, dict[int, MaskRow] | None]]:
     """Each annotated frame with the result's rows there by object; None where none was tracked."""
     found = reader.frames_iter(*span)
     pending = next(found, None)
     for true_frame in truth.frames():
-        if not span[0] <= true_frame.frame < span[1]:
+        is_left_out = tracked is not None and true_frame.frame not in tracked
+        if not span[0] <= true_frame.frame < span[1] or is_left_out:
             yield true_frame, None
             continue
         while pending is not None and pending[0] < true_frame.frame:

@@ -168,9 +168,11 @@ def write_export(
         return
     if video is None:
         raise InputError(f"the format {name} shows the video's frames: give the video, too")
+    from samcore.video.tracked import skipping
     from samcore.video.viewers import show_frames
 
     failures = Failures()
+    video = skipping(video, masklets.tracked)
     viewer = view_export(masklets, name, folder, video=video, replace=replace)
     show_frames(video, masklets.start, masklets.stop, [viewer], failures, on_progress=on_progress)
     failures.say()

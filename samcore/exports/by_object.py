@@ -89,7 +89,7 @@ class RowsByObject:
             if held >= BATCH_BYTES:
                 self._write(file, batch)
                 batch, held = {}, 0
-            self._on_progress(frame + 1 - self._masklets.start, self._masklets.num_frames)
+            self._on_progress(self._masklets.done(frame), self._masklets.num_frames)
         self._write(file, batch)
         file.flush()
 

@@ -85,7 +85,7 @@ def write_coco_image(masklets: ExportSource, folder: Path, on_progress: Progress
                     "predicted_iou": round(row.predicted_iou, 6),
                 }
                 out.write((",\n" if number > 1 else "\n") + _json(annotation))
-            on_progress(frame + 1 - masklets.start, masklets.num_frames)
+            on_progress(masklets.done(frame), masklets.num_frames)
         out.write("\n]}\n")
 
 
@@ -126,16 +126,14 @@ def _every_frame(
     masklets: ExportSource, rows: Iterable[MaskRow], value: Callable[[MaskRow], object]
 ) -> Iterator[object]:
     """A value for each frame that was tracked, None where the object is absent."""
-    wanted = masklets.start
-    for row in rows:
-        if row.area:
-            while wanted < row.frame:
-                yield None
-                wanted += 1
+    present = (row for row in rows if row.area)
+    row = next(present, None)
+    for frame in masklets.numbers:
+        if row is not None and row.frame == frame:
             yield value(row)
-            wanted += 1
-    for _ in range(wanted, masklets.stop):
-        yield None
+            row = next(present, None)
+        else:
+            yield None
 
 
 def _segmentation(row: MaskRow) -> object:
@@ -173,13 +171,12 @@ def _categories(masklets: ExportSource) -> list[dict[str, object]]:
 
 def _file_names(masklets: ExportSource) -> Iterator[str]:
     pictures = masklets.pictures()
-    for frame in range(masklets.start, masklets.stop):
+    for frame in masklets.numbers:
         yield pictures.path(frame)
 
 
 def _images(masklets: ExportSource) -> Iterator[dict[str, object]]:
-    frames = range(masklets.start, masklets.stop)
-    for frame, name in zip(frames, _file_names(masklets), strict=True):
+    for frame, name in zip(masklets.numbers, _file_names(masklets), strict=True):
         yield {
             "id": frame,
             "file_name": name,

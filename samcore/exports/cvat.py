@@ -48,7 +48,7 @@ def write_cvat_xml(masklets: ExportSource, folder: Path, on_progress: Progress) 
                         _write_keyframe(out, frame + 1, mask, outside=True)
                     out.write("  </track>\n")
                     num_tracks += 1
-            on_progress(frame + 1 - masklets.start, masklets.num_frames)
+            on_progress(masklets.done(frame), masklets.num_frames)
         out.write("</annotations>\n")
 
 

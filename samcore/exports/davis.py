@@ -42,7 +42,7 @@ def write_davis_png(masklets: ExportSource, folder: Path, on_progress: Progress)
     for frame, rows in masklets.frames():
         data = palette_png(paint(canvas, rows, numbers), palette)
         (images / f"{pictures.stem(frame)}.png").write_bytes(data)
-        on_progress(frame + 1 - masklets.start, masklets.num_frames)
+        on_progress(masklets.done(frame), masklets.num_frames)
 
 
 def palette_png(index_hw: NDArray[np.uint8], palette: bytes) -> bytes:

@@ -105,7 +105,8 @@ def _keyframes(
         if not row.area:
             continue
         if held is not None:
-            yield {**held[1], "enabled": row.frame == held[0].frame + 1}
+            goes_on = masklets.done(row.frame) == masklets.done(held[0].frame) + 1
+            yield {**held[1], "enabled": goes_on}
         held = row, _keyframe(masklets, row)
     if held is not None:
         yield {**held[1], "enabled": held[0].frame == masklets.video.num_frames - 1}
@@ -136,7 +137,7 @@ def _write_brushes(masklets: ExportSource, folder: Path, on_progress: Progress, 
                 "predictions": [{"model_version": "longtake", "result": result}],
             }
             out.write(("\n" if frame == masklets.start else ",\n") + _json(task))
-            on_progress(masklets.num_frames + frame + 1 - masklets.start, steps)
+            on_progress(masklets.num_frames + masklets.done(frame), steps)
         out.write("\n]\n")
 
 

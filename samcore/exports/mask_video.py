@@ -19,7 +19,8 @@ _MAX_IN_8_BITS = 255
 
 def write_mask_video(masklets: ExportSource, folder: Path, on_progress: Progress) -> None:
     """Write `masks.mkv`, FFV1 with one grey channel, and `objects.json`, which says what object a
-    pixel's value is; 0 is none. Of a folder of pictures `frames.json` says which one a frame is.
+    pixel's value is; 0 is none. Of a folder of pictures, or where not all frames were
+    tracked, `frames.json` says which one a frame is.
 
     8 bits a pixel, or 16 where values above 255 are in use. A frame for each that was tracked, with
     its time from the first one on (to the millisecond, as Matroska has it). Where masks overlap, a
@@ -30,7 +31,7 @@ def write_mask_video(masklets: ExportSource, folder: Path, on_progress: Progress
     """
     numbers = number_objects(masklets.object_ids, masklets.labels)
     write_objects(folder / "objects.json", masklets, numbers)
-    masklets.pictures().write_places(folder / "frames.json", masklets.start)
+    masklets.pictures().write_places(folder / "frames.json", masklets)
     video = masklets.video
     size_hw = (video.height, video.width)
     fits_8 = max(numbers.values(), default=0) <= _MAX_IN_8_BITS
@@ -49,7 +50,7 @@ def write_mask_video(masklets: ExportSource, folder: Path, on_progress: Progress
             first_pts = pts if first_pts is None else first_pts
             last = max(pts - first_pts, last + 1)  # in a broken video times may repeat
             writer.write(paint(canvas, rows, numbers), pts=last)
-            on_progress(frame + 1 - masklets.start, masklets.num_frames)
+            on_progress(masklets.done(frame), masklets.num_frames)
 
 
 def number_objects(object_ids: Sequence[int], labels: Mapping[int, str]) -> dict[int, int]:

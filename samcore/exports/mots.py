@@ -46,7 +46,7 @@ def write_mots_png(masklets: ExportSource, folder: Path, on_progress: Progress) 
         _, data = cv2.imencode(".png", paint(canvas, rows, numbers), _PNG)
         name = f"{pictures.stem(frame, first=1, digits=_DIGITS)}.png"
         (images / name).write_bytes(data.tobytes())
-        on_progress(frame + 1 - masklets.start, masklets.num_frames)
+        on_progress(masklets.done(frame), masklets.num_frames)
 
 
 def write_mots_txt(masklets: ExportSource, folder: Path, on_progress: Progress) -> None:
@@ -61,7 +61,7 @@ def write_mots_txt(masklets: ExportSource, folder: Path, on_progress: Progress) 
     numbers = mots_numbers(masklets)
     write_objects(folder / "objects.json", masklets, numbers)
     pictures = masklets.pictures()
-    pictures.write_places(folder / "frames.json", masklets.start)
+    pictures.write_places(folder / "frames.json", masklets)
     with (folder / f"{masklets.sequence}.txt").open("w", encoding="ascii") as out:
         for frame, rows in masklets.frames():
             place = pictures.number(frame)
@@ -71,7 +71,7 @@ def write_mots_txt(masklets: ExportSource, folder: Path, on_progress: Progress) 
                     f"{place} {number} {number // _PER_CLASS} {rle.height} {rle.width} "
                     f"{rle.counts.decode('ascii')}\n"
                 )
-            on_progress(frame + 1 - masklets.start, masklets.num_frames)
+            on_progress(masklets.done(frame), masklets.num_frames)
 
 
 def write_mot_txt(masklets: ExportSource, folder: Path, on_progress: Progress) -> None:
@@ -83,7 +83,7 @@ def write_mot_txt(masklets: ExportSource, folder: Path, on_progress: Progress) -
     numbers = numbering(masklets.object_ids, 2**53)
     write_objects(folder / "objects.json", masklets, numbers)
     pictures = masklets.pictures()
-    pictures.write_places(folder / "frames.json", masklets.start)
+    pictures.write_places(folder / "frames.json", masklets)
     with (folder / f"{masklets.sequence}.txt").open("w", encoding="ascii") as out:
         for frame, rows in masklets.frames():
             place = pictures.number(frame)
@@ -93,7 +93,7 @@ def write_mot_txt(masklets: ExportSource, folder: Path, on_progress: Progress) -
                         f"{place},{numbers[row.object_id]},{row.x + 1},{row.y + 1},"
                         f"{row.w},{row.h},{row.confidence:.6f},-1,-1,-1\n"
                     )
-            on_progress(frame + 1 - masklets.start, masklets.num_frames)
+            on_progress(masklets.done(frame), masklets.num_frames)
 
 
 def mots_numbers(masklets: ExportSource) -> dict[int, int]:

@@ -118,7 +118,8 @@ class _Clock:
     """When frames are shown, where they do not simply follow each other."""
 
     def __init__(self, video: VideoSource, start: int) -> None:
-        self.time_base = video.info.time_base if video.info.variable_rate else None
+        is_even = video.is_whole and not video.info.variable_rate
+        self.time_base = None if is_even else video.info.time_base
         """None for a constant rate."""
         self._start_pts = video.pts(start)
         self._last = -1

@@ -5,13 +5,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path, PurePath
+from typing import cast
 
-from samcore.errors import StorageError
+from samcore.errors import InputError, StorageError
 from samcore.masks.columns import object_ids
 from samcore.masks.table import MaskReader, MaskRow
 from samcore.text import file_name
 from samcore.video.info import VideoInfo
 from samcore.video.names import FrameNames
+from samcore.video.tracked import TrackedFrames
 
 NO_LABEL = "object"
 """The class of an object that was given no label."""
@@ -33,6 +35,8 @@ class ExportSource:
     """All objects, ascending: those of the table, and those given, which may never be seen."""
     labels: Mapping[int, str] = field(default_factory=dict)
     """Names of those that have one."""
+    tracked: TrackedFrames | None = None
+    """Which of the frames from `start` on were tracked; None if all were."""
 
     def __post_init__(self) -> None:
         """Add the objects that the table has besides.
@@ -46,7 +50,35 @@ class ExportSource:
     @property
     def num_frames(self) -> int:
         """How many frames were tracked."""
-        return self.stop - self.start
+        return self.stop - self.start if self.tracked is None else len(self.tracked)
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        """The frames that were tracked, ascending."""
+        if self.tracked is None:
+            return range(self.start, self.stop)
+        return cast(Sequence[int], self.tracked.numbers_m.tolist())
+
+    def check_tracked(self, frame: int) -> None:
+        """Refuse a frame that was not tracked.
+
+        Raises:
+            InputError: Says which ones were.
+        """
+        if not self.start <= frame < self.stop:
+            raise InputError(
+                f"no frame {frame}: frames {self.start} to {self.stop - 1} were tracked"
+            )
+        if self.tracked is not None and frame not in self.tracked:
+            near = " and ".join(map(str, self.tracked.nearest(frame)))
+            raise InputError(
+                f"no frame {frame}: of frames {self.start} to {self.stop - 1}, "
+                f"{self.tracked.said} were tracked; the nearest are {near}"
+            )
+
+    def done(self, frame: int) -> int:
+        """How many frames were tracked up to this one, with it."""
+        return frame + 1 - self.start if self.tracked is None else self.tracked.step_of(frame) + 1
 
     @property
     def sequence(self) -> str:
@@ -103,15 +135,17 @@ class ExportSource:
             StorageError: The table is damaged, or has other frames than it should.
         """
         before = self._first
-        wanted = self.start
+        numbers = self.numbers
+        done = 0
         for frame, rows in self._known_frames():
             known = frame, rows[0].pts
-            for missing in range(wanted, frame):
+            place = self.done(frame) - 1
+            for missing in numbers[done:place]:
                 yield missing, _between(before, known, missing), []
             yield frame, rows[0].pts, rows
             before = known
-            wanted = frame + 1
-        for missing in range(wanted, self.stop):
+            done = place + 1
+        for missing in numbers[done:]:
             yield missing, _between(before, self._last, missing), []
 
     def pts(self, frame: int) -> int:
@@ -145,7 +179,8 @@ class ExportSource:
                     f"cannot read {self.table}: its masks are not of the video's size; track again"
                 )
             for frame, rows in reader.frames_iter():
-                if not wanted <= frame < self.stop:
+                is_tracked = self.tracked is None or frame in self.tracked
+                if not wanted <= frame < self.stop or not is_tracked:
                     raise StorageError(
                         f"cannot read {self.table}: frame {frame} has not what its manifest says; "
                         "track again"
@@ -190,13 +225,13 @@ class Pictures:
         numbers = None if self.names is None else self.names.numbers
         return frame + 1 if numbers is None else numbers[frame]
 
-    def write_places(self, path: Path, start: int) -> None:
-        """Write which picture each frame is, from `start` on, for a format that counts frames;
-        nothing for a video file."""
-        if self.names is not None:
+    def write_places(self, path: Path, masklets: ExportSource) -> None:
+        """Write which picture each frame is that was tracked, for a format that counts frames;
+        nothing for a video file of which all were."""
+        if self.names is not None or masklets.tracked is not None:
             frames = [
                 {"frame": frame, "number": self.number(frame), "file_name": self.path(frame)}
-                for frame in range(start, self.stop)
+                for frame in masklets.numbers
             ]
             text = json.dumps({"frames": frames}, indent=1, ensure_ascii=False)
             path.write_text(text + "\n", "utf-8")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from samcore.masks.table import MaskReader
     from samcore.report.facts import ReportFacts
     from samcore.video import Frame
+    from samcore.video.tracked import TrackedFrames
 
 Tell = Callable[["Finding"], None]
 """What a check calls with each finding."""
@@ -41,6 +42,8 @@ class WatchedObject:
     """Frames per second of the video."""
     size_hw: tuple[int, int]
     """Rows and columns of the picture."""
+    tracked: TrackedFrames | None = None
+    """Which frames were tracked; None if all were."""
 
 
 class RowCheck(Protocol):

@@ -38,6 +38,7 @@ def check_result(
         rate=facts.rate,
         size_hw=(facts.height, facts.width),
         bins=bins,
+        tracked=facts.tracked,
     )
     with MaskReader(table) as reader:
         for entry in CHECKS:

@@ -2,7 +2,8 @@
 
 From one frame to the next its box's middle moves by more than three quarters of the box's diagonal,
 other than it moved before; or its area doubles or halves, though the box does not touch the
-picture's edge.
+picture's edge. Where only every N-th frame was tracked, an object has N frames' time to move and to
+grow: both bounds are then larger by the square root of N.
 """
 
 import math
@@ -41,10 +42,14 @@ class JumpCheck:
         if len(table) < 2:
             return
         frame, x, y, w, h, area, prompted = table.T
+        frames_apart = np.diff(frame)
+        leeway = np.sqrt(frames_apart)
         diagonal = np.hypot(w, h)
         larger = np.maximum(diagonal[1:], diagonal[:-1])
         move = np.diff(np.column_stack([x + w / 2, y + h / 2]), axis=0)
-        follows = np.diff(frame) == 1
+        tracked = self._watched.tracked
+        steps = frame if tracked is None else np.searchsorted(tracked.numbers_m, frame)
+        follows = np.diff(steps) == 1
         # What an object did from the frame before to this one, it may well do again.
         before = np.zeros_like(move)
         before[1:][follows[:-1]] = move[:-1][follows[:-1]]
@@ -60,8 +65,8 @@ class JumpCheck:
         )
         # A person's prompt may well move the mask.
         candidate = follows & (prompted[1:] == 0)
-        is_far = candidate & (moved > _FAR) & (surprise > _FAR)
-        is_other_size = candidate & compared & (np.abs(doublings) > _GREW)
+        is_far = candidate & (moved > _FAR * leeway) & (surprise > _FAR * leeway)
+        is_other_size = candidate & compared & (np.abs(doublings) > _GREW * leeway)
         for place in np.flatnonzero(is_far | is_other_size).tolist():
             if place + 1 < already:
                 continue
@@ -71,12 +76,13 @@ class JumpCheck:
             self._last_jump = frame[place + 1]
             frame_idx = int(frame[place + 1])
             severity = max(
-                moved[place] / _FAR if is_far[place] else 0.0,
-                abs(doublings[place]) / _GREW if is_other_size[place] else 0.0,
+                moved[place] / (_FAR * leeway[place]) if is_far[place] else 0.0,
+                abs(doublings[place]) / (_GREW * leeway[place]) if is_other_size[place] else 0.0,
             )
             text = _jump_text(
                 moved[place] if is_far[place] else None,
                 doublings[place] if is_other_size[place] else None,
+                int(frames_apart[place]),
             )
             self._tell(Finding("jump", frame_idx, self._watched.object_id, severity, text))
 
@@ -84,11 +90,12 @@ class JumpCheck:
         pass
 
 
-def _jump_text(moved: float | None, doublings: float | None) -> str:
+def _jump_text(moved: float | None, doublings: float | None, frames_apart: int) -> str:
+    within = "in one frame" if frames_apart == 1 else f"in {frames_apart} frames"
     parts = []
     if moved is not None:
-        parts.append(f"moved {moved:.1f} times its size in one frame")
+        parts.append(f"moved {moved:.1f} times its size {within}")
     if doublings is not None:
         verb = "grew" if doublings > 0 else "shrank"
-        parts.append(f"{verb} {2 ** abs(doublings):.1f}-fold in one frame")
+        parts.append(f"{verb} {2 ** abs(doublings):.1f}-fold {within}")
     return " and ".join(parts)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from samcore.findings.finding import Findings
 from samcore.findings.rows import ObjectChecks, Rows
 from samcore.masks.columns import read_columns
+from samcore.video.tracked import TrackedFrames
 
 MAX_BINS = 240
 """Bins along the video; with fewer frames each has its own."""
@@ -98,6 +99,7 @@ class LaneBuilder:
         rate: float,
         size_hw: tuple[int, int],
         bins: int = MAX_BINS,
+        tracked: TrackedFrames | None = None,
     ) -> None:
         """No object is known yet.
 
@@ -108,9 +110,11 @@ class LaneBuilder:
             rate: Frames per second of the video.
             size_hw: Rows and columns of the picture.
             bins: Along the video, at most; with fewer frames each has its own.
+            tracked: Which frames are tracked; None if all are.
         """
         self._findings = findings
-        self._start, self._stop, self._bins = start, stop, min(bins, stop - start)
+        self._start, self._stop, self._tracked = start, stop, tracked
+        self._bins = min(bins, stop - start if tracked is None else len(tracked))
         self._rate, self._size_hw = rate, size_hw
         self._tallies: dict[int, _Tally] = {}
 
@@ -146,7 +150,13 @@ class LaneBuilder:
     def _tally(self, object_id: int, frame: int) -> "_Tally":
         tally = self._tallies.get(object_id)
         if tally is None:
-            watch = ObjectChecks(object_id, self._findings, rate=self._rate, size_hw=self._size_hw)
+            watch = ObjectChecks(
+                object_id,
+                self._findings,
+                rate=self._rate,
+                size_hw=self._size_hw,
+                tracked=self._tracked,
+            )
             drawn = len(self._tallies) < MAX_LANES
             tally = self._tallies[object_id] = _Tally(watch, frame, self._bins if drawn else 0)
         return tally
@@ -161,6 +171,7 @@ def read_lanes(
     rate: float,
     size_hw: tuple[int, int],
     bins: int = MAX_BINS,
+    tracked: TrackedFrames | None = None,
 ) -> LaneReport:
     """Read a mask table once, and add what is odd about its objects to the findings.
 
@@ -172,11 +183,20 @@ def read_lanes(
         rate: Frames per second of the video.
         size_hw: Rows and columns of the picture.
         bins: As in `LaneBuilder`.
+        tracked: Which frames were tracked; None if all were.
 
     Raises:
         StorageError: The table is missing or damaged.
     """
-    builder = LaneBuilder(findings, start=start, stop=stop, rate=rate, size_hw=size_hw, bins=bins)
+    builder = LaneBuilder(
+        findings,
+        start=start,
+        stop=stop,
+        rate=rate,
+        size_hw=size_hw,
+        bins=bins,
+        tracked=tracked,
+    )
     builder.add(table)
     builder.end()
     return builder.report()

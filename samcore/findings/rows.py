@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from samcore.findings.check import CHECKS, RowCheck, WatchedObject
 from samcore.findings.finding import Finding, Findings
+from samcore.video.tracked import TrackedFrames
 
 LEAST_SHARE = 0.0005
 """Share of the picture that the larger of two masks has, for their areas to be compared."""
@@ -39,7 +40,13 @@ class ObjectChecks:
     """Takes one object's rows in pieces, and shows them to all checks that see rows."""
 
     def __init__(
-        self, object_id: int, findings: Findings, *, rate: float, size_hw: tuple[int, int]
+        self,
+        object_id: int,
+        findings: Findings,
+        *,
+        rate: float,
+        size_hw: tuple[int, int],
+        tracked: TrackedFrames | None = None,
     ) -> None:
         """Nothing is known of the object yet.
 
@@ -48,13 +55,14 @@ class ObjectChecks:
             findings: Where findings go.
             rate: Frames per second of the video.
             size_hw: Rows and columns of the picture.
+            tracked: Which frames were tracked; None if all were.
         """
         self.object_id = object_id
         """Its number."""
         self.counts: Counter[str] = Counter()
         """How many findings of each kind there are of it."""
         self._findings = findings
-        watched = WatchedObject(object_id, rate, size_hw)
+        watched = WatchedObject(object_id, rate, size_hw, tracked)
         self._checks: list[RowCheck] = [
             entry.load()(watched, self._tell) for entry in CHECKS if entry.sees == "rows"
         ]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from samcore.chunks.seams import SeamReport
 from samcore.prompts.prompt import Prompt
+from samcore.video.tracked import TrackedFrames
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,8 @@ class ReportFacts:
     """What the decoder complained of; None if it did not."""
     remarks: tuple[str, ...] = ()
     """What else there is to know of the video, a line each."""
+    tracked: TrackedFrames | None = None
+    """Which of the frames were tracked; None if all were."""
     retirements: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     """Of objects that were not tracked for a while, because they had been absent for long: when
     that was, by id."""

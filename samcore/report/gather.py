@@ -68,7 +68,7 @@ def gathering(
         *findings.frames(),
         *begins,
         *sorted(prompts)[:_PROMPTED],
-        *spread(facts.start, facts.stop, _TIMELINE),
+        *_along(facts),
     }
     pictures: dict[int, Picture] = {}
     with MaskReader(table) as reader:
@@ -102,6 +102,13 @@ def gathering(
         times_s={number: float(video.time_s(number)) for number in pictures},
     )
     then(content)
+
+
+def _along(facts: ReportFacts) -> list[int]:
+    """Some frames that were tracked, from the first to the last one."""
+    if facts.tracked is None:
+        return spread(facts.start, facts.stop, _TIMELINE)
+    return [facts.tracked.number(step) for step in spread(0, len(facts.tracked), _TIMELINE)]
 
 
 def spread(start: int, stop: int, count: int) -> list[int]:

@@ -68,6 +68,7 @@ def report_facts(
         min_agreement=manifest.min_agreement,
         damaged=video.damaged,
         remarks=video.remarks,
+        tracked=record.tracked,
         retirements={
             item.id: tuple(map(str, item.retirements)) for item in objects or () if item.retirements
         },
@@ -165,9 +166,14 @@ def _chunk_facts(chunk: ChunkRecord) -> ChunkFacts:
 
 def _about(manifest: Manifest) -> Iterator[tuple[str, str]]:
     record, video = manifest.request, manifest.video
-    plan = record.chunks
-    shared = record.overlap(1) if len(plan) > 1 else 0
+    in_steps = record.in_steps()
+    plan = in_steps.chunks
+    shared = in_steps.overlap(1) if len(plan) > 1 else 0
     yield "video", f"{record.source}, {video.codec}, {video.num_frames} frames"
+    if video.parts_line is not None:
+        yield "parts", video.parts_line
+    if record.tracked is not None:
+        yield "tracked", f"{record.tracked.said}: {record.num_frames} frames"
     if video.left_out is not None:
         yield "left out", video.left_out
     yield "content", record.source_digest

@@ -75,7 +75,7 @@ def render_report(facts: ReportFacts, gathered: ReportContent) -> str:
         "report.html.j2",
         figures,
         facts=facts,
-        frames=facts.stop - facts.start,
+        frames=facts.stop - facts.start if facts.tracked is None else len(facts.tracked),
         objects=[_object_row(item, facts) for item in gathered.lanes.objects[:MAX_ROWS]],
         num_objects=len(gathered.lanes.objects),
         scales={"score": plots.gradient(plots.SURE), "area": plots.gradient(plots.LARGE)},
@@ -274,7 +274,8 @@ def _peaks(chunks: tuple[ChunkFacts, ...]) -> dict[str, float | None]:
 
 def _rate(chunks: tuple[ChunkFacts, ...]) -> float:
     seconds = sum(chunk.seconds for chunk in chunks)
-    return sum(chunk.stop - chunk.start for chunk in chunks) / seconds if seconds else 0.0
+    frames = sum(chunk.frames_per_second * chunk.seconds for chunk in chunks)
+    return frames / seconds if seconds else 0.0
 
 
 @functools.cache

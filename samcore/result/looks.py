@@ -70,10 +70,7 @@ def _wanted(masklets: ExportSource, objects: Sequence[int] | None) -> list[int]:
 def _checked(masklets: ExportSource, frames: Sequence[int], most: int) -> list[int]:
     found = sorted(set(frames))
     for frame_idx in found:
-        if not masklets.start <= frame_idx < masklets.stop:
-            raise InputError(
-                f"frame {frame_idx} was not tracked: wanted {masklets.start} to {masklets.stop - 1}"
-            )
+        masklets.check_tracked(frame_idx)
     if len(found) > most:
         raise InputError(f"a memory has at most {most} frames of an object, got {len(found)}")
     return found

@@ -118,6 +118,7 @@ def result_masklets(
         stop=manifest.request.stop,
         object_ids=tuple(item.id for item in objects),
         labels={item.id: item.label for item in objects if item.label},
+        tracked=manifest.request.tracked,
     )
 
 
@@ -197,11 +198,7 @@ class Result:
             InputError: That frame was not tracked.
             StorageError: The masks are damaged.
         """
-        if not self.masklets.start <= frame_idx < self.masklets.stop:
-            raise InputError(
-                f"no frame {frame_idx}: frames {self.masklets.start} to {self.masklets.stop - 1} "
-                "were tracked"
-            )
+        self.masklets.check_tracked(frame_idx)
         with MaskReader(self.masklets.table) as reader:
             rows = list(reader.rows(frame_idx, frame_idx + 1))
         pts = rows[0].pts if rows else self.masklets.pts(frame_idx)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -92,6 +93,10 @@ class DetectionRecord(Record):
     def batch(self) -> int:
         """The most that any of the detectors does at once, if memory allows."""
         return max(find_detector(one.detector)[0].batch for one in self.asked.each)
+
+    def at(self, number: Callable[[int], int]) -> "DetectionRecord":
+        """The same with other numbers for the frames."""
+        return self.model_copy(update={"cuts": tuple(map(number, self.cuts))})
 
     @property
     def identity(self) -> dict[str, object]:
@@ -270,11 +275,13 @@ class RunRecord(Record):
     @property
     def num_frames(self) -> int:
         """How many frames are tracked."""
-        return self.stop - self.start if self.tracked is None else len(self.tracked)
+        if self.tracked is None:
+            return self.stop - self.start
+        return len(self.tracked.within(self.start, self.stop))
 
     def in_steps(self) -> "RunRecord":
-        """The same as the tracker sees it: the frames that are tracked, numbered from 0 on without
-        a gap. Its keys are other ones."""
+        """The same as the tracker sees it: with steps in place of the numbers of frames. Its keys
+        are other ones."""
         frames = self.tracked
         if frames is None:
             return self
@@ -287,11 +294,12 @@ class RunRecord(Record):
         )
         return self.model_copy(
             update={
-                "start": 0,
-                "stop": len(frames),
+                "start": frames.step_of(self.start),
+                "stop": frames.step_of(self.stop),
                 "chunks": tuple(Chunk(index, *span) for index, span in enumerate(plan)),
                 "objects": tuple(objects),
                 "tracked": None,
+                "detection": None if self.detection is None else self.detection.at(frames.step_of),
             }
         )
 

@@ -129,6 +129,7 @@ def open_detections(
         batch=batch,
         clock=clock,
         on_first=check,
+        number=video.number,
     )
 
 

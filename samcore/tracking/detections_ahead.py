@@ -48,6 +48,7 @@ class DetectionsAhead:
         batch: int,
         clock: StageClock,
         on_first: Callable[[], None] = lambda: None,
+        number: Callable[[int], int] = int,
     ) -> None:
         """Load nothing yet: detectors are made when the first frame is to be looked at.
 
@@ -59,6 +60,8 @@ class DetectionsAhead:
             batch: Most that a detector does at once.
             clock: Told how long detection takes (`detect`).
             on_first: Called before detectors are made, such as to check their files.
+            number: Gives a frame's number in the video, where only some of its frames come here,
+                numbered anew; for detectors that go by it.
         """
         self._options = options
         self._model = model
@@ -67,6 +70,7 @@ class DetectionsAhead:
         self._batch = batch
         self._clock = clock
         self._on_first = on_first
+        self._number = number
         self._eyes: list[_Eye] | None = None
         self._found: dict[int, list[Detection]] = {}
         self._due: set[int] = set()
@@ -137,7 +141,10 @@ class DetectionsAhead:
             if not looked_at:
                 return  # the first batch that counts has its lookback read
             self._on_first()
-            self._eyes = [_Eye(one, self._model, batch=self._batch) for one in self._options.each]
+            self._eyes = [
+                _Eye(one, self._model, batch=self._batch, number=self._number)
+                for one in self._options.each
+            ]
         found: dict[int, list[Detection]] = {frame_idx: [] for frame_idx in sorted(looked_at)}
         for eye in self._eyes:
             if eye.takes_features:
@@ -152,8 +159,16 @@ class DetectionsAhead:
 class _Eye:
     """One detector, and the frame that it would see next without a gap."""
 
-    def __init__(self, options: AutomaticPrompts, model: TrackingModel, *, batch: int) -> None:
+    def __init__(
+        self,
+        options: AutomaticPrompts,
+        model: TrackingModel,
+        *,
+        batch: int,
+        number: Callable[[int], int],
+    ) -> None:
         self._options = options
+        self._number = number
         self._entry, _ = find_detector(options.detector)
         self._detector: Detector = make_detector(
             options, model, batch=min(self._entry.batch, batch)
@@ -207,9 +222,15 @@ class _Eye:
         """What it finds that is wanted; its masks and boxes as they are."""
         first = frames[0].frame_idx
         self._next_frame = -1  # until it is done
-        found = self._detector.detect(
-            [frame.image_rgb_hwc_u8 for frame in frames], first_frame=first
-        )
+        images = [frame.image_rgb_hwc_u8 for frame in frames]
+        if self._entry.by_number:
+            found = [
+                items
+                for step, image in enumerate(images, first)
+                for items in self._detector.detect([image], first_frame=self._number(step))
+            ]
+        else:
+            found = self._detector.detect(images, first_frame=first)
         self._next_frame = first + len(frames)
         return {first + place: self._wanted(items) for place, items in enumerate(found)}
 

@@ -4,6 +4,7 @@ import contextlib
 import re
 import subprocess
 import threading
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import TracebackType
@@ -35,6 +36,7 @@ class Cut:
 
 class CutFinder:
     """Is shown frames in order, as they pass for another purpose, and finds the cuts between them.
+    They may be some of a video's frames only.
 
     A context manager; `cuts` is complete after its block. Holds the cuts and nothing else.
     """
@@ -45,7 +47,7 @@ class CutFinder:
         """The cuts found so far, ascending."""
         self._process: subprocess.Popen[bytes] | None = None
         self._thread: threading.Thread | None = None
-        self._first = 0
+        self._shown: deque[int] = deque()
         self._size_wh = (0, 0)
 
     def __enter__(self) -> "CutFinder":
@@ -92,12 +94,12 @@ class CutFinder:
         if self._process is None:
             # Small enough to cost nothing, large enough to tell two scenes apart.
             self._size_wh = (_WIDTH, min(max(2, round(height * _WIDTH / width)), _MAX_HEIGHT))
-            self._first = frame.frame_idx
             self._start()
         small_hwc = cv2.resize(frame.image_rgb_hwc_u8, self._size_wh, interpolation=cv2.INTER_AREA)
         grey_hw = cv2.cvtColor(small_hwc, cv2.COLOR_RGB2GRAY)
         if self._process is None or self._process.stdin is None:
             raise RuntimeError("the process was not started")
+        self._shown.append(frame.frame_idx)
         try:
             self._process.stdin.write(grey_hw.tobytes())
         except OSError as error:
@@ -129,12 +131,12 @@ class CutFinder:
         self._thread.start()
 
     def _listen(self, lines: Iterable[bytes]) -> None:
-        frame = self._first
+        frame = -1
         for line in lines:
             found = _SCORE.match(line)
             if found is None:
                 continue
             if found[1] is not None:
-                frame = self._first + int(found[1])
+                frame = self._shown.popleft()  # each has one such line, in order
             elif float(found[2]) >= CUT_SCORE:
                 self.cuts.append(Cut(frame, float(found[2])))

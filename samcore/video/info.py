@@ -154,12 +154,17 @@ class VideoInfo(BaseModel):
         return f"{self.width} x {self.height}, {self.num_clock_restarts} restarts"
 
     @property
+    def parts_line(self) -> str | None:
+        """Where the files of a recording begin, for people; None of one file."""
+        if not self.parts:
+            return None
+        begins = [f"{part.source} from frame {part.frame}" for part in self.parts]
+        return f"one recording in {len(begins)} files: {_listed(begins, len(begins))}"
+
+    @property
     def remarks(self) -> tuple[str, ...]:
         """A line for each of these that a person should know of."""
         lines = []
-        if self.parts:
-            begins = [f"{part.source} from frame {part.frame}" for part in self.parts]
-            lines.append(f"one recording in {len(begins)} files: {_listed(begins, len(begins))}")
         if self.size_changes:
             sizes = [f"{it.width} x {it.height} from frame {it.frame}" for it in self.size_changes]
             lines.append(

@@ -126,13 +126,14 @@ def choose_frames(
     if fps <= 0:
         raise InputError(f"fps: wanted more than 0, got {fps}")
     pts_n = video.shown_pts_n[start:stop]
-    ticks = 1 / (fps * video.info.time_base)  # units of the time base
-    count = int(int(pts_n[-1] - pts_n[0]) / ticks) + 1
-    if count >= 4 * len(pts_n):
-        return TrackedFrames.of(np.arange(start, stop, dtype=np.int64), fps=fps)
-    due = [int(pts_n[0]) + tick * ticks.numerator // ticks.denominator for tick in range(count)]
-    places = np.unique(np.searchsorted(pts_n, np.array(due, np.int64)))
-    return TrackedFrames.of(start + places[places < len(pts_n)], fps=fps)
+    tick = 1 / (fps * video.info.time_base)  # units of the time base
+    # How many ticks there have been by each frame: those less than one unit after it count.
+    ticks_n = [
+        -(-(after + 1) * tick.denominator // tick.numerator)
+        for after in (pts_n - pts_n[0]).tolist()
+    ]
+    places = np.flatnonzero(np.diff(np.array(ticks_n, np.int64), prepend=0))
+    return TrackedFrames.of(start + places, fps=fps)
 
 
 def skipping(video: VideoSource, frames: TrackedFrames | None) -> VideoSource:

@@ -186,6 +186,8 @@ def resolve_request(
             work_dir=request.work_path,
             cache_dir=cache_dir,
         )
+        if tracked is not None:
+            detection = detection.at(tracked.number)
     record = RunRecord(
         source=str(source),  # without the query of a web address, which may hold a secret
         source_version=version,

@@ -97,6 +97,7 @@ def _post(run: RunRef, drawn: Drawn) -> None:
         stop=record.stop,
         rate=float(video.avg_rate),
         size_hw=(video.height, video.width),
+        tracked=record.tracked,
     )
     key = artifact_key(run.key)
     num_objects = len(lanes.objects)
@@ -200,7 +201,9 @@ def _telling_frame(manifest: Manifest) -> int:
     """The frame to show: that of the first finding, else the one in the middle."""
     if manifest.findings is not None and manifest.findings.worst:
         return manifest.findings.worst[0].frame
-    return (manifest.request.start + manifest.request.stop) // 2
+    middle = (manifest.request.start + manifest.request.stop) // 2
+    tracked = manifest.request.tracked
+    return middle if tracked is None else tracked.nearest(middle)[0]
 
 
 def _finding_list(findings: FindingList) -> str:

@@ -107,4 +107,6 @@ def is_superseded(run: RunRef, record: RunRecord, there: Manifest) -> bool:
     """
     if there.key == run.key or there.request.source != record.source:
         return False
+    if record.further_parts:
+        return False  # no file alone is the video that was tracked
     return is_replaced(record.source, record.source_digest, credentials=run.credentials)

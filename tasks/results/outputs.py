@@ -19,6 +19,7 @@ from samcore.report.of_manifest import report_facts
 from samcore.result.manifest import EXPORTS, MASKS, OVERLAY, REPORT, SEAMS, Manifest
 from samcore.result.records import SeamList
 from samcore.video import VideoSource
+from samcore.video.tracked import skipping
 from samcore.video.viewers import Show, Viewer, show_frames
 from tasks.results.open import ResultStore
 
@@ -111,7 +112,7 @@ class Outputs:
         failures.say()
 
     def _show(self, places: list[str], manifest: Manifest, failures: Failures) -> None:
-        video = self._open_video()
+        video = skipping(self._open_video(), manifest.request.tracked)
         show_frames(
             video,
             manifest.request.start,

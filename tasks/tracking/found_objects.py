@@ -187,7 +187,9 @@ def _find(
             for frame in reader:
                 (found,) = detector.detect(
                     [frame.image_rgb_hwc_u8],
-                    first_frame=frame.frame_idx,
+                    first_frame=video.number(frame.frame_idx)
+                    if entry.by_number
+                    else frame.frame_idx,
                     on_progress=on_progress if first == frame_idx else None,
                 )
                 if first < frame_idx:

@@ -1,22 +1,25 @@
 """Only some frames are tracked: to the tracker they are the video, to everybody else they keep
 their true numbers and times."""
 
+import json
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from samcore.config import TrackSettings
 from samcore.errors import InputError
+from samcore.exports import write_export
 from samcore.machine.device import choose_compute
+from samcore.masks.rle import encode_masks
 from samcore.masks.table import MaskReader, table_digest
 from samcore.models.loader import load_model
 from samcore.result.manifest import read_manifest
-from samcore.run.folder import RunFolder
+from samcore.result.reader import Result
+from samcore.scenes import Scene
 from samcore.tracking.tracker import VideoTracker
 from samcore.video import open_video
+from tasks.plan_run import plan_run
 from tasks.request.segment_request import SegmentRequest
 from tasks.run.refs import ResultRef
 
@@ -30,13 +33,13 @@ OBJECTS = (
     },
     {"id": 7, "prompts": [{"frame": 14, "box": [60, 20, 120, 80]}]},
 )
-NUMBERS = list(range(4, 63, 5))
+NUMBERS = list(range(4, 50, 5))
 
 
 @pytest.fixture
 def every_fifth(ask: Ask) -> Ask:
-    """A request for every fifth frame, from frame 4 to frame 62."""
-    asked = {"prompts": {"objects": list(OBJECTS)}, "start": 4, "stop": 63, "every": 5}
+    """A request for every fifth frame, from frame 4 to frame 49."""
+    asked = {"prompts": {"objects": list(OBJECTS)}, "start": 4, "stop": 50, "every": 5}
     return lambda **changes: ask(image_size=64, **{**asked, **changes})
 
 
@@ -87,7 +90,7 @@ def test_the_frames_are_the_video_for_the_tracker(
 def test_masks_do_not_depend_on_chunks(every_fifth: Ask, segment: Segment, tmp_path: Path) -> None:
     """Chunks count frames that are tracked; the same bytes are published, seams are identical."""
     digests = set()
-    for chunk_frames, overlap in ((3, 1), (5, 0), (7, 2), (64, 0)):
+    for chunk_frames, overlap in ((7, 2), (20, 0), (64, 0)):
         place = tmp_path / f"{chunk_frames}"
         request = every_fifth(
             chunk_frames=chunk_frames, overlap=overlap, destination=str(place), every=2
@@ -96,10 +99,9 @@ def test_masks_do_not_depend_on_chunks(every_fifth: Ask, segment: Segment, tmp_p
         digests.add((place / "masks.parquet").read_bytes())
         assert result.seams_identical in (True, None)
         plan = read_manifest(place).request.chunks
-        tracked = range(4, 63, 2)
-        assert [chunk.start for chunk in plan] == [
-            tracked[at] for at in range(0, 30 - overlap, chunk_frames - overlap)
-        ][: len(plan)]
+        tracked = range(4, 50, 2)
+        starts = range(0, len(tracked) - overlap, chunk_frames - overlap)
+        assert [chunk.start for chunk in plan] == [tracked[at] for at in starts]
     assert len(digests) == 1
 
 
@@ -114,18 +116,13 @@ def test_a_rate_chooses_by_time(every_fifth: Ask, segment: Segment, clip: Path, 
     )
     manifest = read_manifest(tmp_path / "by-time")
     assert manifest.request.tracked.fps == Fraction("4.8")
-    assert (manifest.request.start, manifest.request.stop) == (4, 60)
+    assert (manifest.request.start, manifest.request.stop) == (4, 50)
     assert manifest.video.num_frames == open_video(clip).info.num_frames
 
 
-def test_the_choice_is_part_of_the_key_only_where_it_is_made(
-    every_fifth: Ask, track_chunks: Callable[..., object]
-) -> None:
+def test_the_choice_is_part_of_the_key_only_where_it_is_made(every_fifth: Ask) -> None:
     """Every first frame is all frames."""
-    keys = [
-        RunFolder.from_ref(track_chunks(every_fifth(every=every), only=0)).record().result_key
-        for every in (None, 1, 5, 10)
-    ]
+    keys = [plan_run.fn(every_fifth(every=every)).key for every in (None, 1, 5, 10)]
     assert keys[0] == keys[1]
     assert len(set(keys)) == 3
 
@@ -134,9 +131,9 @@ def test_a_stopped_chunk_goes_on(
     every_fifth: Ask, segment: Segment, track_chunks: Callable[..., object], tmp_path: Path
 ) -> None:
     """What was tracked before stays, and the rest follows as if nothing had been."""
-    whole = segment(every_fifth(every=2, destination=str(tmp_path / "whole"), chunk_frames=8))
-    track_chunks(every_fifth(every=2, chunk_frames=8), only=2)
-    again = segment(every_fifth(every=2, chunk_frames=8))
+    whole = segment(every_fifth(destination=str(tmp_path / "whole"), chunk_frames=4, overlap=1))
+    track_chunks(every_fifth(chunk_frames=4, overlap=1), only=2)
+    again = segment(every_fifth(chunk_frames=4, overlap=1))
 
     assert [row.packed() for row in _rows(again)] == [row.packed() for row in _rows(whole)]
 
@@ -181,32 +178,81 @@ def test_both_choices_are_refused(ask: Ask) -> None:
 
 
 def test_objects_are_found_and_looked_for_on_tracked_frames(
-    every_fifth: Ask, segment: Segment
+    every_fifth: Ask, segment: Segment, scene: Scene, tmp_path: Path
 ) -> None:
-    """A detector looks at every second of them; what it finds begins on a frame that is tracked."""
-    found = segment(
-        every_fifth(
-            prompts=None,
-            automatic={"detector": "motion", "detect_every": 2, "max_objects": 5},
-            every=3,
-            chunk_frames=6,
-            overlap=2,
-        )
-    )
-    again = segment(
-        every_fifth(
-            prompts=None,
-            automatic={"detector": "motion", "detect_every": 2, "max_objects": 5},
-            every=3,
-            chunk_frames=20,
-            overlap=0,
-            destination=found.destination + "-again",
-        )
-    )
+    """Detectors look at every second of them. A list of detections goes by the video's numbers;
+    what is found begins on a frame that is tracked, and chunks do not matter."""
+    listed = []
+    for frame in range(4, 50, 10):
+        (rle,) = encode_masks(scene.masks_nhw(frame)[:1])
+        mask = {"size": [rle.height, rle.width], "counts": rle.counts.decode()}
+        listed.append({"frame": frame, "mask": mask, "score": 0.9})
+    path = tmp_path / "masks.json"
+    path.write_text(json.dumps({"detections": listed}))
 
-    frames = {row.frame for row in _rows(found)}
-    assert frames
-    assert frames <= set(range(4, 63, 3))
-    assert [row.packed() for row in _rows(found)] == [row.packed() for row in _rows(again)]
-    assert TrackSettings().retire_after is None
-    assert np.diff(sorted(frames)).min() == 3
+    def ask(chunk_frames: int, overlap: int, **options: object) -> list:
+        found = {"detector": f"file:{path}", "max_objects": 5, **options}
+        place = tmp_path / f"{chunk_frames}-{len(options)}"
+        request = every_fifth(
+            prompts=None,
+            automatic=found,
+            chunk_frames=chunk_frames,
+            overlap=overlap,
+            destination=str(place),
+        )
+        return _rows(segment(request))
+
+    rows = ask(4, 1, detect_every=2, association_options={"hot_start": 2})
+    assert {row.frame for row in rows} <= set(NUMBERS)
+    assert min(row.frame for row in rows) == 4
+    again = ask(64, 0, detect_every=2, association_options={"hot_start": 2})
+    assert [row.packed() for row in rows] == [row.packed() for row in again]
+    once = ask(64, 0, frame=14)
+    assert [row.frame for row in once] == NUMBERS[2:]
+    with pytest.raises(InputError, match=r"automatic.frame: 13 is not among .* 9 .* and 14"):
+        ask(64, 0, frame=13)
+
+
+def test_exports_report_and_program_have_the_true_numbers(
+    every_fifth: Ask, segment: Segment, clip: Path, tmp_path: Path
+) -> None:
+    """Each format has a place for each frame that was tracked and for no other; the overlay shows
+    them at their times; findings and report speak of them."""
+    segment(every_fifth(chunk_frames=4, overlap=2))
+    result = Result(tmp_path / "out")
+    masklets, video = result.masklets, open_video(clip)
+
+    def written(name: str) -> Path:
+        write_export(masklets, name, tmp_path / name, video=video)
+        return tmp_path / name
+
+    assert [frame.frame_idx for frame in result] == NUMBERS
+    assert len(result) == len(NUMBERS)
+    assert result.frame(9).time_s == pytest.approx(9 / 24)
+    with pytest.raises(InputError, match=r"no frame 10: .*every 5 .*the nearest are 9 and 14"):
+        result.frame(10)
+    coco = json.loads((written("coco-video") / "annotations.json").read_text())
+    assert coco["videos"][0]["length"] == len(NUMBERS)
+    assert [name[-9:-4] for name in coco["videos"][0]["file_names"]] == [
+        f"{number:05d}" for number in NUMBERS
+    ]
+    shown = [frame for frame in result if frame.present_n[list(frame.obj_ids).index(1)]]
+    masks = next(item for item in coco["annotations"] if item["track_id"] == 1)["segmentations"]
+    assert [NUMBERS[at] for at, mask in enumerate(masks) if mask] == [f.frame_idx for f in shown]
+    images = json.loads((written("coco-image") / "annotations.json").read_text())["images"]
+    assert [image["id"] for image in images] == NUMBERS
+    names = sorted(path.stem for path in written("davis-png").rglob("*.png"))
+    assert names == [f"{number:05d}" for number in NUMBERS]
+    lines = next(written("mot-txt").glob("clip*.txt")).read_text().splitlines()
+    assert {int(line.split(",")[0]) for line in lines} <= {number + 1 for number in NUMBERS}
+    places = json.loads((written("mask-video") / "frames.json").read_text())["frames"]
+    assert [place["frame"] for place in places] == NUMBERS
+    drawn = open_video(written("overlay") / "overlay.mp4")
+    assert drawn.info.num_frames == len(NUMBERS)
+    assert float(drawn.time_s(2)) == pytest.approx(10 / 24, abs=0.002)
+    boxes = json.loads((written("label-studio") / "video.json").read_text())
+    sequence = boxes[0]["predictions"][0]["result"][0]["value"]["sequence"]
+    assert {item["frame"] - 1 for item in sequence} <= set(NUMBERS)
+    seams = json.loads((tmp_path / "out" / "seams.json").read_text())["seams"]
+    assert [seam["frames"] for seam in seams] == [2] * len(seams)
+    assert {seam["start"] for seam in seams} <= set(NUMBERS)

@@ -40,6 +40,8 @@ ASKED: dict[str, tuple[list[str], Any]] = {
     "direction": (["--direction", "both"], "both"),
     "start": (["--start", "3"], 3),
     "stop": (["--stop", "9"], 9),
+    "every": (["--every", "10"], 10),
+    "fps": (["--fps", "2.5"], 2.5),
     "work_dir": (["--work-dir", "w"], "w"),
     "memory_log": (["--memory-log", "m.csv"], "m.csv"),
     "overlay": (["--overlay"], True),
@@ -54,7 +56,9 @@ def command() -> Any:
     return typer.main.get_command(app).commands["track"]  # type: ignore[attr-defined]
 
 
-def asked_for(monkeypatch: pytest.MonkeyPatch, args: list[str]) -> SegmentRequest:
+def asked_for(
+    monkeypatch: pytest.MonkeyPatch, args: list[str], videos: tuple[str, ...] = ("v.mp4",)
+) -> SegmentRequest:
     """The request that a command line makes."""
     made: list[SegmentRequest] = []
 
@@ -63,7 +67,7 @@ def asked_for(monkeypatch: pytest.MonkeyPatch, args: list[str]) -> SegmentReques
         raise KeyboardInterrupt
 
     monkeypatch.setattr("flows.commands.run_local.run_local", run_local)
-    assert run(["track", "v.mp4", "-o", "out", "--box", BOX, *args]) == 130
+    assert run(["track", *videos, "-o", "out", "--box", BOX, *args]) == 130
     return made[0]
 
 
@@ -132,3 +136,22 @@ def test_retirement_that_makes_no_sense_is_one_line(
     error = capsys.readouterr().err
     assert said in " ".join(error.split())
     assert "Traceback" not in error
+
+
+def test_several_files_are_one_recording_with_join(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Named one by one or in a list, in their order; without --join they are several videos."""
+    files = [tmp_path / name for name in ("b.mp4", "a.mp4")]
+    for file in files:
+        file.write_bytes(b"x")
+    (tmp_path / "parts.txt").write_text("b.mp4\na.mp4\n")
+    for asked in (tuple(map(str, files)), (str(tmp_path / "parts.txt"),)):
+        request = asked_for(monkeypatch, ["--join"], asked)
+        assert (request.source, request.further_parts) == (str(files[0]), (str(files[1]),))
+    assert asked_for(monkeypatch, [], (str(files[0]),)).further_parts == ()
+
+    assert run(["probe", *map(str, files)]) == 2
+    assert "give --join if they are one recording" in capsys.readouterr().err
+    assert run(["track", "v.mp4", "-o", "out", "--box", BOX, "--every", "2", "--fps", "3"]) == 2
+    assert "every and fps: wanted one of them, got both" in capsys.readouterr().err

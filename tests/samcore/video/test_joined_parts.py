@@ -84,7 +84,8 @@ def test_the_record_names_the_parts_in_order(parts, tmp_path):
     assert info.digest != turned.digest
     assert info.source == str(parts[0])
     assert info.size_bytes == sum(part.stat().st_size for part in parts)
-    (line,) = [line for line in video_lines(info) if "3 files" in line]
+    (line,) = [line for line in video_lines(info) if line.startswith("parts ")]
+    assert "3 files" in line
     assert f"{parts[1]} from frame 20" in line
     counts = []
     again = open_video(
