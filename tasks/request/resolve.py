@@ -145,7 +145,7 @@ def resolve_request(
     known = () if warm is None else warm.record.objects
     objects = directed(
         _objects(labels, prompts, source_of_objects, known),
-        asked={} if given is None else given.spec.directions,
+        asked=checked.directions,
         default=request.direction,
         start=start,
     )
