@@ -254,4 +254,3 @@ def _working(
     if not is_left:
         return contextlib.nullcontext()
     return run_budget().working(folder.attempt_path(index))
-

@@ -55,7 +55,8 @@ def result_lines(result: ResultRef, *, seconds: float) -> Iterator[str]:
     if manifest is not None:
         peaks = manifest.peaks
         vram = "" if peaks.vram_bytes is None else f" and {peaks.vram_bytes / 1e9:.1f} GB of GPU"
-        rate = manifest.frames / max(manifest.timings.tracking, 1e-6)
+        tracked = manifest.frames + sum(one.stop - one.start for one in manifest.backward_chunks)
+        rate = tracked / max(manifest.timings.tracking, 1e-6)
         yield (
             f"took {clock(seconds)}; tracking {rate:.1f} frames/s, at most "
             f"{peaks.rss_bytes / 1e9:.1f} GB of memory{vram}"

@@ -93,6 +93,8 @@ def picture_prompts(raw: object, labels: Sequence[str] = ()) -> PromptFile:
     for entry in _dicts(copied.get("masks")):
         _on_the_picture(entry)
     spec = parse_prompts(copied)
+    if spec.directions:
+        raise InputError(f"object {min(spec.directions)}, direction: pictures have none")
     if labels:
         if len(labels) != len(spec.objects):
             raise InputError(

@@ -87,7 +87,7 @@ def render_report(facts: ReportFacts, gathered: ReportContent) -> str:
         seams=_seams(facts),
         troubles=_troubles((*facts.chunks, *facts.backward)),
         peaks=_peaks((*facts.chunks, *facts.backward)),
-        tracking_rate=_rate(facts.chunks),
+        tracking_rate=_rate((*facts.chunks, *facts.backward)),
         max_rows=MAX_ROWS,
         figure_names=list(figures),
     )

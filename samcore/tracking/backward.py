@@ -40,7 +40,8 @@ class BackwardTracker(VideoTracker):
     same state, it would read too; here both directions know only the prompts, so that neither
     depends on the other.
 
-    All prompts have to be encoded before anything is tracked.
+    All prompts have to be encoded before anything is tracked. Of more prompted frames than
+    `max_cond_frames` the video's last one is read, which is the first one here, and the closest.
     """
 
     backward: ClassVar[bool] = True

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from samcore.chunks.handoff import find_handoff
 from samcore.chunks.plan import plan_chunks
 from samcore.detectors.detector import is_of_model, look_up_detector
 from samcore.disk.fetch import Progress
@@ -27,9 +28,9 @@ from samcore.models.registry import (
 from samcore.models.transformers.names import PREFIX
 from samcore.progress import reporter
 from samcore.prompts.automatic import AutomaticPrompts
+from samcore.prompts.direction import Direction, check_directions
 from samcore.tracking.memory.policy import check_policy_fits
 from samcore.video import ScanOfFile, VideoSource, check_source
-from tasks.request.direction import check_direction
 from tasks.request.places import AsksForModel, AsksForPlace
 from tasks.request.prompt_source import GivenPrompts, read_prompts
 from tasks.request.segment_request import SegmentRequest
@@ -59,6 +60,11 @@ class CheckedRequest:
     model: ModelSpec | None
     """None if it is to be downloaded first: a long download waits until all else is right."""
 
+    @property
+    def directions(self) -> dict[int, Direction]:
+        """Those that the prompts say of single objects, by id."""
+        return {} if self.prompts is None else self.prompts.spec.directions
+
 
 def check_request(
     request: SegmentRequest, *, cache_dir: Path, buckets: bool = True, with_source: bool = True
@@ -82,7 +88,15 @@ def check_request(
     if given is not None:
         ids = sorted(item.id for item in given.spec.objects)
         check_objects(request.formats, ids, given.spec.labels)
-    check_direction(request, None if given is None else given.spec)
+    check_directions(
+        request.direction,
+        {} if given is None else given.spec.directions,
+        detects_throughout=request.looks_throughout,
+        warm_start=request.warm_start is not None,
+        exact_handoff=find_handoff(request.handoff).is_exact,
+        shards=request.shards is not None,
+        some_frames=request.every is not None or request.fps is not None,
+    )
     warm = None
     if buckets or not _in_bucket(request.warm_start):
         warm = read_warm_start(request, limits)

@@ -10,10 +10,10 @@ from samcore.disk.locks import locked_if_free
 from samcore.errors import SegmentationError
 from samcore.machine.stopping import run_stoppable
 from samcore.progress import Listener, listening
+from samcore.prompts.direction import goes_backward
 from samcore.run.early import early_folder, frames_to_begin, track_while_scanned
 from samcore.run.folder import RunFolder
 from samcore.video import ScanOfFile
-from tasks.request.direction import goes_backward
 from tasks.request.early_checks import CheckedRequest, check_request
 from tasks.request.segment_request import SegmentRequest
 from tasks.settings import load_settings
@@ -59,7 +59,7 @@ def _track(
 ) -> None:
     settings = load_settings()
     checked = checked or check_request(request, cache_dir=settings.cache_dir)
-    if goes_backward(request, None if checked.prompts is None else checked.prompts.spec):
+    if goes_backward(request.direction, checked.directions):
         return  # frame numbers count from the video's end
     video = frames_to_begin(
         so_far,

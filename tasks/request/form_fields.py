@@ -7,6 +7,7 @@ from pydantic import Field
 from samcore.chunks.handoff import HANDOFFS
 from samcore.exports import FORMATS
 from samcore.models.known import KNOWN_MODELS
+from samcore.prompts.direction import Direction
 from samcore.prompts.form import name_tabs
 
 HandoffName = Annotated[str, Field(json_schema_extra={"enum": list(HANDOFFS.names)})]
@@ -15,6 +16,15 @@ ModelName = Annotated[str, Field(json_schema_extra={"enum": [one.name for one in
 HubName = Annotated[
     str,
     Field(title="Hugging Face", json_schema_extra={"pattern": "^hf:.+"}),
+]
+
+AskedDirection = Annotated[
+    Direction,
+    Field(
+        title="Direction",
+        description="Where objects are tracked from their first prompt on: forward to the end, "
+        "backward to the beginning, or both. A prompts file can say it for each object.",
+    ),
 ]
 
 # Likewise.

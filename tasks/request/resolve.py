@@ -163,7 +163,7 @@ def resolve_request(
     source_of_objects = "automatic" if found_first else "prompt"
     objects = directed(
         _objects(labels, prompts, source_of_objects, known),
-        asked={} if given is None else given.spec.directions,
+        asked=checked.directions,
         default=request.direction,
         start=start,
     )

@@ -20,8 +20,14 @@ from samcore.prompts.automatic import AutomaticPrompts
 from samcore.prompts.form import Prompts
 from samcore.tracking.memory.policy import policy_options
 from samcore.video import PICTURE_KINDS, VIDEO_FILES
-from tasks.request.direction import AskedDirection
-from tasks.request.form_fields import FormatName, HandoffName, HubName, ModelName, shape_form
+from tasks.request.form_fields import (
+    AskedDirection,
+    FormatName,
+    HandoffName,
+    HubName,
+    ModelName,
+    shape_form,
+)
 from tasks.request.places import (
     absolute_place,
     check_destination,

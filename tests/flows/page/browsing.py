@@ -9,7 +9,7 @@ from flows.commands.open_page import what_to_open
 from flows.page.server import PageServer, listen_on
 from flows.page.session import open_session
 from tasks.settings import load_settings
-from tests.flows.page.conftest import Served, Window, open_window
+from tests.flows.page.conftest import Served
 
 WAIT_MS = 120_000
 """For a run."""

@@ -75,6 +75,11 @@ def test_cells_may_have_either_form() -> None:
         ("3", (), "wanted a list, or an object"),
         ('[{"box": [1, 2, 3, 4]}]', ("a", "b"), "labels: wanted one for each of 1 objects, got 2"),
         ('[{"bx": [1, 2, 3, 4]}]', (), "unknown key 'bx'"),
+        (
+            '{"objects": [{"id": 4, "direction": "both", "prompts": [{"box": [1, 2, 3, 4]}]}]}',
+            (),
+            "object 4, direction: pictures have none",
+        ),
     ],
 )
 def test_a_bad_cell_is_refused(raw: str, labels: tuple[str, ...], wanted: str) -> None:

@@ -289,3 +289,19 @@ def test_a_scan_that_ends_soon_is_waited_for(ask: Ask) -> None:
     with listening(scan):
         plan_run.fn(ask(**SMALL))
     assert scan.tracked == 0
+
+
+def test_backward_waits_for_the_scan(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What goes backward, if only by its prompts, counts frames from the end: nothing begins early,
+    while the same forward does."""
+    begun: list[int] = []
+    monkeypatch.setattr(
+        "tasks.request.early_start.frames_to_begin", lambda *_, start, **__: begun.append(start)
+    )
+    (one,) = SMALL["prompts"]["objects"]
+
+    plan_run.fn(ask(**SMALL, direction="both"))
+    plan_run.fn(ask(**{**SMALL, "prompts": {"objects": [{**one, "direction": "backward"}]}}))
+    assert begun == []
+    plan_run.fn(ask(**SMALL))
+    assert begun == [0]

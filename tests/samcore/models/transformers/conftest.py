@@ -104,9 +104,10 @@ def run_ours(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[tuple[int, i
         frames: np.ndarray,
         prompts: tuple[Prompt, ...],
         settings: TrackSettings | None = None,
+        kind: type[VideoTracker] = VideoTracker,
     ) -> dict[tuple[int, int], torch.Tensor]:
         logits.clear()
-        tracker = run.tracker = start(model, frames, prompts, settings)
+        tracker = run.tracker = start(model, frames, prompts, settings, kind)
         return {
             (output.frame_idx, obj_id): logits[-1][row, 0]
             for output in tracker.track(frames)
@@ -121,11 +122,10 @@ def start(
     frames: np.ndarray,
     prompts: tuple[Prompt, ...],
     settings: TrackSettings | None = None,
+    kind: type[VideoTracker] = VideoTracker,
 ) -> VideoTracker:
     """A tracker after the prompt pass."""
-    tracker = VideoTracker(
-        model, height=HEIGHT, width=WIDTH, num_frames=len(frames), settings=settings
-    )
+    tracker = kind(model, height=HEIGHT, width=WIDTH, num_frames=len(frames), settings=settings)
     for prompt in prompts:
         tracker.add_prompt(prompt)
     tracker.encode_prompts([Numbered(t, frame) for t, frame in enumerate(frames)])

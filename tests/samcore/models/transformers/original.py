@@ -63,11 +63,16 @@ def _add(session: Any, prompt: Prompt, net: Any, size_hw: tuple[int, int]) -> No
 
 
 def run_session(
-    net: Any, pixels_n3hw: Tensor, prompts: tuple[Prompt, ...], size_hw: tuple[int, int]
+    net: Any,
+    pixels_n3hw: Tensor,
+    prompts: tuple[Prompt, ...],
+    size_hw: tuple[int, int],
+    *,
+    reverse: bool = False,
 ) -> Any:
-    """A session in which all frames were tracked."""
+    """A session in which all frames were tracked, or all before the first prompt."""
     session = new_session(net, pixels_n3hw, prompts, size_hw)
-    for _ in net.propagate_in_video_iterator(session):
+    for _ in net.propagate_in_video_iterator(session, reverse=reverse):
         pass
     return session
 

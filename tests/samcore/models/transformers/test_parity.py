@@ -6,6 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from samcore.prompts.prompt import Prompt
+from samcore.tracking.backward import BackwardTracker
 from tests.samcore.models.transformers.conftest import HEIGHT, WIDTH
 from tests.samcore.models.transformers.original import (
     logits_of,
@@ -45,6 +47,27 @@ def test_two_objects_match_the_original(run_ours, small_model, family, score, fr
         assert len(obj.memories) >= 15
         for memory in obj.memories:
             compare(memory, *remembered[memory.frame_idx, obj.obj_id])
+
+
+def test_backward_matches_the_original(run_ours, small_model, family, frames):
+    """Before its first prompt, with a correction after it: as with transformers in reverse."""
+    model, last = small_model(family), 21
+    prompts = (
+        Prompt(1, 19, box_xyxy_px=(8, 8, 40, 40)),
+        Prompt(1, 21, points_xy_px=((20, 20),), point_labels=(1,)),
+    )
+    frames = frames[: last + 1]
+    mirrored = tuple(replace(prompt, frame_idx=last - prompt.frame_idx) for prompt in prompts)
+
+    session = run_session(
+        model._net, pixels_of(model, frames), prompts, (HEIGHT, WIDTH), reverse=True
+    )
+    theirs = {at: logits for at, logits in logits_of(session).items() if at[0] <= 19}
+    found = run_ours(model, frames[::-1], mirrored, kind=BackwardTracker)
+    ours = {(last - t, obj_id): logits for (t, obj_id), logits in found.items()}
+
+    assert set(ours) == {(t, 1) for t in range(20)}
+    assert worst(ours, theirs, {19}) < RTOL
 
 
 def compare(memory, maskmem, pointer, score_there) -> None:
