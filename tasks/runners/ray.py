@@ -1,5 +1,6 @@
 """The runner `ray`: workers of a Ray cluster. The only place that imports Ray."""
 
+import logging
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,7 @@ def make_engine(address: str | None, workers: int, *, on_gpu: bool) -> UnitEngin
         from ray.exceptions import RayError, RayTaskError
     except ImportError as error:
         raise missing("prefect-ray", "ray") from error
+    logging.getLogger("ray").setLevel(logging.ERROR)  # its greetings are not for our terminal
     options: dict[str, Any] = {"address": address}
     if address is None:
         here = {"num_cpus": workers, "include_dashboard": False, "log_to_driver": False}

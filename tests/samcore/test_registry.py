@@ -17,8 +17,17 @@ from samcore.findings.check import CHECKS
 from samcore.models.family import FAMILIES
 from samcore.registry import Registry
 from samcore.tracking.memory.policy import POLICIES, PolicyEntry
+from tasks.runners.runner import RUNNERS
 
-REGISTRIES: tuple[Registry, ...] = (CHECKS, DETECTORS, FAMILIES, FORMATS, HANDOFFS, POLICIES)
+REGISTRIES: tuple[Registry, ...] = (
+    CHECKS,
+    DETECTORS,
+    FAMILIES,
+    FORMATS,
+    HANDOFFS,
+    POLICIES,
+    RUNNERS,
+)
 ROOT = Path(__file__).parents[2]
 
 
