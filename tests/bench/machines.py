@@ -2,11 +2,11 @@
 
     python tests/bench/machines.py                      two cores, some ten minutes, quiet machine
     python tests/bench/machines.py --tiny               a try: it measures nothing but itself
-    python tests/bench/machines.py --json machines.json --write
+    python tests/bench/machines.py --json machines.json --write tests/bench/RESULTS.md
 
 Each run is the command `longtake track`, with one thread a worker. The time of the tracking alone
 is that of the command without what the same way takes beside its chunks with one worker: imports,
-Prefect, the start of workers. `--write` puts the tables into RESULTS.md.
+Prefect, the start of workers. `--write` puts the tables into a page.
 
 The simulation takes what a frame costs from the same runs, or from `--frame-s` and `--object-s` for
 another machine, and adds up where the time of an hour of video would go.
@@ -16,7 +16,6 @@ import argparse
 import json
 import math
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -26,11 +25,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from policies import put_into  # a script beside this one
+
 from samcore.scenes import Scene, box_of
 from samcore.video import VideoWriter
 
-RESULTS = Path(__file__).with_name("RESULTS.md")
-BEGIN, END = "<!-- machines.py -->", "<!-- end of machines.py -->"
 OBJECTS, RATE = 4, 24
 
 
@@ -255,16 +254,6 @@ def costs_of(runs: list[Measured], args: argparse.Namespace) -> Costs:
     )
 
 
-def write(text: str) -> None:
-    """Put the tables into the page of results, in the place of older ones."""
-    page = RESULTS.read_text()
-    block = f"{BEGIN}\n{text}\n{END}"
-    pattern = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END), re.DOTALL)
-    if not pattern.search(page):
-        raise SystemExit(f"{RESULTS} has no place for this: wanted {BEGIN} and {END}")
-    RESULTS.write_text(pattern.sub(lambda _: block, page))
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Measure, print, and write."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -280,7 +269,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seam-s", type=float, default=0.3, help="seconds to join a chunk")
     parser.add_argument("--tiny", action="store_true", help="a try, of half a minute")
     parser.add_argument("--json", type=Path, help="write all numbers to this file")
-    parser.add_argument("--write", action="store_true", help="put the tables into RESULTS.md")
+    parser.add_argument("--write", type=Path, help="the page to put the tables into")
     args = parser.parse_args(arguments)
     if args.tiny:
         args.frames, args.size, args.image_size, args.chunk_frames = 48, 64, 64, 20
@@ -300,7 +289,7 @@ def main(arguments: list[str] | None = None) -> None:
         found = {"runs": [asdict(one) for one in runs], "costs": asdict(costs)}
         args.json.write_text(json.dumps(found, indent=2) + "\n")
     if args.write:
-        write(text)
+        put_into(args.write, text, "machines.py")
 
 
 if __name__ == "__main__":
