@@ -147,7 +147,11 @@ def _submitting(
             futures = [
                 (index, runner.submit(track_unit, {"run": run, "index": index})) for index in todo
             ]
-        yield [(index, future.result) for index, future in futures], engine.is_lost
+        try:
+            yield [(index, future.result) for index, future in futures], engine.is_lost
+        except BaseException:
+            engine.stop()
+            raise
 
 
 def _here(run: RunRef, index: int) -> _Result:

@@ -41,6 +41,9 @@ class UnitEngine:
     is_lost: Callable[[BaseException], bool]
     """Whether an error says that a worker has died under its unit, more often than the engine
     itself puts up with."""
+    stop: Callable[[], None] = lambda: None
+    """Tells workers to save where they are, before the engine is closed in the middle of work.
+    Where it does nothing, the engine ends its own workers, and others go on to their unit's end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

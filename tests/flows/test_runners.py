@@ -1,13 +1,18 @@
 """Units of work of one run on real engines, with a worker that is killed in the middle of one."""
 
+import contextlib
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from flows.segment_video import segment_video
@@ -100,3 +105,37 @@ def test_a_killed_worker_changes_nothing(
     assert bytes_of(there) == bytes_of(here)
     (run,) = (there / ".longtake" / "runs").iterdir()
     assert (run / "request.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_run_that_is_told_to_stop_stops_its_workers(
+    match: Ask, clip: Path, tmp_path: Path
+) -> None:
+    """SIGTERM at the command alone: workers save where they are and end with it, and the same
+    command goes on from there."""
+    request = match()
+    assert request.automatic is not None
+    out = tmp_path / "stopped"
+    command = [
+        *(sys.executable, "-m", "flows.cli", "track", str(clip), "-o", str(out), "--no-report"),
+        *("--detect", request.automatic.detector, "--handoff", "match", "--model", "nano"),
+        *("--image-size", "64", "--device", "cpu", "--stop", "60", "--chunk-frames", "40"),
+        *("--overlap", "4", "--runner", "processes:2"),
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
+    workers: set[int] = set()
+    while not workers and process.poll() is None:
+        time.sleep(0.01)
+        for path in out.glob(".longtake/runs/*/chunks/*/attempt.json"):
+            with contextlib.suppress(OSError):
+                found = open_record(path.read_bytes(), of=f"{path.parent.name}/{path.name}")
+                workers |= {found["pid"]} if isinstance(found, dict) else set()
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate()
+    assert process.returncode == 128 + signal.SIGTERM, err.decode()
+    assert workers
+    assert not any(psutil.pid_exists(pid) for pid in workers)
+    assert list(out.glob(".longtake/runs/*/chunks/*/partial.json"))
+    subprocess.run(command, check=True)
+    assert (out / MASKS).exists()
