@@ -11,6 +11,7 @@ from concurrent.futures import BrokenExecutor
 from prefect.task_runners import ProcessPoolTaskRunner
 
 from tasks.runners.runner import UnitEngine
+from tasks.units.worker import stop_on_sigterm
 
 _GRACE_S = 30.0
 """To save where a unit is, for a worker whose run is gone."""
@@ -29,7 +30,7 @@ def make_engine(address: str | None, workers: int, *, on_gpu: bool) -> UnitEngin
 
 def prepare_worker() -> None:
     """Have a worker save where its unit is when it is told to stop, and end with its run."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    stop_on_sigterm()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
