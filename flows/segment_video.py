@@ -223,6 +223,11 @@ def _track(
         with listening(tracking_artifact(run.key)):
             track_units(run, request, folder, held)
         return
+    if request.runner != "here":
+        _log.warning(
+            "nothing to share out among workers: chunks are tracked one after another, here; "
+            "--shards shares out objects, --handoff match chunks"
+        )
     hands_on_state = find_handoff(record.handoff).hands_on_state
     todo = folder.plan_work(with_states=hands_on_state)
     checks = ChunkChecks(run, request)

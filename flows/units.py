@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from flows.chunk_checks import ChunkChecks
 from flows.server.budget import run_budget
+from samcore.errors import InputError
 from samcore.progress import TRACKING, Progress, counted, report
 from samcore.run.folder import RunFolder
 from samcore.run.units import (
@@ -134,7 +135,8 @@ def _take(folder: RunFolder, index: int, result: _Result, held: Callable[[], Non
 
 def _show(run: RunRef, done: int, total: int, name: str) -> None:
     _log.info("%s is there, %d of %d", name, done, total)
-    report(Progress(f"{TRACKING} {run.video}", done, total, "units"))
+    text = f"{run.video}: {done} of {counted(total, 'unit')}"
+    report(Progress(TRACKING, done, total, "units", text=text))
 
 
 @contextlib.contextmanager
@@ -146,12 +148,25 @@ def _submitting(
         yield [(index, _here(run, index)) for index in todo], lambda _: False
         return
     engine = asked.engine(device)
-    with engine.task_runner as runner:
-        with engine.asking():
-            futures = [
-                (index, runner.submit(track_unit, {"run": run, "index": index})) for index in todo
-            ]
-        yield [(index, future.result) for index, future in futures], engine.is_lost
+    with contextlib.ExitStack() as stack:
+        try:
+            runner = stack.enter_context(engine.task_runner)
+            with engine.asking():
+                futures = [
+                    (index, runner.submit(track_unit, {"run": run, "index": index}))
+                    for index in todo
+                ]
+        except Exception as error:
+            where = f"at {asked.address}" if asked.address else "on this machine"
+            raise InputError(
+                f"runner {asked.entry.name}: no workers {where}: "
+                f"{' '.join(str(error).split()) or type(error).__name__}"
+            ) from error
+        try:
+            yield [(index, future.result) for index, future in futures], engine.is_lost
+        except BaseException:
+            engine.stop()
+            raise
 
 
 def _here(run: RunRef, index: int) -> _Result:

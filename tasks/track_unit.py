@@ -2,11 +2,13 @@
 
 import logging
 import time
+from collections.abc import Callable
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from samcore.chunks.handoff import find_handoff
+from samcore.disk.janitor import remove_stale_work
 from samcore.result.records import RunRecord
 from samcore.run.folder import RunFolder
 from samcore.run.units import UnitRecord, unit_name
@@ -14,10 +16,12 @@ from tasks.encode_prompts import encode_prompts
 from tasks.retries import SOURCE_RETRIES
 from tasks.run.mirror import open_mirror
 from tasks.run.refs import RunRef
+from tasks.settings import load_settings
 from tasks.store.lease import leased
 from tasks.track_chunk import track_chunk
 from tasks.tracking.device_lock import using_device
 from tasks.units.lay_out import fetch_run, lay_out_unit
+from tasks.units.worker import at_work
 
 _log = logging.getLogger(__name__)
 
@@ -39,13 +43,15 @@ def track_unit(run: RunRef, index: int) -> UnitRecord:
     here = fetch_run(run)
     unit = lay_out_unit(here, index)
     folder = RunFolder.from_ref(unit)
-    with folder.lock(on_wait=_say_another), leased(unit, on_wait=_say_who) as held:
+    with at_work(), folder.lock(on_wait=_say_another), leased(unit, on_wait=_say_who) as held:
         mirror = open_mirror(unit)
         if mirror is not None:
             mirror.pull(folder)
         record = folder.record()
         _track(unit, folder, record, held)
     done = [folder.chunk_record(chunk.index) for chunk in record.chunks]
+    if unit.in_bucket:
+        remove_stale_work(load_settings().cache_dir)  # what this worker left here long ago
     name = unit_name(RunFolder.from_ref(here).record(), index)
     _log.info("%s: done in %.1f s", name, time.monotonic() - started)
     return UnitRecord(
@@ -56,7 +62,7 @@ def track_unit(run: RunRef, index: int) -> UnitRecord:
     )
 
 
-def _track(unit: RunRef, folder: RunFolder, record: RunRecord, held) -> None:  # type: ignore[no-untyped-def]
+def _track(unit: RunRef, folder: RunFolder, record: RunRecord, held: Callable[[], None]) -> None:
     hands_on = find_handoff(record.handoff).hands_on_state
     todo = folder.plan_work(with_states=hands_on)
     if not todo:

@@ -39,6 +39,11 @@ DOORS = {
     "torchvision": ("samcore/detectors/torchvision.py",),
     "transformers": ("samcore/models/transformers/", "samcore/detectors/transformers.py"),
     "huggingface_hub": ("samcore/models/transformers/hub.py",),
+    "dask": ("tasks/runners/dask.py",),
+    "distributed": ("tasks/runners/dask.py",),
+    "prefect_dask": ("tasks/runners/dask.py",),
+    "ray": ("tasks/runners/ray.py",),
+    "prefect_ray": ("tasks/runners/ray.py",),
     "supervision": ("samcore/result/reader.py",),
 }
 """An outside package, and where it may be imported."""

@@ -142,6 +142,13 @@ CHECKS = Registry(
             sees="run",
         ),
         CheckEntry(
+            name="join",
+            about="it is in doubt who is who where two chunks meet that found their own objects",
+            home="samcore.findings.records:check_joins",
+            heading="Doubtful identities at seams",
+            sees="run",
+        ),
+        CheckEntry(
             name="coarse",
             about="a chunk was tracked with a smaller input of the model",
             home="samcore.findings.records:check_quality",

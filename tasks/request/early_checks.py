@@ -36,6 +36,7 @@ from tasks.request.prompt_source import GivenPrompts, read_prompts
 from tasks.request.segment_request import SegmentRequest
 from tasks.request.sharing_out import shared_frames
 from tasks.request.warm_source import GivenWarmStart, read_warm_start
+from tasks.runners.runner import AskedRunner
 from tasks.settings import load_settings
 from tasks.sources.opened import check_recording, look_up_source, open_recording
 from tasks.store.locations import S3Location, parse_location
@@ -116,6 +117,7 @@ def check_request(
         )
     elif request.model is not None:
         check_can_be_had(request.model, for_text=bool(by_model))
+    AskedRunner.of(request.runner).check_installed()
     if request.automatic is not None:
         for one in request.automatic.each:
             look_up_detector(one)

@@ -89,13 +89,6 @@ def check_sharing_out(request: "SegmentRequest") -> None:
         _check_match(request)
     if request.shards is not None:
         _check_shards(request)
-    elif (
-        not find_handoff(request.handoff).is_parallel and not AskedRunner.of(request.runner).is_here
-    ):
-        raise ValueError(
-            f"runner {request.runner}: there is nothing to share out: give shards (of objects), or "
-            "the hand-off match"
-        )
 
 
 def _check_match(request: "SegmentRequest") -> None:

@@ -4,19 +4,17 @@ import contextlib
 from functools import partial
 from typing import Any
 
-from tasks.runners.runner import UnitEngine, missing
+from dask import annotate  # type: ignore[attr-defined]  # in no list of theirs
+from distributed.comm.core import CommClosedError
+from distributed.scheduler import KilledWorker
+from prefect_dask.task_runners import DaskTaskRunner
+
+from tasks.runners.runner import UnitEngine
 
 
 def make_engine(address: str | None, workers: int, *, on_gpu: bool) -> UnitEngine:
     """Workers of the cluster at `address`, or `workers` processes here, each with one unit at a
     time. Where a unit needs a GPU, a worker must have the resource GPU."""
-    try:
-        from dask import annotate  # type: ignore[attr-defined]  # in no list of theirs
-        from distributed.comm.core import CommClosedError
-        from distributed.scheduler import KilledWorker
-        from prefect_dask.task_runners import DaskTaskRunner
-    except ImportError as error:
-        raise missing("prefect-dask", "dask") from error
     resources = {"GPU": 1} if on_gpu else {}
     options: dict[str, Any] = {"address": address}
     if address is None:

@@ -1,9 +1,14 @@
 """The runner `ray`: workers of a Ray cluster. The only place that imports Ray."""
 
+import logging
 from functools import partial
 from typing import Any
 
-from tasks.runners.runner import UnitEngine, missing
+from prefect_ray import RayTaskRunner
+from prefect_ray.context import remote_options
+from ray.exceptions import RayError, RayTaskError
+
+from tasks.runners.runner import UnitEngine
 
 _RETRIES = 3
 """How often Ray does a unit again whose worker died."""
@@ -12,12 +17,7 @@ _RETRIES = 3
 def make_engine(address: str | None, workers: int, *, on_gpu: bool) -> UnitEngine:
     """Workers of the cluster at `address`, or `workers` processes here; a unit takes one CPU, or
     one GPU, of those that the cluster has."""
-    try:
-        from prefect_ray import RayTaskRunner
-        from prefect_ray.context import remote_options
-        from ray.exceptions import RayError, RayTaskError
-    except ImportError as error:
-        raise missing("prefect-ray", "ray") from error
+    logging.getLogger("ray").setLevel(logging.ERROR)  # its greetings are not for our terminal
     options: dict[str, Any] = {"address": address}
     if address is None:
         here = {"num_cpus": workers, "include_dashboard": False, "log_to_driver": False}

@@ -6,6 +6,7 @@ the destination, a folder or a bucket, and the video's address.
 """
 
 import contextlib
+import importlib.util
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,6 +42,9 @@ class UnitEngine:
     is_lost: Callable[[BaseException], bool]
     """Whether an error says that a worker has died under its unit, more often than the engine
     itself puts up with."""
+    stop: Callable[[], None] = lambda: None
+    """Tells workers to save where they are, before the engine is closed in the middle of work.
+    Where it does nothing, the engine ends its own workers, and others go on to their unit's end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +55,8 @@ class RunnerEntry(Entry):
     """What may stand behind its name and a colon, for people."""
     takes_address: bool = False
     """Whether that may be a cluster's address, and not only a number of workers."""
+    package: str | None = None
+    """What has to be installed, as it is imported; the extra has the runner's name."""
 
 
 RUNNERS = Registry(
@@ -75,6 +81,7 @@ RUNNERS = Registry(
             home="tasks.runners.dask:make_engine",
             takes="N|ADDRESS",
             takes_address=True,
+            package="prefect_dask",
         ),
         RunnerEntry(
             name="ray",
@@ -82,6 +89,7 @@ RUNNERS = Registry(
             home="tasks.runners.ray:make_engine",
             takes="N|ADDRESS",
             takes_address=True,
+            package="prefect_ray",
         ),
     ],
 )
@@ -138,12 +146,21 @@ class AskedRunner:
             return max(1, torch.cuda.device_count())
         return max(2, (os.cpu_count() or 1) // 4)
 
-    def engine(self, device: str) -> UnitEngine:
-        """The engine, not started yet.
+    def check_installed(self) -> None:
+        """Refuse an engine that is not here; nothing is imported.
 
         Raises:
             InputError: Its package is not installed.
         """
+        name, package = self.entry.name, self.entry.package
+        if package is not None and importlib.util.find_spec(package) is None:
+            raise InputError(
+                f"runner {name}: the package {package.replace('_', '-')} is not installed here: "
+                f"pip install 'longtake[{name}]', on the workers, too"
+            )
+
+    def engine(self, device: str) -> UnitEngine:
+        """The engine, which is installed, not started yet."""
         make: MakesTaskRunner = self.entry.load()
         workers = self.workers(device) or 1
         return make(self.address, workers, on_gpu=device.startswith("cuda"))
@@ -155,11 +172,3 @@ _MOST = 256
 def no_engine(address: str | None, workers: int, *, on_gpu: bool) -> UnitEngine:
     """The run's own process needs none; this is never called."""
     raise NotImplementedError(f"{address = }, {workers = }, {on_gpu = }")
-
-
-def missing(package: str, extra: str) -> InputError:
-    """The error of an engine that is not installed."""
-    return InputError(
-        f"{package} is not installed here, which the runner {extra} needs: pip install "
-        f"'longtake[{extra}]', on the workers, too"
-    )

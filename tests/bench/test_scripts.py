@@ -178,3 +178,21 @@ def test_pictures_in_batches_are_the_same_work(
     assert [cells[2] for cells in table] == ["1", "2", "3"]
     assert table[0][6] == "1.00x"
     assert all(float(cells[8].rstrip(" |")) < 1e-3 for cells in table)
+
+
+def test_shared_out_work_adds_up_on_paper(load: Load) -> None:
+    """With 1 worker and no overlap all ways take the same; with many, matched chunks lose overlap
+    and the last round, and shards the encoding of all frames."""
+    machines = load("machines")
+    costs = machines.Costs(frame=0.1, object=0.01, start=5.0, seam=0.0)
+    common = {"frames": 2_400, "objects": 10, "chunk_frames": 240}
+
+    alike = machines.simulate(costs, workers=1, overlap=0, **common)
+    assert {round(one.total, 6) for one in alike} == {5 + 2_400 * 0.2}
+
+    one, match, shards = machines.simulate(costs, workers=10, overlap=24, **common)
+    # 11 chunks on 10 workers: two rounds.
+    assert match.total == pytest.approx(5 + 2 * 240 * 0.2)
+    assert match.overlap == pytest.approx(10 * 24 * 0.2 / 10)
+    assert shards.total == pytest.approx(5 + 2_400 * 0.11)
+    assert one.total > shards.total > match.total

@@ -32,6 +32,8 @@ ASKED: dict[str, tuple[list[str], Any]] = {
     "chunk_frames": (["--chunk-frames", "50"], 50),
     "overlap": (["--overlap", "0"], 0),
     "handoff": (["--handoff", "mask"], "mask"),
+    "shards": (["--shards", "2"], 2),
+    "runner": (["--runner", "dask:tcp://10.0.0.7:8786"], "dask:tcp://10.0.0.7:8786"),
     "memory_policy": (["--memory-policy", "dam"], "dam"),
     "retire_after": (["--retire-after", "30"], 30),
     "look_for_every": (["--retire-after", "30", "--look-for-every", "5"], 5),

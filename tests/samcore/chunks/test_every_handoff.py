@@ -29,6 +29,9 @@ class Run:
     given: list
     overlap: int
     folder: Path
+    scene: Scene
+    found: list = field(default_factory=list)
+    """What a detector finds at the chunk's start, where chunks find their own objects."""
     chunk: Chunk | None = None
     masks: dict = field(default_factory=dict)
     """By chunk, frame and object."""
@@ -36,7 +39,7 @@ class Run:
     """What the chunk before left, or the prompt pass."""
 
     def prompts(self):
-        return self.given
+        return [*self.given, *self.found]
 
     def masks_before(self, frame_idx):
         return self.masks[self.chunk.index - 1][frame_idx]
@@ -75,7 +78,7 @@ def run(model, tmp_path):
             Prompt(1, 0, box_xyxy_px=box_of(scene.masks_nhw(0)[0])),
             Prompt(7, 9, box_xyxy_px=box_of(scene.masks_nhw(9)[1])),
         ]
-        return Run(model, list(scene), given, overlap, tmp_path)
+        return Run(model, list(scene), given, overlap, tmp_path, scene)
 
     return make
 
@@ -87,6 +90,8 @@ def track(run, handoff, chunk_frames, *, stop_at=None):
         run.state = run.save(run.new_tracker(run.given, start=0), "prompts")
     for chunk in chunks:
         run.chunk = chunk
+        if handoff.is_parallel:
+            run.found = found_by_a_detector(run, chunk)
         tracker = handoff.start(run)
         first = handoff.first_frame(chunk, overlap=run.overlap)
         assert tracker.next_frame == first
@@ -104,6 +109,13 @@ def track(run, handoff, chunk_frames, *, stop_at=None):
                 left = run.save(tracker, f"after-{chunk.index}")
         run.state = left
     return run.masks
+
+
+def found_by_a_detector(run, chunk):
+    """Boxes of the objects that have begun before the chunk."""
+    begun = [(place, p.obj_id) for place, p in enumerate(run.given) if p.frame_idx < chunk.start]
+    masks = run.scene.masks_nhw(chunk.start)
+    return [Prompt(one, chunk.start, box_xyxy_px=box_of(masks[place])) for place, one in begun]
 
 
 def same(one, other):

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from samcore.chunks.matching import JoinedObject, LoneObject, SeamJoin
 from samcore.findings.check import CHECKS, WatchedObject
 from samcore.findings.rows import Rows
 from samcore.masks.row import GIVEN_UP_SCORE
@@ -14,6 +15,13 @@ from tests.samcore.report.conftest import FRAMES, RATE, chunk, seam
 
 SEEN = {sees: [one.name for one in CHECKS.built_in if one.sees == sees] for sees in ("rows", "run")}
 PIECES = ([FRAMES], [1] * FRAMES, [7, 34, FRAMES - 41], [50, FRAMES - 50])
+
+
+DOUBTFUL = SeamJoin(
+    joined=(JoinedObject(object_id=2, mean_iou=0.5, frames=4, margin=0.1, doubtful=True),),
+    ended=(LoneObject(object_id=2, best_iou=0.2, other=1, frames=4, doubtful=True),),
+    begun=(LoneObject(object_id=2, best_iou=0.2, frames=4, doubtful=True),),
+)
 
 
 def odd_rows():
@@ -40,7 +48,7 @@ def odd_run(facts):
     return facts(
         prompts=(Prompt(2, 3, box_xyxy_px=(90, 60, 110, 80)),),
         chunks=(chunk(0, 0, 44), chunk(1, 40, FRAMES, quality_loss=True)),
-        seams=(seam(0, 40, 0.5),),
+        seams=(seam(0, 40, 0.5).model_copy(update={"join": DOUBTFUL}),),
         min_agreement=0.99,
         damaged="frame 7 is broken",
     )
