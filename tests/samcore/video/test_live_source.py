@@ -1,5 +1,6 @@
 """Addresses of streams: what is taken, what ffmpeg may open for it, and that no password shows."""
 
+import itertools
 from fractions import Fraction
 
 import pytest
@@ -14,7 +15,7 @@ def options(text: str, **given: str) -> dict[str, str]:
     source = parse_live_source(text, **given)
     command = source.command(find_ffmpeg(), stall_s=7, filters="null")
     before = command[: command.index("-i")]
-    return {name: value for name, value in zip(before, before[1:], strict=False)}
+    return dict(itertools.pairwise(before))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,138 @@
+"""`longtake watch`, as it is used and as it dies."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flows.cli import run
+from flows.commands.process import child_command
+from tests.samcore.streams.watching import (
+    HEIGHT,
+    WIDTH,
+    frames_of,
+    one_tracker,
+    pictures,
+    plan_of,
+    published,
+    published_rows,
+)
+
+FRAMES = pictures(900)
+OPTIONS = ["--model", "nano", "--image-size", "64", "--device", "cpu", "--dtype", "float32"]
+OPTIONS += ["--size", f"{WIDTH}x{HEIGHT}", "--rate", "10", "--roll", "1s", "--chunk", "1s"]
+
+
+@contextlib.contextmanager
+def watching(out: Path, first: int) -> Iterator["subprocess.Popen[bytes]"]:
+    """The command, which is given frames from `first` on."""
+    command = child_command("from flows.cli import main; main()", "watch", "-", "-o", str(out))
+    process = subprocess.Popen(
+        [*command, *OPTIONS, "--box", "3:0:8,8,30,30"],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    stdin, stderr = process.stdin, process.stderr
+    assert stdin is not None
+    assert stderr is not None
+
+    def feed() -> None:
+        with contextlib.suppress(OSError):
+            for frame in FRAMES[first:]:
+                stdin.write(frame.tobytes())
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        feeder.join()
+        with contextlib.suppress(OSError):
+            stdin.close()
+        stderr.close()
+
+
+def said_until(process: "subprocess.Popen[bytes]", pattern: str) -> str:
+    """What it says, up to a line with the pattern."""
+    assert process.stderr is not None
+    said = ""
+    for line in process.stderr:
+        said += line.decode()
+        if re.search(pattern, said):
+            return said
+    raise AssertionError(said)
+
+
+def next_frame(out: Path) -> int:
+    (path,) = out.glob(".longtake/watch/*/checkpoint.json")
+    return int(json.loads(path.read_text())["record"]["next_frame"])
+
+
+@pytest.mark.slow
+def test_killed_and_stopped_it_goes_on_where_it_was(tmp_path: Path) -> None:
+    """SIGKILL loses what came since the last chunk, and the next start marks it; SIGTERM publishes
+    everything. Where the source gives the lost frames again, all rows are those of one tracker."""
+    out = tmp_path / "out"
+    with watching(out, 0) as process:
+        said_until(process, "masks on")
+        process.kill()
+    killed = next_frame(out)
+    assert killed > 0
+    with watching(out, killed) as process:
+        said_until(process, "masks on")
+        process.send_signal(signal.SIGTERM)
+        said = said_until(process, "stopped; the same command goes on")
+        assert process.wait() == 128 + signal.SIGTERM
+    assert "frames tracked, 0 dropped, 1 gap" in said
+
+    stopped = next_frame(out)
+    results = published(out)
+    assert published_rows(results) == one_tracker(plan_of(tmp_path / "x"), FRAMES[:stopped])
+    gaps = {row["frame"]: row["gap"] for row in frames_of(results) if row["gap"]}
+    assert gaps == {killed: "restarted"}
+    left = [path.name for path in out.glob(".longtake/**/*") if path.is_file()]
+    assert sorted(name.partition("-")[0] for name in left) == ["checkpoint.json", "lock", "state"]
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["dog.mp4", "--detect", "motion"], "a file is for `longtake track`"),
+        (["rtsp://joe:geheim@cam/a"], "nothing to track"),
+        (["rtsp://cam/a", "--box", "1:7:1,1,9,9"], "prompts are on frame 0"),
+        (["rtsp://cam/a", "--detect", "motion", "--roll", "0h"], "wanted a duration such as"),
+        (["rtsp://cam/a", "--detect", "motion", "--drop", "never"], "does not wait"),
+        (["rtsp://cam/a", "--detect", "motion", "--detect-every", "cuts"], "every N-th frame"),
+        (["rtsp://joe:geheim@127.0.0.1:1/a", "--detect", "motion"], "Connection refused"),
+        (["-", "--box", "1:0:1,1,9,9", "--size", "8x8"], "both --size WxH and --rate N"),
+    ],
+)
+def test_what_is_wrong_is_one_line(
+    args: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 2, no password in it, and nothing is written."""
+    out = tmp_path / "out"
+    assert run(["watch", *args, "-o", str(out), "--model", "nano", "--image-size", "64"]) == 2
+    said = capsys.readouterr().err
+    assert says in said
+    assert "geheim" not in said
+    assert not [*out.glob("*/manifest.json")]
+
+
+def test_help_shows_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    """Texts and defaults are those of the request."""
+    assert run(["watch", "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.replace("│", "").split())
+    assert "How much goes into one result" in said
+    assert "[default: 1h]" in said
