@@ -8,6 +8,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from tests.samcore.streams.watching import (
     plan_of,
     published,
     published_rows,
+    watch,
 )
 
 FRAMES = pictures(900)
@@ -128,6 +130,20 @@ def test_what_is_wrong_is_one_line(
     assert says in said
     assert "geheim" not in said
     assert not [*out.glob("*/manifest.json")]
+
+
+def test_a_result_of_a_stream_is_exported_and_read_like_any_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """But for what shows frames, which are not kept: that is said in one line."""
+    watch(replace(plan_of(tmp_path), roll_s=3600.0), FRAMES[:3])
+    (result,) = published(tmp_path)
+    assert [frame.obj_ids for frame in result] == [(3,)] * 3
+    assert [frame.time_s for frame in result] == sorted(frame.time_s for frame in result)
+    assert run(["export", str(result.path), "--format", "coco-video", "--format", "davis-png"]) == 0
+    for args in (["show"], ["memory"], ["export", "--format", "overlay"]):
+        assert run([args[0], str(result.path), *args[1:]]) == 2
+        assert "of a stream (standard input), whose frames are not kept" in capsys.readouterr().err
 
 
 def test_help_shows_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:
