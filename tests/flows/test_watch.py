@@ -15,7 +15,12 @@ import pytest
 
 from flows.cli import run
 from flows.commands.process import child_command
+from flows.streams.request import validate_watch
+from flows.watch_stream import watch_stream
+from samcore.errors import InputError
+from tasks.settings import load_settings
 from tests.samcore.streams.watching import (
+    BOX,
     HEIGHT,
     WIDTH,
     frames_of,
@@ -26,6 +31,7 @@ from tests.samcore.streams.watching import (
     published_rows,
     watch,
 )
+from tests.servers.live_streams import HlsStream
 
 FRAMES = pictures(900)
 OPTIONS = ["--model", "nano", "--image-size", "64", "--device", "cpu", "--dtype", "float32"]
@@ -144,6 +150,52 @@ def test_a_result_of_a_stream_is_exported_and_read_like_any_other(
     for args in (["show"], ["memory"], ["export", "--format", "overlay"]):
         assert run([args[0], str(result.path), *args[1:]]) == 2
         assert "of a stream (standard input), whose frames are not kept" in capsys.readouterr().err
+
+
+def test_results_go_to_a_bucket(bucket: str) -> None:
+    """Each under a prefix of its own, whole; no copy stays on this machine."""
+    plan = plan_of(f"s3://{bucket}/cam")
+    summary = watch(plan, FRAMES[:20])
+
+    manifests = [plan.open_store(name).read_manifest() for name in summary.published]
+    found = [one.request for one in manifests if one is not None]
+    assert len(found) == len(summary.published)
+    assert [one.start for one in found] == [0, *(one.stop for one in found[:-1])]
+    assert found[-1].stop == 20
+    copies = [*load_settings().cache_dir.glob("results/**/*.parquet")]
+    assert not [*copies, *plan.folder.glob("p*/*")]
+
+
+@pytest.mark.slow
+def test_the_flow_watches_to_the_end(prefect_api: str, tmp_path: Path) -> None:
+    """As a flow, too: a playlist that ends is tracked to its end, once."""
+    stream = HlsStream(tmp_path / "live")
+    with stream.finished(seconds=2):
+        request = validate_watch(
+            source=stream.url,
+            destination=str(tmp_path / "out"),
+            prompts=BOX,
+            model="nano",
+            image_size=64,
+            waiting=100,
+        )
+        summary = watch_stream(request)
+    assert (summary.frames, summary.dropped, summary.gaps) == (20, 0, 0)
+    (result,) = published(tmp_path / "out")
+    assert len(result) == 20
+    assert result.source == stream.url
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [("-", "no standard input"), ("rtsp://joe:geheim@cam/a", "LONGTAKE_STREAM_LOGIN")],
+)
+def test_what_a_flow_cannot_watch_is_said(source: str, says: str) -> None:
+    """A worker has no standard input, and a password would be kept with the run."""
+    request = validate_watch(source=source, destination="out", prompts=BOX, model="nano")
+    with pytest.raises(InputError, match=says) as error:
+        watch_stream.fn(request)
+    assert "geheim" not in str(error.value)
 
 
 def test_help_shows_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:

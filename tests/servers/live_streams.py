@@ -89,6 +89,23 @@ class HlsStream:
             offset_s=100 * self._feeds,
         )
         self._feeds += 1
+        self._serve()
+
+    @contextmanager
+    def finished(self, *, seconds: int) -> Iterator[None]:
+        """Serve a playlist that has ended, of ten frames a second."""
+        self._folder.mkdir(exist_ok=True)
+        command = [find_ffmpeg().path, "-loglevel", "error", "-f", "lavfi"]
+        command += ["-i", f"testsrc2=s=64x48:r=10:d={seconds}", "-c:v", "mpeg2video", "-f", "hls"]
+        command += ["-hls_list_size", "0", str(self._folder / "live.m3u8")]
+        subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+        self._serve()
+        try:
+            yield
+        finally:
+            self.cut()
+
+    def _serve(self) -> None:
         serve = functools.partial(_QuietFiles, directory=str(self._folder))
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", self._port), serve)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()

@@ -64,7 +64,7 @@ def piped(frames: Sequence[NDArray[np.uint8]]) -> Iterator[int]:
         thread.join()
 
 
-def plan_of(destination: Path, **asked: object) -> WatchPlan:
+def plan_of(destination: Path | str, **asked: object) -> WatchPlan:
     """A plan with the smallest model; parts of a third of a second, chunks of a tenth."""
     given = {
         "source": "-",
