@@ -64,7 +64,9 @@ def watch(out: Path, args: argparse.Namespace) -> list[tuple[float, float, int]]
     command = [sys.executable, "-c", "from flows.cli import main; main()", "watch", "-"]
     command += ["-o", str(out), "--size", f"{WIDTH}x{HEIGHT}", "--rate", "30", "--model", "nano"]
     command += ["--image-size", str(args.image_size), "--detect", "motion", "--detect-every", "5"]
-    command += ["--roll", args.roll, "--chunk", args.chunk]
+    command += ["--retire-after", "20"]
+    # A small archive is soon full, as a large one would be after hours.
+    command += ["--archive-size", "3", "--roll", args.roll, "--chunk", args.chunk]
     stop, samples = threading.Event(), []
     with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
         assert process.stdin is not None

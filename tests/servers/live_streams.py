@@ -45,14 +45,15 @@ def free_port(kind: int = socket.SOCK_STREAM) -> int:
 class Feed:
     """An ffmpeg that makes a moving test picture in real time, and sends it somewhere."""
 
-    def __init__(self, *output: str, offset_s: int = 0) -> None:
+    def __init__(self, *output: str, number: int) -> None:
         """Begin.
 
         Args:
             output: Options of the output, and its address.
-            offset_s: Where in the test picture's time it begins, so that no two are the same.
+            number: How many there were before: no two give the same pictures, nor the same size.
         """
-        made = f"testsrc2=s=64x48:r=10,trim=start={offset_s},setpts=PTS-STARTPTS"
+        size = f"{64 + 16 * number}x48"
+        made = f"testsrc2=s={size}:r=10,trim=start={100 * number},setpts=PTS-STARTPTS"
         command = [find_ffmpeg().path, "-loglevel", "error", "-re", "-f", "lavfi", "-i", made]
         self._process = subprocess.Popen([*command, *output], stdin=subprocess.DEVNULL)
 
@@ -86,7 +87,7 @@ class HlsStream:
             *("-hls_list_size", "4", "-hls_flags", "delete_segments+omit_endlist+temp_file"),
             *("-hls_segment_filename", str(self._folder / f"{self._feeds}-%05d.ts")),
             str(self._folder / "live.m3u8"),
-            offset_s=100 * self._feeds,
+            number=self._feeds,
         )
         self._feeds += 1
         self._serve()
@@ -149,7 +150,7 @@ class RtspStream:
         self._feed = Feed(
             *("-c:v", "mjpeg", "-huffman", "default", "-pix_fmt", "yuvj420p", "-q:v", "5"),
             *("-f", "rtp", f"rtp://127.0.0.1:{self._rtp_port}"),
-            offset_s=100 * self._feeds,
+            number=self._feeds,
         )
         self._feeds += 1
 

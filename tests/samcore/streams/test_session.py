@@ -99,6 +99,28 @@ def test_objects_that_detectors_find_keep_their_ids_over_parts_and_stops(tmp_pat
     assert {(item.id, item.label, item.source) for item in shown} == {(1, "square", "file")}
 
 
+@pytest.mark.parametrize("drop", ["oldest", "newest"])
+def test_dropped_frames_are_counted_and_marked(drop: str, tmp_path: Path) -> None:
+    """Of a source that is too fast all frames are accounted for: their numbers say which ones were
+    tracked, and a mark where some were not."""
+    plan = replace(plan_of(tmp_path, drop=drop, waiting=1), roll_s=3600.0)
+    summary = watch(plan, pictures(400))
+
+    (result,) = published(tmp_path)
+    stamps = frames_of([result])
+    stream = result.manifest.stream
+    assert stream is not None
+    received = [int(str(row["received"])) for row in stamps]
+    steps = [after - before for before, after in zip([-1, *received], received, strict=False)]
+    assert min(steps) > 0
+    assert [row["gap"] == "dropped" for row in stamps] == [step > 1 for step in steps]
+    assert sum(steps) - len(steps) == stream.counts.dropped == summary.dropped > 0
+    assert stream.counts.received == received[-1] + 1 == 400 - (399 - received[-1])
+    assert stream.drop == drop
+    if drop == "oldest":
+        assert received[-1] == 399
+
+
 def test_another_request_does_not_go_on(tmp_path: Path) -> None:
     """What another request has left is not gone on from unasked; with `force` it is begun anew,
     and results that are published stay."""
