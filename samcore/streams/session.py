@@ -317,7 +317,7 @@ class WatchSession:
             digest=self._digest,
             state=self._folder.save_state(tracker.state()),
             held=tuple(stamp for stamp in self._stamps if stamp.frame < tracker.next_frame),
-            seen=tuple(self._seen),
+            seen=tuple(self._seen) if self._plan.source.repeats else (),
             open=self._part,
             closed=() if before is None else before.closed,
         )

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import random
 import re
 import signal
 import subprocess
@@ -31,7 +32,8 @@ from tests.samcore.streams.watching import (
     published_rows,
     watch,
 )
-from tests.servers.live_streams import HlsStream
+from tests.servers.forked_commands import WarmCommands
+from tests.servers.live_streams import HlsStream, fed
 
 FRAMES = pictures(900)
 OPTIONS = ["--model", "nano", "--image-size", "64", "--device", "cpu", "--dtype", "float32"]
@@ -111,6 +113,45 @@ def test_killed_and_stopped_it_goes_on_where_it_was(tmp_path: Path) -> None:
     assert gaps == {killed: "restarted"}
     left = [path.name for path in out.glob(".longtake/**/*") if path.is_file()]
     assert sorted(name.partition("-")[0] for name in left) == ["checkpoint.json", "lock", "state"]
+
+
+@pytest.mark.slow
+def test_killed_at_ten_moments(tmp_path: Path) -> None:
+    """SIGKILL at any moment of a live stream: what is published is whole at any time, no frame is
+    there twice, and each gap is marked."""
+    out, chance, marked = tmp_path / "out", random.Random(20_261_129), 0
+    stream = HlsStream(tmp_path / "live")
+    args = ["watch", stream.url, "-o", str(out), "--model", "nano", "--image-size", "64"]
+    args += ["--box", "3:0:8,8,30,30", "--roll", "2s", "--chunk", "1s"]
+    with fed(stream), WarmCommands(tmp_path / "commands", {"OMP_NUM_THREADS": "1"}) as commands:
+        stream.wait()
+        for _ in range(10):
+            command = commands.start(args)
+            command.compute(chance.uniform(0.1, 2.0))
+            command.kill(signal.SIGKILL)
+            assert command.wait() == -signal.SIGKILL, command.err
+            marked = len([*out.glob(".longtake/watch/*/checkpoint.json")])
+            for result in published(out):
+                result.check()
+        command = commands.start(args)
+        before = len(published(out))
+        while len(published(out)) < before + 2:
+            command.compute(0.1)
+            assert command.poll() is None, command.err
+        command.kill(signal.SIGTERM)
+        assert command.wait() == 128 + signal.SIGTERM, command.err
+
+    results = published(out)
+    stamps = frames_of(results)
+    assert marked
+    assert [row["frame"] for row in stamps] == [*range(len(stamps))]
+    for name in ("received", "captured_us"):
+        assert [row[name] for row in stamps] == sorted({row[name] for row in stamps})
+    gaps = [row["gap"] for row in stamps]
+    assert 1 <= gaps.count("restarted") <= 10
+    for result in results:
+        result.check()
+    assert {item.id for result in results for item in result.objects} == {3}
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,11 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from samcore.video.decoder import find_ffmpeg
 
@@ -92,6 +94,11 @@ class HlsStream:
         self._feeds += 1
         self._serve()
 
+    def wait(self) -> None:
+        """Until there is something to read; no event tells of a file."""
+        while not (self._folder / "live.m3u8").exists():
+            time.sleep(0.01)
+
     @contextmanager
     def finished(self, *, seconds: int) -> Iterator[None]:
         """Serve a playlist that has ended, of ten frames a second."""
@@ -163,8 +170,11 @@ class RtspStream:
             self._server.communicate()
 
 
+_S = TypeVar("_S", HlsStream, RtspStream)
+
+
 @contextmanager
-def fed(stream: HlsStream | RtspStream) -> Iterator[HlsStream | RtspStream]:
+def fed(stream: _S) -> Iterator[_S]:
     """A stream that is there within the block."""
     stream.restore()
     try:

@@ -60,7 +60,7 @@ def test_results_roll_and_are_those_of_one_tracker(tmp_path: Path) -> None:
 def test_a_stopped_stream_is_published_and_goes_on(tmp_path: Path) -> None:
     """A stop at any moment publishes what there is; the next process goes on with memory, numbers
     and ids, so that all rows together are those of one tracker."""
-    plan, frames = plan_of(tmp_path), pictures(90)
+    plan, frames = plan_of(tmp_path), pictures(60)
     begins = [0]
     for stop_on in ("frame", "frame", "part"):
         watch(plan, frames[begins[-1] :], stop_on=stop_on)
