@@ -5,7 +5,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -64,6 +64,8 @@ class Settings:
     """Seconds for which the embedded Prefect server stays for the next command."""
     early_start_s: int = _EARLY_START_S
     """Seconds that a video's scan has to go on for, so that tracking begins before its end."""
+    stream_login: str | None = field(default=None, repr=False)
+    """`user:password` for streams whose address has none."""
 
 
 def load_settings() -> Settings:
@@ -71,9 +73,9 @@ def load_settings() -> Settings:
 
     `LONGTAKE_CACHE`, else `XDG_CACHE_HOME/longtake`, else `~/.cache/longtake`;
     `LONGTAKE_RUNS_PER_DEVICE`; `LONGTAKE_SOURCE_CACHE_BYTES`; `LONGTAKE_RECOVERY_REST_S`;
-    `LONGTAKE_SERVER_LINGER_S`; `LONGTAKE_EARLY_START_S`; and each of `Limits`, as
-    `LONGTAKE_MAX_FRAMES` and so on; `AWS_CA_BUNDLE` and `SSL_CERT_FILE`, which boto3 and
-    httpx read, too.
+    `LONGTAKE_SERVER_LINGER_S`; `LONGTAKE_EARLY_START_S`; `LONGTAKE_STREAM_LOGIN`; and each of
+    `Limits`, as `LONGTAKE_MAX_FRAMES` and so on; `AWS_CA_BUNDLE` and `SSL_CERT_FILE`, which boto3
+    and httpx read, too.
 
     Raises:
         InputError: A variable holds something else than it should.
@@ -97,6 +99,7 @@ def load_settings() -> Settings:
         recovery_rest_s=_REST_S if rest_s is None else rest_s,
         server_linger_s=_LINGER_S if linger_s is None else linger_s,
         early_start_s=_EARLY_START_S if early_s is None else early_s,
+        stream_login=os.environ.get("LONGTAKE_STREAM_LOGIN") or None,
     )
 
 
@@ -122,9 +125,7 @@ def cache_dir() -> Path:
 
 
 def _limits() -> Limits:
-    asked = {
-        field.name: _whole_number(f"LONGTAKE_{field.name.upper()}") for field in fields(Limits)
-    }
+    asked = {one.name: _whole_number(f"LONGTAKE_{one.name.upper()}") for one in fields(Limits)}
     return Limits(**{name: number for name, number in asked.items() if number is not None})
 
 

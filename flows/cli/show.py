@@ -27,12 +27,14 @@ def show(
     """Open a result's report in a browser; without a display, say where it is."""
     # Late, with pyarrow behind it.
     from samcore.picture_runs.records import PictureManifest
-    from samcore.result.manifest import REPORT
+    from samcore.result.manifest import REPORT, Manifest
     from tasks.results.open import open_result_store
 
     of_pictures = open_result_store(result, credentials, kind=PictureManifest)
     store = of_pictures if of_pictures.listed() else open_result_store(result, credentials)
     manifest = store.require(result)
+    if isinstance(manifest, Manifest):
+        manifest.check_shows_frames()
     if not any(file.name == REPORT for file in manifest.files):
         raise InputError(
             f"the result in {result} has no {REPORT}: it was made with --no-report; run the same "

@@ -49,6 +49,7 @@ def export(
     asked = manifest.request
 
     def open_video() -> VideoSource:
+        manifest.check_shows_frames()
         try:
             return open_recording(
                 video or asked.source,

@@ -67,6 +67,7 @@ def make_memory(
     manifest, masklets = store.open_masklets(result, whole=output is None)
     if output is None and not replace and any(file.name == MEMORY for file in manifest.files):
         raise InputError(f"{store.address(MEMORY)} is there already: give -o, or --force")
+    manifest.check_shows_frames()
     asked = manifest.request
     prompted = {item.id: item.prompted_frames for item in asked.objects}
     looks = choose_looks(masklets, prompted, frames=frames, objects=objects, most=MAX_FRAMES)

@@ -45,12 +45,13 @@ from tasks.settings import child_environment
 from tasks.store.locations import S3Location, parse_location
 
 SEGMENT, IMAGES, SWEEP = "segment-video", "segment-images", "sweep-bucket"
+WATCH = "watch-stream"
 PoolType = Literal["process", "kubernetes"]
 _FILE = "prefect.yaml"
 _JOB_TEMPLATES = ("kubernetes/base-job-template.json", "base-job-template.json")
 _DEPLOY_TIMEOUT_S = 300
 _SHARED = ("model", "credentials")
-"""Of the defaults for videos, what runs over pictures have, too."""
+"""Of the defaults for videos, what runs over pictures and streams have, too."""
 
 
 class DeployError(SegmentationError, RuntimeError):
@@ -154,7 +155,7 @@ def with_defaults(
                 # One of the two counts, and the command line wins over the file.
                 request = {k: v for k, v in request.items() if k not in ("prompts", "automatic")}
             parameters["request"] = {**request, **defaults.request()}
-        if spec.get("name") == IMAGES:
+        if spec.get("name") in (IMAGES, WATCH):
             own = {name: value for name, value in defaults.request().items() if name in _SHARED}
             parameters["request"] = {**dict(parameters.get("request") or {}), **own}
         if spec.get("name") == SWEEP:
@@ -311,7 +312,7 @@ def _served(spec: Mapping[str, Any], limit: int) -> RunnerDeployment:
         InputError: It names no flow.
     """
     own = _concurrency(spec.get("concurrency_limit"))
-    if spec.get("name") in (SEGMENT, IMAGES):
+    if spec.get("name") in (SEGMENT, IMAGES, WATCH):
         own = ConcurrencyLimitConfig(limit=limit)
     return RunnerDeployment.from_flow(
         _flow(spec),

@@ -25,7 +25,7 @@ from tasks.settings import load_settings
 
 _log = logging.getLogger(__name__)
 
-RECOVERED_FLOWS = ("segment-video", "segment-images")
+RECOVERED_FLOWS = ("segment-video", "segment-images", "watch-stream")
 """The flows that can be run again at any time."""
 MAX_TRIES = 50
 """Of one flow run. A long video on machines that come and go may need many; one that kills its

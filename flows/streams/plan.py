@@ -62,7 +62,8 @@ def plan_watch(
     from tasks.request.resolve import resolve_settings
     from tasks.settings import sets_allocator
 
-    cache_dir, limits = load_settings().cache_dir, load_settings().limits
+    known = load_settings()
+    cache_dir, limits = known.cache_dir, known.limits
     spec = resolve_asked_model(
         request,
         cache_dir,
@@ -79,7 +80,7 @@ def plan_watch(
     # One frame at a time: a batch would wait for frames to come.
     asked = request.settings.model_copy(update={"encode_batch": 1})
     settings: TrackSettings = resolve_settings(asked, compute, spec.image_size, retires=finds)
-    source = request.live_source
+    source = request.live_source.with_login(known.stream_login)
     return WatchPlan(
         source=source,
         folder=_work_folder(request),

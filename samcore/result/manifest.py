@@ -135,6 +135,19 @@ class Manifest(AnyManifest):
             other.request.objects,
         )
 
+    def check_shows_frames(self) -> None:
+        """Refuse what wants to see the frames, where they are not kept.
+
+        Raises:
+            InputError: It is a result of a stream.
+        """
+        if self.stream is not None:
+            raise InputError(
+                f"this result is of a stream ({self.request.source}), whose frames are not kept: "
+                f"its masks are in {MASKS}, times and gaps in {FRAMES}, and the formats that show "
+                "no frames can be exported"
+            )
+
     @property
     def num_objects(self) -> int:
         """How many objects were tracked."""

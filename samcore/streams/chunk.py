@@ -31,6 +31,12 @@ FRAMES_SCHEMA = pa.schema(
 frame to its rows."""
 
 
+def warm_up() -> None:
+    """Have pyarrow look for pandas, as it does for its first table: that takes a second, in which
+    frames that come would be dropped."""
+    pa.table({name: [] for name in FRAMES_SCHEMA.names}, schema=FRAMES_SCHEMA)
+
+
 class OpenChunk:
     """Takes masks, frame by frame. Holds a row group, and numbers of the chunk's frames."""
 

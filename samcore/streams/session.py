@@ -24,7 +24,7 @@ from samcore.machine.meters import MemoryMeter
 from samcore.masks.frame_masks import FrameMasks
 from samcore.masks.ledger import found_object
 from samcore.result.records import ChunkRecord
-from samcore.streams.chunk import OpenChunk, digest_after
+from samcore.streams.chunk import OpenChunk, digest_after, warm_up
 from samcore.streams.folder import WatchFolder
 from samcore.streams.follower import Follower
 from samcore.streams.plan import WatchPlan
@@ -106,6 +106,7 @@ class WatchSession:
         plan = self._plan
         with self._folder.alone(self._destination), self._meter:
             self._go_on_from(self._found_checkpoint())
+            warm_up()
             with PartPublisher(plan, self._folder) as publisher, self._reader() as reader:
                 try:
                     for part in () if self._checkpoint is None else self._checkpoint.closed:
@@ -316,7 +317,7 @@ class WatchSession:
             digest=self._digest,
             state=self._folder.save_state(tracker.state()),
             held=tuple(stamp for stamp in self._stamps if stamp.frame < tracker.next_frame),
-            seen=tuple(self._seen),
+            seen=tuple(self._seen) if self._plan.source.repeats else (),
             open=self._part,
             closed=() if before is None else before.closed,
         )

@@ -4,10 +4,8 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
-from samcore.progress import Progress, Throttle, counted, report
+from samcore.progress import TRACKING, Progress, Throttle, counted, report
 
-WATCHING = "watching"
-"""What reports of a session are of."""
 _REPORT_S = 1.0
 
 
@@ -60,7 +58,7 @@ class Tally:
         dropped, late = f"{self._dropped} dropped", f"{self._latency_ms:.0f} ms"
         report(
             Progress(
-                WATCHING,
+                TRACKING,
                 self._frames,
                 None,
                 "frames",

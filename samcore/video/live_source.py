@@ -11,10 +11,10 @@ alone: `shown` is what messages, logs and records have.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from samcore.errors import InputError
 from samcore.video.decoder import FfmpegProgram, decode_command
@@ -64,6 +64,20 @@ class LiveSource:
     def repeats(self) -> bool:
         """Whether a new connection may give frames again that were given before."""
         return self.kind == "hls"
+
+    @property
+    def has_login(self) -> bool:
+        """Whether the address has a user, and with it perhaps a password."""
+        return self.kind in ("rtsp", "hls") and "@" in urlsplit(self.address).netloc
+
+    def with_login(self, login: str | None) -> "LiveSource":
+        """The source with `user:password` in its address, if it is one that has none."""
+        if not login or self.has_login or self.kind not in ("rtsp", "hls"):
+            return self
+        user, colon, password = login.partition(":")
+        parts = urlsplit(self.address)
+        netloc = f"{quote(user, safe='')}{colon}{quote(password, safe='')}@{parts.netloc}"
+        return replace(self, address=parts._replace(netloc=netloc).geturl())
 
     def command(self, program: FfmpegProgram, *, stall_s: float, filters: str) -> list[str]:
         """The command that writes RGB pictures to stdout and a line for each to stderr."""

@@ -30,6 +30,7 @@ from flows.server.deployments import (
     with_defaults,
 )
 from flows.sweep_bucket import sweep_bucket
+from flows.watch_stream import watch_stream
 from samcore.errors import InputError
 from samcore.models.known import DEFAULT_MODEL
 from samcore.prompts.automatic import AutomaticPrompts
@@ -55,7 +56,7 @@ def test_the_file_is_found_and_names_the_flows() -> None:
     named = {spec["name"]: spec["entrypoint"] for spec in content["deployments"]}
     assert named == {
         flow.name: f"{flow.fn.__module__}.{flow.fn.__name__}"
-        for flow in (segment_video, segment_images, sweep_bucket, recover_runs)
+        for flow in (segment_video, segment_images, sweep_bucket, recover_runs, watch_stream)
     }
     for spec in content["deployments"]:
         assert spec["description"]
@@ -93,7 +94,7 @@ def test_prefect_itself_takes_the_file(prefect_api: str, tmp_path: Path) -> None
     assert segment.concurrency_options.collision_strategy.value == "ENQUEUE"
     assert [schedule.active for schedule in sweep.schedules] == [False]
     recovery = deployed("recover-runs/recover-runs")
-    assert [schedule.active for schedule in recovery.schedules] == [True, True]
+    assert [schedule.active for schedule in recovery.schedules] == [True] * 3
     assert recovery.work_queue_name == "sweeps"
     # Where no model is named, runs end where the worker has none.
     assert segment.parameters == {"request": {"model": DEFAULT_MODEL}}
@@ -151,7 +152,8 @@ def test_defaults_go_into_the_deployments(
         assert client.read_automations_by_name("longtake: a crashed run goes on")
         (tells,) = client.read_automations_by_name("longtake: a failed run is told of")
         assert set(tells.trigger.match_related["prefect.resource.name"]) == {
-            *("segment-video", "segment-images", "sweep-bucket", "recover-runs")
+            *("segment-video", "segment-images", "sweep-bucket", "recover-runs"),
+            "watch-stream",
         }
     assert list(tmp_path.iterdir()) == []
 

@@ -9,9 +9,11 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from samcore.video.decoder import find_ffmpeg
 
@@ -45,14 +47,15 @@ def free_port(kind: int = socket.SOCK_STREAM) -> int:
 class Feed:
     """An ffmpeg that makes a moving test picture in real time, and sends it somewhere."""
 
-    def __init__(self, *output: str, offset_s: int = 0) -> None:
+    def __init__(self, *output: str, number: int) -> None:
         """Begin.
 
         Args:
             output: Options of the output, and its address.
-            offset_s: Where in the test picture's time it begins, so that no two are the same.
+            number: How many there were before: no two give the same pictures, nor the same size.
         """
-        made = f"testsrc2=s=64x48:r=10,trim=start={offset_s},setpts=PTS-STARTPTS"
+        size = f"{64 + 16 * number}x48"
+        made = f"testsrc2=s={size}:r=10,trim=start={100 * number},setpts=PTS-STARTPTS"
         command = [find_ffmpeg().path, "-loglevel", "error", "-re", "-f", "lavfi", "-i", made]
         self._process = subprocess.Popen([*command, *output], stdin=subprocess.DEVNULL)
 
@@ -86,9 +89,31 @@ class HlsStream:
             *("-hls_list_size", "4", "-hls_flags", "delete_segments+omit_endlist+temp_file"),
             *("-hls_segment_filename", str(self._folder / f"{self._feeds}-%05d.ts")),
             str(self._folder / "live.m3u8"),
-            offset_s=100 * self._feeds,
+            number=self._feeds,
         )
         self._feeds += 1
+        self._serve()
+
+    def wait(self) -> None:
+        """Until there is something to read; no event tells of a file."""
+        while not (self._folder / "live.m3u8").exists():
+            time.sleep(0.01)
+
+    @contextmanager
+    def finished(self, *, seconds: int) -> Iterator[None]:
+        """Serve a playlist that has ended, of ten frames a second."""
+        self._folder.mkdir(exist_ok=True)
+        command = [find_ffmpeg().path, "-loglevel", "error", "-f", "lavfi"]
+        command += ["-i", f"testsrc2=s=64x48:r=10:d={seconds}", "-c:v", "mpeg2video", "-f", "hls"]
+        command += ["-hls_list_size", "0", str(self._folder / "live.m3u8")]
+        subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+        self._serve()
+        try:
+            yield
+        finally:
+            self.cut()
+
+    def _serve(self) -> None:
         serve = functools.partial(_QuietFiles, directory=str(self._folder))
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", self._port), serve)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -132,7 +157,7 @@ class RtspStream:
         self._feed = Feed(
             *("-c:v", "mjpeg", "-huffman", "default", "-pix_fmt", "yuvj420p", "-q:v", "5"),
             *("-f", "rtp", f"rtp://127.0.0.1:{self._rtp_port}"),
-            offset_s=100 * self._feeds,
+            number=self._feeds,
         )
         self._feeds += 1
 
@@ -145,8 +170,11 @@ class RtspStream:
             self._server.communicate()
 
 
+_S = TypeVar("_S", HlsStream, RtspStream)
+
+
 @contextmanager
-def fed(stream: HlsStream | RtspStream) -> Iterator[HlsStream | RtspStream]:
+def fed(stream: _S) -> Iterator[_S]:
     """A stream that is there within the block."""
     stream.restore()
     try:

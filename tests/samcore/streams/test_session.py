@@ -1,158 +1,31 @@
 """A stream's results are those of one tracker that saw all its frames."""
 
 import json
-import os
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
-from numpy.typing import NDArray
 
-from flows.streams.plan import check_watch, plan_watch
-from flows.streams.request import validate_watch
 from samcore.errors import InputError, StateError
-from samcore.masks.frame_masks import FrameMasks
-from samcore.masks.rle import encode_masks
 from samcore.masks.row import GIVEN_UP_SCORE
-from samcore.progress import Progress, listening
 from samcore.prompts.options import parse_automatic
-from samcore.result import Result
 from samcore.streams.folder import WatchFolder
-from samcore.streams.plan import WatchPlan
-from samcore.streams.session import WatchSession
-from samcore.streams.tally import WatchSummary
-from samcore.tracking.tracker import VideoTracker
-
-HEIGHT, WIDTH = 48, 64
-BOX = {"objects": [{"id": 3, "label": "square", "prompts": [{"frame": 0, "box": [8, 8, 30, 30]}]}]}
-
-Rows = list[tuple[int, int, bytes, float]]
-"""Frame, object, mask and score."""
-
-
-def pictures(count: int) -> list[NDArray[np.uint8]]:
-    """A bright square that moves over noise."""
-    rng = np.random.default_rng(5)
-    found = []
-    for t in range(count):
-        image = rng.integers(0, 60, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-        x, y = 8 + t % 20, 8 + t % 12
-        image[y : y + 20, x : x + 20] = (220, 200, 40)
-        found.append(image)
-    return found
+from tests.samcore.streams.watching import (
+    HEIGHT,
+    WIDTH,
+    frames_of,
+    next_frame,
+    one_tracker,
+    pictures,
+    plan_of,
+    published,
+    published_rows,
+    watch,
+)
 
 
-@contextmanager
-def piped(frames: Sequence[NDArray[np.uint8]]) -> Iterator[int]:
-    """A descriptor from which raw frames come, as fast as they are taken."""
-    read, write = os.pipe()
-
-    def feed() -> None:
-        with os.fdopen(write, "wb") as out:
-            try:
-                for frame in frames:
-                    out.write(frame.tobytes())
-            except BrokenPipeError:
-                pass
-
-    thread = threading.Thread(target=feed)
-    thread.start()
-    try:
-        yield read
-    finally:
-        os.close(read)
-        thread.join()
-
-
-@pytest.fixture(scope="module")
-def plan_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., WatchPlan]:
-    """Makes plans with the smallest model; parts of a third of a second, chunks of a tenth."""
-
-    def make(destination: Path, **asked: object) -> WatchPlan:
-        asked = {"settings": {"device": "cpu", "dtype": "float32"}, **asked}
-        given = {"source": "-", "size": f"{WIDTH}x{HEIGHT}", "rate": "10", "prompts": BOX, **asked}
-        request = validate_watch(destination=str(destination), model="nano", image_size=64, **given)
-        plan = plan_watch(request, check_watch(request))
-        return replace(plan, roll_s=0.3, chunk_s=0.1)
-
-    return make
-
-
-def watch(
-    plan: WatchPlan,
-    frames: Sequence[NDArray[np.uint8]],
-    *,
-    stop_on: str = "end",
-    force: bool = False,
-) -> WatchSummary:
-    """A session with these frames, until the stream's end, the first frame or the first part."""
-    stop = threading.Event()
-
-    def on_progress(progress: Progress) -> None:
-        if stop_on == "frame" and progress.done:
-            stop.set()
-
-    def on_published(_name: str, _frames: int) -> None:
-        if stop_on == "part":
-            stop.set()
-
-    with piped(frames) as stdin, listening(on_progress):
-        plan = replace(plan, stdin=stdin)
-        session = WatchSession(
-            plan, stop, destination="out", force=force, on_published=on_published
-        )
-        return session.run()
-
-
-def rows_of(outputs: Sequence[FrameMasks]) -> Rows:
-    return [
-        (output.frame_idx, obj_id, rle.counts, float(score))
-        for output in outputs
-        for obj_id, rle, score in zip(
-            output.obj_ids, encode_masks(output.masks_nhw), output.object_scores_n, strict=True
-        )
-    ]
-
-
-def published(destination: Path) -> list[Result]:
-    """All results, by their frames."""
-    found = [Result(path.parent) for path in destination.glob("*/manifest.json")]
-    return sorted(found, key=lambda result: result.manifest.request.start)
-
-
-def published_rows(results: Sequence[Result]) -> Rows:
-    tables = [pq.read_table(result.path / "masks.parquet").to_pylist() for result in results]
-    return [
-        (row["frame"], row["object_id"], row["counts"], row["object_score"])
-        for table in tables
-        for row in table
-    ]
-
-
-def frames_of(results: Sequence[Result]) -> list[dict[str, object]]:
-    return [
-        row
-        for result in results
-        for row in pq.read_table(result.path / "frames.parquet").to_pylist()
-    ]
-
-
-def one_tracker(plan: WatchPlan, frames: Sequence[NDArray[np.uint8]]) -> Rows:
-    """The rows of a tracker that sees all frames without a break."""
-    tracker = VideoTracker(plan.model, height=HEIGHT, width=WIDTH, settings=plan.settings)
-    for prompt in plan.prompts(WIDTH, HEIGHT):
-        tracker.add_prompt(prompt)
-    return rows_of(list(tracker.track(frames)))
-
-
-def test_results_roll_and_are_those_of_one_tracker(
-    tmp_path: Path, plan_of: Callable[..., WatchPlan]
-) -> None:
+def test_results_roll_and_are_those_of_one_tracker(tmp_path: Path) -> None:
     """Whatever the parts and chunks: the same bits, each frame once, and each part a whole result
     by itself; nothing of the work in progress is left but one state."""
     plan, frames = plan_of(tmp_path), pictures(40)
@@ -184,12 +57,10 @@ def test_results_roll_and_are_those_of_one_tracker(
     assert {"lock", "checkpoint.json"} < {*left}
 
 
-def test_a_stopped_stream_is_published_and_goes_on(
-    tmp_path: Path, plan_of: Callable[..., WatchPlan]
-) -> None:
+def test_a_stopped_stream_is_published_and_goes_on(tmp_path: Path) -> None:
     """A stop at any moment publishes what there is; the next process goes on with memory, numbers
     and ids, so that all rows together are those of one tracker."""
-    plan, frames = plan_of(tmp_path), pictures(90)
+    plan, frames = plan_of(tmp_path), pictures(60)
     begins = [0]
     for stop_on in ("frame", "frame", "part"):
         watch(plan, frames[begins[-1] :], stop_on=stop_on)
@@ -207,9 +78,7 @@ def test_a_stopped_stream_is_published_and_goes_on(
     assert sum(counts) == len(restarts)
 
 
-def test_objects_that_detectors_find_keep_their_ids_over_parts_and_stops(
-    tmp_path: Path, plan_of: Callable[..., WatchPlan]
-) -> None:
+def test_objects_that_detectors_find_keep_their_ids_over_parts_and_stops(tmp_path: Path) -> None:
     """What enters later is tracked from there on, under one id and label in all results; all rows
     are those of one tracker that sees the same detections."""
     boxes = {t: (8 + t % 20, 8 + t % 12, 28 + t % 20, 28 + t % 12) for t in range(5, 40)}
@@ -230,7 +99,29 @@ def test_objects_that_detectors_find_keep_their_ids_over_parts_and_stops(
     assert {(item.id, item.label, item.source) for item in shown} == {(1, "square", "file")}
 
 
-def test_another_request_does_not_go_on(tmp_path: Path, plan_of: Callable[..., WatchPlan]) -> None:
+@pytest.mark.parametrize("drop", ["oldest", "newest"])
+def test_dropped_frames_are_counted_and_marked(drop: str, tmp_path: Path) -> None:
+    """Of a source that is too fast all frames are accounted for: their numbers say which ones were
+    tracked, and a mark where some were not."""
+    plan = replace(plan_of(tmp_path, drop=drop, waiting=1), roll_s=3600.0)
+    summary = watch(plan, pictures(400))
+
+    (result,) = published(tmp_path)
+    stamps = frames_of([result])
+    stream = result.manifest.stream
+    assert stream is not None
+    received = [int(str(row["received"])) for row in stamps]
+    steps = [after - before for before, after in zip([-1, *received], received, strict=False)]
+    assert min(steps) > 0
+    assert [row["gap"] == "dropped" for row in stamps] == [step > 1 for step in steps]
+    assert sum(steps) - len(steps) == stream.counts.dropped == summary.dropped > 0
+    assert stream.counts.received == received[-1] + 1 == 400 - (399 - received[-1])
+    assert stream.drop == drop
+    if drop == "oldest":
+        assert received[-1] == 399
+
+
+def test_another_request_does_not_go_on(tmp_path: Path) -> None:
     """What another request has left is not gone on from unasked; with `force` it is begun anew,
     and results that are published stay."""
     plan, frames = plan_of(tmp_path), pictures(3)
@@ -242,7 +133,7 @@ def test_another_request_does_not_go_on(tmp_path: Path, plan_of: Callable[..., W
     assert [(len(one), one.manifest.request.start) for one in published(tmp_path)] == [(3, 0)] * 2
 
 
-def test_a_damaged_state_is_said(tmp_path: Path, plan_of: Callable[..., WatchPlan]) -> None:
+def test_a_damaged_state_is_said(tmp_path: Path) -> None:
     """A state that is not what its checkpoint says is not gone on from."""
     plan = plan_of(tmp_path)
     watch(plan, pictures(2))
@@ -252,16 +143,14 @@ def test_a_damaged_state_is_said(tmp_path: Path, plan_of: Callable[..., WatchPla
         watch(plan, pictures(2))
 
 
-def test_two_processes_do_not_share_a_destination(
-    tmp_path: Path, plan_of: Callable[..., WatchPlan]
-) -> None:
+def test_two_processes_do_not_share_a_destination(tmp_path: Path) -> None:
     """The second one is refused at once."""
     plan = plan_of(tmp_path)
     with WatchFolder(plan.folder).alone("out"), pytest.raises(InputError, match="another process"):
         watch(plan, pictures(1))
 
 
-def test_given_up_objects_leave_no_trace(tmp_path: Path, plan_of: Callable[..., WatchPlan]) -> None:
+def test_given_up_objects_leave_no_trace(tmp_path: Path) -> None:
     """Objects that are given up have no more rows, and are not in the state: neither grows with
     the objects that were ever there."""
     objects = [{"id": i, "prompts": [{"frame": 0, "box": [8, 8, 28, 28]}]} for i in (1, 2, 3)]
@@ -278,9 +167,3 @@ def test_given_up_objects_leave_no_trace(tmp_path: Path, plan_of: Callable[..., 
     assert checkpoint is not None
     saved = state.load_state(checkpoint)
     assert not saved.given_up
-
-
-def next_frame(plan: WatchPlan) -> int:
-    """Where the next process goes on."""
-    checkpoint = WatchFolder(plan.folder).checkpoint()
-    return 0 if checkpoint is None else checkpoint.next_frame
