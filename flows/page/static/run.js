@@ -73,7 +73,7 @@ let asking = false;
 
 // What a run would track again is known once a result is there; it is asked for after each edit.
 async function askRedo() {
-  if (state.run?.state !== "done" || !state.project) {
+  if (state.run?.state !== "done" || !state.project || !state.video?.finished) {
     if (state.redo) update({ redo: null });
     return;
   }
@@ -146,4 +146,4 @@ the("copy").addEventListener("click", async () => {
 });
 
 on("run project redo", show);
-on("run project", askRedo);
+on("run project video", askRedo);

@@ -19,8 +19,7 @@ from samcore.video import VideoWriter
 from tasks.publish import publish
 from tasks.request.segment_request import validate_request
 from tasks.settings import load_settings
-from tests.flows.page.browsing import on_screen, pixels_of_result, served, to_frame, window
-from tests.flows.page.test_run_page import click_lane
+from tests.flows.page.browsing import click_lane, looking, opened, pixels_of, to_frame
 from tests.flows.page.test_run_page import server_for_runs as server_for_runs
 from tests.tasks.conftest import _track_chunks
 
@@ -82,7 +81,8 @@ def test_a_result_is_judged_corrected_and_compared(
     would track; the run tracks that and leaves all else to the bit; and the two results are shown
     one after the other and side by side."""
     before = {obj_id: rows_of(tracked, obj_id) for obj_id in (1, 2)}
-    with served(tracked) as (address, session), window(chromium, address) as page:
+    with opened(tracked) as served, looking(chromium, served) as window:
+        page = window.page
         page.wait_for_selector("body[data-run=done][data-lanes='2']")
         labels = page.eval_on_selector_all(".object input", "all => all.map((one) => one.value)")
         assert labels == ["shape 1", "shape 2"]
@@ -94,30 +94,29 @@ def test_a_result_is_judged_corrected_and_compared(
         assert "shape 1: absent for 2." in found.inner_text()
         found.click()
         page.wait_for_selector(f"body[data-frame='{GONE[0]}'][data-result='{GONE[0]}']")
-        assert set(pixels_of_result(page)) == {"2"}
+        assert set(pixels_of(window)) == {2}
         assert "1" in page.inner_text(".object.selected")
         page.press("#stage", "Home")
         page.press("#stage", "f")
         page.wait_for_selector(f"body[data-frame='{GONE[0]}']")
-        click_lane(page, 1, 20 / 95)
+        click_lane(window, 1, 20 / 95)
         page.wait_for_selector("body[data-frame='20'][data-result='20']")
         assert "2" in page.inner_text(".object.selected .pick")
 
         # A click on a mask is for its object, whichever is selected.
-        to_frame(page, CLICKED)
-        page.wait_for_selector(f"body[data-result='{CLICKED}']")
+        to_frame(window, CLICKED, shows="result")
         page.keyboard.press("1")
         page.wait_for_selector("#model[data-state=ready]")
         place = middle(demo, CLICKED, 2)
-        page.mouse.click(*on_screen(page, session, *place), button="right")
-        page.wait_for_selector("body[data-revision='1']")
+        window.click(*place, button="right")
+        window.saved(1)
         assert "2" in page.inner_text(".object.selected .pick")
-        saved = session.project.objects[1].prompts[1]
+        saved = served.session.project.objects[1].prompts[1]
         assert (saved.frame, saved.from_here, saved.points[0][2]) == (CLICKED, True, 0)
         page.keyboard.press("Control+z")
-        page.wait_for_selector("body[data-revision='2']")
-        page.mouse.click(*on_screen(page, session, *place))
-        page.wait_for_selector("body[data-revision='3']")
+        window.saved(2)
+        window.click(*place)
+        window.saved(3)
         line = f"A new run tracks object 2 from frame {CLICKED}: {FRAMES - CLICKED} frames."
         page.get_by_text(line).wait_for()
         asked = json.loads((tracked / "prompts.json").read_text())["objects"][1]["prompts"]
@@ -141,15 +140,14 @@ def test_a_result_is_judged_corrected_and_compared(
         assert changed[0] >= CLICKED
 
         # Before and after, at any frame.
-        to_frame(page, changed[-1])
-        page.wait_for_selector(f"body[data-result='{changed[-1]}']")
-        now = pixels_of_result(page)
+        to_frame(window, changed[-1], shows="result")
+        now = pixels_of(window)
         page.click("[data-which=before]")
         page.wait_for_selector(f"body[data-before='{changed[-1]}']")
-        then = pixels_of_result(page, "before")
+        then = pixels_of(window, "before")
         with MaskReader(tracked / "masks.parquet") as reader:
             assert now == {
-                str(row.object_id): row.area
+                row.object_id: row.area
                 for row in reader.rows(changed[-1], changed[-1] + 1)
                 if row.area
             }
