@@ -147,6 +147,7 @@ addLayer((over, unit) => {
     over.textAlign = align;
     over.lineWidth = 3 * unit;
     over.strokeStyle = "rgba(0, 0, 0, .75)";
+    over.fillStyle = "#fff";
     over.strokeText(text, x, 8 * unit);
     over.fillText(text, x, 8 * unit);
   }
