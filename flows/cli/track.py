@@ -175,6 +175,7 @@ def track(
     dtype: Annotated[Dtype | None, request_field(rich_help_panel=_MODEL)] = None,
     encode_every: Annotated[int | None, request_field(metavar="N", rich_help_panel=_MODEL)] = None,
     memory_pool: Annotated[int | None, request_field(metavar="N", rich_help_panel=_MODEL)] = None,
+    object_batch: Annotated[int | None, request_field(metavar="N", rich_help_panel=_MODEL)] = None,
     chunk_frames: Annotated[int | None, request_field(metavar="N", rich_help_panel=_CHUNKS)] = None,
     overlap: Annotated[int | None, request_field(metavar="N", rich_help_panel=_CHUNKS)] = None,
     handoff: Annotated[

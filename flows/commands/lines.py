@@ -111,7 +111,7 @@ def _correction_lines(manifest: Manifest) -> Iterator[str]:
     if record.spreads_from is not None:
         yield (
             f"all objects from frame {record.spreads_from} on, as they share batches with those "
-            "whose prompts changed"
+            "whose prompts changed (a run with --object-batch 1 keeps them apart)"
         )
 
 

@@ -212,7 +212,7 @@ def decode_batches(
             # Rows that are nobody's have what the first object has.
             places = [row if row in rows else rows[0] for row in range(len(members))]
             obj_ids = [members[row][0] for row in places]
-            reads = [read for row in places if (read := members[row][1]) is not None]
+            reads = [found for row in places if (found := members[row][1]) is not None]
             policies = [remembered[obj_id][0] for obj_id in obj_ids]
             memory = _gather(
                 [remembered[obj_id][1] for obj_id in obj_ids],

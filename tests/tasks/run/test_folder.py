@@ -30,8 +30,9 @@ SMALL = {"image_size": 64, "stop": 32, "chunk_frames": 8, "overlap": 2}
 
 @pytest.fixture
 def tracked(ask: Ask, track_chunks: TrackChunks) -> tuple[SegmentRequest, RunRef, RunFolder]:
-    """A run whose chunks are all tracked, and nothing published."""
-    request = ask(**SMALL)
+    """A run whose chunks are all tracked, and nothing published; it keeps no more states than it
+    needs to go on."""
+    request = ask(**SMALL, keep_states=False)
     run = track_chunks(request)
     return request, run, RunFolder.from_ref(run)
 
