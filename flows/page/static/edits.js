@@ -10,8 +10,9 @@ function queue(path, body) {
   const made = last.then(async () => {
     const began = performance.now();
     try {
-      const answer = await post(path, { ...body, revision: state.project.revision });
+      const answer = await post(path, { ...body(), revision: state.project.revision });
       if (answer.project.revision >= state.project.revision) update({ project: answer.project });
+      if (state.project.objects.some(({ id }) => id === answer.object)) update({ selected: answer.object });
       document.body.dataset.edited = Math.round(performance.now() - began);
       return answer;
     } catch (error) {
@@ -25,11 +26,14 @@ function queue(path, body) {
 }
 
 // Gives the server's answer, {object, project}; null if it was refused, which has been said.
-export async function edit(what) {
-  const answer = await queue("edit", { edit: what });
-  if (answer?.object != null && what.kind !== "remove_object") update({ selected: answer.object });
-  return answer;
+export const edit = (what) => queue("edit", () => ({ edit: what }));
+
+// The same of the selected object. Where none is, of the one that an edit before it makes, whose
+// number is not known yet; and else of a new one.
+export function editSelected(what) {
+  const selected = state.selected;
+  return queue("edit", () => ({ edit: { ...what, id: selected ?? state.selected } }));
 }
 
-export const undo = () => queue("undo", {});
-export const redo = () => queue("redo", {});
+export const undo = () => queue("undo", () => ({}));
+export const redo = () => queue("redo", () => ({}));

@@ -85,6 +85,17 @@ def _colour(window: Window, obj_id: int) -> str:
     return next(one["colour"] for one in objects if one["id"] == obj_id)
 
 
+def test_quick_clicks_are_of_one_object(window, middle) -> None:
+    """A second click before the server has answered the first one says more of the same object."""
+    x, y = middle[1]
+    window.click(x, y)
+    window.click(x + 1, y)
+    window.click(*middle[2], button="right")
+    _only(window)
+    _until(window, lambda: len(objects_of(window)[0]["prompts"][0]["points"]) == 3)
+    assert len(objects_of(window)) == 1
+
+
 def test_a_drag_is_a_box(window, scene) -> None:
     """A drag gives the box that was drawn, whichever corner it began at, and its mask."""
     x1, y1, x2, y2 = box_of(scene.masks_nhw(0)[1])
