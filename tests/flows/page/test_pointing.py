@@ -1,5 +1,7 @@
 """The page in a browser: pointing at objects, by mouse, finger and keyboard."""
 
+import threading
+
 import cv2
 import numpy as np
 import pytest
@@ -83,6 +85,44 @@ def _colour(window: Window, obj_id: int) -> str:
     news = window.served.client.get("/api/news?wait=false").json()
     objects = news["topics"]["project"]["objects"]
     return next(one["colour"] for one in objects if one["id"] == obj_id)
+
+
+def test_encoding_is_shown(window, monkeypatch, middle) -> None:
+    """While a frame is encoded the page says so, and a click waits for it; afterwards clicks cost
+    no encoding."""
+    clicks = window.served.session.clicks()
+    go_on, decoded, real = threading.Event(), [], clicks._frame
+
+    def held(frame_idx: int):
+        decoded.append(frame_idx)
+        go_on.wait(60)
+        return real(frame_idx)
+
+    monkeypatch.setattr(clicks, "_frame", held)
+    try:
+        window.press(*["ArrowRight"] * 3)
+        window.see(3)
+        window.page.wait_for_selector("#busy >> text=Encoding frame 3", timeout=LONG_MS)
+        window.click(*middle[1])
+        obj_id = _only(window)
+    finally:
+        go_on.set()
+    window.masked(obj_id)
+    window.page.wait_for_selector("#busy", state="hidden", timeout=LONG_MS)
+    window.click(middle[1][0] + 1, middle[1][1])
+    _until(window, lambda: len(objects_of(window)[0]["prompts"][0]["points"]) == 2)
+    assert decoded == [3]
+
+
+def test_quick_clicks_are_of_one_object(window, middle) -> None:
+    """A second click before the server has answered the first one says more of the same object."""
+    x, y = middle[1]
+    window.click(x, y)
+    window.click(x + 1, y)
+    window.click(*middle[2], button="right")
+    _only(window)
+    _until(window, lambda: len(objects_of(window)[0]["prompts"][0]["points"]) == 3)
+    assert len(objects_of(window)) == 1
 
 
 def test_a_drag_is_a_box(window, scene) -> None:
