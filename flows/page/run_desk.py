@@ -31,6 +31,8 @@ Which = Literal["now", "before"]
 _BEFORE, _REPLACED = "before", "replaced"
 _EVERY_S = 0.5
 """A run that goes on is looked at so often."""
+_ASKED_EVERY_S = 3.0
+"""The same of one that a Prefect server is asked about."""
 
 
 class RunDesk:
@@ -179,9 +181,8 @@ class RunDesk:
 
     def lanes(self, bins: int, which: Which = "now") -> dict[str, Any] | None:
         """Lanes and findings; None if there is nothing."""
-        with self._lock:
-            view = self.view(which)
-            return None if view is None else view.lanes(bins)
+        view = self.view(which)
+        return None if view is None else view.lanes(bins)
 
     def redo(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
         """What a run with these prompts would track again of the result, see `what_to_redo`;
@@ -216,7 +217,8 @@ class RunDesk:
             except SegmentationError as error:
                 state = {"state": "unknown", "running": False, "line": str(error)}
             self._tell(state)
-            self._begun.wait(_EVERY_S if state["running"] else None)
+            every_s = _EVERY_S if self._deployed.record is None else _ASKED_EVERY_S
+            self._begun.wait(every_s if state["running"] else None)
 
     def _news(self) -> tuple[bool, str]:
         if self._deployed.record is not None:

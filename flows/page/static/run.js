@@ -145,5 +145,11 @@ the("copy").addEventListener("click", async () => {
   }
 });
 
+// A command may have tracked meanwhile.
+document.addEventListener("visibilitychange", async () => {
+  if (document.visibilityState !== "visible" || state.run?.running) return;
+  await get("run").catch(() => {}); // the news bring what has changed
+});
+
 on("run project redo", show);
 on("run project video", askRedo);
