@@ -34,6 +34,21 @@ _EVERY_S = 0.5
 _ASKED_EVERY_S = 3.0
 """The same of one that a Prefect server is asked about."""
 
+_NOTHING: dict[str, Any] = {
+    "state": "unknown",
+    "running": False,
+    "deployed": False,
+    "line": "",
+    "failed": "",
+    "command": "",
+    "can_deploy": False,
+    "key": None,
+    "covered": [],
+    "chunks": None,
+    "before": None,
+}
+"""What a page is told where nothing can be said."""
+
 
 class RunDesk:
     """Everything of *Run* and *Judge* that is not the page itself. Calls come from several threads.
@@ -123,16 +138,14 @@ class RunDesk:
         with self._lock:
             running, line = self._news()
             view = self._look(running)
-            found: dict[str, Any] = {
+            found: dict[str, Any] = _NOTHING | {
                 "running": running,
                 "deployed": self._deployed.record is not None,
                 "line": line,
+                "failed": line if _is_failure(line) and not running else "",
                 "command": shlex.join(["longtake", *self.words(force=self._there)]),
                 "can_deploy": has_prefect_server(),
                 "state": "running" if running else "none",
-                "key": None,
-                "covered": [],
-                "chunks": None,
                 "before": self._kept().published_key(),
             }
             if isinstance(view, PublishedView):
@@ -215,7 +228,7 @@ class RunDesk:
             try:
                 state = self.state()
             except SegmentationError as error:
-                state = {"state": "unknown", "running": False, "line": str(error)}
+                state = _NOTHING | {"line": str(error)}
             self._tell(state)
             every_s = _EVERY_S if self._deployed.record is None else _ASKED_EVERY_S
             self._begun.wait(every_s if state["running"] else None)
@@ -297,3 +310,8 @@ class RunDesk:
 
     def _store(self) -> ResultStore[Manifest]:
         return open_result_store(self.request.destination_place, self.request.credentials)
+
+
+def _is_failure(line: str) -> bool:
+    """Whether a command that said this last has failed, and was not just stopped."""
+    return line.startswith("longtake: ") and not line.startswith("longtake: stopped")

@@ -4,12 +4,18 @@ import json
 import shlex
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
+from prefect.deployments.runner import RunnerDeployment
+from prefect.types.entrypoint import EntrypointType
 
 from flows.page.run_process import RunProcess
+from flows.segment_video import segment_video
 from samcore.masks.table import MaskReader
 from samcore.result.reader import Result
 from samcore.scenes import Scene, box_of
@@ -151,6 +157,57 @@ def test_a_killed_server_loses_no_run(
         to_frame(window, 47, shows="result")
     assert RunProcess(out).record == found.record  # nobody started another one
     assert Result(out).manifest.frames == 48
+
+
+def deploy_and_list() -> list[dict[str, Any]]:
+    """Have the deployment that a page's runs go to; gives what its runs are asked for."""
+    deployment = RunnerDeployment.from_flow(
+        segment_video, name="segment-video", entrypoint_type=EntrypointType.MODULE_PATH
+    )
+    wanted = DeploymentFilter(id=DeploymentFilterId(any_=[deployment.apply()]))
+    with get_client(sync_client=True) as client:
+        runs = client.read_flow_runs(deployment_filter=wanted)
+    return [run.parameters["request"] for run in runs]
+
+
+def test_a_run_can_go_to_a_deployment(
+    server_for_runs: None, chromium: Any, clip: Path, scene: Scene, tmp_path: Path
+) -> None:
+    """Where a Prefect server is named, the page offers its workers: the flow run is asked for the
+    prompts of the page, its state shows, and Stop cancels it."""
+    out = tmp_path / "out"
+    with ThreadPoolExecutor(1) as aside:  # the browser's event loop is in this thread
+        before = aside.submit(deploy_and_list).result()
+        with opened(clip, out, **FIELDS) as served, looking(chromium, served) as window:
+            page = window.page
+            x1, y1, x2, y2 = box(scene)
+            window.drag((x1, y1), (x2, y2))
+            window.saved(1)
+            page.select_option("#run-place", "deploy")
+            page.click("#run-start")
+            page.get_by_text("waits for a worker").first.wait_for()
+            assert page.get_attribute("body", "data-run") == "running"
+            asked = [one for one in aside.submit(deploy_and_list).result() if one not in before]
+            assert [one["destination"] for one in asked] == [str(out)]
+            assert [one["id"] for one in asked[0]["prompts"]["objects"]] == [1]
+            page.click("#run-stop")
+            page.wait_for_selector("body[data-run=none]")
+
+
+def test_a_run_that_fails_says_why(
+    server_for_runs: None, chromium: Any, clip: Path, scene: Scene, tmp_path: Path
+) -> None:
+    """What is wrong with a run is on the page in the command's own line."""
+    with (
+        opened(clip, tmp_path / "out", **{**FIELDS, "stop": 999}) as served,
+        looking(chromium, served) as window,
+    ):
+        x1, y1, x2, y2 = box(scene)
+        window.drag((x1, y1), (x2, y2))
+        window.saved(1)
+        window.press("g")
+        window.page.get_by_text("frames [0, 999) are not in the video").wait_for()
+        assert window.page.inner_text("#run-line") == "The run has failed."
 
 
 def box(scene: Scene) -> list[float]:
