@@ -207,8 +207,10 @@ def _dicts(given: object) -> list[dict[str, Any]]:
 
 
 def _on_the_picture(entry: dict[str, Any]) -> None:
-    if entry.get("time") is not None or entry.get("frame", 0) != 0:
-        raise InputError("a picture has no frames and no time: leave out frame and time")
+    if entry.get("time") is not None or entry.get("frame", 0) != 0 or entry.get("from_here"):
+        raise InputError(
+            "a picture has no frames and no time: leave out frame and time, from_here too"
+        )
     entry["frame"] = 0
 
 

@@ -212,10 +212,10 @@ def begin_correction(folder: RunFolder, published: RunRecord | None) -> Correcti
     """
     known = read_correction(folder)
     if known is not None:
-        finished = RunFolder.for_key(folder.work_dir, known.work)
-        if _why_not_whole(finished) is None:
+        why = why_all_is_tracked(RunFolder.for_key(folder.work_dir, known.work))
+        if why is None:
             return Correction(folder, known)
-        _log.warning("all is tracked again: %s", _why_not_whole(finished))
+        _log.warning("all is tracked again: %s", why)
         _discard(folder)
         return None
     run = folder.record()
@@ -224,11 +224,15 @@ def begin_correction(folder: RunFolder, published: RunRecord | None) -> Correcti
     if any(folder.chunk_path(chunk.index).exists() for chunk in run.chunks):
         return None  # it was begun as another run
     finished = RunFolder.for_key(folder.work_dir, published.work_key)
-    why = why_not_taken(run) or _why_not_whole(finished)
+    why = why_all_is_tracked(finished)
     if why is not None:
         _log.warning("all is tracked again: %s", why)
         return None
     record = plan_correction(finished, folder.prompts())
+    _log.info(
+        "goes on from run %s: tracks %d frames of objects %s again",
+        *(record.work, record.frames, ", ".join(map(str, record.tracked)) or "none"),
+    )
     folder.write_record(_path(folder), record)
     return Correction(folder, record)
 
@@ -237,7 +241,7 @@ def plan_correction(finished: RunFolder, prompts: Sequence[Prompt]) -> Correctio
     """What would be tracked again if a finished run had other prompts.
 
     Args:
-        finished: Its folder, for whose record `why_not_taken` knows nothing.
+        finished: Its folder, for which `why_all_is_tracked` has no reason.
         prompts: The new ones.
 
     Raises:
@@ -281,12 +285,20 @@ def _path(folder: RunFolder) -> Path:
     return folder.path / "correction.json"
 
 
-def _why_not_whole(finished: RunFolder) -> str | None:
-    """Why chunks of a finished run cannot be taken; None if they can. Reads all masks."""
+def why_all_is_tracked(finished: RunFolder) -> str | None:
+    """Why nothing of a finished run can be taken for one with other prompts; None if some can.
+    Reads all masks.
+
+    Args:
+        finished: Its folder.
+    """
     if not finished.path.exists():
         return f"the work folder of the finished run is gone: {finished.path}"
     with contextlib.suppress(LostWorkError):
-        done = [finished.finished_chunk(chunk.index) for chunk in finished.record().chunks]
+        run = finished.record()
+        if (why := why_not_taken(run)) is not None:
+            return why
+        done = [finished.finished_chunk(chunk.index) for chunk in run.chunks]
         if any(chunk is not None and (chunk.rung or chunk.quality_loss) for chunk in done):
             return "memory did not suffice in the finished run, which changed its last bits"
         finished.prompts()

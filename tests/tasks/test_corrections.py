@@ -223,6 +223,30 @@ def test_stopped_and_gone_on_with(
     assert_as_if_asked_so(result, tracked(wanted))
 
 
+def test_the_finished_run_may_vanish_meanwhile(
+    asks: Callable[..., SegmentRequest],
+    tracked: Callable[..., Path],
+    track_chunks: Callable[..., RunRef],
+    segment: Callable[[SegmentRequest], ResultRef],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A correction that was stopped, and then lacks the run that it takes from, is tracked whole:
+    what it had done may lack objects that the rest needs."""
+    wanted, result = here(THREE, 1, 14), tmp_path / "out"
+    shutil.copytree(tracked(THREE), result)
+    finished = work_of(result).path
+    request = asks(wanted, result)
+    track_chunks(request, only=4)
+    shutil.rmtree(finished)
+
+    segment(request)
+
+    assert "all is tracked again: the work folder of the finished run is gone" in caplog.text
+    assert read_manifest(result).correction is None
+    assert (result / MASKS).read_bytes() == (tracked(wanted) / MASKS).read_bytes()
+
+
 def test_without_states_the_object_is_tracked_from_its_beginning(
     tracked: Callable[..., Path], correct: Callable[..., Path]
 ) -> None:

@@ -70,6 +70,7 @@ def test_cells_may_have_either_form() -> None:
     [
         ('[{"frame": 3, "box": [1, 2, 3, 4]}]', (), "leave out frame and time"),
         ('[{"time": 3, "box": [1, 2, 3, 4]}]', (), "leave out frame and time"),
+        ('[{"from_here": true, "box": [1, 2, 3, 4]}]', (), "from_here too"),
         ("[{]", (), "prompts: not valid JSON"),
         ("3", (), "wanted a list, or an object"),
         ('[{"box": [1, 2, 3, 4]}]', ("a", "b"), "labels: wanted one for each of 1 objects, got 2"),

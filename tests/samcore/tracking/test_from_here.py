@@ -17,8 +17,12 @@ PROMPTS = (
     Prompt(1, 0, box_xyxy_px=(10, 10, 60, 70)),
     Prompt(1, 13, box_xyxy_px=(10, 10, 60, 70)),
     Prompt(2, 0, box_xyxy_px=(60, 5, 120, 50)),
-    Prompt(3, 4, points_xy_px=((50, 40),), point_labels=(1,)),
+    Prompt(2, 13, box_xyxy_px=(60, 5, 120, 50)),
+    Prompt(3, 0, points_xy_px=((50, 40),), point_labels=(1,)),
+    Prompt(3, 13, points_xy_px=((50, 40),), point_labels=(1,)),
+    Prompt(4, 4, points_xy_px=((90, 20),), point_labels=(1,)),
 )
+"""Objects 1 to 3 always are one batch."""
 CORRECTIONS = (
     Prompt(1, AT, box_xyxy_px=(40, 30, 90, 90), from_here=True),
     Prompt(1, AGAIN, points_xy_px=((80, 20),), point_labels=(1,), from_here=True),
@@ -106,8 +110,8 @@ def test_the_object_goes_on_alone(model, frames, corrected):
     """Once the prompt is reached, the object's bits do not need the others: they may be gone."""
     tracker = tracker_of(model, frames, PROMPTS + CORRECTIONS)
     list(tracker.track(frames[: AT + 1]))
-    tracker.remove_object(2)
-    tracker.remove_object(3)
+    for obj_id in (2, 3, 4):
+        tracker.remove_object(obj_id)
     rows = rows_of(tracker.track(frames[AT + 1 : NUM_FRAMES]))
 
     assert rows == {at: row for at, row in corrected.items() if at[1] == 1 and at[0] > AT}
