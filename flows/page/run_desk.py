@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from flows.cli.command_line import track_words
 from flows.page.deployed_run import DeployedRun
-from flows.page.redo import what_to_redo
+from flows.page.redo import what_to_redo, why_everything
 from flows.page.run_process import RunProcess
 from flows.page.views import PublishedView, RunView, View, keep_copy, prompts_of
 from samcore.disk.files import storage_errors
@@ -78,6 +78,7 @@ class RunDesk:
         self._before: PublishedView | None = None
         self._manifest: Manifest | None = None
         self._there = False
+        self._why: tuple[str, str | None] | None = None
         self._closed, self._begun = threading.Event(), threading.Event()
         threading.Thread(target=self._watch, name="longtake-run", daemon=True).start()
 
@@ -200,15 +201,14 @@ class RunDesk:
     def redo(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
         """What a run with these prompts would track again of the result, see `what_to_redo`;
         nothing where there is none, or a run goes on."""
-        with self._lock:
-            if not isinstance(self._view, PublishedView):
-                return {"changed": False, "text": ""}
-            return what_to_redo(
-                self._view.manifest,
-                prompts,
-                work_dir=self.request.work_path,
-                in_bucket=not isinstance(self.request.destination_place, Path),
-            )
+        view = self.view()
+        if not isinstance(view, PublishedView):
+            return {"changed": False, "text": ""}
+        manifest, work_dir = view.manifest, self.request.work_path
+        if self._why is None or self._why[0] != manifest.key:
+            in_bucket = not isinstance(self.request.destination_place, Path)
+            self._why = (manifest.key, why_everything(manifest, work_dir, in_bucket=in_bucket))
+        return what_to_redo(manifest, prompts, work_dir, why=self._why[1])
 
     def close(self) -> None:
         """Watch no more, and close all files. A run goes on."""
