@@ -34,7 +34,7 @@ DOORS = {
     "rich": ("flows/",),
     "fastapi": ("flows/page/",),
     "starlette": ("flows/page/",),
-    "uvicorn": ("flows/page/server.py",),
+    "uvicorn": ("flows/page/server.py", "flows/server/server_process.py"),
     "skimage": ("samcore/scenes/photos.py",),
     "torchvision": ("samcore/detectors/torchvision.py",),
     "transformers": ("samcore/models/transformers/", "samcore/detectors/transformers.py"),

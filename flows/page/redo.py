@@ -1,5 +1,6 @@
 """What a run would track again of a result whose prompts were changed."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,16 +9,29 @@ from samcore.errors import LostWorkError
 from samcore.prompts.prompt import Prompt
 from samcore.prompts.resolve import prompts_digest
 from samcore.result.manifest import Manifest
-from samcore.run.changes import why_not_taken
-from samcore.run.correction import plan_correction
+from samcore.run.correction import plan_correction, why_all_is_tracked
 from samcore.run.folder import RunFolder
 
 _SAID = 3
 """Objects that are named."""
 
 
+def why_everything(manifest: Manifest, work_dir: Path, *, in_bucket: bool) -> str | None:
+    """Why a run with other prompts tracks all frames of a result again; None if it need not. Reads
+    all masks of the run's folder.
+
+    Args:
+        manifest: Of the result.
+        work_dir: Where runs are.
+        in_bucket: Whether the result is in a bucket.
+    """
+    if in_bucket:
+        return "the result is in a bucket"
+    return why_all_is_tracked(RunFolder.for_key(work_dir, manifest.request.work_key))
+
+
 def what_to_redo(
-    manifest: Manifest, prompts: Sequence[Prompt], *, work_dir: Path, in_bucket: bool
+    manifest: Manifest, prompts: Sequence[Prompt], work_dir: Path, *, why: str | None
 ) -> dict[str, Any]:
     """What a run with these prompts would track, as JSON: `changed`, and a line for a person.
 
@@ -25,25 +39,20 @@ def what_to_redo(
         manifest: Of the result.
         prompts: Those of the page, held against the video.
         work_dir: Where runs are.
-        in_bucket: Whether the result is in a bucket.
+        why: From `why_everything`.
     """
     record = manifest.request
     if prompts_digest(prompts) == record.prompts_digest:
         return {"changed": False, "text": ""}
-    everything = f"tracks all {_frames(manifest.frames)} again"
-    if in_bucket:
-        return {"changed": True, "text": f"{everything}: the result is in a bucket"}
-    why = why_not_taken(record)
-    if why is not None:
-        return {"changed": True, "text": f"{everything}: {why}"}
-    try:
-        plan = plan_correction(RunFolder.for_key(work_dir, record.work_key), prompts)
-    except LostWorkError:
-        return {"changed": True, "text": f"{everything}: the finished run's folder is gone"}
-    parts = list(_tracked(plan.tracked, record.stop))
-    if plan.removed:
-        parts.append(f"drops {_objects(plan.removed)}")
-    return {"changed": True, "text": "; ".join(parts)}
+    with contextlib.suppress(LostWorkError):
+        if why is None:
+            plan = plan_correction(RunFolder.for_key(work_dir, record.work_key), prompts)
+            parts = list(_tracked(plan.tracked, record.stop))
+            if plan.removed:
+                parts.append(f"drops {_objects(plan.removed)}")
+            return {"changed": True, "text": "; ".join(parts)}
+    because = why or "the finished run's folder is gone"
+    return {"changed": True, "text": f"tracks all {_frames(manifest.frames)} again: {because}"}
 
 
 def _tracked(tracked: Mapping[int, int], stop: int) -> Sequence[str]:

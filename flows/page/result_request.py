@@ -7,7 +7,7 @@ from typing import Any
 from samcore.disk.files import copy_atomic, make_folder
 from samcore.models.known import KNOWN_MODELS
 from samcore.models.registry import ModelSpec
-from samcore.result.manifest import Manifest
+from samcore.result.manifest import OVERLAY, REPORT, Manifest
 from samcore.result.records import RunRecord
 from samcore.run.folder import RunFolder
 
@@ -29,6 +29,7 @@ def request_fields(manifest: Manifest) -> dict[str, Any]:
             found at its beginning are prompts of its run.
     """
     record = manifest.request
+    names = {file.name for file in manifest.files}
     settings = record.settings.model_dump(include=set(_ASKED), exclude_defaults=True)
     return {
         **_model(record.model),
@@ -39,6 +40,9 @@ def request_fields(manifest: Manifest) -> dict[str, Any]:
         "handoff": record.handoff,
         "warm_start": None if record.warm_start is None else record.warm_start.source,
         "settings": settings,
+        "report": REPORT in names,
+        "overlay": OVERLAY in names,
+        "formats": manifest.exports,
     }
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from flows.cli.command_line import track_words
 from flows.page.deployed_run import DeployedRun
-from flows.page.redo import what_to_redo
+from flows.page.redo import what_to_redo, why_everything
 from flows.page.run_process import RunProcess
 from flows.page.views import PublishedView, RunView, View, keep_copy, prompts_of
 from samcore.disk.files import storage_errors
@@ -31,6 +31,23 @@ Which = Literal["now", "before"]
 _BEFORE, _REPLACED = "before", "replaced"
 _EVERY_S = 0.5
 """A run that goes on is looked at so often."""
+_ASKED_EVERY_S = 3.0
+"""The same of one that a Prefect server is asked about."""
+
+_NOTHING: dict[str, Any] = {
+    "state": "unknown",
+    "running": False,
+    "deployed": False,
+    "line": "",
+    "failed": "",
+    "command": "",
+    "can_deploy": False,
+    "key": None,
+    "covered": [],
+    "chunks": None,
+    "before": None,
+}
+"""What a page is told where nothing can be said."""
 
 
 class RunDesk:
@@ -61,6 +78,7 @@ class RunDesk:
         self._before: PublishedView | None = None
         self._manifest: Manifest | None = None
         self._there = False
+        self._why: tuple[str, str | None] | None = None
         self._closed, self._begun = threading.Event(), threading.Event()
         threading.Thread(target=self._watch, name="longtake-run", daemon=True).start()
 
@@ -121,16 +139,14 @@ class RunDesk:
         with self._lock:
             running, line = self._news()
             view = self._look(running)
-            found: dict[str, Any] = {
+            found: dict[str, Any] = _NOTHING | {
                 "running": running,
                 "deployed": self._deployed.record is not None,
                 "line": line,
+                "failed": line if _is_failure(line) and not running else "",
                 "command": shlex.join(["longtake", *self.words(force=self._there)]),
                 "can_deploy": has_prefect_server(),
                 "state": "running" if running else "none",
-                "key": None,
-                "covered": [],
-                "chunks": None,
                 "before": self._kept().published_key(),
             }
             if isinstance(view, PublishedView):
@@ -179,22 +195,20 @@ class RunDesk:
 
     def lanes(self, bins: int, which: Which = "now") -> dict[str, Any] | None:
         """Lanes and findings; None if there is nothing."""
-        with self._lock:
-            view = self.view(which)
-            return None if view is None else view.lanes(bins)
+        view = self.view(which)
+        return None if view is None else view.lanes(bins)
 
     def redo(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
         """What a run with these prompts would track again of the result, see `what_to_redo`;
         nothing where there is none, or a run goes on."""
-        with self._lock:
-            if not isinstance(self._view, PublishedView):
-                return {"changed": False, "text": ""}
-            return what_to_redo(
-                self._view.manifest,
-                prompts,
-                work_dir=self.request.work_path,
-                in_bucket=not isinstance(self.request.destination_place, Path),
-            )
+        view = self.view()
+        if not isinstance(view, PublishedView):
+            return {"changed": False, "text": ""}
+        manifest, work_dir = view.manifest, self.request.work_path
+        if self._why is None or self._why[0] != manifest.key:
+            in_bucket = not isinstance(self.request.destination_place, Path)
+            self._why = (manifest.key, why_everything(manifest, work_dir, in_bucket=in_bucket))
+        return what_to_redo(manifest, prompts, work_dir, why=self._why[1])
 
     def close(self) -> None:
         """Watch no more, and close all files. A run goes on."""
@@ -214,9 +228,10 @@ class RunDesk:
             try:
                 state = self.state()
             except SegmentationError as error:
-                state = {"state": "unknown", "running": False, "line": str(error)}
+                state = _NOTHING | {"line": str(error)}
             self._tell(state)
-            self._begun.wait(_EVERY_S if state["running"] else None)
+            every_s = _EVERY_S if self._deployed.record is None else _ASKED_EVERY_S
+            self._begun.wait(every_s if state["running"] else None)
 
     def _news(self) -> tuple[bool, str]:
         if self._deployed.record is not None:
@@ -295,3 +310,8 @@ class RunDesk:
 
     def _store(self) -> ResultStore[Manifest]:
         return open_result_store(self.request.destination_place, self.request.credentials)
+
+
+def _is_failure(line: str) -> bool:
+    """Whether a command that said this last has failed, and was not just stopped."""
+    return line.startswith("longtake: ") and not line.startswith("longtake: stopped")

@@ -55,7 +55,7 @@ class PageServer:
         self._server = uvicorn.Server(
             uvicorn.Config(
                 make_app(session, token=token, port=port),
-                log_level="error",
+                log_level="critical",  # what goes wrong is said on the page
                 access_log=False,
                 lifespan="off",
                 server_header=False,

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,7 +33,7 @@ MOST_BINS = 2000
 
 
 class View(Protocol):
-    """Masks that can be looked at."""
+    """Masks that can be looked at, from any thread."""
 
     @property
     def key(self) -> str:
@@ -83,6 +84,7 @@ class PublishedView:
         )
         self._masks = MaskParts([Part(self._table, self._facts.start, self._facts.stop)])
         self._lanes: dict[int, dict[str, Any]] = {}
+        self._reading = threading.Lock()
 
     @property
     def covered(self) -> list[tuple[int, int]]:
@@ -104,11 +106,14 @@ class PublishedView:
             StorageError: The masks are gone or damaged.
         """
         bins = min(max(bins, 1), MOST_BINS)
-        if bins not in self._lanes:
-            lanes, findings = check_result(self._facts, self._table, limit=_OF_EACH_KIND, bins=bins)
-            drawn = timeline(lanes, self._facts.labels)
-            self._lanes = {bins: {**drawn, "findings": finding_list(findings)}}
-        return self._lanes[bins]
+        with self._reading:
+            if bins not in self._lanes:
+                lanes, findings = check_result(
+                    self._facts, self._table, limit=_OF_EACH_KIND, bins=bins
+                )
+                drawn = timeline(lanes, self._facts.labels)
+                self._lanes = {bins: {**drawn, "findings": finding_list(findings)}}
+            return self._lanes[bins]
 
     def close(self) -> None:
         """As in `View`."""
@@ -135,6 +140,7 @@ class RunView:
         """How far each one was when somebody looked last."""
         self._builder: tuple[int, LaneBuilder, Findings] | None = None
         self._taken: list[Part] = []
+        self._reading = threading.Lock()
 
     def look(self) -> list[ChunkSoFar]:
         """How far each chunk is now."""
@@ -152,7 +158,14 @@ class RunView:
 
     def lanes(self, bins: int) -> dict[str, Any]:
         """As in `View`, of the chunks that are done."""
-        bins = min(max(bins, 1), MOST_BINS)
+        with self._reading:
+            return self._grown(min(max(bins, 1), MOST_BINS))
+
+    def close(self) -> None:
+        """As in `View`."""
+        self._seen.close()
+
+    def _grown(self, bins: int) -> dict[str, Any]:
         wanted = list(self._seen.owned)
         if (
             self._builder is None
@@ -170,10 +183,6 @@ class RunView:
             self._taken.append(part)
         labels = {item.id: item.label for item in self.record.objects}
         return {**timeline(builder.report(), labels), "findings": finding_list(findings)}
-
-    def close(self) -> None:
-        """As in `View`."""
-        self._seen.close()
 
     def _begin(self, bins: int) -> tuple[int, LaneBuilder, Findings]:
         video: VideoInfo = self._seen.video()

@@ -1,7 +1,7 @@
 // Drawing a mask: a brush, or an outline that is filled. What is drawn goes on from the mask that is
 // there; with the right button, Shift or "Off" it is taken away.
 
-import { edit } from "./edits.js";
+import { editSelected } from "./edits.js";
 import { decodeMask, encodeMask } from "./rle.js";
 import { objectOf, state } from "./state.js";
 import { addTool } from "./prompts.js";
@@ -57,7 +57,7 @@ function finish() {
     say("Nothing is left of the mask. To remove it, clear the frame.");
     return;
   }
-  edit({ kind: "mask", id: state.selected, frame: state.frame, mask: encodeMask(inside, height, width) });
+  editSelected({ kind: "mask", frame: state.frame, mask: encodeMask(inside, height, width) });
 }
 
 // An outline by keyboard: a corner at a time.

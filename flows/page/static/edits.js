@@ -11,8 +11,9 @@ function queue(path, body) {
   const made = last.then(async () => {
     const began = performance.now();
     try {
-      const answer = await post(path, { ...body, revision: state.project.revision });
+      const answer = await post(path, { ...body(), revision: state.project.revision });
       if (answer.project.revision >= state.project.revision) update({ project: answer.project });
+      if (state.project.objects.some(({ id }) => id === answer.object)) update({ selected: answer.object });
       document.body.dataset.edited = Math.round(performance.now() - began);
       return answer;
     } catch (error) {
@@ -31,12 +32,16 @@ export function addToEdits(change) {
 }
 
 // Gives the server's answer, {object, project}; null if it was refused, which has been said.
-export async function edit(what) {
-  const asked = additions.reduce((found, change) => change(found), what);
-  const answer = await queue("edit", { edit: asked });
-  if (answer?.object != null && what.kind !== "remove_object") update({ selected: answer.object });
-  return answer;
+const asked = (what) => ({ edit: additions.reduce((found, change) => change(found), what) });
+
+export const edit = (what) => queue("edit", () => asked(what));
+
+// The same of the selected object. Where none is, of the one that an edit before it makes, whose
+// number is not known yet; and else of a new one.
+export function editSelected(what) {
+  const selected = state.selected;
+  return queue("edit", () => asked({ ...what, id: selected ?? state.selected }));
 }
 
-export const undo = () => queue("undo", {});
-export const redo = () => queue("redo", {});
+export const undo = () => queue("undo", () => ({}));
+export const redo = () => queue("redo", () => ({}));

@@ -19,9 +19,11 @@ function notes() {
   const lines = [];
   const { video, work, model } = state;
   if (video && !video.finished && !video.error) {
+    const isOther = work?.total && !work.what.startsWith("scanning");
     const of = video.claimed ? ` of ${video.claimed.toLocaleString("en")}` : "";
-    if (video.indexed) lines.push(`indexing the video: ${video.indexed.toLocaleString("en")}${of} frames`);
-    else lines.push(work?.total ? `${work.what}: ${Math.round((100 * work.done) / work.total)} %` : "opening the video");
+    if (isOther) lines.push(`${work.what}: ${Math.round((100 * work.done) / work.total)} %`);
+    else if (video.indexed) lines.push(`indexing the video: ${video.indexed.toLocaleString("en")}${of} frames`);
+    else lines.push("opening the video");
   }
   if (model?.state === "downloading") {
     const share = model.total ? `${Math.round((100 * model.done) / model.total)} %` : `${model.done >> 20} MB`;

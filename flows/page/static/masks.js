@@ -80,7 +80,7 @@ function pictureOf(mask, colour) {
 }
 
 addLayer((context) => {
-  if (state.masks?.frame !== state.shown?.frame) return;
+  if (!state.masks || state.masks.frame !== state.shown?.frame) return;
   for (const { id, mask } of state.masks.masks) {
     const object = objectOf(id);
     if (!object) continue;

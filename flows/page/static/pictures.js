@@ -5,51 +5,48 @@ import { on, state, update } from "./state.js";
 import { say } from "./toasts.js";
 
 const MOST = 48;
-const kept = new Map(); // "frame/width" -> {bitmap, time}
+const kept = new Map(); // "frame/size" -> {frame, time, size, bitmap}
+const asked = new Map(); // the same of what is on its way
 let busy = false;
 let width = 1280;
 
 export function wantWidth(pixels) {
-  const wanted = Math.max(320, Math.min(3840, Math.round(pixels)));
-  if (wanted !== width) {
-    width = wanted;
-    if (state.shown) update({ shown: null });
-    load();
-  }
+  width = Math.max(320, Math.min(3840, Math.round(pixels)));
+  load();
 }
 
 const step = () => [320, 480, 640, 960, 1280, 1600, 1920, 2560, 3840].find((one) => one >= width) ?? 3840;
-const keyOf = (frame) => `${frame}/${step()}`;
 
-async function fetchPicture(frame) {
-  const key = keyOf(frame);
-  if (kept.has(key)) return kept.get(key);
-  const answer = await ask(`frames/${frame}?width=${step()}`);
+function fetchPicture(frame) {
+  const key = `${frame}/${step()}`;
+  if (kept.has(key)) return Promise.resolve(kept.get(key));
+  if (!asked.has(key)) asked.set(key, receive(frame, step(), key).finally(() => asked.delete(key)));
+  return asked.get(key);
+}
+
+async function receive(frame, size, key) {
+  const answer = await ask(`frames/${frame}?width=${size}`);
   const time = Number(answer.headers.get("x-time"));
-  const bitmap = await createImageBitmap(await answer.blob());
-  const picture = { frame, time, bitmap };
+  const picture = { frame, time, size, bitmap: await createImageBitmap(await answer.blob()) };
   kept.set(key, picture);
-  for (const old of kept.keys()) {
+  for (const [old, other] of kept) {
     if (kept.size <= MOST) break;
-    if (kept.get(old).frame !== state.shown?.frame) {
-      kept.get(old).bitmap.close();
+    if (other !== state.shown && other !== picture) {
+      other.bitmap.close();
       kept.delete(old);
     }
   }
   return picture;
 }
 
+const isShown = () => state.shown?.frame === state.frame && state.shown.size === step();
+
 async function load() {
   if (busy || !state.video?.indexed) return;
   busy = true;
   try {
-    while (state.shown?.frame !== state.frame) {
-      const frame = state.frame;
-      const picture = await fetchPicture(frame);
-      // While somebody scrubs, what has come is better than nothing.
-      update({ shown: picture });
-      if (frame === state.frame) break;
-    }
+    // While somebody scrubs, what has come is better than nothing, and what is wanted now is next.
+    while (!isShown()) update({ shown: await fetchPicture(state.frame) });
     if (state.playing) {
       for (const next of [1, 2, 3]) {
         const frame = state.frame + next;

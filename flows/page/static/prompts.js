@@ -1,6 +1,6 @@
 // Pointing: clicks and boxes on the picture, and what has been said of this frame.
 
-import { edit } from "./edits.js";
+import { edit, editSelected } from "./edits.js";
 import { objectOf, on, promptOn, state, update } from "./state.js";
 import { addLayer, clampToVideo, isInside, isZoomed, panBy, redraw, toVideo } from "./viewer.js";
 
@@ -26,15 +26,16 @@ export function addChooser(choose) {
 
 export function clickAt({ x, y }, label) {
   const place = clampToVideo({ x, y });
-  const id = choosers.reduce((found, choose) => found ?? choose(place), null) ?? state.selected;
-  return edit({ kind: "point", id, frame: state.frame, x: round(place.x), y: round(place.y), label });
+  const said = { kind: "point", frame: state.frame, x: round(place.x), y: round(place.y), label };
+  const id = choosers.reduce((found, choose) => found ?? choose(place), null);
+  return id === null ? editSelected(said) : edit({ ...said, id });
 }
 
 export function boxFrom(a, b) {
   const [p, q] = [clampToVideo(a), clampToVideo(b)];
   const box = [Math.min(p.x, q.x), Math.min(p.y, q.y), Math.max(p.x, q.x), Math.max(p.y, q.y)].map(round);
   if (box[2] - box[0] < 1 || box[3] - box[1] < 1) return null;
-  return edit({ kind: "box", id: state.selected, frame: state.frame, box });
+  return editSelected({ kind: "box", frame: state.frame, box });
 }
 
 export function clearFrame() {

@@ -59,6 +59,8 @@ state.results = { now: null, before: null }; // FrameMasks of the frame that is 
 let split = 0.5; // where the edge between the two is, as a part of the stage
 const busy = { now: false, before: false };
 const drawn = new Map(); // FrameMasks -> its canvas
+const fetched = new Map(); // what was asked for -> its FrameMasks, or a promise of them
+const MOST_FETCHED = 12;
 
 const keyOf = (which) => (which === "before" ? state.run?.before : state.run?.key);
 const isWanted = (which) =>
@@ -66,6 +68,22 @@ const isWanted = (which) =>
 
 function isCovered(frame) {
   return state.run.covered.some(([start, stop]) => start <= frame && frame < stop);
+}
+
+function fetchMasks(which, frame, key) {
+  const scale = Math.min(1, Math.max(view().scale * (devicePixelRatio || 1), 0.05));
+  const width = Math.max(1, Math.min(4096, Math.round(state.video.width * scale)));
+  const height = Math.max(1, Math.min(4096, Math.round(state.video.height * scale)));
+  const path = `result/${frame}?width=${width}&height=${height}&which=${which}`;
+  const name = `${path}&${key}`;
+  if (!fetched.has(name)) {
+    const masks = get(path).then(readMasks);
+    const forget = () => fetched.delete(name);
+    masks.then((found) => found.key === key || forget(), forget);
+    fetched.set(name, masks);
+    if (fetched.size > MOST_FETCHED) fetched.delete(fetched.keys().next().value);
+  }
+  return fetched.get(name);
 }
 
 async function load(which) {
@@ -81,13 +99,14 @@ async function load(which) {
         break;
       }
       if (known?.frame === frame && known.key === key) break;
-      const scale = Math.min(1, Math.max(view().scale * (devicePixelRatio || 1), 0.05));
-      const width = Math.max(1, Math.min(4096, Math.round(state.video.width * scale)));
-      const height = Math.max(1, Math.min(4096, Math.round(state.video.height * scale)));
-      const said = await get(`result/${frame}?width=${width}&height=${height}&which=${which}`);
-      if (which === "now" && said.key !== state.run.key) break; // the news bring what changed
-      put(which, await readMasks(said));
-      if (said.key !== key) break;
+      const masks = await fetchMasks(which, frame, key);
+      if (masks.key !== key) break; // the news bring what has changed
+      put(which, masks);
+    }
+    // Masks of the next frames are there before these are shown.
+    for (const next of state.playing && isWanted(which) ? [1, 2, 3] : []) {
+      const frame = state.shown.frame + next;
+      if (which === "before" || isCovered(frame)) fetchMasks(which, frame, keyOf(which)).catch(() => {});
     }
   } catch (error) {
     say(error.message);
@@ -147,6 +166,7 @@ addLayer((over, unit) => {
     over.textAlign = align;
     over.lineWidth = 3 * unit;
     over.strokeStyle = "rgba(0, 0, 0, .75)";
+    over.fillStyle = "#fff";
     over.strokeText(text, x, 8 * unit);
     over.fillText(text, x, 8 * unit);
   }
@@ -245,6 +265,7 @@ async function readLanes() {
   const wanted = `${which} ${key} ${state.run.chunks?.done} ${lanes.bins}`;
   if (wanted === seen || reading) return;
   reading = true;
+  if (!lanes.data) the("findings-title").textContent = "Reading the masks …";
   try {
     const data = await get(`lanes?bins=${lanes.bins}&which=${which}`);
     seen = wanted;

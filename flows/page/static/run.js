@@ -48,11 +48,12 @@ async function tell(what) {
 }
 
 function words(run) {
+  if (run.failed) return "The run has failed.";
   const { chunks } = run;
   const parts = chunks ? `${chunks.done} of ${chunks.total} ${chunks.total === 1 ? "chunk" : "chunks"}` : "";
   switch (run.state) {
     case "running":
-      return parts ? `Tracking: ${parts} done` : run.line || "Starting …";
+      return parts ? `Tracking: ${parts} done` : run.deployed ? run.line : "Starting …";
     case "stopped":
       return `Stopped: ${parts} done. It goes on from there.`;
     case "done":
@@ -60,7 +61,7 @@ function words(run) {
     case "unknown":
       return run.line;
     default:
-      return run.line.startsWith("longtake:") ? run.line : "Nothing is tracked yet.";
+      return run.deployed && run.line ? run.line : "Nothing is tracked yet.";
   }
 }
 
@@ -73,7 +74,7 @@ let asking = false;
 
 // What a run would track again is known once a result is there; it is asked for after each edit.
 async function askRedo() {
-  if (state.run?.state !== "done" || !state.project) {
+  if (state.run?.state !== "done" || !state.project || !state.video?.finished) {
     if (state.redo) update({ redo: null });
     return;
   }
@@ -94,10 +95,11 @@ async function askRedo() {
 function show() {
   const run = state.run;
   if (!run) return;
-  the("run-line").textContent = words(run);
-  const said = run.state === "running" ? run.line : failure(run);
-  the("run-plan").textContent = said || plan();
-  the("run-plan").hidden = !the("run-plan").textContent;
+  const said = words(run);
+  const more = run.state === "running" ? run.line : run.failed || plan();
+  the("run-line").textContent = said;
+  the("run-plan").textContent = more;
+  the("run-plan").hidden = !more || more === said;
   const bar = the("run-progress");
   bar.hidden = run.state !== "running" && run.state !== "stopped";
   bar.max = run.chunks?.total ?? 1;
@@ -113,13 +115,6 @@ function show() {
   the("command").textContent = run.command;
   document.body.dataset.run = run.state;
   document.body.dataset.chunks = run.chunks?.done ?? "";
-}
-
-// What went wrong in a run that ended without a result of its own.
-function failure(run) {
-  return run.line.startsWith("longtake:") && run.state !== "done" && !run.line.includes("stopped; ")
-    ? run.line
-    : "";
 }
 
 function plan() {
@@ -145,5 +140,11 @@ the("copy").addEventListener("click", async () => {
   }
 });
 
+// A command may have tracked meanwhile.
+document.addEventListener("visibilitychange", async () => {
+  if (document.visibilityState !== "visible" || state.run?.running) return;
+  await get("run").catch(() => {}); // the news bring what has changed
+});
+
 on("run project redo", show);
-on("run project", askRedo);
+on("run project video", askRedo);

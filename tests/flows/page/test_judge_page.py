@@ -1,12 +1,16 @@
 """A result on the page, in a real browser: looked at, corrected, compared with the one before."""
 
+import io
 import json
+import os
 import shutil
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from flows.commands.demo_video import demo_scene
 from flows.commands.open_page import what_to_open
@@ -19,11 +23,11 @@ from samcore.video import VideoWriter
 from tasks.publish import publish
 from tasks.request.segment_request import validate_request
 from tasks.settings import load_settings
-from tests.flows.page.browsing import on_screen, pixels_of_result, served, to_frame, window
-from tests.flows.page.test_run_page import click_lane
+from tests.flows.page.browsing import click_lane, looking, opened, pixels_of, to_frame
 from tests.flows.page.test_run_page import server_for_runs as server_for_runs
 from tests.tasks.conftest import _track_chunks
 
+PICTURE = Path(__file__).parents[3] / "infra" / "page.png"
 FRAMES, CLICKED = 96, 50
 GONE = range(51, 80)
 """Where shape 1 of the demo's scene is out of the picture."""
@@ -35,7 +39,7 @@ def demo() -> Scene:
 
 
 @pytest.fixture(scope="module")
-def tracked(demo: Scene, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(demo: Scene, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's scene at half its speed, and its result with the run's folder."""
     folder = tmp_path_factory.mktemp("judge")
     video = folder / "scene.mp4"
@@ -75,14 +79,16 @@ def middle(demo: Scene, frame: int, obj_id: int) -> tuple[float, float]:
 
 
 def test_a_result_is_judged_corrected_and_compared(
-    server_for_runs: None, chromium: Any, demo: Scene, tracked: Path
+    server_for_runs: None, chromium: Any, demo: Scene, made: Path, tmp_path: Path
 ) -> None:
     """`open RESULT` shows the result with its prompts. Each finding leads to its place. A click on
     a mask selects its object and becomes a correction from there on; the page says what a run
     would track; the run tracks that and leaves all else to the bit; and the two results are shown
     one after the other and side by side."""
+    tracked = shutil.copytree(made, tmp_path / "out")
     before = {obj_id: rows_of(tracked, obj_id) for obj_id in (1, 2)}
-    with served(tracked) as (address, session), window(chromium, address) as page:
+    with opened(tracked) as served, looking(chromium, served) as window:
+        page = window.page
         page.wait_for_selector("body[data-run=done][data-lanes='2']")
         labels = page.eval_on_selector_all(".object input", "all => all.map((one) => one.value)")
         assert labels == ["shape 1", "shape 2"]
@@ -94,30 +100,29 @@ def test_a_result_is_judged_corrected_and_compared(
         assert "shape 1: absent for 2." in found.inner_text()
         found.click()
         page.wait_for_selector(f"body[data-frame='{GONE[0]}'][data-result='{GONE[0]}']")
-        assert set(pixels_of_result(page)) == {"2"}
+        assert set(pixels_of(window)) == {2}
         assert "1" in page.inner_text(".object.selected")
         page.press("#stage", "Home")
         page.press("#stage", "f")
         page.wait_for_selector(f"body[data-frame='{GONE[0]}']")
-        click_lane(page, 1, 20 / 95)
+        click_lane(window, 1, 20 / 95)
         page.wait_for_selector("body[data-frame='20'][data-result='20']")
         assert "2" in page.inner_text(".object.selected .pick")
 
         # A click on a mask is for its object, whichever is selected.
-        to_frame(page, CLICKED)
-        page.wait_for_selector(f"body[data-result='{CLICKED}']")
+        to_frame(window, CLICKED, shows="result")
         page.keyboard.press("1")
         page.wait_for_selector("#model[data-state=ready]")
         place = middle(demo, CLICKED, 2)
-        page.mouse.click(*on_screen(page, session, *place), button="right")
-        page.wait_for_selector("body[data-revision='1']")
+        window.click(*place, button="right")
+        window.saved(1)
         assert "2" in page.inner_text(".object.selected .pick")
-        saved = session.project.objects[1].prompts[1]
+        saved = served.session.project.objects[1].prompts[1]
         assert (saved.frame, saved.from_here, saved.points[0][2]) == (CLICKED, True, 0)
         page.keyboard.press("Control+z")
-        page.wait_for_selector("body[data-revision='2']")
-        page.mouse.click(*on_screen(page, session, *place))
-        page.wait_for_selector("body[data-revision='3']")
+        window.saved(2)
+        window.click(*place)
+        window.saved(3)
         line = f"A new run tracks object 2 from frame {CLICKED}: {FRAMES - CLICKED} frames."
         page.get_by_text(line).wait_for()
         asked = json.loads((tracked / "prompts.json").read_text())["objects"][1]["prompts"]
@@ -141,15 +146,14 @@ def test_a_result_is_judged_corrected_and_compared(
         assert changed[0] >= CLICKED
 
         # Before and after, at any frame.
-        to_frame(page, changed[-1])
-        page.wait_for_selector(f"body[data-result='{changed[-1]}']")
-        now = pixels_of_result(page)
+        to_frame(window, changed[-1], shows="result")
+        now = pixels_of(window)
         page.click("[data-which=before]")
         page.wait_for_selector(f"body[data-before='{changed[-1]}']")
-        then = pixels_of_result(page, "before")
+        then = pixels_of(window, "before")
         with MaskReader(tracked / "masks.parquet") as reader:
             assert now == {
-                str(row.object_id): row.area
+                row.object_id: row.area
                 for row in reader.rows(changed[-1], changed[-1] + 1)
                 if row.area
             }
@@ -167,11 +171,41 @@ def test_a_result_is_judged_corrected_and_compared(
         assert edge.bounding_box()["x"] > box["x"] - 113
 
 
-def test_what_is_gone_is_said(tracked: Path, tmp_path: Path) -> None:
+def test_the_readmes_picture(chromium: Any, made: Path, tmp_path: Path) -> None:
+    """The README's picture is the page as it is. `WRITE_PICTURES=1` takes it anew: each machine has
+    letters of its own."""
+    taken = tmp_path / PICTURE.name
+    result = shutil.copytree(made, tmp_path / "out")
+    with opened(result) as served, looking(chromium, served) as window:
+        page = window.page
+        page.wait_for_selector("body[data-run=done][data-lanes='2']")
+        page.wait_for_selector("#model[data-state=ready]")
+        to_frame(window, 90, shows="result")
+        window.press("1")
+        page.wait_for_selector(".object.selected")
+        page.wait_for_function(
+            """async () => (await import("/static/state.js")).state.encode?.frame === 90"""
+        )
+        page.wait_for_selector("#busy", state="hidden")
+        page.mouse.move(0, 0)
+        png = page.screenshot()
+    # Few colours, as the picture is fetched with the README.
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    picture.quantize(200, dither=Image.Dither.NONE).save(taken, optimize=True)
+    if os.environ.get("WRITE_PICTURES") == "1":
+        shutil.copy(taken, PICTURE)
+    sizes = [path.stat().st_size for path in (taken, PICTURE)]
+    assert max(sizes) < 200_000
+    kept = Image.open(io.BytesIO(PICTURE.read_bytes())).convert("RGB")
+    assert picture.size == kept.size == (1280, 800)
+    assert np.abs(np.asarray(picture, dtype=float) - np.asarray(kept, dtype=float)).mean() < 8
+
+
+def test_what_is_gone_is_said(made: Path, tmp_path: Path) -> None:
     """A result whose video is gone says so, with the way out, which works; one whose run's folder
     is gone can be looked at, and says that its prompts are."""
     result = tmp_path / "moved"
-    shutil.copytree(tracked, result, ignore=shutil.ignore_patterns(".longtake", "pro*.json"))
+    shutil.copytree(made, result, ignore=shutil.ignore_patterns(".longtake", "pro*.json"))
     manifest = json.loads((result / "manifest.json").read_text())
     manifest["request"]["source"] = str(tmp_path / "gone.mp4")
     (result / "manifest.json").write_text(json.dumps(manifest))
@@ -180,7 +214,7 @@ def test_what_is_gone_is_said(tracked: Path, tmp_path: Path) -> None:
     assert f"longtake open VIDEO -o {result}" in str(raised.value)
     assert "\n" not in str(raised.value)
 
-    video = tracked.parent / "scene.mp4"
+    video = made.parent / "scene.mp4"
     opened = what_to_open(str(video), {}, str(result), load_settings())
     assert (opened.request.model, opened.request.chunk_frames) == ("nano", 24)
     assert opened.note is not None

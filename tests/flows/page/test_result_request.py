@@ -40,7 +40,9 @@ def test_a_result_is_asked_for_again(
     line, with the very same keys: nothing would be tracked again."""
     request = ask(**changes)
     folder = RunFolder.from_ref(plan_run.fn(request))
-    manifest: Any = SimpleNamespace(request=folder.record(), video=folder.video())
+    manifest: Any = SimpleNamespace(
+        request=folder.record(), video=folder.video(), files=(), exports=("mot-txt",)
+    )
     prompts = tmp_path / "page" / "prompts.json"
     assert bring_prompts(manifest, request.work_path, prompts)
 
@@ -48,6 +50,7 @@ def test_a_result_is_asked_for_again(
         **request_fields(manifest), destination=str(tmp_path / "again"), prompts=str(prompts)
     )
 
+    assert (again.report, again.formats) == (False, ("mot-txt",))
     record = RunFolder.from_ref(plan_run.fn(again)).record()
     assert record.result_key == folder.record().result_key
     assert record.work_key == folder.record().work_key
