@@ -43,7 +43,10 @@ def check_directions(
     for is_used, what in (
         (detects_throughout, "detect_every, which follows what enters forward only"),
         (warm_start, "a warm start, whose objects begin on the first frame"),
-        (not exact_handoff, "a hand-off by masks, which goes forward only"),
+        (
+            not exact_handoff,
+            "a hand-off that depends on where the chunks lie, which goes forward only",
+        ),
     ):
         if is_used:
             raise InputError(
