@@ -47,7 +47,10 @@ def check_directions(
     for is_used, what in (
         (detects_throughout, "detect_every, which follows what enters forward only"),
         (warm_start, "a warm start, whose objects begin on the first frame"),
-        (not exact_handoff, "an inexact hand-off, which goes forward only"),
+        (
+            not exact_handoff,
+            "a hand-off that depends on where the chunks lie, which goes forward only",
+        ),
         (shards, "shards, which go forward only"),
         (some_frames, "every and fps, which go forward only"),
     ):

@@ -239,7 +239,7 @@ def test_what_goes_forward_only_is_refused(ask: Ask, ways: dict[str, object]) ->
     """What does not go with backward is said at once, in one line, also where the prompts ask."""
     found = {"detect_every": 5, "detector": "motion"}
     for changes, why in (
-        ({"handoff": "mask", "prompts": ways}, "an inexact hand-off, which goes forward only"),
+        ({"handoff": "mask", "prompts": ways}, "a hand-off that depends on where"),
         ({"automatic": found, "direction": "both"}, "detect_every, which follows what enters"),
         ({"warm_start": "w.safetensors", "direction": "backward"}, "a warm start, whose objects"),
     ):
