@@ -165,7 +165,8 @@ class PictureServer:
         """Whether the reader that is open comes to this frame soon."""
         if self._reader is None or self._reads is None:
             return False
-        if self._opening.finished and self._reads is not self._opening.known:
+        known = self._opening.known
+        if known is not None and _size_of(known) != _size_of(self._reads):
             return False
         is_near = self._next <= frame_idx <= self._next + _AHEAD
         return is_near and frame_idx < self._reads.info.num_frames
@@ -183,7 +184,7 @@ class PictureServer:
 
     def _forget_other_sizes(self, video: VideoSource) -> None:
         """Whether the size of pictures changes on the way is known at the end only."""
-        size = (video.info.width, video.info.height)
+        size = _size_of(video)
         with self._changed:
             if self._of_size != size:
                 self._kept.clear()
@@ -212,6 +213,10 @@ class PictureServer:
                 _, gone = self._kept.popitem(last=False)
                 self._size -= len(gone.data)
             self._changed.notify_all()
+
+
+def _size_of(video: VideoSource) -> tuple[int, int]:
+    return video.info.width, video.info.height
 
 
 def as_jpeg(frame: Frame, width: int) -> bytes:

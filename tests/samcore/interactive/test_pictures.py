@@ -1,5 +1,7 @@
 """Pictures of frames for a screen."""
 
+import threading
+
 import cv2
 import numpy as np
 import pytest
@@ -14,7 +16,10 @@ from samcore.video import open_video
 def served(clip):
     """A server of the clip's pictures."""
     opening = OpeningVideo(lambda *, so_far: open_video(clip, so_far=so_far))
+    finished = threading.Event()
+    opening.on_change = lambda one: finished.set() if one.finished else None
     opening.start()
+    assert finished.wait(60)
     pictures = PictureServer(opening)
     yield pictures
     pictures.close()
