@@ -39,6 +39,7 @@ _NOTHING: dict[str, Any] = {
     "running": False,
     "deployed": False,
     "line": "",
+    "stopping": False,
     "failed": "",
     "command": "",
     "can_deploy": False,
@@ -137,12 +138,13 @@ class RunDesk:
             SegmentationError: The result is damaged, or cannot be read.
         """
         with self._lock:
-            running, line = self._news()
+            running, line, stopping = self._news()
             view = self._look(running)
             found: dict[str, Any] = _NOTHING | {
                 "running": running,
                 "deployed": self._deployed.record is not None,
                 "line": line,
+                "stopping": stopping,
                 "failed": line if _is_failure(line) and not running else "",
                 "command": shlex.join(["longtake", *self.words(force=self._there)]),
                 "can_deploy": has_prefect_server(),
@@ -233,14 +235,15 @@ class RunDesk:
             every_s = _EVERY_S if self._deployed.record is None else _ASKED_EVERY_S
             self._begun.wait(every_s if state["running"] else None)
 
-    def _news(self) -> tuple[bool, str]:
+    def _news(self) -> tuple[bool, str, bool]:
+        """Whether a run goes on, a line about it, and whether it was told to stop."""
         if self._deployed.record is not None:
             try:
-                return self._deployed.state()
+                return *self._deployed.state(), False
             except SegmentationError as error:
-                return True, str(error)
+                return True, str(error), False
         state = self._process.state()
-        return state.is_running, state.line
+        return state.is_running, state.line, state.is_stopping
 
     def _look(self, running: bool) -> View | None:
         """Find what is to be seen: a run that is newer than the result, or the result."""

@@ -43,6 +43,8 @@ class ProcessState:
     """None while it runs, and of a process that another page started."""
     line: str
     """What it said last; empty if nothing."""
+    is_stopping: bool = False
+    """It was told to stop, and saves where it is."""
 
 
 class RunProcess:
@@ -60,6 +62,7 @@ class RunProcess:
         """
         self._record_path, self._log = folder / "run.json", folder / "run.log"
         self._child: subprocess.Popen[bytes] | None = None
+        self._is_told = False
         self.record: RunRecord | None = None
         """Of the process that was started last; None if there never was one."""
         with contextlib.suppress(OSError, ValidationError):
@@ -100,6 +103,7 @@ class RunProcess:
                 stderr=log,
                 start_new_session=True,
             )
+        self._is_told = False
         created = started
         with contextlib.suppress(psutil.NoSuchProcess):
             created = psutil.Process(self._child.pid).create_time()
@@ -109,8 +113,10 @@ class RunProcess:
         write_json(self._record_path, self.record)
 
     def stop(self) -> None:
-        """Tell it to save where it is and end; returns at once."""
-        if self.record is not None and self.is_running:
+        """Tell it once to save where it is and end; a second signal would end it without that.
+        Returns at once."""
+        if self.record is not None and self.is_running and not self._is_told:
+            self._is_told = True
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.record.pid, signal.SIGTERM)
 
@@ -118,7 +124,7 @@ class RunProcess:
         """What is known of it now."""
         running = self.is_running
         code = None if self._child is None else self._child.poll()
-        return ProcessState(running, code, self._last_line())
+        return ProcessState(running, code, self._last_line(), running and self._is_told)
 
     def _last_line(self) -> str:
         try:

@@ -57,6 +57,8 @@ class PageSession:
     opening: OpeningVideo
     pictures: PictureServer
     project: Project
+    panels: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    """What panels close at the end."""
     _model_changed: threading.Condition = field(default_factory=threading.Condition)
     _model: "TrackingModel | None" = None
     _clicks: "ClickSession | None" = None
@@ -241,7 +243,7 @@ def open_session(
         )
         pictures = PictureServer(opening)
         session = PageSession(request, settings, news, opening, pictures, project)
-        for close in (pictures.close, opening.close, news.close):
+        for close in (pictures.close, opening.close, news.close, session.panels.close):
             stack.callback(close)
         opening.on_change = session.tell_video
         project.on_change = session.tell_project

@@ -34,6 +34,7 @@ def router(session: PageSession) -> APIRouter:
         update={"prompts": str(session.project.prompts_path), "automatic": None}
     )
     desk = RunDesk(request, folder=session.project.folder, tell=partial(session.news.tell, RUN))
+    session.panels.callback(desk.close)
 
     @routes.get("/run")
     def state() -> dict[str, Any]:

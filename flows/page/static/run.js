@@ -110,7 +110,8 @@ function show() {
   start.textContent = { stopped: "Continue", done: "Run again" }[run.state] ?? "Run";
   const ready = state.project?.objects.some((one) => one.prompts.some((prompt) => prompt.ready));
   start.disabled = asked || !ready;
-  stop.disabled = asked;
+  stop.disabled = asked || run.stopping;
+  stop.textContent = run.stopping ? "Stopping …" : "Stop";
   the("run-where").hidden = !run.can_deploy || run.running;
   the("command").textContent = run.command;
   document.body.dataset.run = run.state;
@@ -122,8 +123,9 @@ function plan() {
 }
 
 export function toggleRun() {
-  if (state.run?.running) tell("stop");
-  else if (!start.disabled) tell(the("run-where").hidden ? "start" : the("run-place").value);
+  if (state.run?.running) {
+    if (!stop.disabled) tell("stop");
+  } else if (!start.disabled) tell(the("run-where").hidden ? "start" : the("run-place").value);
 }
 
 start.addEventListener("click", toggleRun);

@@ -10,7 +10,7 @@ export const state = {
   model: null, // {state: loading | downloading | ready | failed, name, device, error}
   encode: null, // {frame, done}
   project: null, // {revision, objects, canUndo, canRedo, file}
-  run: null, // {state: none | running | stopped | done, running, line, failed, command, chunks, covered, key, before}
+  run: null, // {state: none | running | stopped | done, running, stopping, line, failed, command, chunks, covered, key, before}
   redo: null, // {revision, changed, text}: what a run would track again
   which: "now", // now | before | split: which result is over the video
   holds: "here", // here | all: for which frames a correction is

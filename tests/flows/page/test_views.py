@@ -1,14 +1,22 @@
 """What a page shows of a run at work, of its result, and of the result that was there before."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from flows.commands.open_page import what_to_open
+from flows.page.run_desk import RunDesk
 from flows.page.views import PublishedView, RunView, keep_copy, prompts_of
 from samcore.masks.table import MaskReader
 from samcore.result.folder import LocalResults
 from samcore.run.folder import RunFolder
 from tasks.publish import publish
 from tasks.request.segment_request import SegmentRequest
+from tasks.results.open import open_result_store
+from tasks.settings import load_settings
 from tasks.track_chunk import track_chunk
 from tests.tasks.conftest import _track_chunks
 
@@ -78,3 +86,42 @@ def other_key(store: LocalResults) -> str:
     manifest = store.listed()
     assert manifest is not None
     return manifest.key
+
+
+def test_a_result_in_a_bucket(
+    bucket: str,
+    clip: Path,
+    ask: Callable[..., SegmentRequest],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`longtake open s3://…` shows a result as one in a folder; its prompts are beside the video,
+    and what a run would replace can be kept on this machine."""
+    monkeypatch.chdir(tmp_path)
+    video = tmp_path / "v.mp4"
+    shutil.copy(clip, video)
+    place = f"s3://{bucket}/out"
+    request = ask(**SMALL, source=str(video), prompts=_box(9), destination=place)
+    publish.fn(_track_chunks(request), request)
+
+    asked = what_to_open(place, {}, None, load_settings())
+    assert asked.folder == tmp_path / "v.mp4.longtake"
+    told: list[dict[str, Any]] = []
+    prompts = str(asked.folder / "prompts.json")
+    again = asked.request.model_copy(update={"prompts": prompts, "automatic": None})
+    desk = RunDesk(again, folder=asked.folder, tell=told.append)
+    try:
+        state = desk.state()
+        assert (state["state"], state["covered"]) == ("done", [(0, 24)])
+        assert f"--output {place}" in state["command"]
+        lanes = desk.lanes(24)
+        assert lanes is not None
+        assert lanes["objects"][0]["frames"] == 24
+        assert [row.object_id for row in desk.rows(20)] == [1]
+        assert keep_copy(open_result_store(place), tmp_path / "kept")
+        assert desk.rows(20, "before") == []
+    finally:
+        desk.close()
+    kept = LocalResults(tmp_path / "kept").read_manifest()
+    assert kept is not None
+    assert kept.key == state["key"]
