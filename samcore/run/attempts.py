@@ -48,7 +48,7 @@ class AttemptRecord(BaseModel):
 
 
 class LostRecord(BaseModel):
-    """`lost.json`."""
+    """`lost`: sealed JSON, as the mark is."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -161,7 +161,7 @@ def add_lost(mark: Path, seconds: float) -> None:
 
 
 def _lost_path(mark: Path) -> Path:
-    return mark.with_name(mark.name.replace("attempt", "lost"))
+    return mark.with_name(mark.name.removesuffix("attempt.json") + "lost")
 
 
 def is_at_work(path: Path) -> bool:

@@ -45,7 +45,7 @@ class RunFolder(WorkFolder):
         chunks/00007/state.safetensors  the state at the first frame of chunk 8
         chunks/00007/seam.json          its agreement with chunk 6
         chunks/00007/attempt.json       there while a process works on the chunk, see attempts.py
-        chunks/00007/lost.json          seconds of attempts at it that came to nothing
+        chunks/00007/lost               seconds of attempts at it that came to nothing
         chunks/00007/partial.*          where the chunk was stopped on the way, see partial_chunk.py
         chunks/00007/done.json          written last
         lock                            held by the process that works on the run

@@ -101,7 +101,7 @@ def find_objects_once(
     # One process looks, others read what it found.
     with exclusive(path.with_suffix(".lock")):
         known = read_sealed(path, PromptFile, of=path.name)
-        spent_path = path.with_suffix(".spent.json")
+        spent_path = path.with_suffix(".spent")
         if known is not None:
             spent = read_sealed(spent_path, _Spent, of=spent_path.name)
             return from_file(known), None if spent is None else spent.seconds

@@ -130,6 +130,7 @@ def test_memory_that_runs_out_changes_no_object(
     assert {path.suffixes[-1] for path in (request.work_path / "found").iterdir()} == {
         ".json",
         ".lock",
+        ".spent",
     }
 
     nowhere = ask(prompts=None, automatic=FEW, stop=20, work_dir=str(tmp_path / "none"))
