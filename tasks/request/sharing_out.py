@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from samcore.chunks.handoff import find_handoff
 from tasks.runners.runner import RUNNERS, AskedRunner
@@ -12,9 +12,22 @@ if TYPE_CHECKING:
     from tasks.request.segment_request import SegmentRequest
 
 
+_MOST = 1000
+
+
 def _known(text: str) -> str:
     AskedRunner.of(text)
     return text
+
+
+def _number_or_auto(value: object) -> object:
+    """Said here in one line: of a union, pydantic says what is wrong with each part."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 9:
+        value = int(value)
+    is_number = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MOST
+    if value is None or value == "auto" or is_number:
+        return value
+    raise ValueError(f"wanted a number from 1 to {_MOST}, or auto, got {value!r}")
 
 
 Overlap = Annotated[
@@ -28,7 +41,8 @@ Overlap = Annotated[
     ),
 ]
 Shards = Annotated[
-    Annotated[int, Field(ge=1, le=1000)] | Literal["auto"] | None,
+    int | Literal["auto"] | None,
+    BeforeValidator(_number_or_auto),
     Field(
         title="Shards",
         description="Track the objects in so many shares, side by side; auto is a share for each "

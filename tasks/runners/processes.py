@@ -35,9 +35,14 @@ def prepare_worker() -> None:
 
 
 def _stop() -> None:
-    """Tell all workers; the pool then waits for them."""
-    for child in multiprocessing.active_children():
+    """Tell all workers, and wait for their ends: the pool does not count on losing them all."""
+    children = multiprocessing.active_children()
+    for child in children:
         child.terminate()
+    until = time.monotonic() + _GRACE_S
+    for child in children:
+        child.join(max(0.0, until - time.monotonic()))
+        child.kill()
 
 
 def _end_with_parent() -> None:

@@ -1,13 +1,14 @@
-"""A worker process that is told to stop: it saves where its unit is."""
+"""A worker process that is told to stop: it saves where its unit is, and ends."""
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from types import FrameType
-from typing import NoReturn
 
 _at_work = threading.Event()
+_told = threading.Event()
 
 
 class WorkerStopped(Exception):
@@ -16,16 +17,18 @@ class WorkerStopped(Exception):
 
 @contextlib.contextmanager
 def at_work() -> Iterator[None]:
-    """Within this a signal stops a unit, and not the process that waits for the next one."""
+    """Within this SIGTERM has a unit saved first, before it ends the worker."""
     _at_work.set()
     try:
         yield
     finally:
         _at_work.clear()
+        if _told.is_set():
+            os._exit(0)
 
 
 def stop_on_sigterm() -> None:
-    """Have SIGTERM stop the unit that is at work, which is saved; for a worker's main thread.
+    """Have SIGTERM end this process once what it is at is saved; for a worker's main thread.
 
     Ctrl-C at a terminal is for the run, which tells its workers.
     """
@@ -33,8 +36,11 @@ def stop_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, _stop)
 
 
-def _stop(_number: int, _frame: FrameType | None) -> NoReturn:
-    if _at_work.is_set():
-        # Not a BaseException: the pool's own thread, which passes it on, would die of that.
-        raise WorkerStopped("told to stop")
-    raise SystemExit(0)
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    # A pool that loses one worker tells the others once more: they must not stop saving.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if not _at_work.is_set():
+        # Not by an exception: the pool would pass it on to the run, and wait for work again.
+        os._exit(0)
+    _told.set()
+    raise WorkerStopped("told to stop")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.units import clear_units
 from samcore.errors import InputError
 from samcore.masks.ledger import read_ledger
 from samcore.masks.rle import encode_masks, rle_iou
@@ -301,6 +302,12 @@ def test_machines_share_the_bucket_only(
         MaskReader(wanted / "masks.parquet") as alone,
     ):
         assert list(found.rows()) == list(alone.rows(18))
+    publish.fn(run, request)
+    left = {unit_folder(folder, one).path.name for i in (0, 1) if (one := read_unit(folder, i))}
+    assert all(mirror.has(key) for key in left)
+    clear_units(run, folder)
+    assert len(left) == 2
+    assert not any(mirror.has(key) for key in left)
 
 
 @pytest.mark.parametrize(
@@ -325,7 +332,8 @@ def test_machines_share_the_bucket_only(
             "shards want objects that are known at the start",
         ),
         ({"shards": 2, "settings": {"retire_after": 9}}, "do not go with retire_after"),
-        ({"shards": 0}, "shards"),
+        ({"shards": 0}, "shards: wanted a number from 1 to 1000, or auto, got 0"),
+        ({"shards": "few"}, "or auto, got 'few'"),
         ({"shards": 3}, "3 are more than there are objects, which are 2"),
         ({"shards": 2, "runner": "moon"}, "got 'moon', known are here, processes, dask, ray"),
         ({"shards": 2, "runner": "processes:many"}, r"wanted processes\[:N\]"),
