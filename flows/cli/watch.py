@@ -77,7 +77,7 @@ def watch(
         list[str] | None,
         typer.Option(
             metavar="ID:0:x1,y1,x2,y2",
-            help="A box around object ID on the first frame that is received.",
+            help="A box around object ID on the first frame that is tracked.",
             rich_help_panel=_PROMPTS,
         ),
     ] = None,

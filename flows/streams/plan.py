@@ -127,7 +127,7 @@ def _check_first_frame(spec: PromptFile) -> None:
         if entry.frame or entry.time:
             when = f"frame {entry.frame}" if entry.frame else f"{entry.time:g} s"
             raise InputError(
-                f"{who}: a stream's prompts are on frame 0, the first one that is received; got "
+                f"{who}: a stream's prompts are on frame 0, the first one that is tracked; got "
                 f"one at {when}"
             )
 

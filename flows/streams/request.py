@@ -47,7 +47,7 @@ class WatchRequest(BaseModel):
         default=None,
         title="What to track",
         description="Objects with a box, points or a mask each on frame 0, the first one that is "
-        "received; or a JSON file of them, as a path or s3://bucket/key.",
+        "tracked; or a JSON file of them, as a path or s3://bucket/key.",
     )
     automatic: AutomaticPrompts | None = Field(
         default=None,

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timezone
 
-from samcore.errors import InputError, StorageError
+from samcore.errors import InputError, StorageError, VideoError
 from samcore.machine.meters import MemoryMeter
 from samcore.masks.frame_masks import FrameMasks
 from samcore.masks.ledger import found_object
@@ -111,8 +111,10 @@ class WatchSession:
                 try:
                     for part in () if self._checkpoint is None else self._checkpoint.closed:
                         publisher.begin(part, self._facts)
-                    self._loop(reader, publisher)
+                    failure = self._loop(reader, publisher)
                     self._end(publisher)
+                    if failure is not None:
+                        raise failure
                 finally:
                     if self._chunk is not None:
                         self._chunk.abandon()
@@ -163,9 +165,14 @@ class WatchSession:
             limits=plan.limits,
         )
 
-    def _loop(self, reader: LiveReader, publisher: PartPublisher) -> None:
+    def _loop(self, reader: LiveReader, publisher: PartPublisher) -> VideoError | None:
+        """Track until the stream ends or the session is stopped; why it cannot be read on, if that
+        is so."""
         while not self._stop.is_set():
-            frame = reader.get(_TICK_S)
+            try:
+                frame = reader.get(_TICK_S)
+            except VideoError as error:
+                return error
             if frame is not None:
                 self._take(frame, reader, publisher)
             elif reader.is_over:
@@ -173,6 +180,7 @@ class WatchSession:
             else:
                 self._tick(publisher)
             self._reap(publisher)
+        return None
 
     def _tick(self, publisher: PartPublisher) -> None:
         """No frame came: give what waits for the next one, and close what is over by the clock."""

@@ -1,14 +1,17 @@
 """A stream's results are those of one tracker that saw all its frames."""
 
+import contextlib
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
-from samcore.errors import InputError, StateError
+from samcore.errors import InputError, StateError, TransientVideoError
 from samcore.masks.row import GIVEN_UP_SCORE
+from samcore.progress import Progress, listening
 from samcore.prompts.options import parse_automatic
 from samcore.streams.folder import WatchFolder
 from tests.samcore.streams.watching import (
@@ -119,6 +122,24 @@ def test_dropped_frames_are_counted_and_marked(drop: str, tmp_path: Path) -> Non
     assert stream.drop == drop
     if drop == "oldest":
         assert received[-1] == 399
+
+
+def test_what_came_before_a_failure_is_published(tmp_path: Path) -> None:
+    """A pipe whose ffmpeg dies cannot be read on: that is said once all frames before it are in
+    whole results."""
+    plan, frames = plan_of(tmp_path), pictures(400)
+
+    def kill_ffmpeg(progress: Progress) -> None:
+        for child in psutil.Process().children() if progress.done else ():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if "rawvideo" in child.cmdline():
+                    child.kill()
+
+    with listening(kill_ffmpeg), pytest.raises(TransientVideoError, match="SIGKILL"):
+        watch(plan, frames)
+    tracked = next_frame(plan)
+    assert 0 < tracked < 400
+    assert published_rows(published(tmp_path)) == one_tracker(plan, frames[:tracked])
 
 
 def test_another_request_does_not_go_on(tmp_path: Path) -> None:
