@@ -15,7 +15,8 @@ from samcore.masks.table import MaskReader
 from samcore.report.of_manifest import list_findings
 from samcore.result.cost import count_cost
 from samcore.result.manifest import MASKS, SEAMS, Manifest
-from samcore.result.records import ChunkRecord, PassRecord, Peaks, SeamList, Timings
+from samcore.result.published import Peaks, SeamList, Timings
+from samcore.result.records import ChunkRecord, PassRecord
 from samcore.run.backward import (
     backward_chunks,
     backward_pass,

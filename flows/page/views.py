@@ -19,8 +19,9 @@ from samcore.masks.row import MaskRow
 from samcore.prompts.prompt import Prompt
 from samcore.report.of_manifest import report_facts
 from samcore.result.manifest import MANIFEST, MASKS, SEAMS, Manifest, without_files
+from samcore.result.published import SeamList
 from samcore.result.reader import result_objects
-from samcore.result.records import RunRecord, SeamList
+from samcore.result.records import RunRecord
 from samcore.result.store import ResultStore
 from samcore.run.folder import RunFolder
 from samcore.run.so_far import ChunkSoFar, RunSoFar

@@ -15,7 +15,8 @@ from samcore.progress import counted
 from samcore.prompts.prompt import Prompt
 from samcore.report.facts import ChunkFacts, MemorySample, ReportFacts
 from samcore.result.manifest import Manifest
-from samcore.result.records import ChunkRecord, FindingList, FindingRecord
+from samcore.result.published import FindingList, FindingRecord
+from samcore.result.records import ChunkRecord
 
 _log = logging.getLogger(__name__)
 _MAX_SAMPLES = 2_000

@@ -4,7 +4,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from samcore.progress import counted
-from samcore.result.records import ChunkRecord, CostRecord, PassRecord
+from samcore.result.published import CostRecord
+from samcore.result.records import ChunkRecord, PassRecord
 
 
 def count_cost(

@@ -14,18 +14,8 @@ from samcore.chunks.plan import plan_chunks
 from samcore.disk.atomic import storage_error
 from samcore.disk.files import FileRecord
 from samcore.errors import InputError, StorageError
-from samcore.result.records import (
-    RESULT_FORMAT,
-    ChunkRecord,
-    CorrectionRecord,
-    CostRecord,
-    FindingList,
-    Peaks,
-    Record,
-    RunRecord,
-    StreamRecord,
-    Timings,
-)
+from samcore.result.published import CostRecord, FindingList, Peaks, StreamRecord, Timings
+from samcore.result.records import RESULT_FORMAT, ChunkRecord, CorrectionRecord, Record, RunRecord
 from samcore.video.info import VideoInfo
 
 MANIFEST = "manifest.json"

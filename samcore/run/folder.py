@@ -15,13 +15,8 @@ from samcore.prompts.file import PromptFile
 from samcore.prompts.kept import from_file, to_file
 from samcore.prompts.prompt import Prompt
 from samcore.prompts.resolve import prompts_digest
-from samcore.result.records import (
-    ChunkRecord,
-    PassRecord,
-    RunRecord,
-    SeamRecord,
-    WarmStartRecord,
-)
+from samcore.result.published import SeamRecord
+from samcore.result.records import ChunkRecord, PassRecord, RunRecord, WarmStartRecord
 from samcore.run.attempts import add_lost
 from samcore.run.work_folder import WorkFolder, lost, remove
 from samcore.video import FrameNames, VideoInfo

@@ -9,7 +9,8 @@ from samcore.disk.sealed import read_sealed, write_sealed
 from samcore.errors import LostWorkError
 from samcore.masks.table import concat_tables
 from samcore.result.manifest import MASKS
-from samcore.result.records import ChunkRecord, SeamRecord
+from samcore.result.published import SeamRecord
+from samcore.result.records import ChunkRecord
 from samcore.run.folder import RunFolder
 from samcore.video import NAMES_KEY
 

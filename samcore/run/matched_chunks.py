@@ -34,7 +34,8 @@ from samcore.masks.ledger import ResultObject
 from samcore.masks.merged import TableRows, frames_of_objects, merge_tables
 from samcore.masks.reader import MaskReader
 from samcore.masks.renumbered import renumber_table
-from samcore.result.records import ChunkRecord, Record, RunRecord, SeamRecord
+from samcore.result.published import SeamRecord
+from samcore.result.records import ChunkRecord, Record, RunRecord
 from samcore.run.folder import RunFolder
 from samcore.run.sharded_chunks import combined, need_chunk
 from samcore.run.units import first_free

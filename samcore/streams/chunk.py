@@ -14,7 +14,7 @@ from samcore.disk.files import FileRecord, fsync_and_record, make_folder
 from samcore.errors import StorageError
 from samcore.masks.frame_masks import FrameMasks
 from samcore.masks.table import MaskWriter
-from samcore.result.records import StreamCounts
+from samcore.result.published import StreamCounts
 from samcore.streams.records import FrameStamp
 from samcore.video.live_queue import RECONNECTED, RESTARTED
 

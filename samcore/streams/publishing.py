@@ -17,15 +17,8 @@ from samcore.masks.ledger import OBJECTS, make_ledger
 from samcore.masks.table import concat_tables
 from samcore.report.of_manifest import list_findings
 from samcore.result.manifest import FRAMES, MASKS, SEAMS, Manifest
-from samcore.result.records import (
-    ObjectRecord,
-    Peaks,
-    RunRecord,
-    SeamList,
-    StreamCounts,
-    StreamRecord,
-    Timings,
-)
+from samcore.result.published import Peaks, SeamList, StreamCounts, StreamRecord, Timings
+from samcore.result.records import ObjectRecord, RunRecord
 from samcore.streams.chunk import join_frames
 from samcore.streams.folder import WatchFolder
 from samcore.streams.plan import WatchPlan

@@ -8,7 +8,8 @@ from pydantic import Field
 
 from samcore.disk.files import FileRecord
 from samcore.masks.ledger import ResultObject
-from samcore.result.records import ChunkRecord, Record, StreamCounts
+from samcore.result.published import StreamCounts
+from samcore.result.records import ChunkRecord, Record
 
 FORMAT: Literal[1] = 1
 """Raised when an older checkpoint can no longer be continued."""

@@ -302,3 +302,18 @@ def _check_bucket(prefix: S3Location, credentials: str | None) -> None:
     except StorageError as error:
         # The same line, about the destination: nobody knows of that object.
         raise type(error)(str(error).replace(probe.uri, prefix.uri)) from error
+
+
+def check_frames(request: SegmentRequest, num_frames: int) -> tuple[int, int]:
+    """The frames [start, stop) to track in a video of `num_frames`.
+
+    Raises:
+        InputError: They are not in the video.
+    """
+    stop = num_frames if request.stop is None else request.stop
+    if not request.start < stop <= num_frames:
+        raise InputError(
+            f"frames [{request.start}, {stop}) are not in the video: wanted "
+            f"0 <= start < stop <= {num_frames}"
+        )
+    return request.start, stop

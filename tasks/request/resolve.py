@@ -30,6 +30,7 @@ from samcore.video.tracked import choose_frames, in_steps
 from tasks.request.begun import as_begun
 from tasks.request.early_checks import (
     CheckedRequest,
+    check_frames,
     check_request,
     open_asked_video,
     resolve_asked_model,
@@ -37,7 +38,7 @@ from tasks.request.early_checks import (
 from tasks.request.early_start import track_early
 from tasks.request.places import AsksForPlace
 from tasks.request.prompt_source import GivenPrompts
-from tasks.request.segment_request import SegmentRequest, check_frames
+from tasks.request.segment_request import SegmentRequest
 from tasks.request.sharing_out import shared_frames, with_shards
 from tasks.results.open import open_result_store
 from tasks.run.mirror import open_mirror

@@ -362,21 +362,6 @@ class SegmentRequest(VideoFields):
         return find_handoff(self.handoff).min_agreement
 
 
-def check_frames(request: SegmentRequest, num_frames: int) -> tuple[int, int]:
-    """The frames [start, stop) to track in a video of `num_frames`.
-
-    Raises:
-        InputError: They are not in the video.
-    """
-    stop = num_frames if request.stop is None else request.stop
-    if not request.start < stop <= num_frames:
-        raise InputError(
-            f"frames [{request.start}, {stop}) are not in the video: wanted "
-            f"0 <= start < stop <= {num_frames}"
-        )
-    return request.start, stop
-
-
 def validate_request(**values: object) -> SegmentRequest:
     """Build a request; what is wrong with its values is said in one line.
 

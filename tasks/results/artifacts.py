@@ -20,7 +20,7 @@ from samcore.progress import counted
 from samcore.report.pictures import Picture, draw_picture
 from samcore.result.cost import cost_line
 from samcore.result.manifest import MANIFEST, MASKS, OVERLAY, REPORT, SEAMS, Manifest
-from samcore.result.records import FindingList, SeamList
+from samcore.result.published import FindingList, SeamList
 from samcore.result.store import Link, ResultStore
 from samcore.run.folder import RunFolder
 from tasks.progress.artifact import artifact_key

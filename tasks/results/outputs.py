@@ -17,7 +17,7 @@ from samcore.progress import reporter
 from samcore.prompts.prompt import Prompt
 from samcore.report.of_manifest import report_facts
 from samcore.result.manifest import EXPORTS, MASKS, OVERLAY, REPORT, SEAMS, Manifest
-from samcore.result.records import SeamList
+from samcore.result.published import SeamList
 from samcore.video import VideoSource
 from samcore.video.tracked import skipping
 from samcore.video.viewers import Show, Viewer, show_frames

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from samcore.disk.files import exclusive
 from samcore.errors import InputError
-from samcore.result.records import FindingList, Record
+from samcore.result.published import FindingList
+from samcore.result.records import Record
 from samcore.run.work_folder import WorkFolder
 from tasks.store.locations import S3Location, parse_location
 

@@ -8,7 +8,7 @@ from prefect.client.orchestration import get_client
 from flows.segment_video import WITH_FINDINGS, end_state, segment_video
 from samcore.masks.table import MaskReader
 from samcore.result.manifest import MASKS, REPORT
-from samcore.result.records import FindingList
+from samcore.result.published import FindingList
 from tasks.progress.artifact import artifact_key
 from tasks.run.refs import ResultRef
 

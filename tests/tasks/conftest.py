@@ -12,7 +12,8 @@ from samcore.config import TrackSettings
 from samcore.disk.files import file_record
 from samcore.models.registry import resolve_model
 from samcore.result.manifest import Manifest
-from samcore.result.records import Peaks, RunRecord, Timings
+from samcore.result.published import Peaks, Timings
+from samcore.result.records import RunRecord
 from samcore.run.backward import backward_pass
 from samcore.run.folder import RunFolder
 from samcore.video import VideoInfo

@@ -16,8 +16,8 @@ from samcore.machine.stopping import WorkStopped
 from samcore.masks.table import MaskReader, MaskRow
 from samcore.progress import Progress, listening
 from samcore.result.manifest import SEAMS
+from samcore.result.published import SeamList
 from samcore.result.reader import Result
-from samcore.result.records import SeamList
 from samcore.run.backward import backward_pass
 from samcore.run.folder import RunFolder
 from samcore.run.partial_chunk import find_partial_chunk

@@ -8,7 +8,7 @@ import pytest
 
 from flows.commands.lines import result_lines
 from flows.segment_video import end_state
-from samcore.result.records import FindingList, FindingRecord
+from samcore.result.published import FindingList, FindingRecord
 from samcore.run.folder import RunFolder
 from tasks.add_output import add_output
 from tasks.plan_run import plan_run

@@ -16,7 +16,7 @@ from samcore.findings.lanes import LaneReport, ObjectSummary, read_lanes
 from samcore.machine.meters import MEMORY_LOG_HEADER
 from samcore.report.of_manifest import read_samples, report_facts
 from samcore.report.pictures import Picture
-from samcore.result.records import FindingList, FindingRecord
+from samcore.result.published import FindingList, FindingRecord
 from samcore.result.store import Link
 from tasks.add_output import add_output
 from tasks.plan_run import plan_run

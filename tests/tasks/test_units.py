@@ -13,7 +13,7 @@ from samcore.errors import InputError
 from samcore.masks.ledger import read_ledger
 from samcore.masks.rle import encode_masks, rle_iou
 from samcore.masks.table import MaskReader
-from samcore.result.records import SeamList
+from samcore.result.published import SeamList
 from samcore.run.folder import RunFolder
 from samcore.run.units import read_unit, unit_folder, unit_indices, write_unit
 from samcore.scenes import Scene, box_of

@@ -20,7 +20,8 @@ from samcore.masks.frame_masks import FrameMasks
 from samcore.masks.table import MaskWriter
 from samcore.models.registry import ModelSpec
 from samcore.result.manifest import Manifest
-from samcore.result.records import ObjectRecord, Peaks, RunRecord, Timings
+from samcore.result.published import Peaks, Timings
+from samcore.result.records import ObjectRecord, RunRecord
 from samcore.video import VideoInfo
 
 HEIGHT, WIDTH, NUM_FRAMES, START, STOP = 33, 47, 20, 2, 14
