@@ -87,7 +87,8 @@ class Correction:
             state: What the chunk before left, or the prompt pass.
 
         Raises:
-            LostWorkError: An object is not in it.
+            LostWorkError: An object is not in it. Nothing of the run is done any more then, and all
+                of it is tracked when it is gone on with.
         """
         wanted = self.tracked(chunk)
         if self.others_until(chunk) is not None:
@@ -102,9 +103,10 @@ class Correction:
             elif obj_id in known:
                 objects.append(_with_prompts_ahead(known[obj_id], ahead[obj_id], chunk.start))
             else:
+                _discard(self._folder)
                 raise LostWorkError(
                     f"the state before chunk {chunk.index} in {self._folder.path} lacks object "
-                    f"{obj_id}; run again"
+                    f"{obj_id}; run again, and all is tracked"
                 )
         return replace(state, objects=tuple(objects))
 
@@ -171,15 +173,17 @@ class Correction:
 
     def _take(self, chunk: Chunk, done: ChunkRecord, with_state: bool) -> ChunkRecord:
         table, index = self._folder.masks_path(chunk.index), chunk.index
+        masks = done.masks
         if self.record.removed:
-            _merge([TableRows(self._finished_masks(chunk), _all_of(self._begins))], table)
+            _merge([TableRows(self._finished.masks_path(index), _all_of(self._begins))], table)
+            masks = fsync_and_record(table)
         else:
             _link(self._finished.masks_path(index), table)
         state: FileRecord | None = None
         if with_state and self._finished.has_state(index):
             _link(self._finished.state_path(index), self._folder.state_path(index))
             state = done.state
-        return done.model_copy(update={"masks": fsync_and_record(table), "state": state})
+        return done.model_copy(update={"masks": masks, "state": state})
 
     def _after_prompts(self) -> Mapping[int, ObjectState]:
         """All objects as the prompt pass left them."""

@@ -244,7 +244,10 @@ class RunFolder(WorkFolder):
     def drop_states(self, *, keep: bool = False) -> None:
         """Drop all states: the result is published, and what they are for is done. `keep` those of
         finished chunks, from which the result can be corrected."""
-        for pattern in ("chunks/*/state.safetensors", "chunks/*/partial.*")[keep:]:
+        dropped = ["chunks/*/partial.*"]
+        if not keep:
+            dropped.append("chunks/*/state.safetensors")
+        for pattern in dropped:
             for state in self.path.glob(pattern):
                 remove(state)
         remove(self.path / "prompts.done.json")

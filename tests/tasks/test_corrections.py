@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from samcore.errors import LostWorkError
 from samcore.machine.stopping import WorkStopped
 from samcore.progress import ChunkProgress
 from samcore.prompts.file import parse_prompts
@@ -223,6 +224,7 @@ def test_stopped_and_gone_on_with(
     assert_as_if_asked_so(result, tracked(wanted))
 
 
+@pytest.mark.parametrize("lost", ["all", "states"])
 def test_the_finished_run_may_vanish_meanwhile(
     asks: Callable[..., SegmentRequest],
     tracked: Callable[..., Path],
@@ -230,19 +232,29 @@ def test_the_finished_run_may_vanish_meanwhile(
     segment: Callable[[SegmentRequest], ResultRef],
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
+    lost: str,
 ) -> None:
-    """A correction that was stopped, and then lacks the run that it takes from, is tracked whole:
-    what it had done may lack objects that the rest needs."""
+    """A correction that was stopped, and then lacks the run that it takes from, or all states, is
+    tracked whole: what it had done may lack objects that the rest needs."""
     wanted, result = here(THREE, 1, 14), tmp_path / "out"
     shutil.copytree(tracked(THREE), result)
     finished = work_of(result).path
     request = asks(wanted, result)
-    track_chunks(request, only=4)
-    shutil.rmtree(finished)
+    if lost == "all":
+        track_chunks(request, only=4)
+        shutil.rmtree(finished)
+    else:
+        track_chunks(request, only=1)
+        for state in result.rglob("chunks/*/state.safetensors"):
+            state.unlink()
+        # As the flow does: it goes on when work is lost.
+        with pytest.raises(LostWorkError, match="lacks object 1; run again, and all is tracked"):
+            segment(request)
 
     segment(request)
 
-    assert "all is tracked again: the work folder of the finished run is gone" in caplog.text
+    said = "all is tracked again: the work folder of the finished run is gone" in caplog.text
+    assert said == (lost == "all")
     assert read_manifest(result).correction is None
     assert (result / MASKS).read_bytes() == (tracked(wanted) / MASKS).read_bytes()
 
