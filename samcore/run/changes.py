@@ -49,6 +49,8 @@ def why_not_taken(record: RunRecord) -> str | None:
         return "what detectors find depends on all objects"
     if record.settings.retirement is not None:
         return "which objects retire depends on all of them"
+    if record.tracked is not None:
+        return "only some frames are tracked"
     if record.shards:
         return "its objects are tracked in shares"
     if record.directions:
