@@ -17,14 +17,13 @@ _RETRIES = 3
 def make_engine(address: str | None, workers: int, *, on_gpu: bool) -> UnitEngine:
     """Workers of the cluster at `address`, or `workers` processes here; a unit takes one CPU, or
     one GPU, of those that the cluster has."""
-    logging.getLogger("ray").setLevel(logging.ERROR)  # its greetings are not for our terminal
-    options: dict[str, Any] = {"address": address}
+    # Its greetings are not for our terminal.
+    here: dict[str, Any] = {"logging_level": logging.ERROR}
     if address is None:
-        here = {"num_cpus": workers, "include_dashboard": False, "log_to_driver": False}
-        options = {"init_kwargs": here}
+        here |= {"num_cpus": workers, "include_dashboard": False, "log_to_driver": False}
     needs = {"num_gpus": 1} if on_gpu else {"num_cpus": 1}
     return UnitEngine(
-        RayTaskRunner(**options),
+        RayTaskRunner(address=address, init_kwargs=here),
         asking=partial(remote_options, max_retries=_RETRIES, **needs),
         is_lost=lambda error: isinstance(error, RayError) and not isinstance(error, RayTaskError),
     )
