@@ -3,6 +3,7 @@
 import gc
 import subprocess
 import sys
+from types import ModuleType
 
 import pytest
 
@@ -25,7 +26,17 @@ def test_nothing_is_collected_while_much_is_imported() -> None:
         assert gc.isenabled()
         assert gc.get_freeze_count() >= frozen + len(kept)
     finally:
+        del sys.modules["imported_by_this_test"]
         gc.unfreeze()
+
+
+def test_nothing_is_kept_where_nothing_new_is_imported() -> None:
+    """A command of many runs imports all of it once, and then leaves nothing behind."""
+    frozen = gc.get_freeze_count()
+    with much_imported():
+        pass
+    assert gc.isenabled()
+    assert gc.get_freeze_count() == frozen
 
 
 def test_collection_goes_on_when_an_import_fails() -> None:
