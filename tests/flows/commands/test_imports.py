@@ -20,6 +20,7 @@ def test_nothing_is_collected_while_much_is_imported() -> None:
         with much_imported():
             assert not gc.isenabled()
             kept = [[place] for place in range(1000)]
+            sys.modules["imported_by_this_test"] = ModuleType("imported_by_this_test")
             with much_imported():
                 pass
             assert not gc.isenabled()

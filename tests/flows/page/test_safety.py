@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
+from flows.page.app import ROUTERS
 from flows.page.guard import MOST_BODY_BYTES, TOKEN_HEADER
 from samcore.errors import InputError
 
@@ -23,6 +24,11 @@ EVERY = (
     ("POST", "/api/edit"),
     ("POST", "/api/undo"),
     ("POST", "/api/redo"),
+    ("GET", "/api/run"),
+    ("POST", "/api/run"),
+    ("GET", "/api/redo"),
+    ("GET", "/api/result/0"),
+    ("GET", "/api/lanes"),
 )
 
 
@@ -53,11 +59,12 @@ def test_only_this_machine_is_listened_to(served) -> None:
 
 def test_every_route_is_asked_for_in_these_tests(served) -> None:
     """All that is below /api/ is in the list of the tests of the token."""
-    answers = {path.partition("?")[0].split("/")[2] for _, path in EVERY}
-    from flows.page.app import ROUTERS
-
+    answers = {(method, path.partition("?")[0].split("/")[2]) for method, path in EVERY}
     known = {
-        route.path.split("/")[1] for router in ROUTERS for route in router(served.session).routes
+        (method, route.path.split("/")[1])
+        for router in ROUTERS
+        for route in router(served.session).routes
+        for method in route.methods
     }
     assert answers == known
 
