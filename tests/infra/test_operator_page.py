@@ -45,7 +45,7 @@ def test_every_queue_has_a_worker() -> None:
     """Workers that are started as on the page, or by Compose, take the runs of all deployments."""
     specs = yaml.safe_load((INFRA / "prefect.yaml").read_text())["deployments"]
     queues = {spec["work_pool"]["work_queue_name"] for spec in specs}
-    tracks, *more = (spec for spec in specs if spec["name"].startswith("segment-"))
+    tracks, *more = (spec for spec in specs if spec["name"].startswith(("segment-", "watch-")))
     others = {spec["work_pool"]["work_queue_name"] for spec in specs if spec not in (tracks, *more)}
     assert {spec["work_pool"]["work_queue_name"] for spec in more} == {
         tracks["work_pool"]["work_queue_name"]

@@ -8,7 +8,12 @@ from uuid import uuid4
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import Pause
 from prefect.flow_engine import run_flow
 from prefect.states import Scheduled
@@ -31,10 +36,13 @@ from tests.servers.deployed import Deployed
 
 @pytest.fixture
 def client(prefect_api: str) -> Iterator[SyncPrefectClient]:
-    """The tests' server, on which nothing is bounded afterwards."""
+    """The tests' server, on which nothing is bounded, and waits for tomorrow, afterwards."""
     with get_client(sync_client=True) as opened:
         yield opened
         Ledger(opened).set_hours(None)
+        waiting = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED]))
+        for run in opened.read_flow_runs(flow_run_filter=FlowRunFilter(state=waiting)):
+            opened.delete_flow_run(run.id)
 
 
 @pytest.fixture
