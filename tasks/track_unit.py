@@ -57,7 +57,7 @@ def track_unit(run: RunRef, index: int) -> UnitRecord:
     return UnitRecord(
         index=index,
         work_key=folder.path.name,
-        frames=sum(chunk.stop - chunk.start for chunk in record.chunks),
+        frames=sum(record.frames_within(one.start, one.stop) for one in record.chunks),
         seconds=sum(chunk.seconds for chunk in done if chunk is not None),
     )
 

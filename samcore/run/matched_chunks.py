@@ -39,6 +39,7 @@ from samcore.result.records import ChunkRecord, Record, RunRecord
 from samcore.run.folder import RunFolder
 from samcore.run.sharded_chunks import combined, need_chunk
 from samcore.run.units import first_free
+from samcore.run.work_folder import remove
 
 
 class _Number(Record):
@@ -112,7 +113,8 @@ def join_matched(
     known = set() if left is None else {item.object_id for item in left.numbers}
     found = _begun(unit.record(), part, numbers, known)
     _write_masks(folder, index, joined, known)
-    done = combined([part], chunk, fsync_and_record(folder.masks_path(index)), found)
+    masks = fsync_and_record(folder.masks_path(index))
+    done = combined([part], chunk, masks, found, frames=chunk.stop - chunk.start)
     if join is not None:
         _write_seam(folder, index, done, join)
     folder.finish_chunk(done, keep_states=False)
@@ -134,6 +136,7 @@ def _left(folder: RunFolder, before: RunFolder, index: int) -> tuple[_Joined, in
     path = _joined_path(folder, index - 1)
     left = folder.need(path, _Joined)
     if left.unit_masks_sha256 != need_chunk(before, 0).masks.sha256:
+        remove(path)
         raise LostWorkError(f"{path} is of other masks; run again, and it is made again")
     return left, left.next_id
 
