@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from flows.units import clear_units
+from samcore.disk.files import file_record
 from samcore.errors import InputError
 from samcore.masks.ledger import read_ledger
 from samcore.masks.rle import encode_masks, rle_iou
@@ -271,6 +273,19 @@ def test_lost_work_of_a_unit_is_done_again(match: Ask) -> None:
     write_unit(folder, track_unit.fn(run, 1))
     join_units.fn(run, 1)
     assert all(is_put_together(folder, index) for index in (0, 1))
+    # Other masks of a unit whose chunk is there: that chunk is joined again.
+    unit = read_unit(folder, 0)
+    assert unit is not None
+    before = unit_folder(folder, unit)
+    done = before.chunk_record(0)
+    assert done is not None
+    shutil.copy(unit_folder(folder, track_unit.fn(run, 1)).masks_path(0), before.masks_path(0))
+    other = done.model_copy(update={"masks": file_record(before.masks_path(0))})
+    before.finish_chunk(other, keep_states=False)
+    folder.discard_chunk(1)
+    with pytest.raises(OSError, match="is of other masks; run again"):
+        join_units.fn(run, 1)
+    assert not is_put_together(folder, 0)
 
 
 def test_machines_share_the_bucket_only(
