@@ -26,6 +26,7 @@ from samcore.run.backward import (
 from samcore.run.correction import read_correction
 from samcore.run.folder import RunFolder
 from samcore.run.joining import finished_chunks, join_masks, seam_report
+from samcore.run.units import read_unit, unit_folder, unit_indices
 from tasks.publish_part import staging_dir
 from tasks.request.resolve import refuse_other
 from tasks.request.segment_request import SegmentRequest
@@ -126,8 +127,11 @@ def _manifest(
     compared = [seam for seam in seams if seam.frames]
     mirror = backward_pass(folder)
     backward = () if mirror is None else backward_chunks(record, mirror)
-    both = [folder.prompt_pass(), None if mirror is None else mirror.prompt_pass()]
-    passes = [done for done in both if done is not None]
+    units = [read_unit(folder, index) for index in unit_indices(record)]
+    prompted = [folder, *(unit_folder(folder, unit) for unit in units if unit is not None)]
+    if mirror is not None:
+        prompted.append(mirror)
+    passes = [done for one in prompted if (done := one.prompt_pass()) is not None]
     measured: list[ChunkRecord | PassRecord] = [*chunks, *backward, *passes]
     manifest = Manifest(
         key=run.key,

@@ -15,6 +15,7 @@ from samcore.errors import InputError
 from samcore.masks.ledger import read_ledger
 from samcore.masks.rle import encode_masks, rle_iou
 from samcore.masks.table import MaskReader
+from samcore.result.manifest import read_manifest
 from samcore.result.published import SeamList
 from samcore.run.folder import RunFolder
 from samcore.run.units import read_unit, unit_folder, unit_indices, write_unit
@@ -227,6 +228,9 @@ def test_shards_are_one_worker_bit_for_bit(ask: Ask, segment: Segment, tmp_path:
             )
         )
         assert (place / "masks.parquet").read_bytes() == wanted
+        manifest = read_manifest(place)
+        assert manifest.cost is not None
+        assert manifest.cost.stages["prompts"] == round(manifest.timings.prompt_pass, 3) > 0
         seams = SeamList.model_validate_json((place / "seams.json").read_bytes()).seams
         assert all(seam.identical and seam.join is None for seam in seams)
 

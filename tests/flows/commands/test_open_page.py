@@ -80,5 +80,5 @@ def test_a_result_of_a_stream_shows_no_frames(tmp_path) -> None:
     """They are not kept, and the line says what there is instead."""
     watch(plan_of(tmp_path), pictures(2))
     (result, *_) = published(tmp_path)
-    with pytest.raises(InputError, match="is of a stream .* whose frames are not kept"):
+    with pytest.raises(InputError, match=r"is of a stream .* whose frames are not kept"):
         opened(str(result.path))
