@@ -78,12 +78,24 @@ def publish(run: RunRef, request: SegmentRequest) -> ResultRef:
         )
     except _SupersededError as error:
         return result_ref(run, error.there, was_there=True)
+    drop_work(run)
+    return result_ref(run, manifest, was_there=False)
+
+
+def drop_work(run: RunRef) -> None:
+    """Remove what a run needs no more once its result is there: parts, and states, unless these are
+    kept to correct it from. Only with the run's lock held.
+
+    Raises:
+        StorageError: The folder cannot be written to.
+    """
+    folder = RunFolder.from_ref(run)
     folder.drop_states(keep=run.keep_states)
     clear_staging(staging_dir(run))
+    mirror = backward_pass(folder)
     if mirror is not None:
         mirror.drop_states()
         clear_staging(staging_dir(backward_ref(run, mirror)))
-    return result_ref(run, manifest, was_there=False)
 
 
 class _SupersededError(Exception):
