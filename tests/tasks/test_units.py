@@ -170,19 +170,24 @@ def test_a_persons_object_goes_on_under_its_number(match: Ask, scene: Scene) -> 
     and label, up to a later prompt and from there on; it is not found beside the prompt."""
     asked = [{"frame": frame, "box": list(box_of(scene.masks_nhw(frame)[0]))} for frame in (0, 30)]
     first = {"objects": [{"id": 1, "label": "mine", "prompts": asked}]}
-    place = published(match(prompts=first, stop=42))
+    place = published(match(prompts=first))
 
     with MaskReader(place / "masks.parquet") as reader:
         rows = [(row.frame, row.object_id) for row in reader.rows()]
         prompted = {(row.frame, row.object_id) for row in reader.rows() if row.prompted}
-    assert rows == [(frame, obj_id) for frame in range(42) for obj_id in (1, 2)]
-    assert ids_of_shapes(place / "masks.parquet", scene, range(42)) == [{1}, {2}]
+    assert rows == [(frame, obj_id) for frame in range(60) for obj_id in (1, 2)]
+    assert ids_of_shapes(place / "masks.parquet", scene, range(60)) == [{1}, {2}]
     assert {(0, 1), (30, 1)} <= prompted
     ledger = read_ledger(place / "objects.json").objects
     assert [(item.id, item.label, item.source) for item in ledger] == [
         (1, "mine", "prompt"),
         (2, "b", "automatic"),
     ]
+    # At the seam after the prompt each has its number once: what ended there is not said to end.
+    seams = SeamList.model_validate_json((place / "seams.json").read_bytes()).seams
+    joins = [seam.join for seam in seams if seam.join is not None]
+    assert [[item.object_id for item in join.joined] for join in joins] == [[1, 2]] * 2
+    assert not any(join.ended or join.begun for join in joins)
 
 
 def test_matched_chunks_look_on_the_way_too(match: Ask, scene: Scene) -> None:
