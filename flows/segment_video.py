@@ -29,7 +29,7 @@ from tasks.encode_prompts import encode_prompts
 from tasks.fetch_chunks import fetch_chunks
 from tasks.plan_run import log_planned, plan_run
 from tasks.progress.artifact import steps_artifact, tracking_artifact
-from tasks.publish import publish
+from tasks.publish import drop_work, publish
 from tasks.request.segment_request import SegmentRequest, choose_prompts
 from tasks.results.artifacts import drawing_picture, post_artifacts
 from tasks.results.open import find_result
@@ -153,6 +153,8 @@ def _work(
     result = find_result(run, folder.record())
     if result is None:
         result = _track_and_publish(run, request, folder, held)
+    elif not result.superseded:
+        drop_work(run)  # who published it may have been killed before, or have kept states
     if not result.superseded:
         try:
             result = _complete(run, request, result)

@@ -36,7 +36,7 @@ def join_units(run: RunRef, index: int) -> ChunkRef | State[ChunkRef]:
     folder = RunFolder.from_ref(run)
     record = folder.record()
     chunk = record.chunks[index]
-    frames = chunk.stop - chunk.start
+    frames = record.frames_within(chunk.start, chunk.stop)
     if is_put_together(folder, index):
         return Completed(name="Resumed", data=ChunkRef(index=index, frames=frames, resumed=True))
     if record.shards:

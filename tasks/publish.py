@@ -26,6 +26,7 @@ from samcore.run.backward import (
 from samcore.run.correction import read_correction
 from samcore.run.folder import RunFolder
 from samcore.run.joining import finished_chunks, join_masks, seam_report
+from samcore.run.units import read_unit, unit_folder, unit_indices
 from tasks.publish_part import staging_dir
 from tasks.request.resolve import refuse_other
 from tasks.request.segment_request import SegmentRequest
@@ -77,12 +78,24 @@ def publish(run: RunRef, request: SegmentRequest) -> ResultRef:
         )
     except _SupersededError as error:
         return result_ref(run, error.there, was_there=True)
+    drop_work(run)
+    return result_ref(run, manifest, was_there=False)
+
+
+def drop_work(run: RunRef) -> None:
+    """Remove what a run needs no more once its result is there: parts, and states, unless these are
+    kept to correct it from. Only with the run's lock held.
+
+    Raises:
+        StorageError: The folder cannot be written to.
+    """
+    folder = RunFolder.from_ref(run)
     folder.drop_states(keep=run.keep_states)
     clear_staging(staging_dir(run))
+    mirror = backward_pass(folder)
     if mirror is not None:
         mirror.drop_states()
         clear_staging(staging_dir(backward_ref(run, mirror)))
-    return result_ref(run, manifest, was_there=False)
 
 
 class _SupersededError(Exception):
@@ -126,8 +139,11 @@ def _manifest(
     compared = [seam for seam in seams if seam.frames]
     mirror = backward_pass(folder)
     backward = () if mirror is None else backward_chunks(record, mirror)
-    both = [folder.prompt_pass(), None if mirror is None else mirror.prompt_pass()]
-    passes = [done for done in both if done is not None]
+    units = [read_unit(folder, index) for index in unit_indices(record)]
+    prompted = [folder, *(unit_folder(folder, unit) for unit in units if unit is not None)]
+    if mirror is not None:
+        prompted.append(mirror)
+    passes = [done for one in prompted if (done := one.prompt_pass()) is not None]
     measured: list[ChunkRecord | PassRecord] = [*chunks, *backward, *passes]
     manifest = Manifest(
         key=run.key,

@@ -44,12 +44,14 @@ def track_chunk(run: RunRef, index: int) -> ChunkRef | State[ChunkRef]:
     not tracked again: its task ends as "Resumed".
     """
     folder = RunFolder.from_ref(run)
-    done = folder.finished_chunk(index)
-    if done is not None:
-        ref = ChunkRef(index=index, frames=done.stop - done.start, resumed=True)
+    record = folder.record()
+    chunk = record.chunks[index]
+    frames = record.frames_within(chunk.start, chunk.stop)
+    if folder.finished_chunk(index) is not None:
+        ref = ChunkRef(index=index, frames=frames, resumed=True)
         return Completed(name="Resumed", data=ref)
-    record = run_stoppable(lambda stop: finish_chunk(run, index, stop))
-    return ChunkRef(index=index, frames=record.stop - record.start, resumed=False)
+    run_stoppable(lambda stop: finish_chunk(run, index, stop))
+    return ChunkRef(index=index, frames=frames, resumed=False)
 
 
 def finish_chunk(run: RunRef, index: int, stop: threading.Event) -> ChunkRecord:

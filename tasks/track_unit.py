@@ -49,7 +49,7 @@ def track_unit(run: RunRef, index: int) -> UnitRecord:
             mirror.pull(folder)
         record = folder.record()
         _track(unit, folder, record, held)
-    done = [folder.chunk_record(chunk.index) for chunk in record.chunks]
+    done = [folder.prompt_pass(), *(folder.chunk_record(chunk.index) for chunk in record.chunks)]
     if unit.in_bucket:
         remove_stale_work(load_settings().cache_dir)  # what this worker left here long ago
     name = unit_name(RunFolder.from_ref(here).record(), index)
@@ -57,8 +57,8 @@ def track_unit(run: RunRef, index: int) -> UnitRecord:
     return UnitRecord(
         index=index,
         work_key=folder.path.name,
-        frames=sum(chunk.stop - chunk.start for chunk in record.chunks),
-        seconds=sum(chunk.seconds for chunk in done if chunk is not None),
+        frames=sum(record.frames_within(one.start, one.stop) for one in record.chunks),
+        seconds=sum(part.seconds for part in done if part is not None),
     )
 
 

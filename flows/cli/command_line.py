@@ -23,6 +23,8 @@ def track_words(request: SegmentRequest) -> list[str]:
     given |= given.pop("settings", {})
     constants = given.pop("memory_policy_options", {})
     given["memory_policy_option"] = [f"{name}={value}" for name, value in constants.items()]
+    if further := given.pop("further_parts", ()):
+        given |= {"source": (given["source"], *further), "join": True}
     command: Any = typer.main.get_command(app)
     words = ["track"]
     for param in command.commands["track"].params:
@@ -34,12 +36,13 @@ def track_words(request: SegmentRequest) -> list[str]:
 
 
 def _words(param: Any, value: Any) -> Iterator[str]:
+    values = value if isinstance(value, list | tuple) else (value,)
     if param.param_type_name == "argument":
-        yield str(value)
+        yield from map(str, values)
     elif getattr(param, "is_flag", False):
         names = param.opts if value else param.secondary_opts
         yield from names[-1:]
     else:
-        for one in value if isinstance(value, list | tuple) else (value,):
+        for one in values:
             yield param.opts[-1]
             yield str(one)

@@ -68,6 +68,8 @@ def what_to_open(
         manifest = open_result_store(destination, given.get("credentials")).listed()
     if manifest is not None:
         given = with_result(given, manifest)
+    if names_result and manifest is not None:
+        manifest.check_shows_frames()
     given["source"] = manifest.request.source if names_result and manifest is not None else place
     request = validate_request(**given, destination=destination, automatic={"max_objects": 1})
     video, goes_to = request.source_place, request.destination_place

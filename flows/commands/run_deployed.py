@@ -1,7 +1,7 @@
 """Ask a Prefect server for the runs of a list of videos, one each, in place of running here."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -106,11 +106,18 @@ def _start(deployment: Deployment, video: AskedVideo, own: dict[str, Any]) -> St
     request = _for_workers(video.request)
     said = hashlib.sha256(request.model_dump_json().encode()).hexdigest()[:16]
     key = f"{deployment.name}: {request.source} {video.mark} {said}"
-    given = request.model_dump(mode="json", exclude_unset=True)
     # `choose_prompts` tells in the run which of the two is the deployment's default.
     return deployment.start(
-        {"request": {**own, **given}}, key=key, name=f"{request.video_name}: segment"
+        {"request": with_defaults(request, own)}, key=key, name=f"{request.video_name}: segment"
     )
+
+
+def with_defaults(request: SegmentRequest, own: Mapping[str, Any]) -> dict[str, Any]:
+    """What a request says, and for all else, each setting too, what a deployment says."""
+    said = request.model_dump(mode="json", exclude_unset=True)
+    given = {name: value for name, value in said.items() if value is not None}
+    settings = {name: value for name, value in given.pop("settings", {}).items() if value != {}}
+    return {**own, **given, "settings": {**own.get("settings", {}), **settings}}
 
 
 def _for_workers(request: SegmentRequest) -> SegmentRequest:

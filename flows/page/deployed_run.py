@@ -74,6 +74,7 @@ class DeployedRun:
         asked = request.model_copy(
             update={
                 "source": source,
+                "further_parts": tuple(map(str, request.further_places)),
                 "destination": str(request.destination_place),
                 "prompts": None if given is None else given.spec,
             }

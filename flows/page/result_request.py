@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from samcore.chunks.handoff import find_handoff
 from samcore.disk.files import copy_atomic, make_folder
 from samcore.models.known import KNOWN_MODELS
 from samcore.models.registry import ModelSpec
@@ -26,7 +27,8 @@ def request_fields(manifest: Manifest) -> dict[str, Any]:
 
     Args:
         manifest: Of the result. What it was told by detectors is not among the fields: what these
-            found at its beginning are prompts of its run.
+            found at its beginning are prompts of its run, and so a hand-off is left out that wants
+            detectors. Directions are said by its prompts.
     """
     record = manifest.request
     names = {file.name for file in manifest.files}
@@ -34,10 +36,13 @@ def request_fields(manifest: Manifest) -> dict[str, Any]:
     return {
         **_model(record.model),
         **_chunks(record),
+        **_frames(record),
         "source": record.source,
+        "further_parts": record.further_parts,
         "start": record.start,
         "stop": None if record.stop == manifest.video.num_frames else record.stop,
-        "handoff": record.handoff,
+        "handoff": "memory" if find_handoff(record.handoff).is_parallel else record.handoff,
+        "shards": len(record.shards) or None,
         "warm_start": None if record.warm_start is None else record.warm_start.source,
         "settings": settings,
         "report": REPORT in names,
@@ -99,8 +104,17 @@ def _model(spec: ModelSpec) -> dict[str, Any]:
 
 def _chunks(record: RunRecord) -> dict[str, int]:
     """The plan's numbers; of a single chunk the defaults cut nothing either if they are longer."""
+    record = record.in_steps()
     chunks = record.chunks
     length = chunks[0].stop - chunks[0].start
     if len(chunks) > 1:
         return {"chunk_frames": length, "overlap": record.overlap(1)}
     return {"chunk_frames": max(length, 240)}
+
+
+def _frames(record: RunRecord) -> dict[str, Any]:
+    """Which frames are tracked, where these are not all."""
+    tracked = record.tracked
+    if tracked is None:
+        return {}
+    return {"every": tracked.every, "fps": None if tracked.fps is None else float(tracked.fps)}

@@ -228,13 +228,15 @@ class Pictures:
     def write_places(self, path: Path, masklets: ExportSource) -> None:
         """Write which picture each frame is that was tracked, for a format that counts frames;
         nothing for a video file of which all were."""
-        if self.names is not None or masklets.tracked is not None:
-            frames = [
-                {"frame": frame, "number": self.number(frame), "file_name": self.path(frame)}
-                for frame in masklets.numbers
-            ]
-            text = json.dumps({"frames": frames}, indent=1, ensure_ascii=False)
-            path.write_text(text + "\n", "utf-8")
+        if self.names is None and masklets.tracked is None:
+            return
+        with path.open("w", encoding="utf-8") as out:
+            # A line each: a list of them all would grow with the video.
+            for place, frame in enumerate(masklets.numbers):
+                one = {"frame": frame, "number": self.number(frame), "file_name": self.path(frame)}
+                out.write(",\n " if place else '{"frames": [\n ')
+                out.write(json.dumps(one, ensure_ascii=False))
+            out.write("\n]}\n")
 
 
 def _between(before: tuple[int, int], after: tuple[int, int], frame: int) -> int:

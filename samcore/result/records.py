@@ -274,9 +274,11 @@ class RunRecord(Record):
     @property
     def num_frames(self) -> int:
         """How many frames are tracked."""
-        if self.tracked is None:
-            return self.stop - self.start
-        return len(self.tracked.within(self.start, self.stop))
+        return self.frames_within(self.start, self.stop)
+
+    def frames_within(self, start: int, stop: int) -> int:
+        """How many of the frames [start, stop) are tracked."""
+        return stop - start if self.tracked is None else len(self.tracked.within(start, stop))
 
     def in_steps(self) -> "RunRecord":
         """The same as the tracker sees it: with steps in place of the numbers of frames. Its keys

@@ -127,6 +127,7 @@ def mirrored_run(
                 overlap=record.overlap(1) if len(plan) > 1 else 0,
             ),
             "backward_from": last,
+            "finding_seconds": None,  # they were counted for the run
         }
     )
     return mirror, prompts

@@ -54,9 +54,8 @@ def seam_report(folder: RunFolder, index: int) -> SeamReport:
         left_index=index - 1,
         right_index=index,
     )
-    if (tracked := folder.record().tracked) is not None:
-        shared = len(tracked.within(right.start, left.stop))
-        report = report.model_copy(update={"frames": shared})
+    shared = folder.record().frames_within(right.start, left.stop)
+    report = report.model_copy(update={"frames": shared})
     folder.finish_seam(
         index,
         SeamRecord(

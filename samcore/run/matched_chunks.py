@@ -39,6 +39,7 @@ from samcore.result.records import ChunkRecord, Record, RunRecord
 from samcore.run.folder import RunFolder
 from samcore.run.sharded_chunks import combined, need_chunk
 from samcore.run.units import first_free
+from samcore.run.work_folder import remove
 
 
 class _Number(Record):
@@ -90,7 +91,8 @@ def join_matched(
         numbers = number_first(ids, objects, free)
     else:
         left, free = _left(folder, before, index)
-        tally = _tally(before, unit, chunk.start, record.chunks[index - 1].stop)
+        stop = record.chunks[index - 1].stop
+        tally = _tally(before, unit, chunk.start, stop, left.by_own)
         left_objects = _objects(before.record(), record)
         numbers, join = join_seam(tally, left.by_own, left_objects, ids, objects, free)
     make_folder(folder.chunk_path(index))
@@ -112,7 +114,8 @@ def join_matched(
     known = set() if left is None else {item.object_id for item in left.numbers}
     found = _begun(unit.record(), part, numbers, known)
     _write_masks(folder, index, joined, known)
-    done = combined([part], chunk, fsync_and_record(folder.masks_path(index)), found)
+    masks = fsync_and_record(folder.masks_path(index))
+    done = combined([part], chunk, masks, found, frames=chunk.stop - chunk.start)
     if join is not None:
         _write_seam(folder, index, done, join)
     folder.finish_chunk(done, keep_states=False)
@@ -134,6 +137,7 @@ def _left(folder: RunFolder, before: RunFolder, index: int) -> tuple[_Joined, in
     path = _joined_path(folder, index - 1)
     left = folder.need(path, _Joined)
     if left.unit_masks_sha256 != need_chunk(before, 0).masks.sha256:
+        remove(path)
         raise LostWorkError(f"{path} is of other masks; run again, and it is made again")
     return left, left.next_id
 
@@ -149,13 +153,21 @@ def _objects(unit: RunRecord, record: RunRecord) -> ChunkObjects:
     )
 
 
-def _tally(before: RunFolder, unit: RunFolder, start: int, stop: int) -> SeamTally:
+def _tally(
+    before: RunFolder, unit: RunFolder, start: int, stop: int, left: Mapping[int, Numbered]
+) -> SeamTally:
     tally = SeamTally()
+    # What ends where a person prompts it again goes on under the person's number, by itself.
+    stops = {obj_id: item.stop for obj_id, item in left.items() if item.stop is not None}
     paths = before.masks_path(0), unit.masks_path(0)
-    with MaskReader(paths[0]) as left, MaskReader(paths[1]) as right:
-        for _, left_rows, right_rows in paired_rows(left, right, start, stop):
+    with MaskReader(paths[0]) as reader, MaskReader(paths[1]) as right:
+        for frame, left_rows, right_rows in paired_rows(reader, right, start, stop):
             tally.add(
-                {obj_id: row.rle for obj_id, row in left_rows.items()},
+                {
+                    obj_id: row.rle
+                    for obj_id, row in left_rows.items()
+                    if frame < stops.get(obj_id, stop)
+                },
                 {obj_id: row.rle for obj_id, row in right_rows.items()},
             )
     return tally

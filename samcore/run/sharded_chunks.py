@@ -27,8 +27,10 @@ def join_shards(folder: RunFolder, units: Sequence[RunFolder], index: int) -> Ch
     make_folder(folder.chunk_path(index))
     masks = folder.masks_path(index)
     merge_tables([TableRows(unit.masks_path(index)) for unit in units], masks)
-    chunk = folder.record().chunks[index]
-    record = combined(parts, chunk, fsync_and_record(masks))
+    run = folder.record()
+    chunk = run.chunks[index]
+    frames = run.frames_within(chunk.start, chunk.stop)
+    record = combined(parts, chunk, fsync_and_record(masks), frames=frames)
     folder.finish_chunk(record, keep_states=False)
     return record
 
@@ -50,6 +52,8 @@ def combined(
     chunk: Chunk,
     masks: FileRecord,
     found: tuple[ResultObject, ...] = (),
+    *,
+    frames: int,
 ) -> ChunkRecord:
     """The record of a chunk that was put together.
 
@@ -58,6 +62,7 @@ def combined(
         chunk: Which one.
         masks: Its table.
         found: Objects that detectors found and that begin in it.
+        frames: How many were tracked.
     """
     seconds = sum(part.seconds for part in parts)
     stages: dict[str, float] = {}
@@ -65,6 +70,7 @@ def combined(
         for name, spent in (part.stages or {}).items():
             stages[name] = round(stages.get(name, 0.0) + spent, 3)
     vram = [part.peak_vram_bytes for part in parts if part.peak_vram_bytes is not None]
+    rungs = [part.rung for part in parts if part.rung is not None]
     return ChunkRecord(
         index=chunk.index,
         start=chunk.start,
@@ -73,11 +79,14 @@ def combined(
         state=None,
         attempts=max(part.attempts for part in parts),
         degradations=tuple(step for part in parts for step in part.degradations),
+        # The lowest one of all.
+        rung=min(rungs, key=lambda rung: (rung.image_size, rung.object_batch), default=None),
         quality_loss=any(part.quality_loss for part in parts),
         device=", ".join(sorted({part.device for part in parts})),
         seconds=seconds,
-        frames_per_second=(chunk.stop - chunk.start) / max(seconds, 1e-9),
+        frames_per_second=frames / max(seconds, 1e-9),
         stages=stages,
+        lost_seconds=sum(part.lost_seconds for part in parts),
         peak_rss_bytes=max(part.peak_rss_bytes for part in parts),
         peak_vram_bytes=max(vram, default=None),
         found=found,

@@ -126,7 +126,8 @@ class RunSoFar:
 
 
 def newest_run(work_dir: Path, source: str, *, since: float) -> RunFolder | None:
-    """The run of a video that somebody began, or went on with, last.
+    """The run of a video that somebody began, or went on with, last. Not its units, nor its
+    backward pass: these are parts of it, with numbers of their own.
 
     Args:
         work_dir: Where runs are.
@@ -138,6 +139,10 @@ def newest_run(work_dir: Path, source: str, *, since: float) -> RunFolder | None
         folder = RunFolder.for_key(work_dir, place.name)
         with contextlib.suppress(OSError, LostWorkError):
             touched = place.stat().st_mtime
-            if touched >= since and RunFolder(place).record().source == source:
+            if touched < since:
+                continue
+            record = RunFolder(place).record()
+            is_part = record.unit is not None or record.backward_from is not None
+            if record.source == source and not is_part:
                 found.append((touched, folder))
     return max(found, key=lambda one: one[0])[1] if found else None

@@ -44,7 +44,7 @@ class UnitRecord(Record):
     frames: int
     """Frames that it tracked, overlaps included."""
     seconds: float
-    """What its chunks took in all."""
+    """What its prompt pass and its chunks took in all."""
 
 
 def unit_indices(record: RunRecord) -> range:

@@ -51,8 +51,19 @@ class WatchFolder:
             yield
 
     def checkpoint(self) -> Checkpoint | None:
-        """Where the process before has ended; None if there was none."""
-        return read_sealed(self.path / _CHECKPOINT, Checkpoint, of=_CHECKPOINT)
+        """Where the process before has ended; None if there was none.
+
+        Raises:
+            StateError: What it has written is damaged, or another version's.
+        """
+        path = self.path / _CHECKPOINT
+        found = read_sealed(path, Checkpoint, of=_CHECKPOINT)
+        if found is None and path.exists():
+            raise StateError(
+                f"{path} is damaged, or of another version of Longtake: begin anew with --force; "
+                "results that are published stay"
+            )
+        return found
 
     def commit(self, checkpoint: Checkpoint) -> None:
         """Write down what is done, and drop the states before.

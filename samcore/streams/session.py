@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timezone
 
-from samcore.errors import InputError, StorageError, VideoError
+from samcore.errors import InputError, StateError, StorageError, VideoError
 from samcore.machine.meters import MemoryMeter
 from samcore.masks.frame_masks import FrameMasks
 from samcore.masks.ledger import found_object
@@ -122,7 +122,14 @@ class WatchSession:
 
     def _found_checkpoint(self) -> Checkpoint | None:
         """Where the process before has ended, if that is to be gone on from."""
-        found = self._folder.checkpoint()
+        try:
+            found = self._folder.checkpoint()
+            if found is not None and self._force:
+                self._folder.load_state(found)
+        except StateError:
+            if not self._force:
+                raise
+            found = None
         if found is not None and found.key != self._plan.key:
             if not self._force:
                 raise InputError(

@@ -32,7 +32,7 @@ _FOREVER_S = 10.0 * 365 * 86_400
 """A pipe may be silent for as long as its writer likes."""
 _LONGEST_PACE_S = 1.0
 """Time stamps that are farther from the clock begin a new reckoning."""
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://\S+?(?=:? |:?$)", re.IGNORECASE)
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://\S+?(?=[)'\"]*:?(?: |$))", re.IGNORECASE)
 
 Seen = tuple[int, int]
 """A frame's own time stamp and checksum, by which it is known again."""
@@ -178,10 +178,11 @@ class LiveReader:
             silent_s = self._stall_s if log.frames else connect_s
             return f"nothing came for {silent_s:g} s"
         except Died as died:
+            why = f"ffmpeg {without_addresses(str(died))}"
             if not source.reconnects:
-                raise TransientVideoError(f"reading {source.shown}: ffmpeg {died}") from died
-            return f"ffmpeg {died}"
-        said = _ADDRESS.sub("the source", log.first_complaint or log.broken)
+                raise TransientVideoError(f"reading {source.shown}: {why}") from died
+            return why
+        said = without_addresses(log.first_complaint or log.broken)
         if is_other_size:
             why = "the size of its pictures has changed"
             if not source.reconnects:
@@ -253,3 +254,8 @@ class LiveReader:
         self._received += 1
         self._gap = None
         self._queue.put(frame, self._stop.is_set)
+
+
+def without_addresses(said: str) -> str:
+    """ffmpeg's words without the addresses in them, which may hold a password."""
+    return _ADDRESS.sub("the source", said)

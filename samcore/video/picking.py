@@ -1,6 +1,5 @@
 """Some frames of a video, picked where they are decoded."""
 
-import math
 import threading
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -76,13 +75,18 @@ class Comb:
         comb = cls(int(pts_n[0]), period, float(np.diff(pts_n).min()) / 2)
         chosen_n = np.zeros(len(pts_n), np.bool_)
         chosen_n[numbers_m - first] = True
-        return comb if [comb.holds(pts) for pts in pts_n.tolist()] == chosen_n.tolist() else None
+        return comb if np.array_equal(comb.which(pts_n), chosen_n) else None
 
     def holds(self, pts: int) -> bool:
         """Whether the rule picks a frame with this time stamp."""
+        return bool(self.which(np.array([pts], np.int64))[0])
+
+    def which(self, pts_n: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """The same of each of many frames, at no more than some bytes each."""
         # As ffmpeg computes it: in double precision, with the floor.
-        place = float(pts) - float(self.first_pts) + self.reach
-        return place - math.floor(place / self.period) * self.period < 2 * self.reach
+        place_n = pts_n.astype(np.float64) - float(self.first_pts) + self.reach
+        left_n = place_n - np.floor(place_n / self.period) * self.period
+        return np.asarray(left_n < 2 * self.reach, np.bool_)
 
     @property
     def expression(self) -> str:

@@ -128,11 +128,11 @@ def choose_frames(
     pts_n = video.shown_pts_n[start:stop]
     tick = 1 / (fps * video.info.time_base)  # units of the time base
     # How many ticks there have been by each frame: those less than one unit after it count.
-    ticks_n = [
-        -(-(after + 1) * tick.denominator // tick.numerator)
-        for after in (pts_n - pts_n[0]).tolist()
-    ]
-    places = np.flatnonzero(np.diff(np.array(ticks_n, np.int64), prepend=0))
+    # One at a time: as a list they would weigh many times what the index does.
+    ticks = (
+        -(-(int(after) + 1) * tick.denominator // tick.numerator) for after in pts_n - pts_n[0]
+    )
+    places = np.flatnonzero(np.diff(np.fromiter(ticks, np.int64, len(pts_n)), prepend=0))
     return TrackedFrames.of(start + places, fps=fps)
 
 

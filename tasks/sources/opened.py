@@ -44,6 +44,12 @@ class _OpenVideos:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._sources: OrderedDict[_Identity, VideoSource] = OrderedDict()
+        self._most = _KEPT
+
+    def keep_at_least(self, count: int) -> None:
+        """Keep so many from now on: all parts of a recording, which every chunk opens again."""
+        with self._lock:
+            self._most = max(self._most, count)
 
     def open(
         self,
@@ -77,7 +83,7 @@ class _OpenVideos:
                 if mirror is not None:
                     mirror.push_index(index_path)
             self._sources[identity] = video
-            while len(self._sources) > _KEPT and self._num_frames() > _KEPT_FRAMES:
+            while len(self._sources) > self._most and self._num_frames() > _KEPT_FRAMES:
                 self._sources.popitem(last=False)
             return video
 
@@ -185,6 +191,7 @@ def open_recording(
     """
     if not further_parts:
         return open_source(source, work_dir, version=version, so_far=so_far, **options)
+    _videos.keep_at_least(1 + len(further_parts))
     parts = [open_source(source, work_dir, version=version, **options)]
     parts += [open_source(part, work_dir, **options) for part in further_parts]
     return join_videos(parts)

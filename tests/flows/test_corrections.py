@@ -32,3 +32,9 @@ def test_a_corrected_run_says_what_it_tracked(
     masks = [Path(one.destination) / "masks.parquet" for one in (result, there)]
     assert masks[0].read_bytes() == masks[1].read_bytes()
     assert not any("again" in line or "kept" in line for line in result_lines(there, seconds=1.0))
+    states = [*Path(result.destination).glob(".longtake/runs/*/chunks/*/state.safetensors")]
+    assert segment_video(ask(**CHUNKS, prompts=corrected)).was_there
+    assert all(state.exists() for state in states)
+    assert segment_video(ask(**CHUNKS, prompts=corrected, keep_states=False)).was_there
+    own = [*Path(result.destination).glob(".longtake/runs/*/chunks/*/state.safetensors")]
+    assert 0 < len(own) < len(states)  # those of the run that it corrects are its own

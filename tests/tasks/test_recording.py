@@ -17,7 +17,8 @@ from samcore.scenes import Scene
 from samcore.video import VideoWriter, open_video
 from tasks.request.segment_request import SegmentRequest
 from tasks.run.refs import ResultRef, RunRef
-from tasks.sources.opened import open_recording, open_run_source
+from tasks.sources import opened
+from tasks.sources.opened import open_recording, open_run_source, open_source
 from tasks.store.locations import S3Location
 from tasks.store.object_store import ObjectStore
 
@@ -148,3 +149,17 @@ def test_parts_may_lie_in_different_places(bucket: str, parts: list[Path], tmp_p
     local = open_video(parts)
     assert (video.frame(23).image_rgb_hwc_u8 == local.frame(23).image_rgb_hwc_u8).all()
     assert video.shown_pts_n.tolist() == local.shown_pts_n.tolist()
+
+
+def test_parts_of_a_long_recording_stay_open(
+    parts: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many there are, and however long: each chunk opens them again, and to open one anew
+    reads all of it."""
+    monkeypatch.setattr(opened, "_KEPT", 1)
+    monkeypatch.setattr(opened, "_KEPT_FRAMES", 1)
+    monkeypatch.setattr(opened, "_videos", opened._OpenVideos())
+    open_recording(parts[0], parts[1:], tmp_path)
+    before = [open_source(part, tmp_path) for part in parts]
+    open_recording(parts[0], parts[1:], tmp_path)
+    assert all(open_source(part, tmp_path) is one for part, one in zip(parts, before, strict=True))

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from flows.units import clear_units
+from samcore.disk.files import file_record
 from samcore.errors import InputError
 from samcore.masks.ledger import read_ledger
 from samcore.masks.rle import encode_masks, rle_iou
 from samcore.masks.table import MaskReader
+from samcore.result.manifest import read_manifest
 from samcore.result.published import SeamList
 from samcore.run.folder import RunFolder
 from samcore.run.units import read_unit, unit_folder, unit_indices, write_unit
@@ -167,19 +170,24 @@ def test_a_persons_object_goes_on_under_its_number(match: Ask, scene: Scene) -> 
     and label, up to a later prompt and from there on; it is not found beside the prompt."""
     asked = [{"frame": frame, "box": list(box_of(scene.masks_nhw(frame)[0]))} for frame in (0, 30)]
     first = {"objects": [{"id": 1, "label": "mine", "prompts": asked}]}
-    place = published(match(prompts=first, stop=42))
+    place = published(match(prompts=first))
 
     with MaskReader(place / "masks.parquet") as reader:
         rows = [(row.frame, row.object_id) for row in reader.rows()]
         prompted = {(row.frame, row.object_id) for row in reader.rows() if row.prompted}
-    assert rows == [(frame, obj_id) for frame in range(42) for obj_id in (1, 2)]
-    assert ids_of_shapes(place / "masks.parquet", scene, range(42)) == [{1}, {2}]
+    assert rows == [(frame, obj_id) for frame in range(60) for obj_id in (1, 2)]
+    assert ids_of_shapes(place / "masks.parquet", scene, range(60)) == [{1}, {2}]
     assert {(0, 1), (30, 1)} <= prompted
     ledger = read_ledger(place / "objects.json").objects
     assert [(item.id, item.label, item.source) for item in ledger] == [
         (1, "mine", "prompt"),
         (2, "b", "automatic"),
     ]
+    # At the seam after the prompt each has its number once: what ended there is not said to end.
+    seams = SeamList.model_validate_json((place / "seams.json").read_bytes()).seams
+    joins = [seam.join for seam in seams if seam.join is not None]
+    assert [[item.object_id for item in join.joined] for join in joins] == [[1, 2]] * 2
+    assert not any(join.ended or join.begun for join in joins)
 
 
 def test_matched_chunks_look_on_the_way_too(match: Ask, scene: Scene) -> None:
@@ -225,6 +233,9 @@ def test_shards_are_one_worker_bit_for_bit(ask: Ask, segment: Segment, tmp_path:
             )
         )
         assert (place / "masks.parquet").read_bytes() == wanted
+        manifest = read_manifest(place)
+        assert manifest.cost is not None
+        assert manifest.cost.stages["prompts"] == round(manifest.timings.prompt_pass, 3) > 0
         seams = SeamList.model_validate_json((place / "seams.json").read_bytes()).seams
         assert all(seam.identical and seam.join is None for seam in seams)
 
@@ -271,6 +282,19 @@ def test_lost_work_of_a_unit_is_done_again(match: Ask) -> None:
     write_unit(folder, track_unit.fn(run, 1))
     join_units.fn(run, 1)
     assert all(is_put_together(folder, index) for index in (0, 1))
+    # Other masks of a unit whose chunk is there: that chunk is joined again.
+    unit = read_unit(folder, 0)
+    assert unit is not None
+    before = unit_folder(folder, unit)
+    done = before.chunk_record(0)
+    assert done is not None
+    shutil.copy(unit_folder(folder, track_unit.fn(run, 1)).masks_path(0), before.masks_path(0))
+    other = done.model_copy(update={"masks": file_record(before.masks_path(0))})
+    before.finish_chunk(other, keep_states=False)
+    folder.discard_chunk(1)
+    with pytest.raises(OSError, match="is of other masks; run again"):
+        join_units.fn(run, 1)
+    assert not is_put_together(folder, 0)
 
 
 def test_machines_share_the_bucket_only(

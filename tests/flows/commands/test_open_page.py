@@ -11,6 +11,7 @@ from tasks.request.early_checks import open_asked_video
 from tasks.settings import load_settings
 from tasks.store.locations import S3Location
 from tasks.store.object_store import shared_store
+from tests.samcore.streams.watching import pictures, plan_of, published, watch
 
 
 def opened(place: str | None, destination: str | None = None, **fields: object):
@@ -73,3 +74,11 @@ def test_what_is_wrong_is_said(clip, place, destination, fields, said) -> None:
         opened(place, destination, **fields)
     assert "\n" not in str(error.value)
     assert isinstance(error.value, InputError | OSError)
+
+
+def test_a_result_of_a_stream_shows_no_frames(tmp_path) -> None:
+    """They are not kept, and the line says what there is instead."""
+    watch(plan_of(tmp_path), pictures(2))
+    (result, *_) = published(tmp_path)
+    with pytest.raises(InputError, match=r"is of a stream .* whose frames are not kept"):
+        opened(str(result.path))

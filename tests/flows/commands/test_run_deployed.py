@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from flows.cli import run
+from flows.commands.run_deployed import with_defaults
+from tasks.request.segment_request import validate_request
 from tests.servers.deployed import Deployed
 
 
@@ -48,3 +50,25 @@ def test_a_run_for_each_video_once(
     assert deployed.count() == 5
     assert run([*one[:-3], "nothing/such", *box]) == 2
     assert "has no deployment 'nothing/such'" in capfd.readouterr().err
+
+
+def test_what_a_command_leaves_out_is_the_deployments() -> None:
+    """Nothing that is not said takes the place of what the deployment says, each setting by itself,
+    and credentials, too."""
+    request = validate_request(
+        source="s3://bucket/a.mp4",
+        destination="s3://bucket/out",
+        prompts={"objects": [{"id": 1, "prompts": [{"frame": 0, "box": [1, 1, 9, 9]}]}]},
+        automatic=None,
+        credentials=None,
+        settings={"dtype": "float32", "memory_policy_options": {}},
+    )
+    own = {
+        "credentials": "store",
+        "model": "nano",
+        "settings": {"device": "cpu", "dtype": "auto", "memory_policy_options": {"max_frames": 3}},
+    }
+    found = with_defaults(request, own)
+    assert (found["credentials"], found["model"]) == ("store", "nano")
+    assert found["settings"] == {**own["settings"], "dtype": "float32"}
+    assert with_defaults(request, {})["settings"] == {"dtype": "float32"}

@@ -5,11 +5,14 @@ import pytest
 
 from samcore.chunks.plan import Chunk
 from samcore.config import TrackSettings
+from samcore.disk.files import FileRecord
 from samcore.errors import InputError
+from samcore.machine.rung import Rung
 from samcore.models.registry import resolve_model
 from samcore.prompts.prompt import Prompt
 from samcore.prompts.resolve import prompts_digest
-from samcore.result.records import ObjectRecord, RunRecord
+from samcore.result.records import ChunkRecord, ObjectRecord, RunRecord
+from samcore.run.sharded_chunks import combined
 from samcore.run.units import chunk_run, count_shards, plan_shards, shard_run, unit_indices
 
 
@@ -58,6 +61,7 @@ def record(tmp_path) -> RunRecord:
     )
 
 
+MASKS = FileRecord(name="masks.parquet", size=1, sha256="0" * 64)
 PROMPTS = (
     Prompt(2, 0, box_xyxy_px=(0, 0, 10, 10)),
     Prompt(5, 12, points_xy_px=((4, 4),), point_labels=(1,)),
@@ -98,3 +102,35 @@ def test_a_chunk_is_a_run_of_its_frames(record: RunRecord) -> None:
     on_it, beside = Prompt(1, 12, mask_hw=mask_hw), Prompt(1, 12, mask_hw=~mask_hw)
     assert [p.obj_id for p in chunk_run(record, PROMPTS, 1, (on_it,))[1]] == [5]
     assert [p.obj_id for p in chunk_run(record, PROMPTS, 1, (beside,))[1]] == [5, 6]
+
+
+def test_a_chunk_of_units_says_what_became_of_them(record: RunRecord) -> None:
+    """Its record adds up what was lost, too, has the lowest rung, and counts tracked frames."""
+    parts = [
+        ChunkRecord(
+            index=0,
+            start=0,
+            stop=12,
+            masks=MASKS,
+            state=None,
+            attempts=1,
+            degradations=(),
+            rung=rung,
+            device="cpu",
+            seconds=2.0,
+            frames_per_second=3.0,
+            lost_seconds=lost,
+            peak_rss_bytes=1,
+            peak_vram_bytes=None,
+            finished_at="2026-11-29T20:00:00+00:00",
+        )
+        for rung, lost in (
+            (None, 0.0),
+            (Rung(encode_batch=1, object_batch=4, image_size=64), 1.5),
+            (Rung(encode_batch=1, object_batch=2, image_size=64), 2.0),
+        )
+    ]
+    found = combined(parts, record.chunks[0], MASKS, frames=4)
+    assert (found.seconds, found.lost_seconds, found.frames_per_second) == (6.0, 3.5, 4 / 6)
+    assert found.rung == parts[2].rung
+    assert combined(parts[:1], record.chunks[0], MASKS, frames=4).rung is None

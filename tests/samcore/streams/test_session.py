@@ -154,14 +154,20 @@ def test_another_request_does_not_go_on(tmp_path: Path) -> None:
     assert [(len(one), one.manifest.request.start) for one in published(tmp_path)] == [(3, 0)] * 2
 
 
-def test_a_damaged_state_is_said(tmp_path: Path) -> None:
-    """A state that is not what its checkpoint says is not gone on from."""
+@pytest.mark.parametrize("name", ["state-*.safetensors", "checkpoint.json"])
+def test_what_is_damaged_is_said(name: str, tmp_path: Path) -> None:
+    """A state that is not what its checkpoint says is not gone on from, nor is a checkpoint that
+    is not whole taken for none; with `force` all is begun anew."""
     plan = plan_of(tmp_path)
     watch(plan, pictures(2))
-    (state,) = plan.folder.glob("state-*.safetensors")
-    state.write_bytes(state.read_bytes()[:-1])
-    with pytest.raises(StateError, match=r"gone or damaged.*--force"):
+    (damaged,) = plan.folder.glob(name)
+    damaged.write_bytes(damaged.read_bytes()[:-3])
+    left = {path for path in plan.folder.rglob("*") if path.is_file()}
+    with pytest.raises(StateError, match=r"damaged.*--force"):
         watch(plan, pictures(2))
+    assert {path for path in plan.folder.rglob("*") if path.is_file()} == left
+    assert watch(plan, pictures(3), force=True).frames == 3
+    assert next_frame(plan) == 3
 
 
 def test_two_processes_do_not_share_a_destination(tmp_path: Path) -> None:

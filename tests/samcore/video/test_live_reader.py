@@ -15,7 +15,7 @@ from samcore.limits import Limits
 from samcore.video import open_video
 from samcore.video.decoder import find_ffmpeg
 from samcore.video.live_queue import LiveFrame
-from samcore.video.live_reader import LiveReader
+from samcore.video.live_reader import LiveReader, without_addresses
 from samcore.video.live_source import parse_live_source
 
 
@@ -108,3 +108,20 @@ def test_a_stop_ends_a_silent_pipe(clip: Path) -> None:
     os.close(read)
     os.close(write)
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "rtsp://me:sesame@camera/1: Connection refused",
+        "failed on its way (exit code 1: rtsp://me:sesame@camera/1)",
+        "keepalive failed for 'https://me:sesame@host/a.ts?key=sesame' when opening",
+        'cannot open "http://me:sesame@host/a.ts"',
+    ],
+)
+def test_no_address_is_repeated(said: str) -> None:
+    """What ffmpeg says of an address may hold a password."""
+    shown = without_addresses(said)
+    assert "sesame" not in shown
+    assert "the source" in shown
+    assert shown[-1] == said[-1] or said.endswith("/1)")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from samcore.masks.table import MaskReader
 from samcore.run.attempts import attempting
+from samcore.run.backward import backward_pass, mirrored_run
 from samcore.run.folder import RunFolder
 from samcore.run.so_far import RunSoFar, newest_run
 from tasks.plan_run import plan_run
@@ -14,6 +15,7 @@ from tasks.publish import publish
 from tasks.request.segment_request import SegmentRequest
 from tasks.run.refs import RunRef
 from tasks.track_chunk import track_chunk
+from tasks.units.lay_out import lay_out_unit
 from tests.tasks.run.test_partial_chunk import _stop_at
 
 Ask = Callable[..., SegmentRequest]
@@ -82,3 +84,33 @@ def test_a_killed_process_is_at_work_no_more(ask: Ask) -> None:
     os.waitpid(dead, 0)
     assert folder.attempt_path(0).exists()
     assert [one.state for one in RunSoFar(folder).look()] == ["ahead"] * 3
+
+
+def test_parts_of_a_run_are_not_taken_for_it(ask: Ask) -> None:
+    """A backward pass and units have folders of their own, of the same video and younger ones; what
+    is shown is the run that they belong to."""
+    request = ask(**THREE, direction="both")
+    run = plan_run.fn(request)
+    folder = RunFolder.from_ref(run)
+    mirror = backward_pass(folder)
+    assert mirror is not None
+    os.utime(mirror.path, (time.time() + 60,) * 2)
+    shared = plan_run.fn(ask(**THREE, shards=2))
+    unit = lay_out_unit(shared, 0)
+    os.utime(unit.folder, (time.time() + 60,) * 2)
+    for one in (run, shared):
+        os.utime(one.folder, (time.time() + 30,) * 2)
+        work_dir = RunFolder.from_ref(one).work_dir
+        found = newest_run(work_dir, str(request.source_place), since=0)
+        assert found is not None
+        assert found.path == Path(one.folder)
+        assert not one.keep_states  # of which nothing can be taken
+
+
+def test_detection_is_counted_once(ask: Ask) -> None:
+    """The seconds that it took before the first chunk are the run's, and not the backward pass's,
+    too."""
+    folder = RunFolder.from_ref(plan_run.fn(ask(**THREE, direction="both")))
+    record = folder.record().model_copy(update={"finding_seconds": 3.0})
+    mirror, _ = mirrored_run(record, folder.prompts(), last=59)
+    assert mirror.finding_seconds is None
