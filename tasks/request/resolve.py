@@ -16,6 +16,7 @@ from samcore.prompts.prompt import Prompt
 from samcore.prompts.resolve import prompts_digest, resolve_prompts
 from samcore.result.records import ObjectRecord, RunRecord
 from samcore.run.backward import directed
+from samcore.run.changes import why_not_taken
 from samcore.run.early import opened_beside, take_early_work
 from samcore.run.folder import RunFolder
 from samcore.run.stepping import (
@@ -240,7 +241,9 @@ def resolve_request(
         video=request.video_name,
         allow_quality_loss=request.allow_quality_loss,
         memory_log=None if log is None else str(log),
-        keep_states=request.keep_states and isinstance(request.destination_place, Path),
+        keep_states=request.keep_states
+        and isinstance(request.destination_place, Path)
+        and why_not_taken(record) is None,
     )
     return ResolvedRun(
         record=record,
