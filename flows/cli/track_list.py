@@ -199,6 +199,11 @@ def _beside(table: str, name: str, value: Any) -> Any:
 def _below(destination: str, place: str) -> str:
     if "://" in place or Path(place).expanduser().is_absolute():
         return place
+    if Path(os.path.normpath(place)).parts[:1] == ("..",):
+        raise InputError(
+            f"destination: {place} is not below {destination}: wanted a path below it, an absolute "
+            "one, or an address"
+        )
     if "://" in destination:
         return f"{destination.rstrip('/')}/{place}"
     return str(Path(destination) / place)

@@ -70,7 +70,7 @@ def evaluate(
                 sequence or name,
                 manifest.request.source,
                 first_frame,
-                TrackedVideo(manifest.video.num_frames, names),
+                TrackedVideo(manifest.video.num_frames, names, manifest.request.tracked),
                 sure=bool(sequence),
             )
             scores.append(

@@ -64,6 +64,7 @@ def what_to_open(
     manifest: Manifest | None = None
     if names_result:
         manifest = open_result_store(place, given.get("credentials")).require(place)
+        manifest.check_shows_frames()
     elif _is_result(parse_location(destination)):
         manifest = open_result_store(destination, given.get("credentials")).listed()
     if manifest is not None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from samcore.errors import InputError
 from samcore.video.names import FrameNames, number_in
+from samcore.video.tracked import TrackedFrames
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +16,8 @@ class TrackedVideo:
     """Frames of the whole video."""
     names: FrameNames | None = None
     """Of the pictures, if it is a folder of them."""
+    tracked: TrackedFrames | None = None
+    """Which of the frames were tracked; None if all were."""
 
     def by_name(self, stems: Sequence[str], *, where: str) -> list[int]:
         """Give the frame that each name belongs to: the one that is called so, or, if none of the
@@ -55,6 +58,18 @@ class TrackedVideo:
         if missing:
             raise _unpaired(where, str(missing[0]), len(missing), len(numbers), self.names)
         return [frame_of[number] for number in numbers]
+
+    def by_place(self, length: int, first_frame: int | None) -> list[int]:
+        """Give the frame of each place in a list: those that were tracked, where it has one place
+        for each of them and not one for each of the video's; else all in a row.
+
+        Args:
+            length: Of the list.
+            first_frame: The place of the video's first frame; None is 0, or chosen by the length.
+        """
+        if first_frame is None and self.tracked is not None and length == len(self.tracked):
+            return [int(number) for number in self.tracked.numbers_m]
+        return [place - (first_frame or 0) for place in range(length)]
 
     def check(self, frame: int, *, where: str) -> None:
         """Make sure that the video has this frame, counted from 0.

@@ -121,8 +121,9 @@ class CocoVideo(GroundTruth):
             path: The file.
             sequence: Which of its videos, by id, name or folder; None if it has one only.
             first_frame: Place of the video's first frame in the lists; None is 0, or pairs by
-                `file_names` where a folder of pictures was tracked. Below 0 where the lists begin
-                with a later frame: -20 for lists that begin with frame 20.
+                `file_names` where a folder of pictures was tracked, or is the first tracked frame
+                where only some were tracked and the lists have a place for each of these. Below 0
+                where the lists begin with a later frame: -20 for lists that begin with frame 20.
             video: What was tracked, if that is known.
 
         Raises:
@@ -155,10 +156,11 @@ class CocoVideo(GroundTruth):
             raise InputError(f"{path}: two annotations of a video have the same id")
         if first_frame is None and video is not None and video.names and len(stems) == length:
             frames = video.by_name(stems, where=str(path))
+        elif video is not None and length:
+            frames = video.by_place(length, first_frame)
+            video.check(frames[-1], where=str(path))
         else:
             frames = [place - (first_frame or 0) for place in range(length)]
-            if video is not None and frames:
-                video.check(frames[-1], where=str(path))
         self._frames = sorted((f, place) for place, f in enumerate(frames) if f >= 0)
         """Each annotated frame, ascending, and its place in the lists."""
 

@@ -36,17 +36,21 @@ _VIDEO_FIELDS = ("further_parts", "every", "fps")
 
 
 def shape_form(schema: dict[str, Any]) -> None:
-    """Have the form begin with the tab for typing prompts, and name its other tabs; which frames
-    are tracked comes where the first and the last one do."""
-    fields = schema["properties"]
-    ours = {name: fields.pop(name) for name in _VIDEO_FIELDS}
-    others = list(fields.items())
-    after = [name for name, _ in others].index("stop") + 1
-    fields.clear()
-    fields.update([*others[:after], *ours.items(), *others[after:]])
+    """Have the form begin with the tab for typing prompts, and name its other tabs."""
     # Without a default the form begins with its first tab, the one for typing.
     prompts = schema["properties"]["prompts"]
     prompts.pop("default")
     prompts["anyOf"][-1]["title"] = "none"
     schema["properties"]["automatic"]["anyOf"][-1]["title"] = "off"
     name_tabs(schema)
+
+
+def shape_video_form(schema: dict[str, Any]) -> None:
+    """As `shape_form`; which frames are tracked comes where the first and the last one do."""
+    fields = schema["properties"]
+    ours = {name: fields.pop(name) for name in _VIDEO_FIELDS}
+    others = list(fields.items())
+    after = [name for name, _ in others].index("stop") + 1
+    fields.clear()
+    fields.update([*others[:after], *ours.items(), *others[after:]])
+    shape_form(schema)

@@ -26,7 +26,7 @@ from tasks.request.form_fields import (
     HandoffName,
     HubName,
     ModelName,
-    shape_form,
+    shape_video_form,
 )
 from tasks.request.places import (
     absolute_place,
@@ -53,7 +53,7 @@ class SegmentRequest(VideoFields):
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
-        json_schema_extra=shape_form,
+        json_schema_extra=shape_video_form,
         # Prefect logs a refused request: an address in it may hold a secret.
         hide_input_in_errors=True,
     )

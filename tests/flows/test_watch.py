@@ -188,7 +188,7 @@ def test_a_result_of_a_stream_is_exported_and_read_like_any_other(
     assert [frame.obj_ids for frame in result] == [(3,)] * 3
     assert [frame.time_s for frame in result] == sorted(frame.time_s for frame in result)
     assert run(["export", str(result.path), "--format", "coco-video", "--format", "davis-png"]) == 0
-    for args in (["show"], ["memory"], ["export", "--format", "overlay"]):
+    for args in (["show"], ["memory"], ["open", "--no-browser"], ["export", "--format", "overlay"]):
         assert run([args[0], str(result.path), *args[1:]]) == 2
         assert "of a stream (standard input), whose frames are not kept" in capsys.readouterr().err
 

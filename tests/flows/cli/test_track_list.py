@@ -93,6 +93,7 @@ def test_json_lines_have_values(listed: list[AskedVideo]) -> None:
         ("source,text,prompts\na.mp4,cat,p.json\n", (), "line 2: give --box, --point"),
         ("source\na.mp4\n", (), "line 2: no prompts: give --box"),
         ("source,destination\na.mp4,x\na.mp4,./x\n", BOX, "line 2: both results would go to"),
+        ("source,destination\na.mp4,b/../../x\n", BOX, "line 2: destination: b/../../x is not be"),
         ("source\nftp://h/a.mp4\n", BOX, "line 2: wanted a path or s3:// or https:// address"),
     ],
 )

@@ -2,12 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from samcore.errors import InputError
 from samcore.evaluation.open_truth import open_ground_truth
 from samcore.evaluation.pairing import TrackedVideo
 from samcore.video import FrameNames
+from samcore.video.tracked import TrackedFrames
 from tests.samcore.evaluation.conftest import block, coco_video
 
 FRAMES = [{1: block(0)}, {1: block(2)}, {1: block(30)}]
@@ -91,3 +93,18 @@ def test_frames_past_a_video_s_end_are_an_error(davis, mots_txt, tmp_path, kind)
     assert len(frames_of(open_ground_truth(path, video=TrackedVideo(11)))) >= 3
     with pytest.raises(InputError, match=r"goes on to frame (9|10), and the video has 9 frames"):
         open_ground_truth(path, video=TrackedVideo(9))
+
+
+@pytest.mark.parametrize(
+    ("places", "first_frame", "frames"),
+    [(3, None, [4, 9, 14]), (15, None, list(range(15))), (3, 0, [0, 1, 2])],
+    ids=["those that were tracked", "all", "as it is said"],
+)
+def test_lists_of_tracked_frames_alone(tmp_path, places, first_frame, frames):
+    """Where every fifth frame was tracked, lists as long as these have a place for each of them, as
+    the export has; longer ones one for each frame of the video."""
+    path = tmp_path / "truth.json"
+    path.write_text(json.dumps(coco_video([{1: block(0)}] * places, numbers=(1,))))
+    video = TrackedVideo(15, tracked=TrackedFrames.of(np.arange(4, 15, 5), every=5))
+
+    assert frames_of(open_ground_truth(path, first_frame=first_frame, video=video)) == frames

@@ -124,6 +124,25 @@ def test_masks_of_a_file_stay_beside_it(ask: Ask, clip: Path, tmp_path: Path) ->
     resolve_request(ask(prompts=str(listed), any_mask_path=True), cache_dir=cache)
 
 
+@pytest.mark.parametrize(
+    ("change", "kept"),
+    [
+        ({}, True),
+        ({"keep_states": False}, False),
+        ({"direction": "both"}, False),
+        ({"every": 2}, False),
+    ],
+    ids=str,
+)
+def test_states_stay_only_where_a_correction_begins_from_them(
+    ask: Ask, change: dict[str, object], kept: bool
+) -> None:
+    """A run that a correction tracks whole keeps none for it, and does not say that it does."""
+    one = {"prompts": _object(frame=10, box=[10, 10, 60, 60])}
+    run = resolve_request(ask(**one, **change), cache_dir=load_settings().cache_dir)
+    assert run.ref.keep_states == kept
+
+
 def test_request_survives_json(ask: Ask) -> None:
     """What a server stores of a request is the request."""
     request = ask()
