@@ -1,11 +1,13 @@
 """Task: remove the work in progress of a run whose result is in a bucket."""
 
+import contextlib
 import logging
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from samcore.disk.janitor import remove_stale_work
+from samcore.errors import LostWorkError
 from samcore.run.backward import backward_pass
 from samcore.run.folder import RunFolder
 from tasks.retries import DESTINATION_RETRIES
@@ -39,8 +41,11 @@ def clear_work(run: RunRef, *, keep_folder: bool) -> None:
     if mirror is None:
         return
     folders = [RunFolder.from_ref(run)]
-    if (backward := backward_pass(folders[0])) is not None:
-        folders.append(backward)
+    # Its own records say whether a run has a backward pass: they go last. If they are gone, an
+    # earlier attempt has removed that pass before them.
+    with contextlib.suppress(LostWorkError):
+        if (backward := backward_pass(folders[0])) is not None:
+            folders.insert(0, backward)
     for folder in folders:
         mirror.remove(folder.path.name)
         if not keep_folder:

@@ -27,7 +27,7 @@ def test_backward_is_the_full_decode_reversed(clips, nasty_name):
     small = BackwardVideo(video, buffer_bytes=0)
 
     assert _read(BackwardVideo(video)) == wanted
-    assert _read(small, 5, 23) == wanted[5:23]
+    assert _read(small, 5, len(wanted) - 2) == wanted[5:-2]
     assert [small.pts(i) for i in range(len(wanted))] == [pts for _, pts, _ in wanted]
 
 
@@ -37,7 +37,7 @@ def test_no_more_is_held_than_the_buffer(clips):
     video = open_video(clips.path("plain.mp4"))
     keys = set(np.flatnonzero(video.index.key_n).tolist())
     pieces: list[tuple[int, int]] = []
-    frames = video._producer.frames
+    frames = video.producer.frames
 
     class Listening:
         def frames(self, start, stop, **kwargs):
@@ -47,7 +47,7 @@ def test_no_more_is_held_than_the_buffer(clips):
     def read(buffer_bytes):
         pieces.clear()
         backward = BackwardVideo(video, buffer_bytes=buffer_bytes)
-        backward._producer._producer = Listening()
+        backward.producer._producer = Listening()
         _read(backward)
         return pieces.copy()
 
@@ -64,7 +64,7 @@ def test_a_reader_that_is_stopped_ends(clips):
     stopping = threading.Event()
 
     given = []
-    for frame in backward._producer.frames(0, 40, stopping=stopping, stall_s=60):
+    for frame in backward.producer.frames(0, 40, stopping=stopping, stall_s=60):
         given.append(frame.frame_idx)
         if len(given) == 8:
             stopping.set()

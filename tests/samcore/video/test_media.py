@@ -37,7 +37,7 @@ def test_only_what_is_needed_is_allowed(media: object, protocols: str) -> None:
     """Each kind of address allows its own protocols, and a web server may not lead on."""
     options = dict(media.options)  # type: ignore[attr-defined]
     assert options["protocol_whitelist"] == protocols
-    assert options["format_whitelist"] == "mov,matroska,avi,mpegts"
+    assert options["format_whitelist"] == "mov,matroska,avi,mpegts,flv,asf,mpeg,mxf,gif"
     if protocols != "file":
         assert options["max_redirects"] == 0
     assert ("tls_verify" in options) == protocols.startswith("https")

@@ -16,7 +16,7 @@ from flows.commands.lines import result_lines
 from samcore.disk.files import hash_file
 from samcore.exports import FORMATS
 from samcore.run.folder import RunFolder
-from samcore.video import VideoSource, source
+from samcore.video import VideoSource, opening
 from tasks.add_output import add_output
 from tasks.plan_run import plan_run
 from tasks.request.segment_request import SegmentRequest
@@ -146,7 +146,7 @@ def test_the_video_is_decoded_three_times(
     all outputs together decode the video once each; besides, single frames are read."""
     scans: list[object] = []
     passes: list[tuple[int, int | None]] = []
-    scan, read = source.scan_video, VideoSource.read
+    scan, read = opening.scan_video, VideoSource.read
 
     def count_scan(*args: Any, **options: Any) -> Any:
         scans.append(args)
@@ -159,7 +159,7 @@ def test_the_video_is_decoded_three_times(
             passes.append((start, stop))
         return read(self, start, stop, **options)
 
-    monkeypatch.setattr(source, "scan_video", count_scan)
+    monkeypatch.setattr(opening, "scan_video", count_scan)
     monkeypatch.setattr(VideoSource, "read", count_read)
     request = ask(**{**ALL, "chunk_frames": 8}, work_dir=str(tmp_path / "work"))
 
