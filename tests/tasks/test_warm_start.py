@@ -203,7 +203,7 @@ def test_what_does_not_fit_is_said_before_the_video(
 ) -> None:
     """One line, before the video is opened."""
     monkeypatch.setattr(
-        "tasks.request.early_checks.open_source", lambda *_args, **_rest: pytest.fail("opened")
+        "tasks.request.early_checks.open_recording", lambda *_args, **_rest: pytest.fail("opened")
     )
     with pytest.raises(kind, match=says) as caught:
         resolve_request(_warm(ask, state, **change), cache_dir=load_settings().cache_dir)
@@ -242,7 +242,7 @@ def test_a_damaged_state_is_refused_when_the_run_is_planned(
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"frames": [0, 99]}, "frame 99 was not tracked: wanted 0 to 13"),
+        ({"frames": [0, 99]}, "no frame 99: frames 0 to 13 were tracked"),
         ({"frames": list(range(9))}, "at most 8 frames of an object, got 9"),
         ({"objects": [2]}, "there is no object 2 in this result; it has 1, 7"),
         ({"objects": [7], "frames": [3]}, "no mask of object 7 on frames 3"),

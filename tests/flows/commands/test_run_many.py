@@ -64,7 +64,8 @@ def test_a_folder_of_videos(
     original = run_many._take
     monkeypatch.setattr(loader, "model_family", counted)
     monkeypatch.setattr(run_many, "_take", take)
-    monkeypatch.setattr(opened, "_KEPT", 1)  # the last one's index, for its next task
+    monkeypatch.setattr(opened._videos, "_most", 1)  # the last one's index, for its next task
+    monkeypatch.setattr(opened, "_KEPT_FRAMES", 0)
     loader.unload_model()
     out = tapes.parent / "out"
     args = ["track", str(tapes), "-o", str(out), "--box", "1:0:10,10,60,60", *TINY, "--stop", "5"]
