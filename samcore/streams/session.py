@@ -23,6 +23,7 @@ from samcore.errors import InputError, StateError, StorageError, VideoError
 from samcore.machine.meters import MemoryMeter
 from samcore.masks.frame_masks import FrameMasks
 from samcore.masks.ledger import found_object
+from samcore.result.published import StreamCounts
 from samcore.result.records import ChunkRecord
 from samcore.streams.chunk import OpenChunk, digest_after, warm_up
 from samcore.streams.folder import WatchFolder
@@ -86,6 +87,7 @@ class WatchSession:
         self._written = -1
         """`received` of the last frame whose masks are in a chunk that is done."""
         self._received = -1
+        self._dropped_last = 0
         """Of the last frame that was tracked."""
         self._last_us = 0
         self._now: tuple[FrameStamp, Seen] | None = None
@@ -112,6 +114,8 @@ class WatchSession:
                     for part in () if self._checkpoint is None else self._checkpoint.closed:
                         publisher.begin(part, self._facts)
                     failure = self._loop(reader, publisher)
+                    if reader.is_over:
+                        self._count_last(reader.num_received)
                     self._end(publisher)
                     if failure is not None:
                         raise failure
@@ -188,6 +192,13 @@ class WatchSession:
                 self._tick(publisher)
             self._reap(publisher)
         return None
+
+    def _count_last(self, received: int) -> None:
+        """Count frames that were dropped after the last one that was tracked: no later frame's
+        number tells of them."""
+        self._dropped_last = received - 1 - self._received
+        self._received += self._dropped_last
+        self._tally.dropped(self._dropped_last)
 
     def _tick(self, publisher: PartPublisher) -> None:
         """No frame came: give what waits for the next one, and close what is over by the clock."""
@@ -294,7 +305,9 @@ class WatchSession:
             first_us=first.captured_us,
             last_us=last.captured_us,
             digest=self._digest,
-            counts=chunk.counts(self._written),
+            counts=chunk.counts(self._written).plus(
+                StreamCounts(received=self._dropped_last, dropped=self._dropped_last)
+            ),
         )
         found = {item.id: item for item in part.found}
         if isinstance(tracker, IdentityTracker):
@@ -303,7 +316,7 @@ class WatchSession:
         for obj_id in self._given_up & set(tracker.obj_ids):
             tracker.remove_object(obj_id)
         self._given_up.clear()
-        self._written = last.received
+        self._written, self._dropped_last = last.received + self._dropped_last, 0
         self._part = part.model_copy(
             update={
                 "chunks": (*part.chunks, one),

@@ -41,6 +41,10 @@ class Tally:
         self._dropped += dropped
         self._gaps += gap is not None
 
+    def dropped(self, count: int) -> None:
+        """So many frames were dropped after the last one that was tracked."""
+        self._dropped += count
+
     def wrote(self, latency_ms: float) -> None:
         """A frame's rows were written so long after it came."""
         self._latency_ms = latency_ms

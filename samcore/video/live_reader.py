@@ -119,6 +119,12 @@ class LiveReader:
         """Whether the stream has ended, and all its frames were taken."""
         return self._queue.is_over
 
+    @property
+    def num_received(self) -> int:
+        """How many frames of the stream have come so far, those dropped and those before a restart
+        included."""
+        return self._received
+
     def _run(self) -> None:
         try:
             self._read()
