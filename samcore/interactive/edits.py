@@ -1,5 +1,6 @@
 """What a person does to the prompts of a video, one thing at a time."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
@@ -44,16 +45,16 @@ class _Edit(BaseModel):
     model_config = _STRICT
 
 
-class _OfObject(_Edit):
+class _OfObject(_Edit, ABC):
     id: _Id | None = None
     """The object; None is a new one."""
     frame: int = Field(ge=0)
     from_here: bool = False
     """Whether what is newly said of the object on this frame holds from there on only."""
 
+    @abstractmethod
     def changed(self, entry: PromptEntry | None) -> PromptEntry | None:
         """What is said on the frame afterwards."""
-        raise NotImplementedError
 
     def apply(self, item: DraftObject) -> DraftObject:
         """The object afterwards."""

@@ -170,5 +170,9 @@ _MOST = 256
 
 
 def no_engine(address: str | None, workers: int, *, on_gpu: bool) -> UnitEngine:
-    """The run's own process needs none; this is never called."""
-    raise NotImplementedError(f"{address = }, {workers = }, {on_gpu = }")
+    """The run's own process starts no engine; to ask for one is a bug.
+
+    Raises:
+        RuntimeError: Always.
+    """
+    raise RuntimeError("the runner `here` tracks in the run's own process and starts no engine")
