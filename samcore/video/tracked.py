@@ -33,7 +33,7 @@ class TrackedFrames(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     every: int | None = Field(default=None, ge=2)
-    """Every so manieth frame was chosen; None if by time."""
+    """N, where every N-th frame was chosen; None if frames were chosen by time."""
     fps: Ratio | None = None
     """So many frames a second were chosen; None if by number."""
     first: int = Field(ge=0)

@@ -27,7 +27,7 @@ class VideoFields(BaseModel):
     every: int | None = Field(
         default=None,
         ge=1,
-        title="Every so manieth frame",
+        title="Every N-th frame",
         description="Track and publish only every N-th frame, from the first one on, under its "
         "true number and time. Numbers of frames in other options, such as the frames of a chunk, "
         "then count frames that are tracked.",
