@@ -132,11 +132,11 @@ class PictureServer:
         """What to make next; waits for it. None at the end."""
         with self._changed:
             while not self._closed:
-                self._asked = [key for key in self._asked if key not in self._kept]
-                if self._asked:
-                    frame_idx, self._width = self._asked[-1]
+                open_keys = [key for key in self._asked if not self._is_answered(key)]
+                if open_keys:
+                    frame_idx, self._width = open_keys[-1]
                     self._ahead_to = frame_idx + _AHEAD
-                    return self._asked[-1]
+                    return open_keys[-1]
                 if self._reader is not None and self._next <= self._ahead_to:
                     return self._next, self._width
                 self._changed.wait(60.0)
@@ -173,7 +173,11 @@ class PictureServer:
 
     def _has_asked(self, frame_idx: int) -> bool:
         with self._changed:
-            return any(key[0] == frame_idx for key in self._asked)
+            return any(key[0] == frame_idx and not self._is_answered(key) for key in self._asked)
+
+    def _is_answered(self, key: tuple[int, int]) -> bool:
+        """Whether there is something for whoever asked, who may not have fetched it yet."""
+        return key in self._kept or key in self._failed
 
     def _seek(self, start: int) -> None:
         self._let_go()
@@ -209,9 +213,12 @@ class PictureServer:
             key = (frame.frame_idx, width)
             self._kept[key] = picture
             self._size += len(picture.data)
-            while self._size > self._cache_bytes and len(self._kept) > 1:
-                _, gone = self._kept.popitem(last=False)
-                self._size -= len(gone.data)
+            # What somebody waits for stays until they have it.
+            others = [one for one in self._kept if one != key and one not in self._asked]
+            for other in others:
+                if self._size <= self._cache_bytes:
+                    break
+                self._size -= len(self._kept.pop(other).data)
             self._changed.notify_all()
 
 
