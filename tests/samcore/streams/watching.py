@@ -1,5 +1,6 @@
 """Sessions with small streams, and what they have published."""
 
+import contextlib
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -48,12 +49,10 @@ def piped(frames: Sequence[NDArray[np.uint8]]) -> Iterator[int]:
     read, write = os.pipe()
 
     def feed() -> None:
-        with os.fdopen(write, "wb") as out:
-            try:
-                for frame in frames:
-                    out.write(frame.tobytes())
-            except BrokenPipeError:
-                pass
+        # Closing it writes what is left, and meets the broken pipe once more.
+        with contextlib.suppress(BrokenPipeError), os.fdopen(write, "wb") as out:
+            for frame in frames:
+                out.write(frame.tobytes())
 
     thread = threading.Thread(target=feed)
     thread.start()
