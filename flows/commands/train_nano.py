@@ -29,13 +29,17 @@ def run_training(
         SegmentationError: The configuration, the device or the folder cannot be used.
     """
 
+    before: list[TrainingProgress] = []
+
     def show(progress: TrainingProgress) -> None:
         step, steps = progress.step, progress.steps
-        left = progress.seconds / max(step, 1) * (steps - step)
-        note = (
-            f"{progress.phase}: loss {progress.loss:.3f}, IoU {progress.iou:.3f}, "
-            f"about {clock(left)} left"
-        )
+        note = f"{progress.phase}: loss {progress.loss:.3f}, IoU {progress.iou:.3f}"
+        if before:
+            # By the pace of this sitting: earlier ones may have been on another machine.
+            pace = (progress.seconds - before[0].seconds) / (step - before[0].step)
+            note += f", about {clock(pace * (steps - step))} left"
+        else:
+            before.append(progress)
         text = f"training: step {step} of {steps}, {note}"
         terminal.show(Progress("training", step, steps, "steps", note=note, text=text))
 

@@ -1,4 +1,4 @@
-"""Short clips with truth, painted on the fly: the batch of step k is a function of (seed, k)."""
+"""Short clips with truth, painted on the fly: a batch is a function of (seed, step, its number)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from samcore.errors import InputError
 from samcore.scenes import SyntheticVideo, make_video
 from samcore.training.config import VIDEO_FRAMES, Phase, TrainConfig
+from samcore.training.replicas import Replicas
 
 VALIDATION_SEEDS = range(10_000, 20_000)
 """Scenes that steer the training: seen as numbers, never trained on."""
@@ -35,6 +36,8 @@ class ClipBatch:
 
     step: int
     """The step that it is for."""
+    number: int
+    """Which of the step's batches it is, from 0."""
     images_sthw3: Tensor
     """S x T x H x W x 3, uint8, RGB, at the model's input size."""
     masks_rthw: Tensor
@@ -42,27 +45,42 @@ class ClipBatch:
 
     def pin_memory(self) -> "ClipBatch":
         """The batch in memory that a GPU can copy from while it computes (the loader asks)."""
-        return ClipBatch(self.step, self.images_sthw3.pin_memory(), self.masks_rthw.pin_memory())
+        images, masks = self.images_sthw3.pin_memory(), self.masks_rthw.pin_memory()
+        return ClipBatch(self.step, self.number, images, masks)
 
 
 class ClipDataset(Dataset[ClipBatch]):
-    """Whole batches by step number."""
+    """Whole batches: those of a step that are this process's, then those of the next step."""
 
-    def __init__(self, config: TrainConfig, *, first_step: int) -> None:
+    def __init__(self, config: TrainConfig, *, first_step: int, replicas: Replicas) -> None:
         self._config = config
-        self._first_step = first_step
+        self._batches = [
+            (step, number)
+            for step in range(first_step, config.steps)
+            for number in replicas.numbers(config.at(step)[0].batches)
+        ]
 
     def __len__(self) -> int:
-        return self._config.steps - self._first_step
+        return len(self._batches)
 
     def __getitem__(self, index: int) -> ClipBatch:
-        return make_batch(self._config, self._first_step + index)
+        step, number = self._batches[index]
+        return make_batch(self._config, step, number=number)
 
 
-def clip_batches(config: TrainConfig, *, first_step: int, pin: bool) -> Iterator[ClipBatch]:
-    """The batches from a step on, painted ahead by worker processes."""
+def clip_batches(
+    config: TrainConfig, *, first_step: int, replicas: Replicas, pin: bool
+) -> Iterator[ClipBatch]:
+    """The batches from a step on, painted ahead by worker processes.
+
+    Args:
+        config: What to paint.
+        first_step: The first step to paint for.
+        replicas: Say which of each step's batches are this process's.
+        pin: Put them where a GPU copies from while it computes.
+    """
     loader = DataLoader(
-        ClipDataset(config, first_step=first_step),
+        ClipDataset(config, first_step=first_step, replicas=replicas),
         batch_size=None,
         num_workers=config.workers,
         prefetch_factor=4 if config.workers else None,
@@ -77,13 +95,14 @@ def _quiet_worker(_worker: int) -> None:
     torch.set_num_threads(1)
 
 
-def make_batch(config: TrainConfig, step: int) -> ClipBatch:
-    """Paint the clips of one step."""
+def make_batch(config: TrainConfig, step: int, *, number: int = 0) -> ClipBatch:
+    """Paint the clips of one of a step's batches."""
     phase, _ = config.at(step)
-    rng = np.random.default_rng([config.seed, step])
+    rng = np.random.default_rng([config.seed, step, *([3, number] if number else [])])
     clips = [_draw_clip(rng, phase) for _ in range(phase.scenes)]
     return ClipBatch(
         step=step,
+        number=number,
         images_sthw3=torch.from_numpy(np.stack([images for images, _ in clips])),
         masks_rthw=torch.from_numpy(np.concatenate([masks for _, masks in clips])),
     )

@@ -63,6 +63,8 @@ class Phase(_Strict):
     """Side of the model's input in pixels."""
     scenes: int = Field(ge=1)
     """Clips in a batch."""
+    batches: int = Field(1, ge=1)
+    """Batches whose gradients a step averages; processes under `torchrun` share them out."""
     objects: int = Field(ge=1)
     """Objects that are tracked in each clip."""
     frames: int = Field(ge=1)

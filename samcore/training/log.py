@@ -22,7 +22,8 @@ _LEFT, _TOP, _WIDTH, _HEIGHT = 60, 30, 720, 360
 class TrainingLog:
     """Lines of JSON, one a record; a resumed run drops those of steps that it does again."""
 
-    def __init__(self, folder: Path, *, first_step: int) -> None:
+    def __init__(self, folder: Path, *, first_step: int, keep: bool = True) -> None:
+        """Read what is there; without `keep` another process writes it."""
         self._path = folder / LOG_NAME
         self._folder = folder
         self.records: list[dict[str, Any]] = []
@@ -32,6 +33,8 @@ class TrainingLog:
             # A process killed in the middle of a line leaves a last line that is no JSON.
             known = [record for line in lines if (record := _parse(line)) is not None]
             self.records = [r for r in known if r.get("step", 0) <= first_step]
+        if not keep:
+            return
         text = "".join(json.dumps(record) + "\n" for record in self.records)
         write_file(self._path, text.encode())
 

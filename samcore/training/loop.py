@@ -4,7 +4,7 @@ import logging
 import math
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from samcore.training.config import Phase, PromptKind, TrainConfig, load_config
 from samcore.training.evaluation import score_kinds
 from samcore.training.log import LOG_NAME, TrainingLog
 from samcore.training.network import RunningMean, new_network, resized_network
+from samcore.training.replicas import Replicas, joined
 from samcore.training.unroll import UnrollPlan, run_clips
 
 logger = logging.getLogger(__name__)
@@ -88,7 +89,8 @@ def train(
     `out_dir` gets a checkpoint every few minutes, `nano.safetensors` with it, `log.jsonl`, and the
     validation curve as `curve.json` and `curve.png`. A run that was killed goes on from its last
     checkpoint, with the same batches and draws as if nothing had happened. Phases may be appended
-    to the configuration, or the current one made longer, between sittings.
+    to the configuration, or the current one made longer, between sittings. Under `torchrun` all
+    processes train one model, and the first one writes.
 
     Args:
         config_path: See `TrainConfig`.
@@ -99,8 +101,8 @@ def train(
         on_progress: Called at every line of the log.
 
     Raises:
-        InputError: The configuration is wrong, the start does not fit it, or the device is not
-            here.
+        InputError: The configuration is wrong, the start does not fit it, the device is not here,
+            or `torchrun` started more processes than a step has batches.
         StateError: `out_dir` holds a checkpoint that is damaged or of another model.
         StorageError: `out_dir` cannot be written.
     """
@@ -108,11 +110,24 @@ def train(
     if start is not None:
         config.first_step(start.phase)
     compute = training_compute(device)
+    with joined(config, device=compute.device) as replicas:
+        return _train(config, out_dir, compute, start, stop_at, on_progress, replicas)
+
+
+def _train(
+    config: TrainConfig,
+    out_dir: Path,
+    compute: Compute,
+    start: Start | None,
+    stop_at: int | None,
+    on_progress: Callable[[Progress], None] | None,
+    replicas: Replicas,
+) -> TrainResult:
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise storage_error(out_dir, error, doing="write") from error
-    run = _Run(config, out_dir, compute, start)
+    run = _Run(config, out_dir, compute, start, replicas)
     end = min(config.steps, stop_at if stop_at is not None else config.steps)
     if run.step < end:
         run.go(end, on_progress)
@@ -123,9 +138,15 @@ class _Run:
     """The moving parts of one run."""
 
     def __init__(
-        self, config: TrainConfig, out_dir: Path, compute: Compute, start: Start | None
+        self,
+        config: TrainConfig,
+        out_dir: Path,
+        compute: Compute,
+        start: Start | None,
+        replicas: Replicas,
     ) -> None:
         self._config = config
+        self._replicas = replicas
         self._out_dir = out_dir
         self._compute = compute
         self._image_size = config.at(0)[0].image_size
@@ -138,26 +159,31 @@ class _Run:
         self.seconds = 0.0
         if not self._resume() and start is not None:
             self._begin_with(start)
-        self._log = TrainingLog(out_dir, first_step=self.step)
+        self._log = TrainingLog(out_dir, first_step=self.step, keep=replicas.is_first)
         # A run that began with weights goes on with the time of the log that it took over.
         told = [r["seconds"] for r in self._log.records if "seconds" in r]
         self.seconds = self.seconds or (told[-1] if told else 0.0)
-        if self.step == 0:
+        if self.step == 0 and replicas.is_first:
             self._log.add({"kind": "start", "step": 0, "on": compute.describe()})
 
     def go(self, end: int, on_progress: Callable[[Progress], None] | None) -> None:
         """Train up to step `end`."""
         on_cuda = self._compute.device.type == "cuda"
-        batches = clip_batches(self._config, first_step=self.step, pin=on_cuda)
+        painted = clip_batches(
+            self._config, first_step=self.step, replicas=self._replicas, pin=on_cuda
+        )
         began, spent = time.monotonic(), self.seconds
         saved = began
         window: list[tuple[PromptKind, Tensor]] = []
         while self.step < end:
             phase, inside = self._config.at(self.step)
             self._fit_to(phase)
-            window.append(self._train_step(next(batches), phase, inside))
+            own = [next(painted) for _ in self._replicas.numbers(phase.batches)]
+            window += self._train_step(own, phase, inside)
             self.step += 1
             self.seconds = spent + time.monotonic() - began
+            if not self._replicas.is_first:
+                continue
             if self.step % self._config.log_every == 0 or self.step == end:
                 self._report(window, phase, on_progress)
                 window = []
@@ -167,17 +193,35 @@ class _Run:
                 self._save()
                 saved = time.monotonic()
 
-    def _train_step(self, batch: ClipBatch, phase: Phase, inside: int) -> tuple[PromptKind, Tensor]:
-        """One step of the optimiser.
+    def _train_step(
+        self, batches: Sequence[ClipBatch], phase: Phase, inside: int
+    ) -> list[tuple[PromptKind, Tensor]]:
+        """One step of the optimiser, on this process's batches and those of the others.
 
         Returns:
-            The kind of prompt, and five numbers still on the device: loss, IoU, IoU on the
-            prompted frame, share of right presence, norm of the gradient.
+            For each batch the kind of prompt, and five numbers still on the device: loss, IoU, IoU
+            on the prompted frame, share of right presence, norm of the step's gradient.
         """
-        device = self._compute.device
-        rng = np.random.default_rng([self._config.seed, batch.step, 1])
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(phase, inside)
+        self._optimizer.zero_grad(set_to_none=True)
+        told = [self._learn_from(batch, phase, inside) for batch in batches]
+        self._replicas.add_up(list(self._net.parameters()))
+        norm = torch.nn.utils.clip_grad_norm_(self._net.parameters(), self._config.clip_norm)
+        # A step without a finite gradient would end the run; it is left out and seen in the log.
+        # Multiplying in place of asking keeps the host from waiting for the device.
+        for parameter in self._net.parameters():
+            if parameter.grad is not None:
+                torch.nan_to_num_(parameter.grad, nan=0.0, posinf=0.0, neginf=0.0)
+        self._optimizer.step()
+        self._mean.update(self._net, step=self.step)
+        return [(kind, torch.cat([numbers, norm[None]])) for kind, numbers in told]
+
+    def _learn_from(self, batch: ClipBatch, phase: Phase, inside: int) -> tuple[PromptKind, Tensor]:
+        """Add one batch's share of the gradient; its kind of prompt and its numbers."""
+        device = self._compute.device
+        seed = [self._config.seed, batch.step, 1, *([batch.number] if batch.number else [])]
+        rng = np.random.default_rng(seed)
         plan = _draw_plan(rng, phase, inside)
         with self._compute.autocast():
             losses = run_clips(
@@ -190,19 +234,10 @@ class _Run:
                 rng=rng,
             )
         loss = torch.stack([frame.total for frame in losses]).mean()
-        self._optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        norm = torch.nn.utils.clip_grad_norm_(self._net.parameters(), self._config.clip_norm)
-        # A step without a finite gradient would end the run; it is left out and seen in the log.
-        # Multiplying in place of asking keeps the host from waiting for the device.
-        for parameter in self._net.parameters():
-            if parameter.grad is not None:
-                torch.nan_to_num_(parameter.grad, nan=0.0, posinf=0.0, neginf=0.0)
-        self._optimizer.step()
-        self._mean.update(self._net, step=self.step)
+        torch.autograd.backward(loss / phase.batches)
         iou = torch.stack([frame.iou for frame in losses]).mean()
         presence = torch.stack([frame.presence_right for frame in losses]).mean()
-        return plan.kind, torch.stack([loss.detach(), iou, losses[0].iou, presence, norm])
+        return plan.kind, torch.stack([loss.detach(), iou, losses[0].iou, presence])
 
     def _fit_to(self, phase: Phase) -> None:
         """Change the input size, if this phase has another one."""
@@ -300,7 +335,8 @@ class _Run:
         self._mean = RunningMean(self._net, decay=self._config.ema)
         self.step = self._config.first_step(start.phase)
         log = start.weights.parent / LOG_NAME
-        if log.is_file() and not (self._out_dir / LOG_NAME).exists():
+        taken = self._replicas.is_first and not (self._out_dir / LOG_NAME).exists()
+        if taken and log.is_file():
             shutil.copyfile(log, self._out_dir / LOG_NAME)
 
     def _resume(self) -> bool:
