@@ -5,6 +5,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from samcore.disk.atomic import storage_error
 from samcore.errors import InputError, StateError
@@ -223,7 +225,7 @@ class _Run:
         seed = [self._config.seed, batch.step, 1, *([batch.number] if batch.number else [])]
         rng = np.random.default_rng(seed)
         plan = _draw_plan(rng, phase, inside)
-        with self._compute.autocast():
+        with self._compute.autocast(), _attention(device):
             losses = run_clips(
                 self._net,
                 batch.images_sthw3.to(device, non_blocking=True),
@@ -357,6 +359,12 @@ class _Run:
         self.seconds = found.seconds
         logger.info("going on at step %d of %d", self.step, self._config.steps)
         return True
+
+
+def _attention(device: torch.device) -> AbstractContextManager[None]:
+    """Attention by plain products on a CPU, where the gradient of PyTorch's fused one takes a third
+    of a step (a sixth less time in all, measured on AMD EPYC)."""
+    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
 
 
 def learning_rate(phase: Phase, inside: int) -> float:
