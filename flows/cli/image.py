@@ -6,11 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
+from flows.cli import model_options
 from flows.cli.options import (
     EXIT_SOME_FAILED,
     FIELD,
     BucketCredentials,
-    Dtype,
     Labels,
     MinScore,
     RequestCommand,
@@ -23,7 +23,7 @@ from samcore.errors import InputError
 from samcore.picture_runs.formats import PICTURE_FORMATS
 from tasks.settings import load_settings
 
-_PROMPTS, _MODEL = "What to segment", "Model and device"
+_PROMPTS = "What to segment"
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -147,13 +147,13 @@ def image(
             rich_help_panel=_PROMPTS,
         ),
     ] = None,
-    model: Annotated[str | None, request_field(metavar="NAME", rich_help_panel=_MODEL)] = None,
-    checkpoint: Annotated[str | None, request_field(metavar="FILE", rich_help_panel=_MODEL)] = None,
-    config: Annotated[str | None, request_field(metavar="NAME", rich_help_panel=_MODEL)] = None,
-    image_size: Annotated[int | None, request_field(metavar="N", rich_help_panel=_MODEL)] = None,
-    plain_engine: Annotated[bool, request_field("--plain-engine", rich_help_panel=_MODEL)] = False,
-    device: Annotated[str | None, request_field(metavar="NAME", rich_help_panel=_MODEL)] = None,
-    dtype: Annotated[Dtype | None, request_field(rich_help_panel=_MODEL)] = None,
+    model: model_options.Model = None,
+    checkpoint: model_options.Checkpoint = None,
+    config: model_options.Config = None,
+    image_size: model_options.ImageSize = None,
+    plain_engine: model_options.PlainEngine = False,
+    device: model_options.Device = None,
+    dtype: model_options.DtypeName = None,
     overlay: Annotated[bool | None, request_field("--overlay/--no-overlay")] = None,
     formats: Annotated[
         list[str] | None,

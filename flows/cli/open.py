@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import BucketCredentials, Dtype, Verbose, given_fields, request_field
+from flows.cli import model_options
+from flows.cli.options import BucketCredentials, Verbose, given_fields
 from tasks.settings import load_settings
 
 EXAMPLES = """[bold]Examples[/bold]
@@ -24,8 +25,6 @@ What was tracked, to judge it:
 On a machine without a screen, to be reached by ssh -L 8080:127.0.0.1:8080:
 
   longtake open dog.mp4 --no-browser --port 8080"""
-
-_MODEL = "Model and device"
 
 
 def open_(
@@ -59,15 +58,15 @@ def open_(
             "--browser/--no-browser", help="Open the page in a browser, where there is a display."
         ),
     ] = True,
-    model: Annotated[str | None, request_field(metavar="NAME", rich_help_panel=_MODEL)] = None,
-    checkpoint: Annotated[str | None, request_field(metavar="FILE", rich_help_panel=_MODEL)] = None,
-    config: Annotated[str | None, request_field(metavar="NAME", rich_help_panel=_MODEL)] = None,
-    image_size: Annotated[int | None, request_field(metavar="N", rich_help_panel=_MODEL)] = None,
-    plain_engine: Annotated[bool, request_field("--plain-engine", rich_help_panel=_MODEL)] = False,
-    compile: Annotated[bool, request_field("--compile", rich_help_panel=_MODEL)] = False,
-    stretch: Annotated[bool, request_field("--stretch", rich_help_panel=_MODEL)] = False,
-    device: Annotated[str | None, request_field(metavar="NAME", rich_help_panel=_MODEL)] = None,
-    dtype: Annotated[Dtype | None, request_field(rich_help_panel=_MODEL)] = None,
+    model: model_options.Model = None,
+    checkpoint: model_options.Checkpoint = None,
+    config: model_options.Config = None,
+    image_size: model_options.ImageSize = None,
+    plain_engine: model_options.PlainEngine = False,
+    compile: model_options.Compile = False,
+    stretch: model_options.Stretch = False,
+    device: model_options.Device = None,
+    dtype: model_options.DtypeName = None,
     credentials: BucketCredentials = None,
     verbose: Verbose = False,
 ) -> None:

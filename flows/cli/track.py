@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from flows.cli import model_options
+from flows.cli.model_options import MODEL_PANEL
 from flows.cli.options import (
     EXIT_SOME_FAILED,
     FIELD,
@@ -15,7 +17,6 @@ from flows.cli.options import (
     Detect,
     DetectEvery,
     Direction,
-    Dtype,
     Labels,
     MaxObjects,
     MinScore,
@@ -29,7 +30,6 @@ from flows.commands.imports import much_imported
 from samcore.chunks.handoff import HANDOFFS
 from samcore.errors import InputError
 from samcore.exports import FORMATS
-from samcore.tracking.memory.policy import POLICIES
 from tasks.settings import has_prefect_server, load_settings
 
 
@@ -49,7 +49,7 @@ class Order(str, Enum):
     LARGEST = "largest"
 
 
-_PROMPTS, _MODEL, _CHUNKS = "Objects to track", "Model and device", "Chunks and seams"
+_PROMPTS, _CHUNKS = "Objects to track", "Chunks and seams"
 _LISTS = "Several videos"
 
 EXAMPLES = """[bold]Examples[/bold]
@@ -183,21 +183,25 @@ def track(
         str | None, request_field(metavar="STATE", rich_help_panel=_PROMPTS)
     ] = None,
     direction: Annotated[Direction | None, request_field(rich_help_panel=_PROMPTS)] = None,
-    model: Annotated[str | None, request_field(metavar="NAME", rich_help_panel=_MODEL)] = None,
-    checkpoint: Annotated[str | None, request_field(metavar="FILE", rich_help_panel=_MODEL)] = None,
-    config: Annotated[str | None, request_field(metavar="NAME", rich_help_panel=_MODEL)] = None,
-    image_size: Annotated[int | None, request_field(metavar="N", rich_help_panel=_MODEL)] = None,
-    plain_engine: Annotated[bool, request_field("--plain-engine", rich_help_panel=_MODEL)] = False,
-    compile: Annotated[bool, request_field("--compile", rich_help_panel=_MODEL)] = False,
-    stretch: Annotated[bool, request_field("--stretch", rich_help_panel=_MODEL)] = False,
+    model: model_options.Model = None,
+    checkpoint: model_options.Checkpoint = None,
+    config: model_options.Config = None,
+    image_size: model_options.ImageSize = None,
+    plain_engine: model_options.PlainEngine = False,
+    compile: model_options.Compile = False,
+    stretch: model_options.Stretch = False,
     allow_quality_loss: Annotated[
-        bool, request_field("--allow-quality-loss", rich_help_panel=_MODEL)
+        bool, request_field("--allow-quality-loss", rich_help_panel=MODEL_PANEL)
     ] = False,
-    device: Annotated[str | None, request_field(metavar="NAME", rich_help_panel=_MODEL)] = None,
-    dtype: Annotated[Dtype | None, request_field(rich_help_panel=_MODEL)] = None,
-    encode_every: Annotated[int | None, request_field(metavar="N", rich_help_panel=_MODEL)] = None,
-    memory_pool: Annotated[int | None, request_field(metavar="N", rich_help_panel=_MODEL)] = None,
-    object_batch: Annotated[int | None, request_field(metavar="N", rich_help_panel=_MODEL)] = None,
+    device: model_options.Device = None,
+    dtype: model_options.DtypeName = None,
+    encode_every: Annotated[
+        int | None, request_field(metavar="N", rich_help_panel=MODEL_PANEL)
+    ] = None,
+    memory_pool: model_options.MemoryPool = None,
+    object_batch: Annotated[
+        int | None, request_field(metavar="N", rich_help_panel=MODEL_PANEL)
+    ] = None,
     chunk_frames: Annotated[int | None, request_field(metavar="N", rich_help_panel=_CHUNKS)] = None,
     overlap: Annotated[int | None, request_field(metavar="N", rich_help_panel=_CHUNKS)] = None,
     handoff: Annotated[
@@ -210,26 +214,11 @@ def track(
     runner: Annotated[
         str | None, request_field(metavar="NAME[:N|:ADDRESS]", rich_help_panel=_CHUNKS)
     ] = None,
-    memory_policy: Annotated[
-        str | None,
-        request_field(metavar="NAME", callback=name_in(POLICIES), rich_help_panel=_MODEL),
-    ] = None,
-    memory_policy_option: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=VALUE",
-            help="A constant of the memory policy; `longtake policies` lists them.",
-            show_default=False,
-            rich_help_panel=_MODEL,
-        ),
-    ] = None,
-    retire_after: Annotated[
-        int | None, request_field(metavar="FRAMES", rich_help_panel=_MODEL)
-    ] = None,
-    look_for_every: Annotated[
-        int | None, request_field(metavar="FRAMES", rich_help_panel=_MODEL)
-    ] = None,
-    archive_size: Annotated[int | None, request_field(metavar="N", rich_help_panel=_MODEL)] = None,
+    memory_policy: model_options.MemoryPolicy = None,
+    memory_policy_option: model_options.MemoryPolicyOption = None,
+    retire_after: model_options.RetireAfter = None,
+    look_for_every: model_options.LookForEvery = None,
+    archive_size: model_options.ArchiveSize = None,
     min_agreement: Annotated[
         float | None, request_field(metavar="IOU", rich_help_panel=_CHUNKS)
     ] = None,

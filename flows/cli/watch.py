@@ -7,13 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
+from flows.cli import model_options
 from flows.cli.options import (
     FIELD,
     AssociationOption,
     BucketCredentials,
     Detect,
     DetectEvery,
-    Dtype,
     Labels,
     MaxObjects,
     MinScore,
@@ -21,16 +21,14 @@ from flows.cli.options import (
     RequestCommand,
     Text,
     given_fields,
-    name_in,
     request_field,
 )
 from flows.commands.console import Terminal
 from flows.commands.imports import much_imported
 from samcore.errors import InputError
-from samcore.tracking.memory.policy import POLICIES
 from tasks.settings import load_settings
 
-_PROMPTS, _MODEL, _STREAM = "Objects to track", "Model and device", "Stream and results"
+_PROMPTS, _STREAM = "Objects to track", "Stream and results"
 _DETECT_EVERY = "10"
 
 EXAMPLES = """[bold]Examples[/bold]
@@ -113,35 +111,20 @@ def watch(
     stall: Annotated[str | None, request_field(metavar="TIME", rich_help_panel=_STREAM)] = None,
     size: Annotated[str | None, request_field(metavar="WxH", rich_help_panel=_STREAM)] = None,
     rate: Annotated[str | None, request_field(metavar="N", rich_help_panel=_STREAM)] = None,
-    model: Annotated[str | None, request_field(metavar="NAME", rich_help_panel=_MODEL)] = None,
-    checkpoint: Annotated[str | None, request_field(metavar="FILE", rich_help_panel=_MODEL)] = None,
-    config: Annotated[str | None, request_field(metavar="NAME", rich_help_panel=_MODEL)] = None,
-    image_size: Annotated[int | None, request_field(metavar="N", rich_help_panel=_MODEL)] = None,
-    plain_engine: Annotated[bool, request_field("--plain-engine", rich_help_panel=_MODEL)] = False,
-    compile: Annotated[bool, request_field("--compile", rich_help_panel=_MODEL)] = False,
-    device: Annotated[str | None, request_field(metavar="NAME", rich_help_panel=_MODEL)] = None,
-    dtype: Annotated[Dtype | None, request_field(rich_help_panel=_MODEL)] = None,
-    memory_pool: Annotated[int | None, request_field(metavar="N", rich_help_panel=_MODEL)] = None,
-    memory_policy: Annotated[
-        str | None,
-        request_field(metavar="NAME", callback=name_in(POLICIES), rich_help_panel=_MODEL),
-    ] = None,
-    memory_policy_option: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=VALUE",
-            help="A constant of the memory policy; `longtake policies` lists them.",
-            show_default=False,
-            rich_help_panel=_MODEL,
-        ),
-    ] = None,
-    retire_after: Annotated[
-        int | None, request_field(metavar="FRAMES", rich_help_panel=_MODEL)
-    ] = None,
-    look_for_every: Annotated[
-        int | None, request_field(metavar="FRAMES", rich_help_panel=_MODEL)
-    ] = None,
-    archive_size: Annotated[int | None, request_field(metavar="N", rich_help_panel=_MODEL)] = None,
+    model: model_options.Model = None,
+    checkpoint: model_options.Checkpoint = None,
+    config: model_options.Config = None,
+    image_size: model_options.ImageSize = None,
+    plain_engine: model_options.PlainEngine = False,
+    compile: model_options.Compile = False,
+    device: model_options.Device = None,
+    dtype: model_options.DtypeName = None,
+    memory_pool: model_options.MemoryPool = None,
+    memory_policy: model_options.MemoryPolicy = None,
+    memory_policy_option: model_options.MemoryPolicyOption = None,
+    retire_after: model_options.RetireAfter = None,
+    look_for_every: model_options.LookForEvery = None,
+    archive_size: model_options.ArchiveSize = None,
     credentials: BucketCredentials = None,
     work_dir: Annotated[str | None, request_field(metavar="DIR")] = None,
     force: Annotated[bool, request_field("--force")] = False,

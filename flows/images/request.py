@@ -1,6 +1,5 @@
 """What a person asks for of pictures."""
 
-import copy
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,7 +16,7 @@ from samcore.picture_runs.formats import PICTURE_FORMATS
 from samcore.prompts.automatic import AutomaticPrompts
 from samcore.prompts.form import Prompts, name_tabs
 from tasks.request.places import check_destination, destination_place, validation_line
-from tasks.request.segment_request import SegmentRequest
+from tasks.request.shared_fields import as_for_videos
 from tasks.settings import load_settings
 from tasks.store.locations import S3Location, parse_location
 
@@ -25,11 +24,6 @@ _FormatName = Annotated[str, Field(json_schema_extra={"enum": list(PICTURE_FORMA
 _TEXT_DETECTOR = "transformers:IDEA-Research/grounding-dino-tiny"
 _SAM3 = "sam3"
 _DEVICES = re.compile(r"^(auto|(cpu|mps|cuda(:\d+)?)(,(cpu|mps|cuda(:\d+)?))*)$")
-
-
-def _as_for_videos(name: str) -> Any:
-    """A field that is what it is for videos: its text, default and bounds."""
-    return copy.copy(SegmentRequest.model_fields[name])
 
 
 def _shape_form(schema: dict[str, Any]) -> None:
@@ -79,13 +73,13 @@ class ImagesRequest(BaseModel):
         title="Destination",
         description="Folder for the masks, made if need be; or s3://bucket/prefix.",
     )
-    credentials: str | None = _as_for_videos("credentials")
-    force: bool = _as_for_videos("force")
-    model: str | None = _as_for_videos("model")
-    image_size: int | None = _as_for_videos("image_size")
-    plain_engine: bool = _as_for_videos("plain_engine")
-    checkpoint: str | None = _as_for_videos("checkpoint")
-    config: str | None = _as_for_videos("config")
+    credentials: str | None = as_for_videos("credentials")
+    force: bool = as_for_videos("force")
+    model: str | None = as_for_videos("model")
+    image_size: int | None = as_for_videos("image_size")
+    plain_engine: bool = as_for_videos("plain_engine")
+    checkpoint: str | None = as_for_videos("checkpoint")
+    config: str | None = as_for_videos("config")
     device: str = Field(
         default="auto",
         json_schema_extra={"pattern": _DEVICES.pattern},
@@ -125,8 +119,8 @@ class ImagesRequest(BaseModel):
         description="Runs of the deployment that share the shards, this one included; each takes a "
         "worker of the work pool. Only for runs of a deployment.",
     )
-    work_dir: str | None = _as_for_videos("work_dir")
-    any_mask_path: bool = _as_for_videos("any_mask_path")
+    work_dir: str | None = as_for_videos("work_dir")
+    any_mask_path: bool = as_for_videos("any_mask_path")
 
     @field_validator("destination")
     @classmethod

@@ -1,8 +1,7 @@
 """What a person asks of a stream."""
 
-import copy
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -15,18 +14,13 @@ from samcore.tracking.memory.policy import policy_options
 from samcore.video.live_source import LiveSource, parse_live_source
 from tasks.request.form_fields import HubName, ModelName, shape_form
 from tasks.request.places import check_destination, destination_place, validation_line
-from tasks.request.segment_request import SegmentRequest
+from tasks.request.shared_fields import as_for_videos
 from tasks.settings import load_settings
 from tasks.store.locations import S3Location, parse_location
 
 _Duration = Annotated[str, Field(json_schema_extra={"pattern": r"^[0-9]{1,9}(s|m|h|d)$"})]
 _NO_LOGIN = "^(?![A-Za-z]+://[^/?]*@)"
 """For the form's schema: Prefect's server refuses an address with a password before it keeps it."""
-
-
-def _as_for_videos(name: str) -> Any:
-    """A field that is what it is for videos: its text, default and bounds."""
-    return copy.copy(SegmentRequest.model_fields[name])
 
 
 class WatchRequest(BaseModel):
@@ -61,7 +55,7 @@ class WatchRequest(BaseModel):
         description="Folder for the results, made if need be; or s3://bucket/prefix. Each is in a "
         "folder or prefix of its own, named for its beginning, UTC.",
     )
-    credentials: str | None = _as_for_videos("credentials")
+    credentials: str | None = as_for_videos("credentials")
     force: bool = Field(
         default=False,
         title="Begin anew",
@@ -106,15 +100,15 @@ class WatchRequest(BaseModel):
     rate: str | None = Field(
         default=None, title="Rate", description="Frames a second of these, such as 25 or 29.97."
     )
-    model: ModelName | HubName | None = _as_for_videos("model")
-    image_size: int | None = _as_for_videos("image_size")
-    plain_engine: bool = _as_for_videos("plain_engine")
-    compile: bool = _as_for_videos("compile")
-    checkpoint: str | None = _as_for_videos("checkpoint")
-    config: str | None = _as_for_videos("config")
-    settings: TrackSettings = _as_for_videos("settings")
-    work_dir: str | None = _as_for_videos("work_dir")
-    any_mask_path: bool = _as_for_videos("any_mask_path")
+    model: ModelName | HubName | None = as_for_videos("model")
+    image_size: int | None = as_for_videos("image_size")
+    plain_engine: bool = as_for_videos("plain_engine")
+    compile: bool = as_for_videos("compile")
+    checkpoint: str | None = as_for_videos("checkpoint")
+    config: str | None = as_for_videos("config")
+    settings: TrackSettings = as_for_videos("settings")
+    work_dir: str | None = as_for_videos("work_dir")
+    any_mask_path: bool = as_for_videos("any_mask_path")
 
     @field_validator("destination")
     @classmethod

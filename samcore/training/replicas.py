@@ -1,6 +1,5 @@
 """Processes that train one model together, each on its share of every step's batches."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,13 +48,27 @@ def joined(config: TrainConfig, *, device: torch.device) -> Iterator[Replicas]:
     """Join the processes that `torchrun` started; without it this process is alone.
 
     Raises:
-        InputError: A step has fewer batches than there are processes, or they are on a GPU.
+        InputError: No step has so many batches as there are processes, or they are on a GPU.
     """
-    count = int(os.environ.get("WORLD_SIZE", "1"))
-    if count == 1:
+    if not torch.distributed.is_torchelastic_launched():
         yield Replicas()
         return
-    if device.type != "cpu":
+    torch.distributed.init_process_group("gloo")
+    try:
+        count = torch.distributed.get_world_size()
+        check_count(config, count, device=device)
+        yield Replicas(torch.distributed.get_rank(), count)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def check_count(config: TrainConfig, count: int, *, device: torch.device) -> None:
+    """Refuse processes that could not work together.
+
+    Raises:
+        InputError: See `joined`.
+    """
+    if count > 1 and device.type != "cpu":
         raise InputError("several processes train on CPUs alone: start one process for a GPU")
     most = max(phase.batches for phase in config.phases)
     if count > most:
@@ -63,8 +76,3 @@ def joined(config: TrainConfig, *, device: torch.device) -> Iterator[Replicas]:
             f"{count} processes, and the recipe has at most {most} batches in a step: start {most} "
             f"processes, or give phases batches: {count}"
         )
-    torch.distributed.init_process_group("gloo")
-    try:
-        yield Replicas(torch.distributed.get_rank(), count)
-    finally:
-        torch.distributed.destroy_process_group()

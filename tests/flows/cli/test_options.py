@@ -7,7 +7,7 @@ import pytest
 import typer
 
 from flows.cli import app, run, track
-from flows.cli.options import FIELD
+from flows.cli.options import FIELD, Dtype
 from samcore.config import TrackSettings
 from samcore.prompts.options import merge_options, parse_box_option
 from tasks.request.segment_request import SegmentRequest, validate_request
@@ -94,7 +94,7 @@ def test_options_have_the_texts_and_defaults_of_their_fields() -> None:
 
 def test_choices_are_those_of_the_fields() -> None:
     """Where --help lists values, they are the ones that the field takes."""
-    for choices, name in ((track.Dtype, "dtype"), (track.OnDisagreement, "on_disagreement")):
+    for choices, name in ((Dtype, "dtype"), (track.OnDisagreement, "on_disagreement")):
         assert tuple(one.value for one in choices) == get_args(FIELDS[name].annotation)
 
 
