@@ -144,10 +144,10 @@ def _submitting(
     run: RunRef, asked: AskedRunner, device: str, todo: Sequence[int]
 ) -> Iterator[tuple[list[tuple[int, _Result]], Callable[[BaseException], bool]]]:
     """Hand units to workers; for each what waits for its end, and which errors are lost workers."""
-    if asked.is_here or not todo:
+    engine = asked.engine(device) if todo else None
+    if engine is None:
         yield [(index, _here(run, index)) for index in todo], lambda _: False
         return
-    engine = asked.engine(device)
     with contextlib.ExitStack() as stack:
         try:
             runner = stack.enter_context(engine.task_runner)

@@ -48,6 +48,7 @@ KINDS = (
     ArrivalKind(
         flow="segment-video",
         what="video",
+        # Fewer than a person may name: parts of live streams arrive as .ts, every few seconds.
         suffixes=(".mp4", ".mov", ".mkv", ".webm", ".avi"),
         source=lambda address, version: {"source": address, "source_version": version},
         checked=_checked_video,

@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from types import TracebackType
 
+from typing_extensions import Self
+
 from samcore.disk.files import make_folder, storage_errors
 
 _log = logging.getLogger(__name__)
@@ -34,7 +36,7 @@ class AppendedLines:
         """Whether lines are taken."""
         return self._file is not None
 
-    def __enter__(self) -> "AppendedLines":
+    def __enter__(self) -> Self:
         if self._path is not None:
             make_folder(self._path.parent)
             with storage_errors(self._path, "write"):
@@ -56,7 +58,7 @@ class AppendedLines:
     ) -> None:
         self.close()
 
-    def add(self, line: str) -> None:
+    def add_line(self, line: str) -> None:
         """Write a line. A file that cannot be written to any more is given up with a warning."""
         if self._file is None:
             return

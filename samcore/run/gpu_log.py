@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
-from types import TracebackType
 
 from samcore.disk.appended import AppendedLines
 from samcore.machine.gpu import GpuReading
@@ -16,26 +15,14 @@ JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 """Of files that get a JSON object a line; all others get comma-separated values."""
 
 
-class GpuLog:
+class GpuLog(AppendedLines):
     """Adds a line for each GPU and reading to a file; a context manager."""
 
     def __init__(self, path: Path) -> None:
         """Nothing is written before the block is entered."""
         self._is_json = path.suffix.lower() in JSON_SUFFIXES
         header = "" if self._is_json else ",".join(COLUMNS)
-        self._lines = AppendedLines(path, what="GPU log", header=header)
-
-    def __enter__(self) -> "GpuLog":
-        self._lines.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._lines.close()
+        super().__init__(path, what="GPU log", header=header)
 
     def add(self, readings: Sequence[GpuReading]) -> None:
         """Write what the GPUs are at now."""
@@ -43,7 +30,7 @@ class GpuLog:
         for reading in readings:
             row = {"time": now, **asdict(reading)}
             if self._is_json:
-                self._lines.add(json.dumps(row))
+                self.add_line(json.dumps(row))
             else:
                 cells = ("" if row[name] is None else str(row[name]) for name in COLUMNS)
-                self._lines.add(",".join(cell.replace(",", " ") for cell in cells))
+                self.add_line(",".join(cell.replace(",", " ") for cell in cells))

@@ -2,7 +2,6 @@
 
 from datetime import datetime, timezone
 from pathlib import Path
-from types import TracebackType
 
 from samcore.disk.appended import AppendedLines
 from samcore.machine.meters import MEMORY_LOG_HEADER, MemoryReading
@@ -11,7 +10,7 @@ from samcore.progress import Throttle
 _INTERVAL_S = 0.25
 
 
-class MemoryLog:
+class MemoryLog(AppendedLines):
     """Appends lines of comma-separated values to a file; a context manager.
 
     What is there stays, so a run that was stopped and goes on gives one series. Columns are the
@@ -28,19 +27,7 @@ class MemoryLog:
         """
         self._run = run
         self._due = Throttle(_INTERVAL_S)
-        self._lines = AppendedLines(path, what="memory log", header=MEMORY_LOG_HEADER)
-
-    def __enter__(self) -> "MemoryLog":
-        self._lines.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._lines.close()
+        super().__init__(path, what="memory log", header=MEMORY_LOG_HEADER)
 
     def add(self, chunk: int, frame: int, memory: MemoryReading, *, always: bool = False) -> None:
         """Write a line, if the last one is a quarter of a second old.
@@ -54,7 +41,7 @@ class MemoryLog:
             memory: What the meter says.
             always: Write it however young the last one is.
         """
-        if not self._lines.is_open or not (self._due() or always):
+        if not self.is_open or not (self._due() or always):
             return
         values = (
             datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
@@ -65,7 +52,7 @@ class MemoryLog:
             memory.vram_bytes,
             memory.reserved_vram_bytes,
         )
-        self._lines.add(",".join("" if value is None else str(value) for value in values))
+        self.add_line(",".join("" if value is None else str(value) for value in values))
 
 
 def describe_peak(rss_bytes: int, vram_bytes: int | None) -> str:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class MakesTaskRunner(Protocol):
     """The home of a runner: a function."""
 
-    def __call__(self, address: str | None, workers: int, *, on_gpu: bool) -> "UnitEngine":
-        """The engine, not started yet.
+    def __call__(self, address: str | None, workers: int, *, on_gpu: bool) -> "UnitEngine | None":
+        """The engine, not started yet; None if the run's own process does it all.
 
         Args:
             address: Of a cluster that runs; None to start one here.
@@ -49,7 +49,7 @@ class UnitEngine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerEntry(Entry):
-    """A runner. Its home is a `MakesTaskRunner`; None for the flow's own process."""
+    """A runner. Its home is a `MakesTaskRunner`."""
 
     takes: str = ""
     """What may stand behind its name and a colon, for people."""
@@ -159,8 +159,8 @@ class AskedRunner:
                 f"pip install 'longtake[{name}]', on the workers, too"
             )
 
-    def engine(self, device: str) -> UnitEngine:
-        """The engine, which is installed, not started yet."""
+    def engine(self, device: str) -> UnitEngine | None:
+        """The engine, which is installed, not started yet; None for the run's own process."""
         make: MakesTaskRunner = self.entry.load()
         workers = self.workers(device) or 1
         return make(self.address, workers, on_gpu=device.startswith("cuda"))
@@ -169,10 +169,5 @@ class AskedRunner:
 _MOST = 256
 
 
-def no_engine(address: str | None, workers: int, *, on_gpu: bool) -> UnitEngine:
-    """The run's own process starts no engine; to ask for one is a bug.
-
-    Raises:
-        RuntimeError: Always.
-    """
-    raise RuntimeError("the runner `here` tracks in the run's own process and starts no engine")
+def no_engine(address: str | None, workers: int, *, on_gpu: bool) -> None:
+    """The run's own process needs no engine."""
