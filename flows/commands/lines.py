@@ -55,7 +55,12 @@ def result_lines(result: ResultRef, *, seconds: float) -> Iterator[str]:
     if manifest is not None:
         peaks = manifest.peaks
         vram = "" if peaks.vram_bytes is None else f" and {peaks.vram_bytes / 1e9:.1f} GB of GPU"
-        tracked = manifest.frames + sum(one.stop - one.start for one in manifest.backward_chunks)
+        # Frames of a chunk without an object are passed over: none is decoded.
+        is_forward = not manifest.backward_chunks or any(
+            one.stages is None or "decode" in one.stages for one in manifest.chunks
+        )
+        tracked = manifest.frames if is_forward else 0
+        tracked += sum(one.stop - one.start for one in manifest.backward_chunks)
         rate = tracked / max(manifest.timings.tracking, 1e-6)
         yield (
             f"took {clock(seconds)}; tracking {rate:.1f} frames/s, at most "

@@ -20,7 +20,9 @@ from samcore.progress import Progress, listening
 from samcore.prompts.file import ObjectPrompts, PromptEntry, PromptFile
 from samcore.prompts.prompt import Prompt
 from samcore.prompts.resolve import resolve_prompts
+from samcore.run.stepping import check_tracked
 from samcore.video import VideoSource, first_frames
+from samcore.video.tracked import TrackedFrames, choose_frames
 from tasks.request.early_checks import open_asked_video, resolve_asked_model
 from tasks.request.segment_request import SegmentRequest
 from tasks.settings import Settings
@@ -142,13 +144,14 @@ class PageSession:
             # Where only clicks beside the object are known, others may follow.
             return entry if says_where(entry) else entry.model_copy(update={"box": whole})
 
-        self._resolve(
+        prompts = self._resolve(
             [
                 item.model_copy(update={"prompts": tuple(map(complete, item.prompts))})
                 for item in said.objects
             ],
             video,
         )
+        check_tracked(prompts, self._tracked(video), video)
 
     def tell_video(self, opening: OpeningVideo) -> None:
         """Tell windows what is known of the video."""
@@ -166,6 +169,15 @@ class PageSession:
     def tell_project(self, project: Project) -> None:
         """Tell windows what the prompts are."""
         self.news.tell(PROJECT, shown_project(project))
+
+    def _tracked(self, video: VideoSource) -> TrackedFrames | None:
+        """Which of the frames that are known the run tracks; None if that is all of them."""
+        start, stop = self.request.start, self.request.stop
+        stop = video.info.num_frames if stop is None else min(stop, video.info.num_frames)
+        if start >= stop:
+            return None  # the run's own part of the video is still to be scanned
+        every, fps = self.request.every, self.request.rate_wanted
+        return choose_frames(video, start, stop, every=every, fps=fps)
 
     def _resolve(self, said: Sequence[ObjectPrompts], video: VideoSource) -> tuple[Prompt, ...]:
         return resolve_prompts(

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from flows.commands.lines import result_lines
 from samcore.errors import InputError
 from samcore.machine.stopping import WorkStopped
 from samcore.masks.table import MaskReader, MaskRow
 from samcore.progress import Progress, listening
-from samcore.result.manifest import SEAMS
+from samcore.result.manifest import SEAMS, read_manifest
 from samcore.result.published import SeamList
 from samcore.result.reader import Result
 from samcore.run.backward import backward_pass
@@ -213,6 +214,10 @@ def test_nothing_is_decoded_for_a_pass_without_objects(
 
     assert max(stop for _, stop in read) == 21
     assert [row.frame for row in _rows(Path(result.destination))] == list(range(4, 21))
+    # Nor do they count as tracked: the pace is that of the 17 frames on the way back.
+    spent = read_manifest(Path(result.destination)).timings.tracking
+    (took,) = (one for one in result_lines(result, seconds=1) if one.startswith("took"))
+    assert f" {17 / spent:.1f} frames/s" in took
 
 
 def _key(request: SegmentRequest) -> str:

@@ -164,3 +164,13 @@ def test_prompts_are_held_against_the_video(fresh, kind, values, said) -> None:
     assert answer.status_code == 422
     assert said in answer.json()["error"]
     assert not fresh.session.project.objects
+
+
+def test_prompts_are_on_frames_that_are_tracked(fresh, monkeypatch) -> None:
+    """Where the run tracks some frames only, a prompt beside them is refused with the nearest."""
+    some = fresh.session.request.model_copy(update={"every": 10})
+    monkeypatch.setattr(fresh.session, "request", some)
+    answer = fresh.edit("point", id=None, frame=7, x=9, y=5)
+    assert answer.status_code == 422
+    assert "the nearest are 0 (0.000 s) and 10 (" in answer.json()["error"]
+    assert fresh.edit("point", id=None, frame=10, x=9, y=5).status_code == 200
