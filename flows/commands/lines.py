@@ -60,7 +60,8 @@ def result_lines(result: ResultRef, *, seconds: float) -> Iterator[str]:
             one.stages is None or "decode" in one.stages for one in manifest.chunks
         )
         tracked = manifest.frames if is_forward else 0
-        tracked += sum(one.stop - one.start for one in manifest.backward_chunks)
+        if backward := manifest.backward_chunks:
+            tracked += max(one.stop for one in backward) - min(one.start for one in backward)
         rate = tracked / max(manifest.timings.tracking, 1e-6)
         yield (
             f"took {clock(seconds)}; tracking {rate:.1f} frames/s, at most "
