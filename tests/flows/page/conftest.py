@@ -15,6 +15,7 @@ import pytest
 from flows.page.guard import TOKEN_HEADER
 from flows.page.server import PageServer, listen_on
 from flows.page.session import PageSession, open_session
+from samcore.errors import InputError
 from tasks.request.segment_request import validate_request
 from tasks.settings import load_settings
 
@@ -76,8 +77,11 @@ def serving(source: Path, folder: Path, **values: object) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def served(clip, tmp_path_factory) -> Iterator[Served]:
-    """One server for the tests of a module."""
+    """One server for the tests of a module; it knows all of the video."""
     with serving(clip, tmp_path_factory.mktemp("page") / "clip.longtake") as one:
+        # Of a frame that is not there this is said once the scan has ended.
+        with pytest.raises(InputError, match="the video has frames 0 to"):
+            one.session.opening.having(10**6, wait_s=LONG_MS / 1000)
         yield one
 
 
