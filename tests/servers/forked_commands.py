@@ -89,8 +89,10 @@ class WarmCommand:
 
     def kill(self, number: int) -> None:
         """Send it a signal, unless it has ended."""
-        if self.poll() is None:
-            os.kill(self.pid, number)
+        # It may have ended, and its exit code is written just now.
+        with contextlib.suppress(ProcessLookupError):
+            if self.poll() is None:
+                os.kill(self.pid, number)
 
 
 class WarmCommands:
