@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+import pytest
 from numpy.typing import NDArray
 
 from flows.streams.plan import check_watch, plan_watch
@@ -18,6 +19,7 @@ from samcore.masks.frame_masks import FrameMasks
 from samcore.masks.rle import encode_masks
 from samcore.progress import Progress, listening
 from samcore.result import Result
+from samcore.streams import tally
 from samcore.streams.folder import WatchFolder
 from samcore.streams.plan import WatchPlan
 from samcore.streams.session import WatchSession
@@ -96,7 +98,14 @@ def watch(
         if stop_on == "part":
             stop.set()
 
-    with piped(frames) as stdin, listening(on_progress):
+    with (
+        piped(frames) as stdin,
+        listening(on_progress),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        # Each frame is told of: otherwise the first one may come within a second of a silence
+        # that was told of, and the last one, too.
+        patch.setattr(tally, "_REPORT_S", 0.0)
         plan = replace(plan, stdin=stdin)
         session = WatchSession(
             plan, stop, destination="out", force=force, on_published=on_published
