@@ -29,6 +29,10 @@ from samcore.tracking.tracker import VideoTracker
 HEIGHT, WIDTH = 48, 64
 BOX = {"objects": [{"id": 3, "label": "square", "prompts": [{"frame": 0, "box": [8, 8, 30, 30]}]}]}
 
+ONE_PART = "366d"
+ONE_PART_S = 366 * 86_400.0
+"""Of one result for all frames: a part that ends by the hour may end in the middle of a test."""
+
 Rows = list[tuple[int, int, bytes, float]]
 """Frame, object, mask and score."""
 
