@@ -19,7 +19,7 @@ from samcore.errors import InputError
 from tasks.request.segment_request import validate_request
 from tasks.settings import load_settings
 
-LONG_MS = 60_000
+LONG_MS = 120_000
 """For what a busy machine may take."""
 
 
@@ -71,7 +71,7 @@ def serving(source: Path, folder: Path, **values: object) -> Iterator[Served]:
         PageServer(session, listening).running() as address,
     ):
         url, _, token = address.partition("#")
-        with httpx.Client(base_url=url, headers={TOKEN_HEADER: token}, timeout=60) as client:
+        with httpx.Client(base_url=url, headers={TOKEN_HEADER: token}, timeout=120) as client:
             yield Served(session, address, client)
 
 
@@ -98,6 +98,7 @@ class Window:
 
     def __init__(self, page, served: Served) -> None:
         self.page = page
+        self.page.set_default_timeout(LONG_MS)
         self.served = served
         self.complaints: list[str] = []
         self.requests: list[str] = []

@@ -209,7 +209,7 @@ def test_objects_have_a_list(window, middle) -> None:
 
 def _until(window: Window, done) -> None:
     """Wait for what the server knows."""
-    for _ in range(600):
+    for _ in range(1200):
         if done():
             return
         window.page.wait_for_timeout(100)

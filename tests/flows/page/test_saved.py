@@ -31,7 +31,7 @@ def begin(*args: object) -> tuple[subprocess.Popen[str], str]:
 def ask(address: str) -> httpx.Client:
     """A client with the token of an address."""
     url, _, token = address.partition("#")
-    return httpx.Client(base_url=url, headers={TOKEN_HEADER: token}, timeout=60)
+    return httpx.Client(base_url=url, headers={TOKEN_HEADER: token}, timeout=120)
 
 
 def test_a_killed_server_loses_no_prompt(clip, tmp_path) -> None:
@@ -62,7 +62,7 @@ def test_a_killed_server_loses_no_prompt(clip, tmp_path) -> None:
         assert item["prompts"][0]["points"] == [[60, 50, 1]]
         assert topics["project"]["canUndo"]
         process.send_signal(signal.SIGINT)
-        said, errors = process.communicate(timeout=60)
+        said, errors = process.communicate(timeout=120)
     assert process.returncode == 0
     assert "the page is closed" in said
     assert errors == ""

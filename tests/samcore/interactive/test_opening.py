@@ -19,7 +19,7 @@ class _Held:
     def __call__(self, *, so_far):
         def hold(done: int, _: int | None) -> None:
             if done == self.at:
-                self.go.wait(60)
+                self.go.wait(240)
 
         return open_video(self.path, so_far=so_far, on_progress=hold)
 
