@@ -225,15 +225,19 @@ class RunDesk:
         return self.request.model_copy(update={"force": force})
 
     def _watch(self) -> None:
-        while not self._closed.is_set():
+        while True:
             self._begun.clear()
+            if self._closed.is_set():  # after `clear`, which may have undone what `close` has set
+                return
             try:
                 state = self.state()
+                goes_on = state["running"]
             except SegmentationError as error:
                 state = _NOTHING | {"line": str(error)}
+                goes_on = self.is_running  # and may just be replacing what could not be read
             self._tell(state)
             every_s = _EVERY_S if self._deployed.record is None else _ASKED_EVERY_S
-            self._begun.wait(every_s if state["running"] else None)
+            self._begun.wait(every_s if goes_on else None)
 
     def _news(self) -> tuple[bool, str, bool]:
         """Whether a run goes on, a line about it, and whether it was told to stop."""

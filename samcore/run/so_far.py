@@ -74,7 +74,9 @@ class RunSoFar:
                 if len(owned) == index:
                     owned.append(Part(folder.masks_path(index), start, stop))
             elif seen.next_frame > begin:
-                record = folder.need(checkpoint_path(folder, index), PartialRecord)
+                record = folder.read_record(checkpoint_path(folder, index), PartialRecord)
+                if record is None:
+                    continue  # the chunk was finished just now: the next look finds it
                 table = PartialChunk.of(folder, index, record).masks_path
                 parts.append(Part(table, begin, record.next_frame))
         self._masks.parts, self.owned = tuple(parts), tuple(owned)

@@ -37,10 +37,9 @@ def test_two_runs_of_one_request(
 ) -> None:
     """One works; the other says that it waits, and then has the result without tracking, however
     it would have cut the video."""
-    worked = warm.start(args("out"))
-    chunk = "out/.longtake/runs/*/chunks/00000/.masks.parquet.*"
-    _wait_until(lambda: bool(list(tmp_path.glob(chunk))), worked)
-    worked.kill(signal.SIGSTOP)  # does not end before the other one has come
+    chunk = f"{tmp_path}/out/.longtake/runs/*/chunks/00000/.masks.parquet.*"
+    worked = warm.start(args("out"), halt=chunk)
+    worked.wait_for_halt()  # does not end before the other one has come
     waited = warm.start([*args("out"), *plan])
     said = "longtake: warning: another process is at this run: waiting"
     _wait_until(lambda: said in waited.err, waited)
@@ -60,10 +59,9 @@ def test_one_run_on_a_device_at_a_time(
     """Where a device has one place, the second run says that it waits and tracks nothing; when the
     first one is killed, the place is free at once, and it goes on."""
     places = {"LONGTAKE_RUNS_PER_DEVICE": "1"}
-    first = warm.start(args("first"), **places)
-    chunk = ".longtake/runs/*/chunks/00000/.masks.parquet.*"
-    _wait_until(lambda: bool(list((tmp_path / "first").glob(chunk))), first)
-    first.kill(signal.SIGSTOP)  # holds the place, and does not end meanwhile
+    chunk = f"{tmp_path}/first/.longtake/runs/*/chunks/00000/.masks.parquet.*"
+    first = warm.start(args("first"), halt=chunk, **places)
+    first.wait_for_halt()  # holds the place, and does not end meanwhile
     second = warm.start(args("second"), **places)
     _wait_until(lambda: "another run uses cpu: waiting" in second.err, second)
     assert not list((tmp_path / "second").glob(".longtake/runs/*/chunks/*"))

@@ -62,9 +62,10 @@ def killing_one_worker(work: Path) -> Iterator[list[int]]:
                 except OSError:
                     continue
                 if isinstance(found, dict) and found["pid"] != os.getpid():
-                    os.kill(found["pid"], signal.SIGKILL)
-                    killed.append(found["pid"])
-                    return
+                    with contextlib.suppress(ProcessLookupError):  # it has just ended
+                        os.kill(found["pid"], signal.SIGKILL)
+                        killed.append(found["pid"])
+                        return
 
     watcher = threading.Thread(target=look)
     watcher.start()

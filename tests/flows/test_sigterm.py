@@ -1,5 +1,6 @@
 """A command that is told to stop saves where it is, and says so in one line."""
 
+import contextlib
 import json
 import random
 import signal
@@ -59,7 +60,9 @@ def test_stopped_again_and_again(
         if not _wait_for_chunk(destination, command):
             break
         command.compute(chance.uniform(0.0, 0.5))
-        children = psutil.Process(command.pid).children()
+        children: list[psutil.Process] = []
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended by itself
+            children = psutil.Process(command.pid).children()
         command.kill(number)
         told = time.time()
         code = command.wait()

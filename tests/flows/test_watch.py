@@ -23,6 +23,8 @@ from tasks.settings import load_settings
 from tests.samcore.streams.watching import (
     BOX,
     HEIGHT,
+    ONE_PART,
+    ONE_PART_S,
     WIDTH,
     frames_of,
     one_tracker,
@@ -183,7 +185,7 @@ def test_a_result_of_a_stream_is_exported_and_read_like_any_other(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """But for what shows frames, which are not kept: that is said in one line."""
-    watch(replace(plan_of(tmp_path), roll_s=3600.0), FRAMES[:3])
+    watch(replace(plan_of(tmp_path), roll_s=ONE_PART_S), FRAMES[:3])
     (result,) = published(tmp_path)
     assert [frame.obj_ids for frame in result] == [(3,)] * 3
     assert [frame.time_s for frame in result] == sorted(frame.time_s for frame in result)
@@ -219,6 +221,7 @@ def test_the_flow_watches_to_the_end(prefect_api: str, tmp_path: Path) -> None:
             model="nano",
             image_size=64,
             waiting=100,
+            roll=ONE_PART,
         )
         summary = watch_stream(request)
     assert (summary.frames, summary.dropped, summary.gaps) == (20, 0, 0)

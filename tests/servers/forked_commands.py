@@ -6,6 +6,7 @@ be killed like any, and starts in a tenth of a second, where twenty of them woul
 
 import contextlib
 import gc
+import glob
 import importlib
 import json
 import os
@@ -16,6 +17,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -73,6 +75,14 @@ class WarmCommand:
             time.sleep(0.01)
         return code
 
+    def wait_for_halt(self, timeout_s: float = 120.0) -> None:
+        """Wait until it has halted, see `start`; it goes on by SIGCONT."""
+        process, deadline = psutil.Process(self.pid), time.monotonic() + timeout_s
+        while process.status() != psutil.STATUS_STOPPED:
+            assert self.poll() is None, self.err
+            assert time.monotonic() < deadline, self.err
+            time.sleep(0.01)
+
     def compute(self, enough_s: float) -> float:
         """Wait until it has computed for so long from now, or has ended; for how long it has.
 
@@ -89,8 +99,10 @@ class WarmCommand:
 
     def kill(self, number: int) -> None:
         """Send it a signal, unless it has ended."""
-        if self.poll() is None:
-            os.kill(self.pid, number)
+        # It may have ended, and its exit code is written just now.
+        with contextlib.suppress(ProcessLookupError):
+            if self.poll() is None:
+                os.kill(self.pid, number)
 
 
 class WarmCommands:
@@ -127,17 +139,20 @@ class WarmCommands:
         self._process.kill()  # nothing of it is worth waiting for
         self._process.wait()
 
-    def start(self, args: Sequence[str], **environment: str) -> WarmCommand:
+    def start(self, args: Sequence[str], *, halt: str = "", **environment: str) -> WarmCommand:
         """Start `longtake ARGS`.
 
         Args:
             args: The command line.
+            halt: A pattern of files. On the first frame that is tracked while there is one, the
+                command halts itself, so that nobody on a busy machine comes too late.
             environment: For this command, but for what Prefect reads.
         """
         self._number += 1
         folder = self._folder / f"command-{self._number}"
         folder.mkdir(parents=True)
         order = {"args": list(args), "environment": environment, "folder": str(folder)}
+        order["halt"] = halt
         if self._process.stdin is None or self._process.stdout is None:
             raise RuntimeError("the process has no pipes")
         self._process.stdin.write(json.dumps(order) + "\n")
@@ -145,6 +160,18 @@ class WarmCommands:
         command = WarmCommand(int(self._process.stdout.readline()), folder)
         self._commands.append(command)
         return command
+
+
+class Halting:
+    """A listener that halts this process once, see `start`."""
+
+    def __init__(self, pattern: str) -> None:
+        self._pattern = pattern
+
+    def __call__(self, progress: Any) -> None:
+        if self._pattern and progress.what == "tracking" and glob.glob(self._pattern):
+            self._pattern = ""
+            os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def _serve() -> None:
@@ -160,6 +187,7 @@ def _serve() -> None:
     import flows.commands.lines
     import flows.commands.run_local
     import flows.segment_video
+    from samcore.progress import listening
 
     for name in _LATE:
         importlib.import_module(name)
@@ -171,7 +199,8 @@ def _serve() -> None:
         pid = os.fork()
         if pid == 0:
             _become(folder, order)
-            flows.cli.main()
+            with listening(Halting(order["halt"])):
+                flows.cli.main()
         threading.Thread(target=_reap, args=(pid, folder), daemon=True).start()
         print(pid, flush=True)
 

@@ -70,7 +70,7 @@ stage.addEventListener("pointerdown", (event) => {
         const mine = drag;
         setTimeout(() => {
           if (drag === mine && !mine.box) {
-            mine.held = mine.isOff = true;
+            mine.held = true;
             redraw();
           }
         }, HOLD_MS);
@@ -113,8 +113,10 @@ function end(event) {
   if (done.tool) {
     done.tool.up?.(toVideo(event), event);
   } else if (event.type === "pointerup") {
+    // By the clock of the finger: a busy page hears late that it was lifted.
+    const isLong = done.held && event.timeStamp - done.event.timeStamp >= HOLD_MS;
     if (done.box) boxFrom(done, done.box);
-    else clickAt(done, done.isOff ? 0 : 1);
+    else clickAt(done, done.isOff || isLong ? 0 : 1);
   }
 }
 stage.addEventListener("pointerup", end);

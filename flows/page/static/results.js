@@ -100,8 +100,8 @@ async function load(which) {
       }
       if (known?.frame === frame && known.key === key) break;
       const masks = await fetchMasks(which, frame, key);
-      if (masks.key !== key) break; // the news bring what has changed
-      put(which, masks);
+      if (masks.key === key) put(which, masks);
+      else if (keyOf(which) === key) break; // the news bring what has changed, if they have not yet
     }
     // Masks of the next frames are there before these are shown.
     for (const next of state.playing && isWanted(which) ? [1, 2, 3] : []) {

@@ -36,11 +36,15 @@ def opened(place: Path, destination: Path | None = None, **fields: Any) -> Itera
 def looking(
     browser: Any, served: Served, *, lost: bool = False, **options: Any
 ) -> Iterator[Window]:
-    """A window on it; the page has not complained by the end, unless it lost its server."""
+    """A window on it, which knows all of the video; the page has not complained by the end, unless
+    it lost its server."""
     with open_window(browser, served, **options) as window:
         window.page.set_default_timeout(WAIT_MS)
         window.page.goto(served.address)
         window.page.wait_for_selector("body[data-frame]")
+        window.page.wait_for_function(
+            """async () => (await import("/static/state.js")).state.video.finished"""
+        )
         yield window
         assert lost or window.complaints == []
         assert all(url.startswith((served.url, "blob:" + served.url)) for url in window.requests)

@@ -15,10 +15,11 @@ import pytest
 from flows.page.guard import TOKEN_HEADER
 from flows.page.server import PageServer, listen_on
 from flows.page.session import PageSession, open_session
+from samcore.errors import InputError
 from tasks.request.segment_request import validate_request
 from tasks.settings import load_settings
 
-LONG_MS = 60_000
+LONG_MS = 120_000
 """For what a busy machine may take."""
 
 
@@ -70,14 +71,17 @@ def serving(source: Path, folder: Path, **values: object) -> Iterator[Served]:
         PageServer(session, listening).running() as address,
     ):
         url, _, token = address.partition("#")
-        with httpx.Client(base_url=url, headers={TOKEN_HEADER: token}, timeout=60) as client:
+        with httpx.Client(base_url=url, headers={TOKEN_HEADER: token}, timeout=120) as client:
             yield Served(session, address, client)
 
 
 @pytest.fixture(scope="module")
 def served(clip, tmp_path_factory) -> Iterator[Served]:
-    """One server for the tests of a module."""
+    """One server for the tests of a module; it knows all of the video."""
     with serving(clip, tmp_path_factory.mktemp("page") / "clip.longtake") as one:
+        # Of a frame that is not there this is said once the scan has ended.
+        with pytest.raises(InputError, match="the video has frames 0 to"):
+            one.session.opening.having(10**6, wait_s=LONG_MS / 1000)
         yield one
 
 
@@ -94,6 +98,7 @@ class Window:
 
     def __init__(self, page, served: Served) -> None:
         self.page = page
+        self.page.set_default_timeout(LONG_MS)
         self.served = served
         self.complaints: list[str] = []
         self.requests: list[str] = []

@@ -14,6 +14,7 @@ from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.deployments.runner import RunnerDeployment
 from prefect.types.entrypoint import EntrypointType
 
+from flows.page import run_process
 from flows.page.run_process import RunProcess
 from flows.segment_video import segment_video
 from samcore.masks.table import MaskReader
@@ -36,6 +37,27 @@ FIELDS = {
 ROOT = Path(__file__).parents[3]
 
 
+def held_by(gate: Path) -> str:
+    """What a page's run is to execute: the command, which stops after three of its chunks for as
+    long as this file is there. However busy the machine, a window sees it at work."""
+    gate.touch()
+    return f"""
+import pathlib, time
+from flows.cli import main
+from samcore.progress import TRACKING, listening
+
+gate, until = pathlib.Path({str(gate)!r}), time.monotonic() + 240
+
+def hold(progress):
+    if progress.what == TRACKING and progress.done > 21:
+        while gate.exists() and time.monotonic() < until:
+            time.sleep(0.01)
+
+with listening(hold):
+    main()
+"""
+
+
 @pytest.fixture
 def server_for_runs(prefect_api: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs need not start a Prefect server of their own, which takes longer than tracking."""
@@ -54,7 +76,8 @@ def test_a_run_from_the_page(
     very same result, masks appear while chunks finish, Stop saves, Continue goes on without doing a
     chunk twice, and at the end each frame shows the masks of the published table, and each object
     has its lane."""
-    out = tmp_path / "out"
+    out, gate = tmp_path / "out", tmp_path / "gate"
+    monkeypatch.setattr(run_process, "_CODE", held_by(gate))
     with opened(clip, out, **FIELDS) as served, looking(chromium, served) as window:
         page = window.page
         page.wait_for_selector("body[data-run=none]")
@@ -79,7 +102,9 @@ def test_a_run_from_the_page(
         page.wait_for_selector("body[data-run=running]:not([data-chunks=''],[data-chunks='0'])")
         page.wait_for_selector("body[data-result='0']")
         page.wait_for_selector("body[data-lanes='1']")
-        page.click("#run-stop")
+        with page.expect_response("**/api/run"):
+            page.click("#run-stop")
+        gate.unlink()
         page.wait_for_selector("body[data-run=stopped]")
         assert not (out / "manifest.json").exists()
         done = {path: path.stat().st_mtime_ns for path in out.rglob("done.json")}
@@ -110,10 +135,11 @@ def test_a_run_from_the_page(
 _SERVE = """
 import json, sys, time
 from flows.commands.open_page import what_to_open
+from flows.page import run_process
 from flows.page.server import PageServer, listen_on
 from flows.page.session import open_session
 from tasks.settings import load_settings
-clip, out, fields = sys.argv[1:]
+clip, out, fields, run_process._CODE = sys.argv[1:]
 settings = load_settings()
 asked = what_to_open(clip, json.loads(fields), out, settings)
 with open_session(asked.request, asked.folder, settings=settings) as session:
@@ -132,7 +158,8 @@ def test_a_killed_server_loses_no_run(
     out.mkdir()
     prompts = {"objects": [{"id": 1, "prompts": [{"frame": 0, "box": box(scene)}]}]}
     (out / "prompts.json").write_text(json.dumps(prompts))
-    command = [sys.executable, "-c", _SERVE, str(clip), str(out), json.dumps(FIELDS)]
+    gate = tmp_path / "gate"
+    command = [sys.executable, "-c", _SERVE, str(clip), str(out), json.dumps(FIELDS), held_by(gate)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as server:
         assert server.stdout is not None
         try:
@@ -147,11 +174,13 @@ def test_a_killed_server_loses_no_run(
                 page.wait_for_selector("body[data-lost=yes]")
         finally:
             server.kill()
+            gate.unlink()
     found = RunProcess(out)
     assert found.record is not None
     with opened(clip, out, **FIELDS) as served, looking(chromium, served) as window:
         page = window.page
         assert [one.id for one in served.session.project.objects] == [1]
+        page.wait_for_selector("body[data-run]")
         assert page.get_attribute("body", "data-run") in ("running", "done")
         page.wait_for_selector("body[data-run=done][data-lanes='1']")
         to_frame(window, 47, shows="result")

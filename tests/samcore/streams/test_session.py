@@ -16,6 +16,7 @@ from samcore.prompts.options import parse_automatic
 from samcore.streams.folder import WatchFolder
 from tests.samcore.streams.watching import (
     HEIGHT,
+    ONE_PART_S,
     WIDTH,
     frames_of,
     next_frame,
@@ -106,7 +107,7 @@ def test_objects_that_detectors_find_keep_their_ids_over_parts_and_stops(tmp_pat
 def test_dropped_frames_are_counted_and_marked(drop: str, tmp_path: Path) -> None:
     """Of a source that is too fast all frames are accounted for: their numbers say which ones were
     tracked, and a mark where some were not."""
-    plan = replace(plan_of(tmp_path, drop=drop, waiting=1), roll_s=3600.0)
+    plan = replace(plan_of(tmp_path, drop=drop, waiting=1), roll_s=ONE_PART_S)
     summary = watch(plan, pictures(400))
 
     (result,) = published(tmp_path)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+import pytest
 from numpy.typing import NDArray
 
 from flows.streams.plan import check_watch, plan_watch
@@ -18,6 +19,7 @@ from samcore.masks.frame_masks import FrameMasks
 from samcore.masks.rle import encode_masks
 from samcore.progress import Progress, listening
 from samcore.result import Result
+from samcore.streams import tally
 from samcore.streams.folder import WatchFolder
 from samcore.streams.plan import WatchPlan
 from samcore.streams.session import WatchSession
@@ -26,6 +28,10 @@ from samcore.tracking.tracker import VideoTracker
 
 HEIGHT, WIDTH = 48, 64
 BOX = {"objects": [{"id": 3, "label": "square", "prompts": [{"frame": 0, "box": [8, 8, 30, 30]}]}]}
+
+ONE_PART = "366d"
+ONE_PART_S = 366 * 86_400.0
+"""Of one result for all frames: a part that ends by the hour may end in the middle of a test."""
 
 Rows = list[tuple[int, int, bytes, float]]
 """Frame, object, mask and score."""
@@ -96,7 +102,14 @@ def watch(
         if stop_on == "part":
             stop.set()
 
-    with piped(frames) as stdin, listening(on_progress):
+    with (
+        piped(frames) as stdin,
+        listening(on_progress),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        # Each frame is told of: otherwise the first one may come within a second of a silence
+        # that was told of, and the last one, too.
+        patch.setattr(tally, "_REPORT_S", 0.0)
         plan = replace(plan, stdin=stdin)
         session = WatchSession(
             plan, stop, destination="out", force=force, on_published=on_published

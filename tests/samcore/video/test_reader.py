@@ -39,7 +39,7 @@ def source(clips):
 
 @pytest.mark.parametrize("end", ["last frame", "early break", "exception", "no frame", "close"])
 def test_reader_leaves_no_process_however_it_ends(source, end):
-    """No process, thread or descriptor outlives the `with` block."""
+    """No process, thread or descriptor outlives the `with` block; those of tests before may end."""
     source.frame(0)  # whatever opens once has been opened
     gc.collect()
     before = psutil.Process().num_fds()
@@ -60,8 +60,8 @@ def test_reader_leaves_no_process_however_it_ends(source, end):
         assert end == "exception"
 
     assert _decoders() == []
-    assert threading.active_count() == threads
-    assert psutil.Process().num_fds() == before
+    assert threading.active_count() <= threads
+    assert psutil.Process().num_fds() <= before
 
 
 def test_reader_that_has_ended_gives_no_more_frames(source):

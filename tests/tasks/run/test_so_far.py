@@ -5,11 +5,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from samcore.chunks.plan import Chunk
 from samcore.masks.table import MaskReader
 from samcore.run.attempts import attempting
 from samcore.run.backward import backward_pass, mirrored_run
 from samcore.run.folder import RunFolder
-from samcore.run.so_far import RunSoFar, newest_run
+from samcore.run.partial_chunk import drop_partial_chunk
+from samcore.run.so_far import ChunkSoFar, RunSoFar, newest_run
 from tasks.plan_run import plan_run
 from tasks.publish import publish
 from tasks.request.segment_request import SegmentRequest
@@ -72,6 +76,26 @@ def test_masks_show_while_chunks_finish(
             ]
         assert early == [row.packed() for row in reader.rows(14, 15)]
         assert stopped == [row.packed() for row in reader.rows(18, 19)]
+
+
+def test_a_chunk_may_end_during_a_look(
+    ask: Ask, track_chunks: TrackChunks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was saved of it on the way goes then; the look has what else there is."""
+    run = track_chunks(ask(**THREE), only=1)
+    _stop_at(19, run, 1)
+    seen = RunSoFar(RunFolder.from_ref(run))
+    look_at = seen._chunk
+
+    def look(folder: RunFolder, chunk: Chunk) -> ChunkSoFar:
+        found = look_at(folder, chunk)
+        if chunk.index == 1:
+            drop_partial_chunk(folder, 1)
+        return found
+
+    monkeypatch.setattr(seen, "_chunk", look)
+    assert [one.next_frame for one in seen.look()] == [16, 20, 24]
+    assert seen.covered == [(0, 16)]
 
 
 def test_a_killed_process_is_at_work_no_more(ask: Ask) -> None:
