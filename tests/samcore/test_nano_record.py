@@ -15,6 +15,7 @@ from tests.bench.nano_quality import (
     PROMPTS,
     WORLDS,
     Record,
+    WorldsRecord,
     measure_worlds,
     score_one,
 )
@@ -31,12 +32,21 @@ def record() -> Record:
     return Record.model_validate_json((NANO_DIR / "quality.json").read_text(encoding="utf-8"))
 
 
-def test_the_record_is_of_the_shipped_weights(record: Record, tmp_path) -> None:
-    """Another file of weights, configuration or input size asks for a new record."""
+@pytest.fixture(scope="module")
+def worlds() -> WorldsRecord:
+    """What it wrote of the other kinds of scenes."""
+    return WorldsRecord.model_validate_json((NANO_DIR / "worlds.json").read_text(encoding="utf-8"))
+
+
+def test_the_records_are_of_the_shipped_weights(
+    record: Record, worlds: WorldsRecord, tmp_path
+) -> None:
+    """Another file of weights, configuration or input size asks for new records."""
     spec = resolve_model("nano", cache_dir=tmp_path, plain_engine=True)
 
-    assert record.fingerprint == spec.fingerprint
-    assert record.size == spec.image_size
+    for one in (record, worlds.tracked, worlds.prompted):
+        assert one.fingerprint == spec.fingerprint
+        assert one.size == spec.image_size
 
 
 def test_the_record_is_whole(record: Record) -> None:
@@ -54,9 +64,37 @@ def test_the_record_is_whole(record: Record) -> None:
     assert set(found) == wanted
 
 
-def test_the_card_has_the_record_s_table(record: Record) -> None:
+def test_the_record_of_other_kinds_is_whole(worlds: WorldsRecord) -> None:
+    """Eight scenes of 120 frames for each kind and number of objects, and forty frames by
+    themselves with every kind of prompt, of test seeds alone."""
+    assert (worlds.tracked.frames, worlds.prompted.frames) == (120, 1)
+    tracked = [(scene.kind, scene.prompt, scene.seed) for scene in worlds.tracked.scenes]
+    prompted = [(scene.kind, scene.prompt, scene.seed) for scene in worlds.prompted.scenes]
+
+    assert sorted(tracked) == sorted(
+        (kind, "box", seed) for kind in WORLDS for seed in TEST_SEEDS[:8]
+    )
+    assert sorted(prompted) == sorted(
+        (kind, prompt, seed)
+        for kind in WORLDS
+        for prompt in FRAME_PROMPTS
+        for seed in TEST_SEEDS[:40]
+    )
+
+
+def test_the_card_has_the_records_tables(record: Record, worlds: WorldsRecord) -> None:
     """The numbers that people read are the recorded ones."""
-    assert record.table() in (NANO_DIR / "README.md").read_text(encoding="utf-8")
+    card = (NANO_DIR / "README.md").read_text(encoding="utf-8")
+    assert record.table() in card
+    assert worlds.table() in card
+
+
+@pytest.mark.parametrize("kind", WORLDS)
+def test_other_kinds_are_followed(worlds: WorldsRecord, kind: str) -> None:
+    """Far better than "the first mask, for ever", also on the kind that was never trained on."""
+    row = worlds.tracked.row(kind, "box")
+
+    assert row.j > 2 * row.copy_j
 
 
 @pytest.mark.parametrize(
