@@ -133,7 +133,8 @@ def _read_label_png(folder: Path, rows: list[tuple[int, list[PictureRow]]]) -> N
     assert sorted(path.name for path in folder.iterdir()) == [f"{at}.png" for at in (0, 1, 3, 4)]
     for at, masks in rows:
         index = np.array(Image.open(folder / f"{at}.png"))
-        smallest = min(masks, key=lambda row: row.area)
+        # Of those that are alike the last one lies on top.
+        smallest = min(reversed(masks), key=lambda row: row.area)
         box = index[smallest.y : smallest.y + smallest.h, smallest.x : smallest.x + smallest.w]
         assert (box[smallest.crop()] == smallest.object_id).all()
         assert set(np.unique(index)) <= {0, *(row.object_id for row in masks)}

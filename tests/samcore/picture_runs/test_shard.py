@@ -23,7 +23,9 @@ from tests.samcore.models.transformers.small_models import save_sam3_video
 from tests.samcore.picture_runs.conftest import MakeRun, picture_png
 
 BOX = PictureAsk(prompts=picture_prompts([{"box": [16, 16, 48, 48]}], ["disc"]))
-EVERYTHING = PictureAsk(everything=EverythingOptions(points_per_side=2, min_stability=0.5))
+EVERYTHING = PictureAsk(
+    everything=EverythingOptions(points_per_side=2, min_stability=0.5, min_predicted_iou=0.2)
+)
 
 
 def _rows(folder, index: int) -> dict[int, list[PictureRow]]:
