@@ -203,8 +203,12 @@ class _SayGone(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         # Read first: a client that cannot send its request takes that for a fault of the network.
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        # Prefect prints a traceback for each log that is refused; these are taken, and lost.
-        self.send_response(201 if self.path.endswith("/logs/") else 410)
+        # Prefect prints a traceback for each log that is refused; these are taken, and lost. So it
+        # does where its client of logs, which asks for a token first, is refused that: to a server
+        # that has no tokens it sends logs without one.
+        path = self.path.partition("?")[0]
+        known = {"/logs/": 201, "/csrf-token": 404}
+        self.send_response(next((code for end, code in known.items() if path.endswith(end)), 410))
         self.send_header("Content-Length", "0")
         self.end_headers()
 

@@ -232,6 +232,9 @@ def test_who_asks_a_killed_server_is_told(
                 break
     assert server.has_failed
     assert "has ended" in caplog.text
+    # Logs are taken, also of a client that asks for a token first.
+    assert httpx.get(f"{url}/csrf-token?client=1").status_code == 404
+    assert httpx.post(f"{url}/logs/", json=[]).status_code == 201
     with (
         temporary_settings({PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: server.password}),
         get_client(sync_client=True) as client,
