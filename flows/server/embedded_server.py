@@ -203,9 +203,9 @@ class _SayGone(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         # Read first: a client that cannot send its request takes that for a fault of the network.
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        # Prefect prints a traceback for each log that is refused; these are taken, and lost. So it
-        # does where its client of logs, which asks for a token first, is refused that: to a server
-        # that has no tokens it sends logs without one.
+        # Prefect prints a traceback for each log that is refused: they are taken, and lost. It asks
+        # for a token before it sends logs; a server that knows no tokens says 404, and gets them
+        # without one.
         path = self.path.partition("?")[0]
         known = {"/logs/": 201, "/csrf-token": 404}
         self.send_response(next((code for end, code in known.items() if path.endswith(end)), 410))

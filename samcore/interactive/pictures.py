@@ -213,13 +213,18 @@ class PictureServer:
             key = (frame.frame_idx, width)
             self._kept[key] = picture
             self._size += len(picture.data)
-            # What somebody waits for stays until they have it.
-            others = [one for one in self._kept if one != key and one not in self._asked]
-            for other in others:
-                if self._size <= self._cache_bytes:
-                    break
-                self._size -= len(self._kept.pop(other).data)
+            if self._size > self._cache_bytes:
+                self._evict(but=key)
             self._changed.notify_all()
+
+    def _evict(self, *, but: tuple[int, int]) -> None:
+        """Let go of the pictures that were given longest ago. The newest one stays, and what
+        somebody waits for stays until they have it."""
+        for key in list(self._kept):
+            if self._size <= self._cache_bytes:
+                return
+            if key != but and key not in self._asked:
+                self._size -= len(self._kept.pop(key).data)
 
 
 def _size_of(video: VideoSource) -> tuple[int, int]:

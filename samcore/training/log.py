@@ -26,7 +26,14 @@ class TrainingLog:
     """Lines of JSON, one a record; a resumed run drops those of steps that it does again."""
 
     def __init__(self, folder: Path, *, first_step: int, keep: bool = True) -> None:
-        """Read what is there; without `keep` another process writes it."""
+        """Read what is there.
+
+        Args:
+            folder: Where the log is.
+            first_step: The run goes on from this step; what the log says of later ones is dropped.
+            keep: Whether this process writes the log. Of several that train together one does; the
+                others only read.
+        """
         self._path = folder / LOG_NAME
         self._folder = folder
         self.records: list[dict[str, Any]] = []
